@@ -1,0 +1,1 @@
+"""Facial expression recognition as a chain of DVC stages, from raw data sets to tracked metrics."""

@@ -1,0 +1,37 @@
+"""MixAugment: the network learns from the mixed face and from both real ones in the same step.
+
+Psaroudakis & Kollias, "MixAugment & Mixup: Augmentation Methods for Facial Expression Recognition", equation 3:
+the loss is the sum of the losses of the mixed face and of the two real faces.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from pipeline.augment import Draws, View, mix
+from pipeline.params import Block, Rate
+
+
+class Params(Block):
+    """Settings of MixAugment."""
+
+    alpha: Rate = 0.2
+
+
+def draw(params: Params, rng: np.random.Generator, count: int, size: int) -> Draws:
+    """Draw lambda ~ Beta(alpha, alpha) per sample."""
+    return {"lam": rng.beta(params.alpha, params.alpha, count)}
+
+
+def apply(
+    images: Tensor, targets: Tensor, partner_images: Tensor, partner_targets: Tensor, draws: dict[str, Tensor]
+) -> list[View]:
+    """Return the mixed view and the real one with weight 2.
+
+    The partners are a permutation of the batch, so the mean loss of the partners is the mean loss of the
+    samples: two forward passes give the three terms.
+    """
+    lam = draws["lam"]
+    mixed = View(mix(images, partner_images, lam), mix(targets, partner_targets, lam))
+    return [mixed, View(images, targets, weight=2.0)]

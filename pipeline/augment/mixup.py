@@ -1,0 +1,33 @@
+"""Mixup: two faces and their labels are interpolated.
+
+Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018; equation 1 of the MixAugment paper.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from pipeline.augment import Draws, View, mix
+from pipeline.params import Block, Fraction, Rate
+
+
+class Params(Block):
+    """Settings of mixup."""
+
+    probability: Fraction = 1.0
+    alpha: Rate = 1.0
+
+
+def draw(params: Params, rng: np.random.Generator, count: int, size: int) -> Draws:
+    """Draw lambda ~ Beta(alpha, alpha) per sample; 1, the sample itself, where mixup is not applied."""
+    applied = rng.random(count) < params.probability
+    return {"lam": np.where(applied, rng.beta(params.alpha, params.alpha, count), 1.0)}
+
+
+def apply(
+    images: Tensor, targets: Tensor, partner_images: Tensor, partner_targets: Tensor, draws: dict[str, Tensor]
+) -> list[View]:
+    """Return lam * sample + (1 - lam) * partner, for pixels and targets."""
+    lam = draws["lam"]
+    return [View(mix(images, partner_images, lam), mix(targets, partner_targets, lam))]

@@ -1,0 +1,123 @@
+"""The command `fer`: one sub-command per stage, and the user's tools."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from pipeline.errors import UserError
+
+app = typer.Typer(
+    name="fer",
+    help="Facial expression recognition as a chain of DVC stages. `dvc repro` runs them all in order; each "
+    "command here runs one of them with what params.yaml says.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+Dataset = Annotated[str, typer.Argument(help="Name of the data set: a folder in data/raw/, a module in pipeline/datasets/.")]
+
+# Stages import torch, OpenCV or onnxruntime, so each command imports its own: `fer --help` and a wrong key in
+# params.yaml answer at once.
+
+
+@app.command()
+def sample() -> None:
+    """Generate the embedded sample: drawn faces in scenes, with the votes of simulated annotators."""
+    from pipeline import params
+    from pipeline.stages import sample as stage
+
+    stage.run(params.load())
+
+
+@app.command()
+def ingest(dataset: Dataset) -> None:
+    """Read a published data set: every record is kept, or rejected with a reason and listed."""
+    from pipeline import params
+    from pipeline.stages import ingest as stage
+
+    stage.run(params.load(), dataset)
+
+
+@app.command()
+def align(dataset: Dataset) -> None:
+    """Find the face and its five landmarks in every picture and cut it out."""
+    from pipeline import params
+    from pipeline.stages import align as stage
+
+    stage.run(params.load(), dataset)
+
+
+@app.command()
+def label() -> None:
+    """Turn votes into labels, filter classes and count duplicates between splits."""
+    from pipeline import params
+    from pipeline.stages import label as stage
+
+    stage.run(params.load())
+
+
+@app.command()
+def synthesize() -> None:
+    """Train the GAN that params.yaml chooses on the training split and generate faces."""
+    from pipeline import params
+    from pipeline.stages import synthesize as stage
+
+    stage.run(params.load())
+
+
+@app.command()
+def train() -> None:
+    """Train the classifier; a run that was killed goes on where it stopped."""
+    from pipeline import params
+    from pipeline.stages import train as stage
+
+    stage.run(params.load())
+
+
+@app.command()
+def evaluate() -> None:
+    """Score the trained classifier on every split."""
+    from pipeline import params
+    from pipeline.stages import evaluate as stage
+
+    stage.run(params.load())
+
+
+@app.command()
+def check() -> None:
+    """Validate params.yaml and say what it chooses."""
+    from pipeline import params
+
+    p = params.load()
+    for key in ("datasets", "augment", "loss", "model", "optimizer", "gan", "seed"):
+        value = getattr(p, key)
+        typer.echo(f"{key:>10}: {', '.join(value) if isinstance(value, list) else value}")
+
+
+def _version(show: bool) -> None:
+    if show:
+        typer.echo(f"fer {version('fer-pipeline')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    show: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run `fer`; an error that a user can put right is one line and exit code 1."""
+    try:
+        app()
+    except UserError as error:
+        sys.exit(f"fer: {error}")
+    except KeyboardInterrupt:
+        sys.exit("fer: interrupted")

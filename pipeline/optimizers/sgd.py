@@ -1,0 +1,27 @@
+"""Stochastic gradient descent with momentum (torch)."""
+
+from __future__ import annotations
+
+from torch import nn, optim
+
+from pipeline.optimizers import groups
+from pipeline.params import Block, Fraction, NonNegative, Rate
+
+
+class Params(Block):
+    """Settings of SGD."""
+
+    learning_rate: Rate
+    momentum: Fraction = 0.9
+    nesterov: bool = False
+    weight_decay: NonNegative = 0.0
+
+
+def build(params: Params, network: nn.Module) -> optim.Optimizer:
+    """Return SGD over the parameters of `network`."""
+    return optim.SGD(
+        groups(network, params.weight_decay),
+        lr=params.learning_rate,
+        momentum=params.momentum,
+        nesterov=params.nesterov,
+    )

@@ -1,0 +1,296 @@
+"""The typed, validated view of `params.yaml`: the only code that reads it.
+
+A switch's value is a module's name: `augment: mixcut` is `pipeline/augment/mixcut.py`. So the list of allowed
+values is the list of files in a folder, and what a method can be told is the class `Params` in its own file.
+A new method is one file and one block in `params.yaml`; nothing here changes.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from pipeline.errors import UserError
+from pipeline.schema import CLASSES
+
+PARAMS_FILE = Path("params.yaml")
+
+# The rooms whose modules are the values of a switch, and the block of params.yaml that holds their settings.
+BLOCKS = {"augment": "augments", "loss": "losses", "model": "models", "optimizer": "optimizers", "gan": "gans"}
+FOLDERS = {
+    "augment": "augment",
+    "loss": "losses",
+    "model": "networks",
+    "optimizer": "optimizers",
+    "gan": "gan",
+    "dataset": "datasets",
+    "detector": "faces/detectors",
+}
+
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Block(BaseModel):
+    """A block of `params.yaml`: unknown keys and wrong types are refused, nothing is converted silently."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
+
+
+def _modules(switch: str) -> dict[str, Path]:
+    folder = Path(__file__).parent / FOLDERS[switch]
+    return {path.stem: path for path in sorted(folder.glob("[!_]*.py"))}
+
+
+@cache
+def choices(switch: str) -> tuple[str, ...]:
+    """Return the allowed values of a switch: the modules in its folder.
+
+    Networks come in families: there the values are the public functions of the modules.
+    """
+    if switch == "model":
+        return tuple(sorted(name for path in _modules(switch).values() for name in _functions(path)))
+    return tuple(_modules(switch))
+
+
+def network_module(name: str) -> str:
+    """Return the module in `pipeline/networks` that builds the network `name`."""
+    return next(module for module, path in _modules("model").items() if name in _functions(path))
+
+
+def _functions(path: Path) -> list[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return [n.name for n in tree.body if isinstance(n, ast.FunctionDef) and not n.name.startswith("_")]
+
+
+def _declared(path: Path) -> type[Block]:
+    """Return the class `Params` declared in a method's module without importing that module.
+
+    Methods import torch, which takes longer than a wrong key in `params.yaml` may take to be refused.
+    """
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found = [n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Params"]
+    if not found:
+        return Block
+    namespace: dict[str, Any] = {**globals(), "__name__": f"{__package__}.{path.parent.name}.{path.stem}"}
+    exec(compile(ast.Module(body=list(found), type_ignores=[]), str(path), "exec"), namespace)
+    return namespace["Params"]
+
+
+def _room(switch: str, **common: Any) -> type[Block]:
+    """Return the model of a plural block: one optional block for each method of the switch."""
+    paths = _modules(switch)
+    if switch == "model":
+        blocks = {name: _declared(paths[network_module(name)]) for name in choices(switch)}
+    else:
+        blocks = {name: _declared(path) for name, path in paths.items()}
+    fields: dict[str, Any] = {name: (block | None, None) for name, block in blocks.items()}
+    return create_model(BLOCKS[switch].capitalize(), __base__=Block, **fields, **common)
+
+
+class Sample(Block):
+    """The embedded sample: generated faces in scenes, with simulated annotators."""
+
+    pictures: Annotated[int, Field(ge=200, le=20_000)]
+    seed: Count
+
+
+class Align(Block):
+    """How a face is found and cut out."""
+
+    mode: Literal["five_point", "crop", "none"]
+    detector: str
+    weights: str
+    size: Annotated[int, Field(ge=16, le=512)]
+    colour: bool
+    missing: Literal["keep", "drop"]
+    threshold: Annotated[float, Field(gt=0, lt=1)]
+
+    @field_validator("detector")
+    @classmethod
+    def _detector(cls, value: str) -> str:
+        return _one_of(value, choices("detector"))
+
+
+class Labels(Block):
+    """How votes become labels."""
+
+    rule: Literal["plurality", "majority", "distribution"]
+
+
+class Train(Block):
+    """What every training run has."""
+
+    epochs: Positive
+    batch_size: Annotated[int, Field(ge=2)]
+    crop: Annotated[int, Field(ge=16)]
+    mirror: bool
+    schedule: Literal["constant", "cosine"]
+    warmup: Fraction
+    patience: Count
+    precision: Literal["auto", "float32", "bfloat16"]
+    device: Literal["auto", "cpu", "cuda"]
+    checkpoint_steps: Positive
+
+
+class Evaluate(Block):
+    """How the trained network is scored."""
+
+    ten_crop: bool
+    mistakes: Positive
+
+
+if TYPE_CHECKING:
+    Augments = Losses = Models = Optimizers = Gans = Block
+else:
+    Augments, Losses, Models, Optimizers = (_room(s) for s in ("augment", "loss", "model", "optimizer"))
+    Gans = _room("gan", classes=(list[str], ...), images_per_class=(Positive, ...))
+
+
+class Params(Block):
+    """The whole of `params.yaml`."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    datasets: Annotated[list[str], Field(min_length=1)]
+    classes: Annotated[list[str], Field(min_length=2)]
+    augment: str
+    loss: str
+    model: str
+    optimizer: str
+    gan: str
+    sample: Sample
+    align: Align
+    labels: Labels
+    gans: Gans
+    augments: Augments
+    losses: Losses
+    models: Models
+    optimizers: Optimizers
+    train: Train
+    evaluate: Evaluate
+
+    @field_validator("augment", "loss", "model", "optimizer", "gan")
+    @classmethod
+    def _switch(cls, value: str, info: Any) -> str:
+        return _one_of(value, choices(info.field_name))
+
+    @field_validator("datasets")
+    @classmethod
+    def _datasets(cls, value: list[str]) -> list[str]:
+        return _distinct([_one_of(name, choices("dataset")) for name in value])
+
+    @field_validator("classes")
+    @classmethod
+    def _classes(cls, value: list[str]) -> list[str]:
+        return _distinct([_one_of(name, CLASSES) for name in value])
+
+    @model_validator(mode="after")
+    def _combinations(self) -> Self:
+        for switch, block in BLOCKS.items():
+            name = getattr(self, switch)
+            if getattr(getattr(self, block), name) is None:
+                raise _Conflict(f"{block}.{name}", "nothing", f"a block of settings, because {switch} is {name}")
+        if self.train.crop > self.align.size:
+            raise _Conflict("train.crop", self.train.crop, f"at most align.size, which is {self.align.size}")
+        if self.evaluate.ten_crop and self.train.crop == self.align.size:
+            raise _Conflict("evaluate.ten_crop", True, "false while train.crop equals align.size: nothing to crop")
+        if self.gan != "none":
+            if self.align.size % 16:
+                raise _Conflict("align.size", self.align.size, f"a multiple of 16 while gan is {self.gan}")
+            for name in self.gans.classes:  # type: ignore[attr-defined]
+                if name not in self.classes:
+                    raise _Conflict("gans.classes", name, f"names from classes: {', '.join(self.classes)}")
+        return self
+
+    def chosen(self, switch: str) -> tuple[str, Any]:
+        """Return the name that a switch has chosen and the settings of that method."""
+        name = getattr(self, switch)
+        return name, getattr(getattr(self, BLOCKS[switch]), name)
+
+
+class _Conflict(ValueError):
+    """A combination of values that cannot work."""
+
+    def __init__(self, key: str, found: object, allowed: str) -> None:
+        super().__init__(key)
+        self.key, self.found, self.allowed = key, found, allowed
+
+
+def _one_of(value: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        close = difflib.get_close_matches(value, allowed, 1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise ValueError(f"one of {', '.join(allowed)}{hint}")
+    return value
+
+
+def _distinct(values: list[str]) -> list[str]:
+    if len(set(values)) < len(values):
+        raise ValueError("each name once")
+    return values
+
+
+def load(path: Path = PARAMS_FILE) -> Params:
+    """Read and validate `params.yaml`.
+
+    Raises:
+        UserError: one line that names the file, the key, what was found and what is allowed.
+    """
+    try:
+        raw = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; run this in the folder that holds params.yaml and dvc.yaml") from None
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: byte {error.start} is not UTF-8") from None
+    except MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise UserError(f"{path}: {line}not valid YAML: {' '.join(str(error.problem).split())}") from None
+    except YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, dict):
+        raise UserError(f"{path}: found {type(raw).__name__}, allowed: keys and values")
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        raise UserError(f"{path}: {_line(error, raw)}") from None
+
+
+def _line(error: ValidationError, raw: dict[str, Any]) -> str:
+    """Return the first error of a validation as one line: key, what was found, what is allowed."""
+    # An unknown key is often a misspelt one, whose right spelling is then "missing": name the misspelling.
+    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, _Conflict):
+        key, found, allowed = cause.key, repr(cause.found), cause.allowed
+    else:
+        key, found = ".".join(map(str, first["loc"])), repr(first["input"])
+        allowed = str(cause) if cause else first["msg"].removeprefix("Input should be ")
+    others = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        known = _keys_beside(first["loc"])
+        close = difflib.get_close_matches(str(first["loc"][-1]), known, 1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        return f"{key}: unknown key, allowed here: {', '.join(known)}{hint}{others}"
+    if first["type"] == "missing":
+        return f"{key}: missing, no value given{others}"
+    return f"{key}: found {found[:80]}, allowed: {allowed}{others}"
+
+
+def _keys_beside(loc: tuple[int | str, ...]) -> list[str]:
+    model: Any = Params
+    for part in loc[:-1]:
+        annotation = model.model_fields[part].annotation
+        model = next(
+            (a for a in (annotation, *getattr(annotation, "__args__", ())) if hasattr(a, "model_fields")), model
+        )
+    return list(model.model_fields)

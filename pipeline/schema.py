@@ -1,0 +1,189 @@
+"""The tables between stages: columns, types, units, and how they are written and read.
+
+Parquet where columns are scanned, uncompressed Arrow IPC where pixels are memory-mapped. Rows come sorted by
+`id` and groups have a fixed number of rows, so the same input gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.ipc
+import pyarrow.parquet as pq
+
+from pipeline.errors import UserError
+
+# Canonical class names and order (FER+). Every data set maps to them by name, never by position.
+CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
+# What an annotator can vote for: a class, "cannot tell", or "there is no face" (FER+'s ten columns).
+VOTES = (*CLASSES, "unknown", "NF")
+SPLITS = ("train", "valid", "test")
+
+# Rows of a Parquet row group and of an Arrow record batch.
+GROUP_ROWS = 1024
+
+INGESTED = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),  # "<dataset>/<name>", unique over all data sets
+        pa.field("dataset", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),  # train, valid, test
+        pa.field("image", pa.binary(), nullable=False),  # the encoded file, as published
+        pa.field("width", pa.int32(), nullable=False),  # pixels
+        pa.field("height", pa.int32(), nullable=False),  # pixels
+        # Annotators per vocabulary entry; null where the data set has single labels.
+        pa.field("votes", pa.struct([pa.field(name, pa.int32(), nullable=False) for name in VOTES])),
+        pa.field("label", pa.string()),  # class name, null where the data set has votes
+        pa.field("group", pa.string()),  # subject or person; a group is never in two splits
+        pa.field("source", pa.string(), nullable=False),  # file and row the record came from
+        pa.field("pixels", pa.string(), nullable=False),  # SHA-256 of the decoded pixels and their shape
+    ]
+)
+
+REJECTED = ("file", "row", "record", "reason", "detail")
+
+LABELS = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("dataset", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("label", pa.string(), nullable=False),
+        pa.field("target", pa.list_(pa.float32()), nullable=False),  # one share per class in class order, sum 1
+        pa.field("duplicate_of", pa.string()),  # first id with identical pixels, null if this is it
+    ]
+)
+
+PREDICTIONS = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("dataset", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("label", pa.string(), nullable=False),
+        pa.field("predicted", pa.string(), nullable=False),
+        pa.field("probabilities", pa.list_(pa.float32()), nullable=False),  # one per class, in class order
+    ]
+)
+
+
+def aligned(size: int, channels: int) -> pa.Schema:
+    """Return the schema of `data/aligned/<dataset>.arrow` for faces of size x size pixels.
+
+    `face` holds size * size * channels bytes in H, W, C order (RGB if 3 channels). `status` is `found` (face
+    detected), `whole` (the whole picture stands in for the face) or `missing` (no face and none put in its
+    place; `face` is zero). `box` and `landmarks` are pixels of the picture, null unless found. The landmarks
+    are left eye, right eye, nose, left and right mouth corner as seen in the picture, x before y.
+    """
+    return pa.schema(
+        [
+            pa.field("id", pa.string(), nullable=False),
+            pa.field("status", pa.string(), nullable=False),
+            pa.field("face", pa.binary(size * size * channels), nullable=False),
+            pa.field("box", pa.list_(pa.float32(), 4)),  # x1, y1, x2, y2
+            pa.field("landmarks", pa.list_(pa.float32(), 10)),  # 5 x (x, y)
+            pa.field("score", pa.float32()),  # the detector's, 0 to 1
+        ],
+        metadata={"height": str(size), "width": str(size), "channels": str(channels)},
+    )
+
+
+def synthetic(size: int, channels: int) -> pa.Schema:
+    """Return the schema of `data/synthetic.arrow`: generated faces, laid out as in `aligned`."""
+    return pa.schema(
+        [
+            pa.field("id", pa.string(), nullable=False),
+            pa.field("label", pa.string(), nullable=False),
+            pa.field("face", pa.binary(size * size * channels), nullable=False),
+            pa.field("seed", pa.int64(), nullable=False),  # of the latent vector
+            pa.field("generator", pa.string(), nullable=False),  # method, class and SHA-256 of the weights
+        ],
+        metadata={"height": str(size), "width": str(size), "channels": str(channels)},
+    )
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path that becomes `path` if the block succeeds, so that a failure loses nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write metrics: keys in the order given, floats at full precision, no times or host names."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_parquet(path: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> int:
+    """Write rows, streaming, in groups of `GROUP_ROWS`; return how many."""
+    with replacing(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        return _write_groups(writer.write_table, schema, rows)
+
+
+def write_arrow(path: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> int:
+    """Write rows, streaming, as uncompressed Arrow IPC in batches of `GROUP_ROWS`; return how many."""
+    with replacing(path) as temporary, pa.ipc.new_file(str(temporary), schema) as writer:
+        return _write_groups(writer.write_table, schema, rows)
+
+
+def _write_groups(write: Any, schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> int:
+    count, group = 0, []
+    for row in rows:
+        group.append(row)
+        count += 1
+        if len(group) == GROUP_ROWS:
+            write(pa.Table.from_pylist(group, schema))
+            group = []
+    if group:
+        write(pa.Table.from_pylist(group, schema))
+    return count
+
+
+class Faces:
+    """The pixels of an Arrow table with a `face` column, memory-mapped: nothing is copied until it is taken.
+
+    Args:
+        path: `data/aligned/<dataset>.arrow` or `data/synthetic.arrow`.
+
+    Attributes:
+        table: the table without `face`, in file order.
+        shape: (height, width, channels) of a face.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        except (FileNotFoundError, pa.ArrowInvalid) as error:
+            raise UserError(f"{path}: not a table of faces: {' '.join(str(error).split())}") from None
+        meta = reader.schema.metadata
+        self.shape = (int(meta[b"height"]), int(meta[b"width"]), int(meta[b"channels"]))
+        batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+        self._batches = [_pixels(batch.column("face"), self.shape) for batch in batches]
+        self.table = pa.Table.from_batches(batches, reader.schema).drop_columns(["face"])
+
+    def __len__(self) -> int:
+        return self.table.num_rows
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        """Return face `row` as a read-only view of uint8, H x W x C."""
+        return self._batches[row // GROUP_ROWS][row % GROUP_ROWS]
+
+
+def _pixels(column: pa.FixedSizeBinaryArray, shape: tuple[int, int, int]) -> np.ndarray:
+    size = shape[0] * shape[1] * shape[2]
+    flat = np.frombuffer(column.buffers()[1], np.uint8, count=len(column) * size, offset=column.offset * size)
+    return flat.reshape(len(column), *shape)
