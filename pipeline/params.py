@@ -83,7 +83,8 @@ def _declared(path: Path) -> type[Block]:
     if not found:
         return Block
     namespace: dict[str, Any] = {**globals(), "__name__": f"{__package__}.{path.parent.name}.{path.stem}"}
-    exec(compile(ast.Module(body=list(found), type_ignores=[]), str(path), "exec"), namespace)
+    body = ast.Module(body=list(found), type_ignores=[])
+    exec(compile(body, str(path), "exec", dont_inherit=True), namespace)
     return namespace["Params"]
 
 
@@ -140,7 +141,7 @@ class Train(Block):
     patience: Count
     precision: Literal["auto", "float32", "bfloat16"]
     device: Literal["auto", "cpu", "cuda"]
-    checkpoint_steps: Positive
+    checkpoint_seconds: NonNegative
 
 
 class Evaluate(Block):

@@ -178,6 +178,10 @@ class Faces:
     def __len__(self) -> int:
         return self.table.num_rows
 
+    def ids(self) -> list[str]:
+        """Return the ids in row order."""
+        return self.table["id"].to_pylist()
+
     def __getitem__(self, row: int) -> np.ndarray:
         """Return face `row` as a read-only view of uint8, H x W x C."""
         return self._batches[row // GROUP_ROWS][row % GROUP_ROWS]

@@ -32,6 +32,14 @@ class Classifier(nn.Module):
         return self.head(self.dropout(features)), features
 
 
+class GlobalAverage(nn.Module):
+    """Mean over positions. Unlike torch's adaptive pooling its gradient is deterministic on a GPU as well."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Map [N, D, H, W] to [N, D]."""
+        return maps.mean((2, 3))
+
+
 def trunk(*layers: nn.Module) -> nn.Sequential:
     """Return the layers in a row, in channels-last order, which convolutions on CPU and GPU prefer."""
     return nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import nn
 
-from pipeline.networks import Classifier, trunk
+from pipeline.networks import Classifier, GlobalAverage, trunk
 from pipeline.networks._torchvision import models
 from pipeline.params import Block, Fraction
 
@@ -32,4 +32,4 @@ def resnet18(params: Params, classes: int, channels: int) -> Classifier:
         stem = [nn.Conv2d(channels, 64, 7, 2, 3, bias=False), net.bn1, net.relu, net.maxpool]
     nn.init.kaiming_normal_(stem[0].weight, mode="fan_out", nonlinearity="relu")
     stages = [net.layer1, net.layer2, net.layer3, net.layer4]
-    return Classifier(trunk(*stem, *stages, net.avgpool, nn.Flatten()), 512, classes, params.dropout)
+    return Classifier(trunk(*stem, *stages, GlobalAverage()), 512, classes, params.dropout)

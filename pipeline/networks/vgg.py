@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from pipeline.networks import Classifier, trunk
+from pipeline.networks import Classifier, GlobalAverage, trunk
 from pipeline.networks._torchvision import models
 from pipeline.params import Block, Fraction
 
@@ -25,5 +25,5 @@ def vgg19_fer(params: Params, classes: int, channels: int) -> Classifier:
     first = nn.Conv2d(channels, 64, 3, padding=1)
     nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
     nn.init.zeros_(first.bias)  # type: ignore[arg-type]
-    body = trunk(first, *layers[1:], nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    body = trunk(first, *layers[1:], GlobalAverage())
     return Classifier(body, 512, classes, params.dropout)

@@ -1,0 +1,36 @@
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
+
+.PHONY: demo test lint format clean help
+
+help:  ## Show this list.
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
+
+demo: $(VENV)/.installed  ## Set up the environment and run the whole chain on the embedded sample.
+	$(RUN) dvc repro
+	@$(RUN) dvc metrics show
+	@echo "Next:  . $(BIN)/activate;  dvc exp run -S augment=mixcut;  dvc metrics diff"
+
+test: $(VENV)/.installed lint  ## Check formatting, lint and types, then run the tests.
+	$(RUN) python -m pytest -q -n 2 --dist loadgroup
+
+lint: $(VENV)/.installed  ## Check formatting, lint and types.
+	$(RUN) ruff format --check .
+	$(RUN) ruff check .
+	$(RUN) mypy
+
+format: $(VENV)/.installed  ## Format the code and mend what ruff can mend.
+	$(RUN) ruff format .
+	$(RUN) ruff check --fix .
+
+clean:  ## Remove everything that can be made again; raw data stays.
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf data/raw/sample data/ingested data/aligned data/*.parquet data/*.arrow models/gan models/checkpoints
+	rm -rf models/*.safetensors plots
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.installed: requirements.lock requirements-cuda.lock pyproject.toml scripts/install.sh
+	scripts/install.sh $(VENV) $(PYTHON)
+	@touch $@

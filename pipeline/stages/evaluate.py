@@ -1,0 +1,124 @@
+"""Stage `evaluate`: score the trained classifier on every split that exists, real faces only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+import typer
+
+from pipeline.errors import UserError
+from pipeline.evaluation import plots
+from pipeline.evaluation.crops import centre_crop, ten_crop
+from pipeline.evaluation.metrics import confident_mistakes, scores
+from pipeline.params import Params
+from pipeline.paths import ALIGNED, CLASSIFIER, LABELS, METRICS, PLOTS, PREDICTIONS
+from pipeline.schema import PREDICTIONS as PREDICTION_COLUMNS
+from pipeline.schema import SPLITS, write_json, write_parquet
+from pipeline.training import data, device
+from pipeline.training.classifier import Classifier, load
+from pipeline.training.predict import probabilities
+
+FIGURES = PLOTS / "evaluate"
+
+
+def run(p: Params) -> None:
+    """Write scores, predictions and plots; print a line for each split."""
+    where = device.pick(p.train.device)
+    classifier = load(CLASSIFIER, where)
+    truth = _truth(p)
+
+    report: dict[str, Any] = {"rule": p.labels.rule, "ten_crop": p.evaluate.ten_crop}
+    predictions: list[dict[str, Any]] = []
+    summary = ["evaluate:  images  accuracy  macro recall  macro F1"]
+    existing = {row["split"] for row in truth.values()}
+    for split in filter(existing.__contains__, SPLITS):
+        samples = data.real(split, p.datasets).to(where)
+        _check(p, classifier, samples.tables[0].shape)
+        labels = np.array([p.classes.index(truth[id_]["label"]) for id_ in samples.ids])
+        probability = _predict(p, classifier, samples, split)
+        report[split] = scores(labels, probability, p.classes)
+        for id_, row in zip(samples.ids, probability, strict=True):
+            predicted = p.classes[row.argmax()]
+            predictions.append({**truth[id_], "predicted": predicted, "probabilities": row.tolist()})
+        summary.append(_line(split, report[split]))
+
+    write_json(METRICS / "evaluate.json", report)
+    write_parquet(PREDICTIONS, PREDICTION_COLUMNS, sorted(predictions, key=lambda row: row["id"]))
+    # The last split there is, of which training knew least: test, else valid.
+    _draw(p, split, samples, labels, probability)
+    typer.echo("\n".join(summary))
+
+
+def _truth(p: Params) -> dict[str, dict[str, str]]:
+    """Return id, dataset, split and label of every labelled sample by its id."""
+    try:
+        table = pq.read_table(LABELS, columns=["id", "dataset", "split", "label"])
+    except FileNotFoundError:
+        raise UserError(
+            f"{LABELS}: not found; `dvc repro label` makes it, `dvc checkout` restores it"
+        ) from None
+    rows = table.to_pylist()
+    if not rows:
+        raise UserError(
+            f"{LABELS}: found no samples, allowed: at least one; metrics/label.json counts the dropped"
+        )
+    for number, row in enumerate(rows, start=1):
+        if row["label"] not in p.classes:
+            allowed = ", ".join(p.classes)
+            raise UserError(
+                f"{LABELS}, row {number}: found label {row['label']}, allowed: {allowed}; run `dvc repro`"
+            )
+    return {row["id"]: row for row in rows}
+
+
+def _check(p: Params, classifier: Classifier, shape: tuple[int, int, int]) -> None:
+    """Refuse a model that was trained for other classes or other faces than there are now."""
+    if classifier.classes != p.classes:
+        found, allowed = ", ".join(classifier.classes), ", ".join(p.classes)
+        raise UserError(
+            f"{CLASSIFIER}: found classes {found}, allowed: {allowed} (params.yaml); run `dvc repro`"
+        )
+    wanted = (classifier.size, classifier.size, classifier.channels)
+    if shape != wanted:
+        found, allowed = "x".join(map(str, shape)), "x".join(map(str, wanted))
+        raise UserError(
+            f"{ALIGNED}: found faces of {found}, allowed: {allowed} ({CLASSIFIER}); run `dvc repro`"
+        )
+
+
+def _predict(p: Params, classifier: Classifier, samples: data.Samples, split: str) -> np.ndarray:
+    """Return the class probabilities of a split, float32 [N, K]."""
+    # The precision of training, in which the best epoch was chosen: valid scores the same here and there.
+    precision = device.pick_precision(p.train.precision, samples.targets.device)
+    crops, batch_size = (ten_crop, 32) if p.evaluate.ten_crop else (centre_crop, 256)
+    probability = probabilities(
+        classifier.network, samples, classifier.crop, crops, precision, batch_size, f"evaluate {split}"
+    )
+    if not np.isfinite(probability).all():
+        raise UserError(
+            f"{CLASSIFIER}: found probabilities that are not numbers: training diverged; "
+            f"a lower optimizers.{p.optimizer}.learning_rate may prevent it"
+        )
+    return probability
+
+
+def _draw(p: Params, split: str, samples: data.Samples, labels: np.ndarray, probability: np.ndarray) -> None:
+    predicted = probability.argmax(axis=1)
+    plots.confusion_table(FIGURES / "confusion.csv", split, labels, predicted, p.classes)
+    plots.confusion_matrix(FIGURES / "confusion.png", split, labels, predicted, p.classes)
+    worst = confident_mistakes(labels, probability, p.evaluate.mistakes)
+    captions = [
+        f"{p.classes[labels[i]]}\n→ {p.classes[predicted[i]]} {probability[i].max():.2f}" for i in worst
+    ]
+    faces = samples.take(torch.from_numpy(worst)).cpu().numpy()
+    plots.mistakes_sheet(FIGURES / "mistakes.png", split, faces, captions)
+
+
+def _line(split: str, found: dict[str, Any]) -> str:
+    return (
+        f"{split:>8} {found['images']:8,}  {found['accuracy']:8.4f}  {found['macro_recall']:12.4f}"
+        f"  {found['macro_f1']:8.4f}"
+    )

@@ -1,0 +1,88 @@
+"""Stage `synthesize`: a GAN trained on the training split alone, and the faces it generates."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+import typer
+from safetensors.torch import save_file
+
+from pipeline.gan import Generator
+from pipeline.params import Params
+from pipeline.paths import METRICS, MODELS, PLOTS, SYNTHETIC
+from pipeline.schema import replacing, synthetic, write_arrow, write_json
+from pipeline.training import data, device
+
+GENERATORS = MODELS / "gan"
+GRIDS = PLOTS / "synthesize"
+GRID_SIDE = 8
+
+
+def run(p: Params) -> None:
+    """Train a GAN on the training split, generate faces, and draw real ones beside them."""
+    name, settings = p.chosen("gan")
+    images_per_class: int = p.gans.images_per_class  # type: ignore[attr-defined]
+    targets: list[str] = p.gans.classes if name != "none" else []  # type: ignore[attr-defined]
+    where = device.pick(p.train.device)
+
+    train = data.real("train", p.datasets)
+    labels = np.array(p.classes)[train.labels.numpy()]
+    used = np.flatnonzero(np.isin(labels, targets))
+    faces = train.take(torch.from_numpy(used)).numpy()
+    fit = importlib.import_module(f"pipeline.gan.{name}").fit
+    generators: dict[str, Generator] = fit(settings, faces, labels[used], targets, p.seed, where)
+
+    for folder in (GENERATORS, GRIDS):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+    seeds = {cls: list(range(i * images_per_class, (i + 1) * images_per_class)) for i, cls in enumerate(targets)}
+    generated = {cls: generator.faces(seeds[cls]) for cls, generator in generators.items()}
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for cls in sorted(generators):
+            origin = f"{name}/{cls}/{generators[cls].digest()}"
+            for seed, face in zip(seeds[cls], generated[cls], strict=True):
+                row = {"id": f"synthetic/{cls}/{seed:06d}", "label": cls, "face": face.tobytes()}
+                yield row | {"seed": seed, "generator": origin}
+
+    channels = 3 if p.align.colour else 1
+    write_arrow(SYNTHETIC, synthetic(p.align.size, channels), rows())
+    index = {}
+    for cls, generator in generators.items():
+        save_file(generator.weights(), GENERATORS / f"{cls}.safetensors")
+        index[cls] = {"gan": name, "sha256": generator.digest(), "trained_on": generator.trained_on}
+        _grid(cls, faces[labels[used] == cls], generated[cls])
+    # Also says that there are none: DVC wants every declared folder to hold something.
+    write_json(GENERATORS / "generators.json", index)
+    write_json(GRIDS / "grids.json", {cls: f"{cls}.png" for cls in generators})
+    write_json(
+        METRICS / "synthesize.json",
+        {cls: {"images": len(generated[cls]), "trained_on": generators[cls].trained_on} for cls in generators},
+    )
+    total = sum(map(len, generated.values()))
+    typer.echo(f"synthesize: {name}, {total} faces" + (f" of {', '.join(generators)}" if generators else ""))
+
+
+def _grid(cls: str, real: np.ndarray, generated: np.ndarray) -> None:
+    """Draw real faces of a class on the left and generated ones on the right, as one PNG."""
+    height, width, channels = real.shape[1:]
+    white = np.full((GRID_SIDE * height, width // 4, channels), 255, np.uint8)
+    sheet = np.hstack([_tile(real), white, _tile(generated)])
+    if channels == 3:
+        sheet = cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)
+    with replacing(GRIDS / f"{cls}.png") as temporary:
+        temporary.write_bytes(cv2.imencode(".png", cv2.resize(sheet, None, fx=2, fy=2))[1].tobytes())
+
+
+def _tile(faces: np.ndarray) -> np.ndarray:
+    """Return the first faces as a square of `GRID_SIDE` each way, white where there are too few."""
+    cells = np.full((GRID_SIDE**2, *faces.shape[1:]), 255, np.uint8)
+    shown = faces[: GRID_SIDE**2]
+    cells[: len(shown)] = shown
+    return np.vstack([np.hstack(list(row)) for row in cells.reshape(GRID_SIDE, GRID_SIDE, *faces.shape[1:])])

@@ -1,0 +1,79 @@
+"""Stage `train`: network x augmentation x loss x optimiser, as params.yaml says."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import typer
+from dvclive import Live
+
+from pipeline.errors import UserError
+from pipeline.params import Params
+from pipeline.paths import ALIGNED, CLASSIFIER, LABELS, METRICS, MODELS, PLOTS, SYNTHETIC
+from pipeline.schema import write_json
+from pipeline.training import checkpoint, data, device
+from pipeline.training.classifier import save_classifier
+from pipeline.training.engine import Epoch, Run
+
+CURVES = PLOTS / "train"
+
+
+def run(p: Params) -> None:
+    """Train the classifier on the training split and the synthetic faces; keep the best epoch on `valid`."""
+    where = device.pick(p.train.device)
+    precision = device.pick_precision(p.train.precision, where)
+    real = data.real("train", p.datasets)
+    if not len(real):
+        raise UserError(f"{LABELS}: no sample of split train is left: see metrics/label.json for what was dropped")
+    train = data.with_synthetic(real, SYNTHETIC, p.classes)
+    valid = data.real("valid", p.datasets)
+    if not len(valid) and p.train.patience:
+        raise UserError(
+            f"params.yaml: train.patience: found {p.train.patience}, allowed: 0, as no sample of split valid exists"
+        )
+
+    inputs = [LABELS, SYNTHETIC, *(ALIGNED / f"{name}.arrow" for name in p.datasets)]
+    unfinished = MODELS / "checkpoints" / f"{checkpoint.fingerprint(p, inputs)}.safetensors"
+    engine = Run(p, train, valid if len(valid) else None, where, precision, unfinished)
+    typer.echo(
+        f"train: {len(real)} faces and {len(train) - len(real)} synthetic ones, {p.model}, augment {p.augment}, "
+        f"loss {p.loss}, {p.optimizer}, on {where} in {str(precision).removeprefix('torch.')}"
+    )
+    if engine.resumed:
+        here = engine.progress
+        typer.echo(f"train: resuming an interrupted run at epoch {here.epoch + 1}, step {here.step}")
+
+    # DVCLive would take its own half-written curves for another run's; the checkpoint has the whole history.
+    shutil.rmtree(CURVES, ignore_errors=True)
+    os.environ.setdefault("DVCLIVE_LOGLEVEL", "WARNING")
+    with Live(str(CURVES), dvcyaml=False, save_dvc_exp=False, report=None) as live:
+
+        def log(index: int, figures: Epoch) -> None:
+            for name, value in figures.items():
+                live.log_metric("train/loss" if name == "loss" else f"valid/{name}", value)
+            live.next_step()
+
+        engine.fit(log)
+    (CURVES / "metrics.json").unlink(missing_ok=True)  # metrics/train.json says it
+
+    done = engine.progress
+    save_classifier(CLASSIFIER, engine.network.state_dict(), p)
+    best = done.best if done.best >= 0 else len(done.history) - 1
+    write_json(
+        METRICS / "train.json",
+        {
+            "epochs": len(done.history),
+            "best_epoch": best + 1,
+            "loss": done.history[best]["loss"],
+            "valid": {"accuracy": done.history[best].get("accuracy")},
+            "samples": {"real": len(real), "synthetic": len(train) - len(real)},
+            "precision": str(precision).removeprefix("torch."),
+        },
+    )
+    unfinished.unlink(missing_ok=True)
+    score = done.history[best].get("accuracy")
+    typer.echo(
+        f"train: best epoch {best + 1} of {len(done.history)}"
+        + (f", valid accuracy {score:.4f}" if score is not None else " (no valid split: the last one)")
+    )

@@ -1,0 +1,87 @@
+"""Checkpoints: everything the next step depends on, in one file that is whole or not there.
+
+The file is written under a temporary name, synced and renamed, so a run killed while writing keeps the one
+before. It is a safetensors file and loads without pickle.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn, optim
+
+from pipeline.params import Params
+from pipeline.schema import replacing
+
+
+def fingerprint(params: Params, inputs: Iterable[Path]) -> str:
+    """Return a hash of all that decides how a run goes: its parameters, its input files and this package's code.
+
+    A checkpoint is named by it, so a run never resumes from one that belongs to other settings.
+    """
+    relevant = params.model_dump(exclude={"evaluate": True, "train": {"checkpoint_seconds"}})
+    digest = hashlib.sha256(json.dumps(relevant, sort_keys=True).encode())
+    digest.update(torch.__version__.encode())
+    for path in [*inputs, *sorted(Path(__file__).parents[1].rglob("*.py"))]:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]
+
+
+def store(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
+    """Write tensors and a JSON-serialisable description of the rest."""
+    data = save({k: v.detach().contiguous() for k, v in tensors.items()}, {"about": json.dumps(about)})
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def restore(path: Path, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Read what `store` wrote; None if there is nothing, or nothing readable."""
+    try:
+        with safe_open(path, "pt", device=str(device)) as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+            return tensors, json.loads(file.metadata()["about"])
+    except (FileNotFoundError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
+
+
+def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors under `prefix.`."""
+    return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
+
+
+def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors stored by `prefixed`, without the prefix."""
+    return {k.removeprefix(f"{prefix}."): v for k, v in tensors.items() if k.startswith(f"{prefix}.")}
+
+
+def optimizer_tensors(optimizer: optim.Optimizer) -> dict[str, Tensor]:
+    """Return the optimiser's state as named tensors; its settings follow from the parameters and the step."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{index}.{name}": torch.as_tensor(value)
+        for index, values in state.items()
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def restore_optimizer(optimizer: optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` returned."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def snapshot(network: nn.Module) -> dict[str, Tensor]:
+    """Return a copy of the weights and buffers."""
+    return {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}

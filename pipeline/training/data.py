@@ -1,0 +1,129 @@
+"""The faces a run trains on or scores, and their targets, drawn from several tables without copying them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from pipeline.errors import UserError
+from pipeline.paths import ALIGNED, LABELS
+from pipeline.schema import Faces
+
+# A set of faces moves to the GPU whole if it takes at most this share of the free memory there.
+RESIDENT_SHARE = 0.5
+
+
+@dataclass
+class Samples:
+    """Samples in a fixed order: where each one's face lies and what its target is.
+
+    Args:
+        ids: N ids.
+        tables: the tables that hold the faces, all of the same shape.
+        table: index into `tables` of each sample, int [N].
+        row: row in that table of each sample, int [N].
+        targets: share of each class, float32 [N, K], rows of sum 1.
+    """
+
+    ids: list[str]
+    tables: Sequence[Faces]
+    table: np.ndarray
+    row: np.ndarray
+    targets: Tensor
+    _resident: Tensor | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        shapes = {t.shape for t in self.tables}
+        if len(shapes) > 1:
+            raise UserError(f"faces of different shapes {sorted(shapes)}: run `dvc repro` to align them alike")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def labels(self) -> Tensor:
+        """Index of the largest share of each target, int64 [N]; the first class wins a tie."""
+        return self.targets.argmax(1)
+
+    def to(self, device: torch.device) -> Samples:
+        """Keep the faces on `device` if it is a GPU with room for them; targets always move."""
+        self.targets = self.targets.to(device)
+        if device.type == "cuda" and len(self):
+            height, width, channels = self.tables[0].shape
+            free, _ = torch.cuda.mem_get_info(device)
+            if len(self) * height * width * channels <= RESIDENT_SHARE * free:
+                self._resident = self._gather(np.arange(len(self))).to(device)
+        return self
+
+    def take(self, samples: Tensor) -> Tensor:
+        """Return the faces of `samples`, int64 [n], as uint8 [n, H, W, C] on the device of the targets."""
+        if self._resident is not None:
+            return self._resident[samples.to(self._resident.device)]
+        return self._gather(samples.cpu().numpy()).to(self.targets.device, non_blocking=True)
+
+    def _gather(self, samples: np.ndarray) -> Tensor:
+        shape = self.tables[0].shape if self.tables else (0, 0, 0)
+        faces = np.empty((len(samples), *shape), np.uint8)
+        for i, (table, row) in enumerate(zip(self.table[samples], self.row[samples], strict=True)):
+            faces[i] = self.tables[table][row]
+        return torch.from_numpy(faces)
+
+
+def real(split: str, datasets: Sequence[str]) -> Samples:
+    """Return the labelled samples of a split, in the order of `data/labels.parquet`."""
+    labels = pq.read_table(LABELS, filters=[("split", "==", split)])
+    tables = [Faces(ALIGNED / f"{name}.arrow") for name in datasets]
+    places = {id_: (t, row) for t, faces in enumerate(tables) for row, id_ in enumerate(faces.ids())}
+    ids = labels["id"].to_pylist()
+    try:
+        found = np.array([places[id_] for id_ in ids], np.int64).reshape(-1, 2)
+    except KeyError as error:
+        raise UserError(f"{LABELS}: {error.args[0]!r} is in no table of {ALIGNED}: run `dvc repro`") from None
+    targets = np.array(labels["target"].to_pylist(), np.float32).reshape(len(ids), -1)
+    return Samples(ids, tables, found[:, 0], found[:, 1], torch.from_numpy(targets))
+
+
+def with_synthetic(samples: Samples, path: Path, classes: Sequence[str]) -> Samples:
+    """Return training samples followed by the generated faces in `path`, whose targets are their classes."""
+    faces = Faces(path)
+    if not len(faces):
+        return samples
+    labels = torch.tensor([classes.index(name) for name in faces.table["label"].to_pylist()])
+    targets = torch.nn.functional.one_hot(labels, len(classes)).float()
+    return Samples(
+        samples.ids + faces.ids(),
+        [*samples.tables, faces],
+        np.concatenate([samples.table, np.full(len(faces), len(samples.tables))]),
+        np.concatenate([samples.row, np.arange(len(faces))]),
+        torch.cat([samples.targets, targets]),
+    )
+
+
+def crop(faces: Tensor, size: int, top: Tensor, left: Tensor, mirrored: Tensor) -> Tensor:
+    """Cut a square out of every face, mirror some, and scale to 0..1.
+
+    Args:
+        faces: uint8 [n, H, W, C].
+        size: side of the square, at most H and W.
+        top, left: first row and column of each square, int64 [n].
+        mirrored: which ones to mirror left to right, bool [n].
+
+    Returns:
+        float32 [n, C, size, size], in channels-last order.
+    """
+    steps = torch.arange(size, device=faces.device)
+    rows = top[:, None] + steps
+    columns = left[:, None] + torch.where(mirrored[:, None], steps.flip(0), steps)
+    sample = torch.arange(len(faces), device=faces.device)[:, None, None]
+    return scaled(faces[sample, rows[:, :, None], columns[:, None, :]])
+
+
+def scaled(faces: Tensor) -> Tensor:
+    """Return uint8 [n, H, W, C] as float32 [n, C, H, W] in 0..1; channels-last, as the bytes already lie."""
+    return faces.permute(0, 3, 1, 2).float().div_(255)

@@ -1,0 +1,222 @@
+"""The training run: epochs of planned steps, the best epoch by accuracy on `valid`, exact resumption."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pipeline.errors import UserError
+from pipeline.evaluation.crops import centre_crop
+from pipeline.params import Params, Train
+from pipeline.progress import track
+from pipeline.training import checkpoint
+from pipeline.training.classifier import build_network
+from pipeline.training.data import Samples, crop
+from pipeline.training.plan import Batch, epoch_plan, steps_per_epoch
+from pipeline.training.predict import probabilities
+
+Epoch = dict[str, float]
+
+
+@dataclass
+class Progress:
+    """Where a run stands.
+
+    Attributes:
+        epoch: the epoch being trained, from 0.
+        step: steps of it that are done.
+        history: `loss` on train and, where there is such a split, `accuracy` on valid, for each finished epoch.
+        best: index in `history` of the epoch with the best accuracy on valid; the first one wins a tie.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    history: list[Epoch] = field(default_factory=list)
+    best: int = -1
+
+
+def learning_rate(train: Train, step: int, steps: int) -> float:
+    """Return the factor on the learning rate at `step` of `steps`: a linear warm-up, then the schedule."""
+    warmup = train.warmup * steps
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    if train.schedule == "constant":
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
+
+
+class Run:
+    """One training run, from fresh weights or from its checkpoint.
+
+    Args:
+        params: the whole of params.yaml.
+        train: samples to learn from.
+        valid: samples that choose the best epoch; None if the data set has no such split.
+        device: where to compute.
+        precision: of the forward passes.
+        path: where the checkpoint lies; it exists only while a run is unfinished.
+    """
+
+    def __init__(
+        self,
+        params: Params,
+        train: Samples,
+        valid: Samples | None,
+        device: torch.device,
+        precision: torch.dtype,
+        path: Path,
+    ) -> None:
+        self.params, self.settings, self.path = params, params.train, path
+        self.train, self.valid = train.to(device), valid and valid.to(device)
+        self.device, self.precision = device, precision
+
+        torch.manual_seed(params.seed)
+        self.network: nn.Module = build_network(params).to(device)
+        name, settings = params.chosen("optimizer")
+        self.optimizer = importlib.import_module(f"pipeline.optimizers.{name}").build(settings, self.network)
+        self.peak = [group["lr"] for group in self.optimizer.param_groups]
+        name, settings = params.chosen("loss")
+        counts = torch.bincount(train.labels, minlength=len(params.classes))
+        self.loss = importlib.import_module(f"pipeline.losses.{name}").build(settings, counts)
+        name, settings = params.chosen("augment")
+        self.augment = importlib.import_module(f"pipeline.augment.{name}")
+        self.draw = partial(self.augment.draw, settings)
+
+        self.progress = Progress()
+        self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)
+        self.best_weights: dict[str, Tensor] = {}
+        self.resumed = self._resume()
+
+    def fit(self, on_epoch: Callable[[int, Epoch], None]) -> None:
+        """Train to the last epoch, or until `train.patience` epochs went by without a better one.
+
+        Args:
+            on_epoch: called with index and figures of every epoch; first for those before the resumption.
+
+        Raises:
+            UserError: the loss is no longer a number.
+        """
+        for index, figures in enumerate(self.progress.history):
+            on_epoch(index, figures)
+        while self.progress.epoch < self.settings.epochs and not self._out_of_patience():
+            self._epoch()
+            on_epoch(self.progress.epoch - 1, self.progress.history[-1])
+        if self.progress.best >= 0:
+            self.network.load_state_dict(self.best_weights)
+
+    def _epoch(self) -> None:
+        here, train, settings = self.progress, self.train, self.settings
+        height = train.tables[0].shape[0]
+        plan = epoch_plan(
+            self.params.seed,
+            here.epoch,
+            len(train),
+            settings.batch_size,
+            height - settings.crop,
+            settings.crop,
+            settings.mirror,
+            self.draw,
+        )
+        self.network.train()
+        saved = time.monotonic()
+        with track(total=len(plan), desc=f"epoch {here.epoch + 1}/{settings.epochs}", unit="steps") as bar:
+            bar.update(here.step)
+            while here.step < len(plan):
+                self.loss_sum += self._step(plan[here.step]) * len(plan[here.step].samples)
+                here.step += 1
+                bar.update()
+                if time.monotonic() - saved >= settings.checkpoint_seconds:
+                    self._save()
+                    saved = time.monotonic()
+            figures = {"loss": self.loss_sum.item() / len(train)}
+            if not math.isfinite(figures["loss"]):
+                raise UserError(
+                    f"training diverged in epoch {here.epoch + 1}: the loss is {figures['loss']}; lower "
+                    f"optimizers.{self.params.optimizer}.learning_rate or raise train.warmup"
+                )
+            if self.valid is not None and len(self.valid):
+                figures["accuracy"] = self._accuracy(self.valid)
+            bar.set_postfix(figures)
+        here.history.append(figures)
+        if "accuracy" in figures and (
+            here.best < 0 or figures["accuracy"] > here.history[here.best]["accuracy"]
+        ):
+            here.best = here.epoch
+            self.best_weights = checkpoint.snapshot(self.network)
+        here.epoch, here.step = here.epoch + 1, 0
+        self.loss_sum.zero_()
+
+    def _step(self, batch: Batch) -> Tensor:
+        here, train = self.progress, self.train
+        done = here.epoch * steps_per_epoch(len(train), self.settings.batch_size) + here.step
+        total = self.settings.epochs * steps_per_epoch(len(train), self.settings.batch_size)
+        for group, peak in zip(self.optimizer.param_groups, self.peak, strict=True):
+            group["lr"] = peak * learning_rate(self.settings, done, total)
+        # Dropout draws from torch's own generator; seeded by step, it needs no place in the checkpoint.
+        torch.manual_seed(int(np.random.default_rng((self.params.seed, here.epoch, here.step)).integers(2**63)))
+
+        batch = _on(batch, self.device)
+        images = crop(
+            train.take(batch.samples), self.settings.crop, batch.top, batch.left, batch.mirrored
+        )
+        targets = train.targets[batch.samples]
+        views = self.augment.apply(images, targets, images[batch.partner], targets[batch.partner], batch.draws)
+        loss = torch.zeros((), device=self.device)
+        for view in views:
+            with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
+                logits, features = self.network(view.images)
+            loss = loss + view.weight * self.loss(logits, features, view.targets)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    def _accuracy(self, samples: Samples) -> float:
+        probability = probabilities(
+            self.network, samples, self.settings.crop, centre_crop, precision=self.precision
+        )
+        return float((probability.argmax(1) == samples.labels.cpu().numpy()).mean())
+
+    def _out_of_patience(self) -> bool:
+        waited = self.progress.epoch - 1 - self.progress.best
+        return self.progress.best >= 0 and 0 < self.settings.patience <= waited
+
+    def _save(self) -> None:
+        tensors = {
+            **checkpoint.prefixed("network", self.network.state_dict()),
+            **checkpoint.prefixed("optimizer", checkpoint.optimizer_tensors(self.optimizer)),
+            **checkpoint.prefixed("best", self.best_weights),
+            "loss_sum": self.loss_sum,
+        }
+        checkpoint.store(self.path, tensors, vars(self.progress))
+
+    def _resume(self) -> bool:
+        stored = checkpoint.restore(self.path, self.device)
+        if stored is None:
+            return False
+        tensors, about = stored
+        self.network.load_state_dict(checkpoint.under("network", tensors))
+        checkpoint.restore_optimizer(self.optimizer, checkpoint.under("optimizer", tensors))
+        self.best_weights = checkpoint.under("best", tensors)
+        self.loss_sum = tensors["loss_sum"]
+        self.progress = Progress(**about)
+        return True
+
+
+def _on(batch: Batch, device: torch.device) -> Batch:
+    def move(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: move(entry) for key, entry in value.items()}
+        return value.to(device, non_blocking=True)
+
+    return Batch(**{name: move(value) for name, value in vars(batch).items()})

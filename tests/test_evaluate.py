@@ -1,0 +1,163 @@
+"""The stage `evaluate` on a small run: random weights, thirty noise faces."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+from sklearn.metrics import accuracy_score, roc_auc_score
+
+from pipeline import paths, schema
+from pipeline.errors import UserError
+from pipeline.params import Params, load
+from pipeline.stages import evaluate
+from pipeline.training.classifier import build_network, save_classifier
+
+SIZE = 20
+NAMES = ["neutral", "fear"]
+
+
+@pytest.fixture(scope="module")
+def settings() -> Params:
+    p = load(Path(__file__).parents[1] / "params.yaml")
+    return p.model_copy(
+        update={
+            "classes": NAMES,
+            "datasets": ["sample", "table"],
+            "align": p.align.model_copy(update={"size": SIZE, "colour": False}),
+            "train": p.train.model_copy(update={"crop": 16, "device": "cpu", "precision": "float32"}),
+            "evaluate": p.evaluate.model_copy(update={"mistakes": 8, "ten_crop": False}),
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def inputs(settings: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the inputs of the stage."""
+    folder = tmp_path_factory.mktemp("inputs")
+    rng = np.random.default_rng(0)
+    labels = []
+    for dataset, count in (("table", 20), ("sample", 10)):
+        ids = [f"{dataset}/{i:02}" for i in range(count)]
+        faces = [{"id": id_, "status": "whole", "face": rng.bytes(SIZE * SIZE)} for id_ in ids]
+        schema.write_arrow(folder / paths.ALIGNED / f"{dataset}.arrow", schema.aligned(SIZE, 1), faces)
+        labels += [
+            {
+                "id": id_,
+                "dataset": dataset,
+                "split": "test" if i % 3 == 0 else "train",
+                "label": NAMES[i % 2],
+                "target": [1.0 - i % 2, float(i % 2)],
+            }
+            for i, id_ in enumerate(ids)
+        ]
+    schema.write_parquet(folder / paths.LABELS, schema.LABELS, sorted(labels, key=lambda row: row["id"]))
+    torch.manual_seed(0)
+    save_classifier(folder / paths.CLASSIFIER, build_network(settings).state_dict(), settings)
+    return folder
+
+
+@pytest.fixture
+def p(settings: Params, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
+    """Return the parameters of a run whose inputs lie in the working folder."""
+    shutil.copytree(inputs, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return settings
+
+
+def outputs() -> dict[str, bytes]:
+    files = [
+        paths.METRICS / "evaluate.json",
+        paths.PREDICTIONS,
+        *sorted((paths.PLOTS / "evaluate").iterdir()),
+    ]
+    return {path.name: path.read_bytes() for path in files}
+
+
+def test_the_scores_follow_from_the_predictions(p: Params, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate.run(p)
+
+    report = json.loads((paths.METRICS / "evaluate.json").read_text())
+    assert list(report) == ["rule", "ten_crop", "train", "test"]  # there is no valid split
+    predictions = pq.read_table(paths.PREDICTIONS)
+    assert predictions.schema.equals(schema.PREDICTIONS)
+    ids = predictions["id"].to_pylist()
+    assert ids == sorted(ids)
+    known = {row["id"]: row for row in pq.read_table(paths.LABELS).to_pylist()}
+    rows = predictions.to_pylist()
+    assert all(row[key] == known[row["id"]][key] for row in rows for key in ("dataset", "split", "label"))
+    for split, count in (("train", 19), ("test", 11)):
+        of_split = [row for row in rows if row["split"] == split]
+        truth, said = ([row[key] for row in of_split] for key in ("label", "predicted"))
+        fear = [row["probabilities"][1] for row in of_split]
+        assert report[split]["images"] == len(of_split) == count
+        assert report[split]["accuracy"] == accuracy_score(truth, said)
+        assert report[split]["auc"] == pytest.approx(
+            roc_auc_score([t == "fear" for t in truth], fear), abs=1e-6
+        )
+    assert f"{report['test']['accuracy']:.4f}" in capsys.readouterr().out
+
+
+def test_the_same_input_gives_the_same_bytes(p: Params) -> None:
+    evaluate.run(p)
+    once = outputs()
+    evaluate.run(p)
+
+    assert outputs() == once
+    assert sorted(once) == [
+        "confusion.csv",
+        "confusion.png",
+        "evaluate.json",
+        "mistakes.png",
+        "predictions.parquet",
+    ]
+
+
+def test_ten_crops_are_averaged(p: Params) -> None:
+    evaluate.run(p)
+    one = pq.read_table(paths.PREDICTIONS)["probabilities"].to_pylist()
+    evaluate.run(p.model_copy(update={"evaluate": p.evaluate.model_copy(update={"ten_crop": True})}))
+    ten = pq.read_table(paths.PREDICTIONS)["probabilities"].to_pylist()
+
+    assert np.allclose(np.sum(ten, axis=1), 1, atol=1e-5)
+    assert not np.allclose(one, ten)
+    assert json.loads((paths.METRICS / "evaluate.json").read_text())["ten_crop"] is True
+
+
+def test_a_model_of_other_classes_is_refused(p: Params) -> None:
+    other = p.model_copy(update={"classes": ["fear", "neutral"]})
+
+    with pytest.raises(
+        UserError, match=r"classifier\.safetensors: found classes neutral, fear, allowed: fear, neu"
+    ):
+        evaluate.run(other)
+
+
+def test_faces_of_another_size_are_refused(p: Params) -> None:
+    for dataset in p.datasets:
+        table = schema.Faces(paths.ALIGNED / f"{dataset}.arrow").table
+        rows = [{**row, "face": bytes(24 * 24)} for row in table.to_pylist()]
+        schema.write_arrow(paths.ALIGNED / f"{dataset}.arrow", schema.aligned(24, 1), rows)
+
+    with pytest.raises(UserError, match="found faces of 24x24x1, allowed: 20x20x1"):
+        evaluate.run(p)
+
+
+def test_a_model_that_diverged_is_named_as_such(p: Params) -> None:
+    weights = load_file(paths.CLASSIFIER)
+    weights["head.weight"].fill_(float("nan"))
+    save_classifier(paths.CLASSIFIER, weights, p)
+
+    with pytest.raises(UserError, match=r"training diverged; a lower optimizers\.sgd\.learning_rate"):
+        evaluate.run(p)
+
+
+def test_missing_labels_are_one_line(p: Params) -> None:
+    paths.LABELS.unlink()
+
+    with pytest.raises(UserError, match=r"data/labels\.parquet: not found; `dvc repro label` makes it"):
+        evaluate.run(p)
