@@ -18,7 +18,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Dataset = Annotated[str, typer.Argument(help="Name of the data set: a folder in data/raw/, a module in pipeline/datasets/.")]
+Dataset = Annotated[
+    str, typer.Argument(help="Name of the data set: a folder in data/raw/, a module in pipeline/datasets/.")
+]
 
 # Stages import torch, OpenCV or onnxruntime, so each command imports its own: `fer --help` and a wrong key in
 # params.yaml answer at once.
@@ -121,3 +123,7 @@ def main() -> None:
         sys.exit(f"fer: {error}")
     except KeyboardInterrupt:
         sys.exit("fer: interrupted")
+
+
+if __name__ == "__main__":
+    main()

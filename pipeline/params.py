@@ -13,7 +13,15 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
@@ -23,7 +31,13 @@ from pipeline.schema import CLASSES
 PARAMS_FILE = Path("params.yaml")
 
 # The rooms whose modules are the values of a switch, and the block of params.yaml that holds their settings.
-BLOCKS = {"augment": "augments", "loss": "losses", "model": "models", "optimizer": "optimizers", "gan": "gans"}
+BLOCKS = {
+    "augment": "augments",
+    "loss": "losses",
+    "model": "models",
+    "optimizer": "optimizers",
+    "gan": "gans",
+}
 FOLDERS = {
     "augment": "augment",
     "loss": "losses",
@@ -148,7 +162,7 @@ class Evaluate(Block):
     """How the trained network is scored."""
 
     ten_crop: bool
-    mistakes: Positive
+    mistakes: Annotated[int, Field(ge=1, le=1000)]
 
 
 if TYPE_CHECKING:
@@ -200,11 +214,15 @@ class Params(Block):
         for switch, block in BLOCKS.items():
             name = getattr(self, switch)
             if getattr(getattr(self, block), name) is None:
-                raise _Conflict(f"{block}.{name}", "nothing", f"a block of settings, because {switch} is {name}")
+                raise _Conflict(
+                    f"{block}.{name}", "nothing", f"a block of settings, because {switch} is {name}"
+                )
         if self.train.crop > self.align.size:
             raise _Conflict("train.crop", self.train.crop, f"at most align.size, which is {self.align.size}")
         if self.evaluate.ten_crop and self.train.crop == self.align.size:
-            raise _Conflict("evaluate.ten_crop", True, "false while train.crop equals align.size: nothing to crop")
+            raise _Conflict(
+                "evaluate.ten_crop", True, "false while train.crop equals align.size: nothing to crop"
+            )
         if self.gan != "none":
             if self.align.size % 16:
                 raise _Conflict("align.size", self.align.size, f"a multiple of 16 while gan is {self.gan}")
@@ -250,7 +268,9 @@ def load(path: Path = PARAMS_FILE) -> Params:
     try:
         raw = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path}: not found; run this in the folder that holds params.yaml and dvc.yaml") from None
+        raise UserError(
+            f"{path}: not found; run this in the folder that holds params.yaml and dvc.yaml"
+        ) from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: byte {error.start} is not UTF-8") from None
     except MarkedYAMLError as error:
@@ -263,10 +283,10 @@ def load(path: Path = PARAMS_FILE) -> Params:
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
-        raise UserError(f"{path}: {_line(error, raw)}") from None
+        raise UserError(f"{path}: {_line(error)}") from None
 
 
-def _line(error: ValidationError, raw: dict[str, Any]) -> str:
+def _line(error: ValidationError) -> str:
     """Return the first error of a validation as one line: key, what was found, what is allowed."""
     # An unknown key is often a misspelt one, whose right spelling is then "missing": name the misspelling.
     first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
@@ -284,7 +304,7 @@ def _line(error: ValidationError, raw: dict[str, Any]) -> str:
         return f"{key}: unknown key, allowed here: {', '.join(known)}{hint}{others}"
     if first["type"] == "missing":
         return f"{key}: missing, no value given{others}"
-    return f"{key}: found {found[:80]}, allowed: {allowed}{others}"
+    return f"{key}: found {found[:80]}, allowed: {' '.join(allowed.split())}{others}"
 
 
 def _keys_beside(loc: tuple[int | str, ...]) -> list[str]:
@@ -292,6 +312,7 @@ def _keys_beside(loc: tuple[int | str, ...]) -> list[str]:
     for part in loc[:-1]:
         annotation = model.model_fields[part].annotation
         model = next(
-            (a for a in (annotation, *getattr(annotation, "__args__", ())) if hasattr(a, "model_fields")), model
+            (a for a in (annotation, *getattr(annotation, "__args__", ())) if hasattr(a, "model_fields")),
+            model,
         )
     return list(model.model_fields)

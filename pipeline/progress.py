@@ -15,5 +15,11 @@ def track(items: Iterable[T] | None = None, *, total: int | None = None, desc: s
     """Return `items` wrapped in a progress bar on standard error."""
     log = not sys.stderr.isatty()
     return tqdm(
-        items, total=total, desc=desc, unit=f" {unit}", mininterval=10 if log else 0.1, ascii=log, dynamic_ncols=True
+        items,
+        total=total,
+        desc=desc,
+        unit=f" {unit}",
+        mininterval=10 if log else 0.1,
+        ascii=log,
+        dynamic_ncols=True,
     )

@@ -54,7 +54,9 @@ LABELS = pa.schema(
         pa.field("dataset", pa.string(), nullable=False),
         pa.field("split", pa.string(), nullable=False),
         pa.field("label", pa.string(), nullable=False),
-        pa.field("target", pa.list_(pa.float32()), nullable=False),  # one share per class in class order, sum 1
+        pa.field(
+            "target", pa.list_(pa.float32()), nullable=False
+        ),  # one share per class in class order, sum 1
         pa.field("duplicate_of", pa.string()),  # first id with identical pixels, null if this is it
     ]
 )

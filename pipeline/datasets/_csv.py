@@ -12,10 +12,10 @@ from pipeline.errors import UserError
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield (row, line) of a UTF-8 file, with or without a byte order mark; rows count from 1, blank ones too.
+    """Yield (row, line) of a UTF-8 file, with or without a byte order mark; rows count from 1.
 
     A line is a row: cells of these files hold no line breaks, and a quote that somebody forgot to close must
-    not swallow the rows after it. Lines without anything in them are left out.
+    not swallow the rows after it. Lines without anything in them are counted and left out.
 
     Raises:
         UserError: the file cannot be read or is not UTF-8.

@@ -7,16 +7,18 @@
         fer2013new.csv
         fer2013.csv     or icml_face_data.csv: the pixels
 
-Any of these is enough: the folders with their `label.csv`; the folders and `fer2013new.csv`; `fer2013new.csv` and a
-CSV of pixels.
+Any of these is enough: the folders with their `label.csv`; the folders and `fer2013new.csv`; `fer2013new.csv`
+and a CSV of pixels.
 
-Where `fer2013new.csv` is there, its votes are used and its rows are the records; `label.csv`, by the same authors,
-has other votes for some pictures, and the metrics say for how many. A row's picture is the file of that name, or,
-where there is none, the same row of the pixels' CSV: the number in a name is not a row number. The cells of
-`label.csv`, which has no header, are the name, the face's box (the whole picture, in every row) and the ten votes.
+Where `fer2013new.csv` is there, its rows are the records and its votes are used; `label.csv`, by the same
+authors, has other votes for some pictures, and the metrics say for how many. A row's picture is the file of
+that name, or, where there is none, the same row of the pixels' CSV: the number in a name is not a row number.
+The cells of `label.csv`, which has no header, are the name, the face's box (the whole picture, in every row)
+and the ten votes.
 
-173 rows of `fer2013new.csv` have no image name: nobody saw a face there. Four rows repeat an earlier row's name.
-Three of them repeat its votes as well and are records of their own, `<name>-row<N>`: the published counts are
+A record's id is `ferplus/<image name without .png>`. 173 rows of `fer2013new.csv` have no image name: nobody
+saw a face there. Four rows repeat an earlier row's name. Three of them repeat its votes as well; they are
+records of their own, `ferplus/<name>-row<N>`, because the published counts (28,389 training images) are
 counts of rows. The fourth contradicts the row before and is rejected.
 """
 
@@ -41,8 +43,8 @@ USAGES = {"Training": "train", "PublicTest": "valid", "PrivateTest": "test"}
 _NAME = re.compile(r"fer\d+\.png", re.ASCII)
 _COLUMNS = ("Usage", "Image name", *VOTES)
 _EXPECTED = (
-    f"{', '.join(f'{name}/' for name in FOLDERS.values())} with pictures and {LABEL_FILE} or with {VOTES_FILE} beside "
-    f"them, or {VOTES_FILE} and {' or '.join(FILES)}"
+    f"{', '.join(f'{name}/' for name in FOLDERS.values())} with pictures and {LABEL_FILE} "
+    f"(or {VOTES_FILE} beside them), or {VOTES_FILE} and {' or '.join(FILES)}"
 )
 
 Votes = tuple[int, ...]
@@ -118,7 +120,7 @@ def _by_row(
             named.add(image)
             if pixels and pixels.usages[index] not in (usage, None):
                 raise UserError(
-                    f"{path}, row {row}: found Usage {usage}, but {pixels.usages[index]} in the CSV of pixels, "
+                    f"{path}, row {row}: found Usage {usage}, in the CSV of pixels {pixels.usages[index]}, "
                     "expected: both files in their published order, as they are joined row by row"
                 )
             if usage not in USAGES:

@@ -11,8 +11,8 @@
     group    optional: the person in the picture
     label    one of neutral happiness surprise sadness anger disgust fear contempt unknown NF
 
-or, in the place of `label`, one column of votes for each of these names that anyone could vote for (at least two
-classes; a column that is not there counts as 0). `unknown` is "cannot tell", `NF` is "no face".
+or, in the place of `label`, one column of votes for each of these names that anyone could vote for (at least
+two classes; a column that is not there counts as 0). `unknown` is "cannot tell", `NF` is "no face".
 
 A picture's id is `table/<image>`, with its extension, so that `a.png` and `a.jpg` can stand side by side.
 """
@@ -70,7 +70,7 @@ def records(folder: Path) -> Listing:
 
 
 def _columns(path: Path, header: list[str]) -> tuple[list[str], list[str]]:
-    """Return the canonical name of every column ("" for one that is not used) and the names of those not used."""
+    """Return every column's canonical name ("" for one that is not used) and the names of those not used."""
     known = {"image": "image", "split": "split", "group": "group", "label": "label", **_VOCABULARY}
     columns = [known.get(name.lower(), "") for name in header]
     ignored = [name for name, column in zip(header, columns, strict=True) if name and not column]

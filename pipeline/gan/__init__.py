@@ -48,7 +48,10 @@ class Generator:
         parts = []
         for start in range(0, len(seeds), batch_size):
             noise = np.stack(
-                [np.random.default_rng(s).standard_normal(self.latent) for s in seeds[start : start + batch_size]]
+                [
+                    np.random.default_rng(s).standard_normal(self.latent)
+                    for s in seeds[start : start + batch_size]
+                ]
             )
             images = self.network(torch.from_numpy(noise).float().to(self.device))
             parts.append(to_faces(images))

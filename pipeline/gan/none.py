@@ -16,7 +16,12 @@ class Params(Block):
 
 
 def fit(
-    params: Params, faces: np.ndarray, labels: np.ndarray, targets: Sequence[str], seed: int, device: torch.device
+    params: Params,
+    faces: np.ndarray,
+    labels: np.ndarray,
+    targets: Sequence[str],
+    seed: int,
+    device: torch.device,
 ) -> dict[str, Generator]:
     """Return no generator."""
     return {}

@@ -1,1 +1,1 @@
-
+"""From votes to labels: the rules, the annotators' agreement, and duplicates between splits."""

@@ -34,8 +34,8 @@ def run(p: Params) -> None:
     predictions: list[dict[str, Any]] = []
     summary = ["evaluate:  images  accuracy  macro recall  macro F1"]
     existing = {row["split"] for row in truth.values()}
-    for split in filter(existing.__contains__, SPLITS):
-        samples = data.real(split, p.datasets).to(where)
+    for split in [name for name in SPLITS if name in existing]:
+        samples = data.real(split, p.datasets, p.classes).to(where)
         _check(p, classifier, samples.tables[0].shape)
         labels = np.array([p.classes.index(truth[id_]["label"]) for id_ in samples.ids])
         probability = _predict(p, classifier, samples, split)

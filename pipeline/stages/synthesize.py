@@ -31,7 +31,7 @@ def run(p: Params) -> None:
     targets: list[str] = p.gans.classes if name != "none" else []  # type: ignore[attr-defined]
     where = device.pick(p.train.device)
 
-    train = data.real("train", p.datasets)
+    train = data.real("train", p.datasets, p.classes)
     labels = np.array(p.classes)[train.labels.numpy()]
     used = np.flatnonzero(np.isin(labels, targets))
     faces = train.take(torch.from_numpy(used)).numpy()
@@ -41,7 +41,9 @@ def run(p: Params) -> None:
     for folder in (GENERATORS, GRIDS):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-    seeds = {cls: list(range(i * images_per_class, (i + 1) * images_per_class)) for i, cls in enumerate(targets)}
+    seeds = {
+        cls: list(range(i * images_per_class, (i + 1) * images_per_class)) for i, cls in enumerate(targets)
+    }
     generated = {cls: generator.faces(seeds[cls]) for cls, generator in generators.items()}
 
     def rows() -> Iterator[dict[str, Any]]:
@@ -63,7 +65,10 @@ def run(p: Params) -> None:
     write_json(GRIDS / "grids.json", {cls: f"{cls}.png" for cls in generators})
     write_json(
         METRICS / "synthesize.json",
-        {cls: {"images": len(generated[cls]), "trained_on": generators[cls].trained_on} for cls in generators},
+        {
+            cls: {"images": len(generated[cls]), "trained_on": generators[cls].trained_on}
+            for cls in generators
+        },
     )
     total = sum(map(len, generated.values()))
     typer.echo(f"synthesize: {name}, {total} faces" + (f" of {', '.join(generators)}" if generators else ""))

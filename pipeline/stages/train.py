@@ -23,11 +23,13 @@ def run(p: Params) -> None:
     """Train the classifier on the training split and the synthetic faces; keep the best epoch on `valid`."""
     where = device.pick(p.train.device)
     precision = device.pick_precision(p.train.precision, where)
-    real = data.real("train", p.datasets)
+    real = data.real("train", p.datasets, p.classes)
     if not len(real):
-        raise UserError(f"{LABELS}: no sample of split train is left: see metrics/label.json for what was dropped")
+        raise UserError(
+            f"{LABELS}: no sample of split train is left: see metrics/label.json for what was dropped"
+        )
     train = data.with_synthetic(real, SYNTHETIC, p.classes)
-    valid = data.real("valid", p.datasets)
+    valid = data.real("valid", p.datasets, p.classes)
     if not len(valid) and p.train.patience:
         raise UserError(
             f"params.yaml: train.patience: found {p.train.patience}, allowed: 0, as no sample of split valid exists"

@@ -79,7 +79,9 @@ def load(path: Path, device: torch.device) -> Classifier:
             about: dict[str, Any] = json.loads(file.metadata()["fer"])
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
     except FileNotFoundError:
-        raise UserError(f"{path}: not found; `dvc repro train` makes it, `dvc checkout` restores it") from None
+        raise UserError(
+            f"{path}: not found; `dvc repro train` makes it, `dvc checkout` restores it"
+        ) from None
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: not a classifier of this project: {' '.join(str(error).split())}") from None
     module = importlib.import_module(f"pipeline.networks.{network_module(about['model'])}")

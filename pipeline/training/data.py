@@ -29,6 +29,7 @@ class Samples:
         table: index into `tables` of each sample, int [N].
         row: row in that table of each sample, int [N].
         targets: share of each class, float32 [N, K], rows of sum 1.
+        labels: class index of each sample, int64 [N].
     """
 
     ids: list[str]
@@ -36,20 +37,18 @@ class Samples:
     table: np.ndarray
     row: np.ndarray
     targets: Tensor
+    labels: Tensor
     _resident: Tensor | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         shapes = {t.shape for t in self.tables}
         if len(shapes) > 1:
-            raise UserError(f"faces of different shapes {sorted(shapes)}: run `dvc repro` to align them alike")
+            raise UserError(
+                f"faces of different shapes {sorted(shapes)}: run `dvc repro` to align them alike"
+            )
 
     def __len__(self) -> int:
         return len(self.ids)
-
-    @property
-    def labels(self) -> Tensor:
-        """Index of the largest share of each target, int64 [N]; the first class wins a tie."""
-        return self.targets.argmax(1)
 
     def to(self, device: torch.device) -> Samples:
         """Keep the faces on `device` if it is a GPU with room for them; targets always move."""
@@ -75,18 +74,31 @@ class Samples:
         return torch.from_numpy(faces)
 
 
-def real(split: str, datasets: Sequence[str]) -> Samples:
-    """Return the labelled samples of a split, in the order of `data/labels.parquet`."""
-    labels = pq.read_table(LABELS, filters=[("split", "==", split)])
+def real(split: str, datasets: Sequence[str], classes: Sequence[str]) -> Samples:
+    """Return the labelled samples of a split, in the order of `data/labels.parquet`.
+
+    Raises:
+        UserError: a table is absent or does not fit the others.
+    """
+    try:
+        table = pq.read_table(LABELS, filters=[("split", "==", split)])
+    except FileNotFoundError:
+        raise UserError(
+            f"{LABELS}: not found; `dvc repro label` makes it, `dvc checkout` restores it"
+        ) from None
     tables = [Faces(ALIGNED / f"{name}.arrow") for name in datasets]
     places = {id_: (t, row) for t, faces in enumerate(tables) for row, id_ in enumerate(faces.ids())}
-    ids = labels["id"].to_pylist()
+    ids = table["id"].to_pylist()
     try:
         found = np.array([places[id_] for id_ in ids], np.int64).reshape(-1, 2)
     except KeyError as error:
         raise UserError(f"{LABELS}: {error.args[0]!r} is in no table of {ALIGNED}: run `dvc repro`") from None
-    targets = np.array(labels["target"].to_pylist(), np.float32).reshape(len(ids), -1)
-    return Samples(ids, tables, found[:, 0], found[:, 1], torch.from_numpy(targets))
+    targets = np.array(table["target"].to_pylist(), np.float32).reshape(-1, len(classes))
+    try:
+        labels = torch.tensor([classes.index(name) for name in table["label"].to_pylist()], dtype=torch.int64)
+    except ValueError as error:
+        raise UserError(f"{LABELS}: {error} of params.yaml ({', '.join(classes)}): run `dvc repro`") from None
+    return Samples(ids, tables, found[:, 0], found[:, 1], torch.from_numpy(targets), labels)
 
 
 def with_synthetic(samples: Samples, path: Path, classes: Sequence[str]) -> Samples:
@@ -102,6 +114,7 @@ def with_synthetic(samples: Samples, path: Path, classes: Sequence[str]) -> Samp
         np.concatenate([samples.table, np.full(len(faces), len(samples.tables))]),
         np.concatenate([samples.row, np.arange(len(faces))]),
         torch.cat([samples.targets, targets]),
+        torch.cat([samples.labels, labels]),
     )
 
 

@@ -15,7 +15,9 @@ def pick(name: str) -> torch.device:
     Also makes every operation deterministic, so that the same run on the same machine gives the same bytes.
     """
     if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("params.yaml: train.device: found 'cuda', allowed: auto or cpu, as torch sees no GPU here")
+        raise UserError(
+            "params.yaml: train.device: found 'cuda', allowed: auto or cpu, as torch sees no GPU here"
+        )
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic with this alone
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False

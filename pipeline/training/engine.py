@@ -86,7 +86,7 @@ class Run:
         self.optimizer = importlib.import_module(f"pipeline.optimizers.{name}").build(settings, self.network)
         self.peak = [group["lr"] for group in self.optimizer.param_groups]
         name, settings = params.chosen("loss")
-        counts = torch.bincount(train.labels, minlength=len(params.classes))
+        counts = torch.bincount(self.train.labels, minlength=len(params.classes))
         self.loss = importlib.import_module(f"pipeline.losses.{name}").build(settings, counts)
         name, settings = params.chosen("augment")
         self.augment = importlib.import_module(f"pipeline.augment.{name}")
@@ -163,14 +163,16 @@ class Run:
         for group, peak in zip(self.optimizer.param_groups, self.peak, strict=True):
             group["lr"] = peak * learning_rate(self.settings, done, total)
         # Dropout draws from torch's own generator; seeded by step, it needs no place in the checkpoint.
-        torch.manual_seed(int(np.random.default_rng((self.params.seed, here.epoch, here.step)).integers(2**63)))
+        torch.manual_seed(
+            int(np.random.default_rng((self.params.seed, here.epoch, here.step)).integers(2**63))
+        )
 
         batch = _on(batch, self.device)
-        images = crop(
-            train.take(batch.samples), self.settings.crop, batch.top, batch.left, batch.mirrored
-        )
+        images = crop(train.take(batch.samples), self.settings.crop, batch.top, batch.left, batch.mirrored)
         targets = train.targets[batch.samples]
-        views = self.augment.apply(images, targets, images[batch.partner], targets[batch.partner], batch.draws)
+        views = self.augment.apply(
+            images, targets, images[batch.partner], targets[batch.partner], batch.draws
+        )
         loss = torch.zeros((), device=self.device)
         for view in views:
             with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
@@ -185,7 +187,7 @@ class Run:
         probability = probabilities(
             self.network, samples, self.settings.crop, centre_crop, precision=self.precision
         )
-        return float((probability.argmax(1) == samples.labels.cpu().numpy()).mean())
+        return float((probability.argmax(1) == samples.labels.numpy()).mean())
 
     def _out_of_patience(self) -> bool:
         waited = self.progress.epoch - 1 - self.progress.best

@@ -1,0 +1,1 @@
+"""Drawn faces: FACS action units become geometry, geometry becomes a shaded face, a face becomes a scene."""

@@ -1,0 +1,1 @@
+"""From pictures to faces: weights, detectors, alignment."""

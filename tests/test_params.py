@@ -1,0 +1,158 @@
+"""What a user sees when params.yaml is right, and when it is not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from pipeline import params
+from pipeline.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+
+
+def edited(project: Path, key: str, value: Any) -> Path:
+    """Set one dotted key in params.yaml."""
+    yaml = YAML()
+    path = project / "params.yaml"
+    tree = yaml.load(path)
+    *parents, last = key.split(".")
+    block = tree
+    for name in parents:
+        block = block[name]
+    block[last] = value
+    yaml.dump(tree, path)
+    return path
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(UserError) as error:
+        params.load(path)
+    line = str(error.value)
+    assert "\n" not in line
+    return line
+
+
+def test_the_projects_own_parameters_are_valid_and_every_method_has_a_block() -> None:
+    loaded = params.load(ROOT / "params.yaml")
+    for switch, block in params.BLOCKS.items():
+        for name in params.choices(switch):
+            assert getattr(getattr(loaded, block), name) is not None, f"{block}.{name}"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "expected"),
+    [
+        ("augment", "nonsense", ["augment", "'nonsense'", "cutmix", "mixaugment"]),
+        ("augment", "mixcat", ["augment", "did you mean mixcut"]),
+        ("seed", "abc", ["seed", "'abc'", "integer"]),
+        ("seed", -1, ["seed", "-1", "0"]),
+        ("seed", True, ["seed", "True", "integer"]),
+        ("train.epochs", -1, ["train.epochs", "-1", "greater than or equal to 1"]),
+        ("train.epochs", 1.5, ["train.epochs", "1.5", "integer"]),
+        ("train.epoch", 3, ["train.epoch", "unknown key", "did you mean epochs"]),
+        ("train.warmup", float("nan"), ["train.warmup", "nan"]),
+        ("train.crop", 64, ["train.crop", "64", "align.size", "48"]),
+        ("align.size", 50, ["align.size", "50", "multiple of 16"]),
+        ("align.detector", "haar", ["align.detector", "'haar'", "scrfd"]),
+        ("datasets", [], ["datasets", "[]"]),
+        ("datasets", ["sample", "sample"], ["datasets", "each name once"]),
+        ("datasets", ["imagenet"], ["datasets", "ferplus"]),
+        ("classes", ["happy", "sadness"], ["classes", "happiness"]),
+        ("gans.classes", ["joy"], ["gans.classes", "'joy'", "fear"]),
+        ("augments.mixcut.probability", 1.5, ["augments.mixcut.probability", "1.5", "1"]),
+        ("augments.mixcut.probabilty", 0.5, ["augments.mixcut.probabilty", "did you mean probability"]),
+        ("augments.mixcat", {}, ["augments.mixcat", "unknown key", "did you mean mixcut"]),
+        ("optimizers.sgd.learning_rate", 0, ["optimizers.sgd.learning_rate", "0", "greater than 0"]),
+        ("models.resnet18.stem", "large", ["models.resnet18.stem", "'large'", "small", "standard"]),
+        ("labels.rule", "mean", ["labels.rule", "'mean'", "plurality", "majority", "distribution"]),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_allowed(
+    project: Path, key: str, value: Any, expected: list[str]
+) -> None:
+    line = refused(edited(project, key, value))
+    for part in ["params.yaml", *expected]:
+        assert part in line
+
+
+def test_ten_crops_need_something_to_crop(project: Path) -> None:
+    edited(project, "train.crop", 48)
+    assert "evaluate.ten_crop" in refused(edited(project, "evaluate.ten_crop", True))
+
+
+def test_a_chosen_method_needs_its_block(project: Path) -> None:
+    assert "augments.none" in refused(edited(project, "augments.none", None))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "NoneType"),
+        ("- a\n- b\n", "list"),
+        ("seed: [1\n", "not valid YAML"),
+        ("seed: 1\nseed: 2\n", "not valid YAML"),
+        ("\tseed: 1\n", "not valid YAML"),
+        ("seed: 1\n", "missing"),
+    ],
+)
+def test_a_broken_file_is_one_line(project: Path, text: str, expected: str) -> None:
+    path = project / "params.yaml"
+    path.write_text(text)
+    assert expected in refused(path)
+
+
+def test_bytes_that_are_not_text(project: Path) -> None:
+    path = project / "params.yaml"
+    path.write_bytes(b"seed: \xff\xfe\n")
+    assert "UTF-8" in refused(path)
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+        max_leaves=8,
+    ),
+    st.sampled_from(
+        ["seed", "datasets", "augment", "train", "augments", "gans", "classes", "align", "models"]
+    ),
+)
+def test_no_value_anywhere_makes_a_traceback(value: Any, key: str) -> None:
+    raw = YAML(typ="safe").load(ROOT / "params.yaml")
+    raw[key] = value
+    try:
+        params.Params.model_validate(raw)
+    except params.ValidationError as error:
+        assert "\n" not in params._line(error)
+
+
+@pytest.mark.parametrize("command", [["check"], ["train"], ["ingest", "sample"], ["label"], ["evaluate"]])
+def test_every_command_refuses_in_one_line_without_a_traceback(project: Path, command: list[str]) -> None:
+    edited(project, "augment", "nonsense")
+    done = subprocess.run([sys.executable, "-m", "pipeline.cli", *command], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("fer: params.yaml: augment: found 'nonsense', allowed: one of cutmix")
+
+
+def test_outside_a_project_the_answer_says_where_to_go(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline.cli", "check"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "run this in the folder that holds params.yaml" in done.stderr
+
+
+def test_help_lists_the_stages_in_the_order_of_the_chain() -> None:
+    done = subprocess.run([sys.executable, "-m", "pipeline.cli", "--help"], capture_output=True, text=True)
+    stages = ["sample", "ingest", "align", "label", "synthesize", "train", "evaluate"]
+    places = [done.stdout.index(f" {name} ") for name in stages]
+    assert places == sorted(places)

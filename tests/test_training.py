@@ -1,0 +1,213 @@
+"""The training engine: the plan of an epoch, exact resumption, the best epoch, the model file."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline import params, paths
+from pipeline.augment import mixcut, none
+from pipeline.errors import UserError
+from pipeline.networks import _torchvision  # noqa: F401 - makes torchvision importable beside a CPU torch
+from pipeline.training import classifier, data, plan
+from pipeline.training.engine import learning_rate
+from tests import toy
+
+TRAIN = [sys.executable, "-m", "pipeline.cli", "train"]
+
+
+def planned(seed: int, epoch: int, count: int, batch: int, method=none) -> list[plan.Batch]:
+    settings = method.Params()
+    return plan.epoch_plan(
+        seed, epoch, count, batch, 4, 44, True, lambda rng, n, size: method.draw(settings, rng, n, size)
+    )
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 500), st.integers(2, 400), st.integers(2, 64))
+def test_an_epoch_shows_every_sample_once_in_batches_of_like_size(
+    seed: int, epoch: int, count: int, batch: int
+) -> None:
+    batches = planned(seed, epoch, count, batch)
+    assert sorted(torch.cat([b.samples for b in batches]).tolist()) == list(range(count))
+    sizes = {len(b.samples) for b in batches}
+    assert max(sizes) <= batch
+    assert max(sizes) - min(sizes) <= 1
+    assert len(batches) == plan.steps_per_epoch(count, batch)
+    for b in batches:
+        assert sorted(b.partner.tolist()) == list(range(len(b.samples)))
+        assert b.top.min() >= 0
+        assert b.top.max() <= 4
+
+
+def test_epochs_and_seeds_differ_and_repeat() -> None:
+    same, again = planned(1, 3, 100, 10), planned(1, 3, 100, 10)
+    assert all(torch.equal(a.samples, b.samples) for a, b in zip(same, again, strict=True))
+    for other in (planned(1, 4, 100, 10), planned(2, 3, 100, 10)):
+        assert not torch.equal(same[0].samples, other[0].samples)
+
+
+def test_two_methods_see_the_same_order_crops_and_partners() -> None:
+    for a, b in zip(planned(1, 0, 100, 16, none), planned(1, 0, 100, 16, mixcut), strict=True):
+        for name in ("samples", "top", "left", "mirrored", "partner"):
+            assert torch.equal(getattr(a, name), getattr(b, name))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_crop_and_mirror_are_torchvisions(channels: int) -> None:
+    from torchvision.transforms.v2 import functional as F
+
+    rng = np.random.default_rng(0)
+    faces = torch.from_numpy(rng.integers(0, 256, (20, 48, 48, channels), dtype=np.uint8))
+    top, left = (torch.from_numpy(rng.integers(0, 5, 20)) for _ in range(2))
+    mirrored = torch.from_numpy(rng.random(20) < 0.5)
+    ours = data.crop(faces, 44, top, left, mirrored)
+    for i in range(20):
+        theirs = F.crop(faces[i].permute(2, 0, 1), int(top[i]), int(left[i]), 44, 44)
+        theirs = F.to_dtype(F.horizontal_flip(theirs) if mirrored[i] else theirs, torch.float32, scale=True)
+        torch.testing.assert_close(ours[i], theirs)
+    assert ours.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_learning_rate_rises_then_falls_to_zero(project: Path) -> None:
+    train = params.load().train.model_copy(update={"warmup": 0.1, "schedule": "cosine"})
+    rates = [learning_rate(train, step, 1000) for step in range(1000)]
+    assert rates[:100] == sorted(rates[:100])
+    assert rates[100:] == sorted(rates[100:], reverse=True)
+    assert rates[100] == 1
+    assert rates[550] == pytest.approx(0.5)
+    assert rates[-1] == pytest.approx(0, abs=1e-5)
+    constant = train.model_copy(update={"schedule": "constant", "warmup": 0.0})
+    assert {learning_rate(constant, step, 1000) for step in range(1000)} == {1.0}
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_a_run_killed_in_the_middle_of_an_epoch_ends_with_the_same_bytes(
+    project: Path, optimizer: str
+) -> None:
+    toy.write(project, optimizer=optimizer, **{"models.resnet18.dropout": 0.5})
+    subprocess.run(TRAIN, check=True, capture_output=True)
+    model, metrics = paths.CLASSIFIER.read_bytes(), (paths.METRICS / "train.json").read_bytes()
+    curves = {p.name: p.read_bytes() for p in sorted((paths.PLOTS / "train").rglob("*.tsv"))}
+    assert len(curves) == 2
+    assert not list((paths.MODELS / "checkpoints").iterdir()), "a finished run leaves no checkpoint"
+
+    # 54 samples in batches of 8 are 7 steps: wait for the fourth of the second epoch, then kill.
+    toy.set_params(project, **{"train.checkpoint_seconds": 0})
+    running = subprocess.Popen(TRAIN, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _wait_for_step(running, epoch=1, step=3)
+    finally:
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+    resumed = subprocess.run(TRAIN, check=True, capture_output=True, text=True)
+    assert "resuming an interrupted run at epoch" in resumed.stdout
+    assert paths.CLASSIFIER.read_bytes() == model
+    assert (paths.METRICS / "train.json").read_bytes() == metrics
+    assert {p.name: p.read_bytes() for p in sorted((paths.PLOTS / "train").rglob("*.tsv"))} == curves
+
+
+def _wait_for_step(running: subprocess.Popen[bytes], epoch: int, step: int) -> None:
+    from safetensors import safe_open
+
+    while running.poll() is None:
+        for path in (paths.MODELS / "checkpoints").glob("[!.]*.safetensors"):
+            with safe_open(path, "pt") as file:
+                about = json.loads(file.metadata()["about"])
+            if (about["epoch"], about["step"]) >= (epoch, step):
+                return
+        time.sleep(0.01)
+    pytest.fail("the run ended before it could be killed")
+
+
+def test_a_checkpoint_of_other_settings_is_not_resumed(project: Path) -> None:
+    from pipeline.training import checkpoint
+
+    toy.write(project)
+    before = checkpoint.fingerprint(params.load(), [paths.LABELS])
+    toy.set_params(project, seed=2)
+    assert checkpoint.fingerprint(params.load(), [paths.LABELS]) != before
+    toy.set_params(project, seed=1, **{"evaluate.mistakes": 9, "train.checkpoint_seconds": 3})
+    assert checkpoint.fingerprint(params.load(), [paths.LABELS]) == before
+
+
+def test_the_best_epoch_is_the_first_best_on_valid(project: Path) -> None:
+    from pipeline.stages import train
+
+    toy.write(project, **{"train.epochs": 4})
+    train.run(params.load())
+    found = json.loads((paths.METRICS / "train.json").read_text())
+    curve = (paths.PLOTS / "train/plots/metrics/valid/accuracy.tsv").read_text().split()[2:]
+    accuracies = [float(value) for value in curve[1::2]]
+    assert found["epochs"] == len(accuracies) == 4
+    assert found["valid"]["accuracy"] == max(accuracies)
+    assert found["best_epoch"] == accuracies.index(max(accuracies)) + 1
+    assert math.isfinite(found["loss"])
+
+
+def test_patience_stops_a_run_that_no_longer_improves(project: Path) -> None:
+    from pipeline.stages import train
+
+    # At this rate nothing is learned: the first epoch stays the best.
+    toy.write(project, **{"train.epochs": 9, "train.patience": 2, "optimizers.sgd.learning_rate": 1e-12})
+    train.run(params.load())
+    assert json.loads((paths.METRICS / "train.json").read_text())["epochs"] == 3
+
+
+def test_a_run_that_diverges_says_what_to_change(project: Path) -> None:
+    from pipeline.stages import train
+
+    toy.write(project, **{"optimizers.sgd.learning_rate": 1e30, "train.warmup": 0.0})
+    with pytest.raises(UserError, match=r"diverged in epoch 1.*optimizers\.sgd\.learning_rate"):
+        train.run(params.load())
+    assert not paths.CLASSIFIER.exists()
+
+
+@pytest.mark.parametrize(("name", "crop"), [("resnet18", 44), ("vgg19_fer", 44)])
+def test_a_model_file_gives_back_the_same_network(project: Path, name: str, crop: int) -> None:
+    toy.set_params(project, model=name, **{"train.crop": crop})
+    p = params.load()
+    torch.manual_seed(0)
+    network = classifier.build_network(p).eval()
+    classifier.save_classifier(Path("m.safetensors"), network.state_dict(), p)
+    loaded = classifier.load(Path("m.safetensors"), torch.device("cpu"))
+    assert (loaded.classes, loaded.size, loaded.channels, loaded.crop) == (p.classes, 48, 1, crop)
+    images = torch.rand(3, 1, crop, crop)
+    assert torch.equal(network(images)[0], loaded.network(images)[0])
+
+
+def test_vgg19_has_the_papers_shape(project: Path) -> None:
+    # 16 convolutions with batch norm, one fully connected layer of 512 x 8, from 44 x 44 pixels.
+    toy.set_params(project, model="vgg19_fer")
+    network = classifier.build_network(params.load())
+    kinds = [type(m).__name__ for m in network.modules()]
+    assert (kinds.count("Conv2d"), kinds.count("BatchNorm2d"), kinds.count("Linear")) == (16, 16, 1)
+    assert network.head.weight.shape == (8, 512)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", None])
+def test_a_damaged_model_file_is_one_line(project: Path, content: bytes | None) -> None:
+    path = Path("m.safetensors")
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=r"m\.safetensors"):
+        classifier.load(path, torch.device("cpu"))
+
+
+def test_mirrored_and_cropped_faces_of_several_tables_keep_their_targets(project: Path) -> None:
+    toy.write(project)
+    samples = data.real("train", ["sample"], toy.CLASSES)
+    faces = samples.take(torch.arange(len(samples))).float().mean((1, 2, 3))
+    bright = samples.labels == 1
+    assert faces[bright].mean() - faces[~bright].mean() > 20
+    assert torch.equal(samples.targets.argmax(1), samples.labels)

@@ -1,0 +1,175 @@
+"""The rules that turn votes into labels, against published counts and independent formulas."""
+
+import csv
+import os
+from collections import Counter
+from pathlib import Path
+
+import krippendorff
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from sklearn.metrics import cohen_kappa_score
+
+from pipeline.labels import agreement, duplicates, voting
+from pipeline.schema import CLASSES, VOTES
+
+SHARED = Path(os.environ.get("FER_SHARED", Path(__file__).parents[2] / "shared")) / "data" / "ferplus"
+real = pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs FER+ in {SHARED}")
+
+NAMES = [*CLASSES]
+VOTES_OF_MANY = arrays(np.int64, st.tuples(st.integers(1, 30), st.just(10)), elements=st.integers(0, 12)).map(
+    lambda votes: votes[votes.any(axis=1)]
+)
+
+
+def new_votes() -> dict[str, np.ndarray]:
+    """All rows of fer2013new.csv by split, read with nothing of the package."""
+    rows: dict[str, list[list[int]]] = {"Training": [], "PublicTest": [], "PrivateTest": []}
+    with (SHARED / "fer2013new.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            rows[row["Usage"]].append([int(row[name]) for name in VOTES])
+    return {usage: np.array(votes) for usage, votes in rows.items()}
+
+
+def labelled(votes: np.ndarray, rule: str) -> Counter:
+    winners = voting.RULES[rule](votes)
+    kept = winners[voting.why_dropped(winners, NAMES) == ""]
+    return Counter(VOTES[winner] for winner in kept)
+
+
+@real
+def test_published_counts_of_both_rules():
+    votes = new_votes()
+    plurality = [labelled(votes[usage], "plurality") for usage in votes]
+    assert [counts.total() for counts in plurality] == [28_389, 3_553, 3_546]  # the MixCut paper's
+    assert [[counts[name] for name in CLASSES] for counts in plurality] == [
+        [10309, 7528, 3562, 3515, 2467, 191, 652, 165],
+        [1335, 899, 456, 412, 319, 34, 74, 24],
+        [1262, 928, 444, 444, 325, 23, 93, 27],
+    ]
+    assert [labelled(votes[usage], "majority").total() for usage in votes] == [25_060, 3_199, 3_153]
+
+
+@real
+def test_published_counts_of_label_csv_alone():
+    counts = []
+    for folder in ("FER2013Train", "FER2013Valid", "FER2013Test"):
+        with (SHARED / folder / "label.csv").open(newline="") as file:
+            votes = np.array([[int(cell) for cell in row[2:]] for row in csv.reader(file)])
+        counts.append(labelled(votes, "plurality").total())
+    assert counts == [28_385, 3_555, 3_545]
+
+
+@pytest.mark.parametrize(
+    ("votes", "plurality", "majority"),
+    [
+        ([5, 0, 0, 5, 0, 0, 0, 0, 0, 0], "neutral", "no_majority"),
+        ([4, 1, 1, 1, 1, 0, 0, 1, 1, 0], "neutral", "neutral"),  # 4 of 4, single votes set aside
+        ([4, 2, 2, 0, 0, 0, 0, 0, 2, 0], "neutral", "no_majority"),
+        ([5, 2, 2, 0, 0, 0, 0, 0, 1, 0], "neutral", "neutral"),  # 5 of 9
+        ([1, 1, 1, 1, 1, 1, 1, 1, 1, 1], "neutral", "no_majority"),
+        ([0, 1, 0, 0, 0, 0, 0, 0, 0, 0], "happiness", "no_majority"),
+        ([0, 0, 0, 0, 0, 2, 2, 0, 6, 0], "unknown", "unknown"),
+        ([1, 0, 0, 0, 0, 0, 0, 0, 1, 8], "NF", "NF"),
+        ([0, 0, 0, 0, 0, 0, 0, 9, 0, 0], "contempt", "contempt"),
+    ],
+)
+def test_rules_case_by_case(votes, plurality, majority):
+    names = (*VOTES, "no_majority")
+    assert names[voting.plurality(np.array([votes]))[0]] == plurality
+    assert names[voting.majority(np.array([votes]))[0]] == majority
+
+
+@given(VOTES_OF_MANY)
+def test_rules_agree_with_a_plain_loop(votes):
+    for row, first, most in zip(votes.tolist(), voting.plurality(votes), voting.majority(votes), strict=True):
+        assert first == row.index(max(row))
+        rest = [0 if count == 1 else count for count in row]
+        above = [i for i, count in enumerate(rest) if count > sum(rest) / 2]
+        assert most == (above[0] if above else voting.NO_MAJORITY)
+
+
+def test_winners_that_are_no_label_have_a_reason():
+    winners = np.array([VOTES.index("fear"), VOTES.index("neutral"), 8, 9, voting.NO_MAJORITY])
+    reasons = voting.why_dropped(winners, ["anger", "fear"]).tolist()
+    assert reasons == ["", "class_neutral", "unknown", "NF", "no_majority"]
+
+
+def test_targets_follow_the_class_order():
+    votes = np.array([[6, 0, 0, 2, 0, 0, 0, 0, 2, 0], [0, 0, 0, 0, 0, 0, 0, 3, 1, 6]])
+    order = ["sadness", "neutral", "contempt"]
+    assert voting.shares(votes, order).tolist() == [[0.25, 0.75, 0], [0, 0, 1]]
+    assert voting.one_hot(np.array([0, 7]), order).tolist() == [[0, 1, 0], [0, 0, 1]]
+
+
+@given(VOTES_OF_MANY)
+def test_shares_sum_to_one_wherever_a_class_has_a_vote(votes):
+    sums = voting.shares(votes, NAMES).sum(axis=1)
+    assert np.allclose(sums, votes[:, :8].any(axis=1))
+
+
+def test_fleiss_kappa_of_a_worked_example():
+    # https://en.wikipedia.org/wiki/Fleiss'_kappa: 10 subjects, 14 raters, 5 categories.
+    rows = (
+        "0 0 0 0 14,0 2 6 4 2,0 0 3 5 6,0 3 9 2 0,2 2 8 1 1,7 7 0 0 0,3 2 6 3 0,2 5 3 2 2,6 5 2 1 0,0 2 2 3 7"
+    )
+    counts = np.array([[int(count) for count in row.split()] for row in rows.split(",")])
+    assert agreement.fleiss_kappa(counts) == pytest.approx(0.210, abs=5e-4)
+    assert agreement.fleiss_kappa(counts) == pytest.approx(by_krippendorff(counts))
+
+
+@real
+def test_fleiss_kappa_of_ferplus():
+    counts = new_votes()["PublicTest"]
+    assert agreement.fleiss_kappa(counts) == pytest.approx(by_krippendorff(counts))
+
+
+def by_krippendorff(counts: np.ndarray) -> float:
+    """Fleiss' kappa from nominal alpha, which differs by the correction for a sample of n values."""
+    values = counts.sum()
+    alpha = krippendorff.alpha(value_counts=counts, level_of_measurement="nominal")
+    return 1 - (1 - alpha) * values / (values - 1)
+
+
+def test_fleiss_kappa_of_two_annotators_who_swap_roles_is_cohens():
+    rng = np.random.default_rng(5)
+    first, second = rng.integers(0, 4, (2, 200))
+    second = np.where(rng.random(200) < 0.6, first, second)
+    counts = np.zeros((200, 4), int)
+    for labels in (first, second):
+        counts[np.arange(200), labels] += 1
+    both = cohen_kappa_score(np.r_[first, second], np.r_[second, first])  # equal marginals, as Fleiss assumes
+    assert agreement.fleiss_kappa(counts) == pytest.approx(both)
+
+
+def test_agreement_of_known_votes():
+    votes = np.array([[4, 0, 0], [2, 2, 0], [1, 1, 2]])
+    described = agreement.describe(votes)
+    assert described["images"] == 3
+    assert described["winning_share"] == pytest.approx((1 + 0.5 + 0.5) / 3)
+    assert described["entropy"] == pytest.approx((0 + 1 + 1.5) / 3)
+    assert described["ties"] == pytest.approx(1 / 3)
+    assert agreement.describe(np.zeros((0, 10), int)) == {}
+    assert "fleiss_kappa" not in agreement.describe(np.array([[3, 0], [5, 0]]))
+    assert agreement.fleiss_kappa(np.array([[1, 0], [0, 1]])) is None
+
+
+def test_duplicates_between_splits():
+    splits = ["train", "train", "valid", "valid", "valid", "test", "test"]
+    pixels = ["a", "b", "a", "a", "c", "c", "d"]
+    assert duplicates.between_splits(splits, pixels) == {
+        "valid_in_train": 2,
+        "test_in_train": 0,
+        "test_in_valid": 1,
+    }
+    assert duplicates.between_splits(["train", "train"], ["a", "a"]) == {}
+
+
+def test_the_first_copy_is_in_train_then_valid_then_test():
+    ids = ["d/1", "d/2", "d/3", "d/4", "d/5"]
+    splits = ["test", "valid", "train", "train", "test"]
+    copies = duplicates.first_copies(ids, splits, ["x", "x", "x", "x", "y"])
+    assert copies == ["d/3", "d/3", None, "d/3", None]

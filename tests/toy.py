@@ -1,0 +1,57 @@
+"""A small chain of tables for tests of the stages behind `label`: bright and dark faces, 16 x 16 pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ruamel.yaml import YAML
+
+from pipeline import paths, schema
+
+SIZE = 16
+CLASSES = ["neutral", "happiness"]
+
+
+def write(project: Path, **changes: Any) -> None:
+    """Write aligned faces, labels and an empty synthetic table; set parameters by dotted key."""
+    rng = np.random.default_rng(0)
+    rows, labels = [], []
+    for i in range(90):
+        split = ("train", "train", "train", "valid", "test")[i % 5]
+        # Half of the classes' difference is noise, so that accuracy stays below 1 for some epochs.
+        face = rng.normal(100 + 40 * (i % 2), 40, (SIZE, SIZE)).clip(0, 255).astype(np.uint8)
+        name = f"toy/{i:03d}"
+        rows.append({"id": name, "status": "whole", "face": face.tobytes()})
+        label = {"id": name, "dataset": "sample", "split": split, "label": CLASSES[i % 2]}
+        labels.append(label | {"target": [1.0 - i % 2, float(i % 2)]})
+    schema.write_arrow(project / paths.ALIGNED / "sample.arrow", schema.aligned(SIZE, 1), rows)
+    schema.write_parquet(project / paths.LABELS, schema.LABELS, labels)
+    schema.write_arrow(project / paths.SYNTHETIC, schema.synthetic(SIZE, 1), [])
+    settings = {
+        "datasets": ["sample"],
+        "classes": CLASSES,
+        "gan": "none",
+        "align.size": SIZE,
+        "train.crop": SIZE,
+        "train.epochs": 2,
+        "train.batch_size": 8,
+        "train.device": "cpu",
+        "train.precision": "float32",
+        "augment": "mixcut",
+    }
+    set_params(project, **(settings | changes))
+
+
+def set_params(project: Path, **changes: Any) -> None:
+    """Set parameters in the folder's params.yaml by dotted key, as `dvc exp run -S` does."""
+    yaml = YAML()
+    tree = yaml.load(project / "params.yaml")
+    for key, value in changes.items():
+        block = tree
+        *parents, last = key.split(".")
+        for name in parents:
+            block = block[name]
+        block[last] = value
+    yaml.dump(tree, project / "params.yaml")
