@@ -166,7 +166,24 @@ class Evaluate(Block):
 
 
 if TYPE_CHECKING:
-    Augments = Losses = Models = Optimizers = Gans = Block
+
+    class Gans(Block):
+        """Which classes get synthetic faces and how many; with one block for each GAN."""
+
+        classes: list[str]
+        images_per_class: int
+
+    class Augments(Block):
+        """One block for each augmentation."""
+
+    class Losses(Block):
+        """One block for each loss."""
+
+    class Models(Block):
+        """One block for each network."""
+
+    class Optimizers(Block):
+        """One block for each optimiser."""
 else:
     Augments, Losses, Models, Optimizers = (_room(s) for s in ("augment", "loss", "model", "optimizer"))
     Gans = _room("gan", classes=(list[str], ...), images_per_class=(Positive, ...))
@@ -226,7 +243,7 @@ class Params(Block):
         if self.gan != "none":
             if self.align.size % 16:
                 raise _Conflict("align.size", self.align.size, f"a multiple of 16 while gan is {self.gan}")
-            for name in self.gans.classes:  # type: ignore[attr-defined]
+            for name in self.gans.classes:
                 if name not in self.classes:
                     raise _Conflict("gans.classes", name, f"names from classes: {', '.join(self.classes)}")
         return self

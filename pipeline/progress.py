@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 T = TypeVar("T")
 
 
-def track(items: Iterable[T] | None = None, *, total: int | None = None, desc: str, unit: str) -> tqdm[T]:
+def track(items: Iterable[T], *, total: int | None = None, desc: str, unit: str) -> tqdm[T]:
     """Return `items` wrapped in a progress bar on standard error."""
+    return tqdm(items, total=total, desc=desc, unit=f" {unit}", **_style())
+
+
+def bar(total: int, *, desc: str, unit: str) -> tqdm[Any]:
+    """Return a progress bar that is moved by hand, a context manager."""
+    return tqdm(total=total, desc=desc, unit=f" {unit}", **_style())
+
+
+def _style() -> dict[str, Any]:
     log = not sys.stderr.isatty()
-    return tqdm(
-        items,
-        total=total,
-        desc=desc,
-        unit=f" {unit}",
-        mininterval=10 if log else 0.1,
-        ascii=log,
-        dynamic_ncols=True,
-    )
+    return {"mininterval": 10 if log else 0.1, "ascii": log, "dynamic_ncols": True}

@@ -79,7 +79,8 @@ def test_every_stage_depends_on_the_modules_it_imports() -> None:
         ).stdout
         for module in set(loaded.split()) - shared:
             spec = importlib.util.find_spec(module)
-            assert spec and spec.origin
+            assert spec is not None
+            assert spec.origin is not None
             file = Path(spec.origin).relative_to(ROOT)
             if file.name == "__init__.py" and "import" not in file.read_text():
                 continue
@@ -96,7 +97,7 @@ def test_parameters_of_a_stage_exist() -> None:
     for stage, description in CHAIN["stages"].items():
         for key in description.get("params", []):
             for name, value in values.items():
-                key = key.replace("${%s}" % name, value)
+                key = key.replace(f"${{{name}}}", value)
             block = loaded
             for part in key.split("."):
                 assert part in block, f"{stage}: {key}"

@@ -236,7 +236,7 @@ def test_whole_picture_of_the_right_size_is_unchanged_and_others_are_area_averag
 
 def test_crop_is_the_box_made_square_with_a_tenth_on_each_side() -> None:
     transform = box_square(np.array([100, 50, 160, 170]), 72)
-    # 120 and a tenth of it on both sides, 144, around (130, 110); edges lie half a pixel outside pixel centres.
+    # 120 and a tenth of it on both sides, 144, around (130, 110); edges lie half a pixel off pixel centres.
     low, high = (transform @ [[58 - 0.5, 202 - 0.5], [38 - 0.5, 182 - 0.5], [1, 1]]).T
     np.testing.assert_allclose(low, [-0.5, -0.5], atol=1e-9)
     np.testing.assert_allclose(high, [71.5, 71.5], atol=1e-9)

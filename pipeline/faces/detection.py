@@ -32,7 +32,8 @@ class Detection:
 class FaceDetector(Protocol):
     """What the class `Detector` of every module in `pipeline/faces/detectors` offers."""
 
-    def __init__(self, weights: Path, threshold: float) -> None: ...
+    def __init__(self, weights: Path, threshold: float) -> None:
+        """Load a file of weights; faces below the threshold (score, 0 to 1) are not reported."""
 
     def detect(self, pictures: list[np.ndarray]) -> list[Detection | None]:
         """Return the chosen face of each picture (BGR, uint8, H x W x 3), None where there is none."""

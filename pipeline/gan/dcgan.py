@@ -19,7 +19,7 @@ from pipeline.errors import UserError
 from pipeline.gan import Generator, from_faces
 from pipeline.gan._convolutional import Decoder, Discriminator
 from pipeline.params import Block, Positive, Rate
-from pipeline.progress import track
+from pipeline.progress import bar
 
 
 class Params(Block):
@@ -50,7 +50,8 @@ def fit(
         chosen = faces[labels == name]
         if len(chosen) < 2:
             raise UserError(
-                f"params.yaml: gans.classes: found {name!r} with {len(chosen)} faces in split train, allowed: at least 2"
+                f"params.yaml: gans.classes: found {name!r} with {len(chosen)} faces in split train, "
+                "allowed: at least 2"
             )
         network = _train(params, torch.from_numpy(chosen).to(device), seed, device, name)
         generators[name] = Generator(network.eval(), params.latent, device, len(chosen))
@@ -70,7 +71,7 @@ def _train(params: Params, faces: Tensor, seed: int, device: torch.device, name:
     )
     rng = np.random.default_rng(seed)
     batches = -(-count // params.batch_size)
-    with track(total=params.epochs * batches, desc=f"dcgan {name}", unit="steps") as bar:
+    with bar(params.epochs * batches, desc=f"dcgan {name}", unit="steps") as shown:
         for epoch in range(params.epochs):
             for rows in np.array_split(rng.permutation(count), batches):
                 real = from_faces(faces[torch.from_numpy(rows).to(device)])
@@ -86,7 +87,7 @@ def _train(params: Params, faces: Tensor, seed: int, device: torch.device, name:
                 update_decoder.zero_grad()
                 fooled.backward()
                 update_decoder.step()
-                bar.update()
+                shown.update()
             if not torch.isfinite(loss + fooled):
                 raise UserError(
                     f"dcgan for {name} diverged in epoch {epoch + 1}: the loss is not a number; lower "

@@ -27,8 +27,8 @@ GRID_SIDE = 8
 def run(p: Params) -> None:
     """Train a GAN on the training split, generate faces, and draw real ones beside them."""
     name, settings = p.chosen("gan")
-    images_per_class: int = p.gans.images_per_class  # type: ignore[attr-defined]
-    targets: list[str] = p.gans.classes if name != "none" else []  # type: ignore[attr-defined]
+    targets = p.gans.classes if name != "none" else []
+    each = p.gans.images_per_class
     where = device.pick(p.train.device)
 
     train = data.real("train", p.datasets, p.classes)
@@ -41,9 +41,7 @@ def run(p: Params) -> None:
     for folder in (GENERATORS, GRIDS):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-    seeds = {
-        cls: list(range(i * images_per_class, (i + 1) * images_per_class)) for i, cls in enumerate(targets)
-    }
+    seeds = {cls: list(range(i * each, (i + 1) * each)) for i, cls in enumerate(targets)}
     generated = {cls: generator.faces(seeds[cls]) for cls, generator in generators.items()}
 
     def rows() -> Iterator[dict[str, Any]]:

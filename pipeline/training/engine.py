@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from pipeline.errors import UserError
 from pipeline.evaluation.crops import centre_crop
 from pipeline.params import Params, Train
-from pipeline.progress import track
+from pipeline.progress import bar
 from pipeline.training import checkpoint
 from pipeline.training.classifier import build_network
 from pipeline.training.data import Samples, crop
@@ -129,12 +129,12 @@ class Run:
         )
         self.network.train()
         saved = time.monotonic()
-        with track(total=len(plan), desc=f"epoch {here.epoch + 1}/{settings.epochs}", unit="steps") as bar:
-            bar.update(here.step)
+        with bar(len(plan), desc=f"epoch {here.epoch + 1}/{settings.epochs}", unit="steps") as shown:
+            shown.update(here.step)
             while here.step < len(plan):
                 self.loss_sum += self._step(plan[here.step]) * len(plan[here.step].samples)
                 here.step += 1
-                bar.update()
+                shown.update()
                 if time.monotonic() - saved >= settings.checkpoint_seconds:
                     self._save()
                     saved = time.monotonic()
@@ -146,7 +146,7 @@ class Run:
                 )
             if self.valid is not None and len(self.valid):
                 figures["accuracy"] = self._accuracy(self.valid)
-            bar.set_postfix(figures)
+            shown.set_postfix(figures)
         here.history.append(figures)
         if "accuracy" in figures and (
             here.best < 0 or figures["accuracy"] > here.history[here.best]["accuracy"]

@@ -66,17 +66,18 @@ BATCH_PIXELS = 16 * 160 * 160
 
 
 class Detector:
-    """SCRFD with weights of insightface's form. Safe to share between threads.
-
-    Args:
-        weights: an .onnx file with nine outputs: scores, boxes, landmarks for each of the strides 8, 16, 32.
-        threshold: the least score of a face, 0 to 1.
-
-    Raises:
-        UserError: the file is not such a network.
-    """
+    """SCRFD with weights of insightface's form. Safe to share between threads."""
 
     def __init__(self, weights: Path, threshold: float) -> None:
+        """Load the network.
+
+        Args:
+            weights: an .onnx file with nine outputs: scores, boxes, landmarks, each for the strides 8, 16, 32.
+            threshold: the least score of a face, 0 to 1.
+
+        Raises:
+            UserError: the file is not such a network.
+        """
         options = onnxruntime.SessionOptions()
         # One thread per call: the caller's threads each work on pictures of their own, which scales better
         # than sharing the layers of one.
