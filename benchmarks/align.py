@@ -48,7 +48,7 @@ def main(table: Path, count: int) -> None:
 
     def in_chunks() -> int:
         chunks = [images[i : i + CHUNK] for i in range(0, len(images), CHUNK)]
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        with ThreadPoolExecutor() as pool:
             faces = pool.map(lambda chunk: ours.detect([decode("picture", image) for image in chunk]), chunks)
             return sum(face is not None for chunk in faces for face in chunk)
 

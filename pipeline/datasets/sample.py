@@ -143,33 +143,28 @@ def plan(pictures: int, seed: int) -> list[Picture]:
     """
     rng = np.random.default_rng([seed, 0])
     faceless = round(_FACELESS * pictures)
-    classes = _class_counts(pictures - faceless)
-    shown = {split: [] for split in SPLITS}  # type: dict[str, list[tuple[str, bool]]]
-    for name, count in classes.items():
+    counts = _class_counts(pictures - faceless) | {None: faceless}
+    shown: dict[str, list[tuple[str | None, bool]]] = {split: [] for split in SPLITS}
+    for name, count in counts.items():
         held_out = max(_HELD_OUT_LEAST, round(_HELD_OUT * count))
         weak = rng.permutation(np.arange(count) < round(_WEAK * count))
-        of_split = np.repeat(SPLITS, [count - 2 * held_out, held_out, held_out])
-        for split, is_weak in zip(of_split, weak, strict=True):
+        splits = np.repeat(SPLITS, [count - 2 * held_out, held_out, held_out])
+        for split, is_weak in zip(splits, weak, strict=True):
             shown[str(split)].append((name, bool(is_weak)))
-    entries: list[tuple[str, int | None, str | None, bool]] = []
+    dealt: list[tuple[str, int, str | None, bool]] = []
     people = 0
     for split in SPLITS:
         here = max(2, round(len(shown[split]) / _PICTURES_PER_PERSON))
         for place, i in enumerate(rng.permutation(len(shown[split]))):
-            name, is_weak = shown[split][i]
-            entries.append((split, people + place % here, name, is_weak))
+            dealt.append((split, people + place % here, *shown[split][i]))
         people += here
-    held_out = round(_HELD_OUT * faceless)
-    for split in np.repeat(SPLITS, [faceless - 2 * held_out, held_out, held_out]):
-        entries.append((str(split), None, None, False))
+    # Numbers say nothing about split or class.
+    order = rng.permutation(len(dealt))
     digits = max(4, len(str(pictures)))
-    return [
-        _picture(f"{number:0{digits}}.jpg", seed, number, *entries[i])
-        for number, i in enumerate(rng.permutation(len(entries)), 1)
-    ]
+    return [_picture(f"{n:0{digits}}.jpg", seed, n, *dealt[i]) for n, i in enumerate(order, 1)]
 
 
-def _class_counts(faces: int) -> dict[str, int]:
+def _class_counts(faces: int) -> dict[str | None, int]:
     """Share faces out to the classes as in FER+, but for the least number of each."""
     shares = dict(zip(CLASSES, _SHARES, strict=True))
     counts = {
@@ -185,11 +180,11 @@ def _class_counts(faces: int) -> dict[str, int]:
 
 
 def _picture(
-    name: str, seed: int, number: int, split: str, person: int | None, shown: str | None, weak: bool
+    name: str, seed: int, number: int, split: str, person: int, shown: str | None, weak: bool
 ) -> Picture:
     rng = np.random.default_rng([seed, 1, number])
     drawn_from = (seed, 2, number)
-    if shown is None or person is None:
+    if shown is None:
         votes = _votes({"NF": int(rng.integers(8, 11))}, {"unknown": 1.0}, rng)
         return Picture(name, split, f"scene-{number}", None, votes, scene.Task(drawn_from, None, {}))
     if weak:
@@ -202,7 +197,7 @@ def _picture(
         rest = {"unknown": 0.35, other: 0.45}
         mistaken = 0.20
     else:
-        units = _performed(shown, rng.uniform(0.7, 1.0), rng)
+        units = _performed(shown, rng.uniform(0.75, 1.0), rng)
         agree = int(rng.choice([7, 8, 9, 10], p=[0.1, 0.2, 0.3, 0.4]))
         rest = {"unknown": 0.15}
         mistaken = 0.85
@@ -216,16 +211,14 @@ def _picture(
 
 def _performed(name: str, intensity: float, rng: np.random.Generator) -> ActionUnits:
     """Return an expression as somebody shows it: units of unequal strength, sides not quite alike, a tic or two."""
-    side = int(rng.choice([-1, 1]))
-    units = {
-        unit: tuple(float(np.clip(v * uneven * rng.uniform(0.92, 1.08), 0, 1)) for v in both)
-        for unit, both in expression(name, intensity, side).items()
-        for uneven in [rng.uniform(0.85, 1.1)]
-    }
+    units: dict[int, tuple[float, float]] = {}
+    for unit, sides in expression(name, intensity, side=int(rng.choice([-1, 1]))).items():
+        left, right = np.clip(rng.uniform(0.85, 1.1) * rng.uniform(0.92, 1.08, 2) * sides, 0, 1).tolist()
+        units[unit] = (left, right)
     if name == "happiness" and rng.random() < 0.6:  # lips part in a broad smile
         units[25] = (intensity, intensity)
     stray = int(rng.choice([1, 2, 4, 7, 12, 14, 15, 23, 25, 43]))
-    return blend(units, {stray: tuple(rng.uniform(0, 0.14, 2).tolist())})
+    return blend(units, {stray: (rng.uniform(0, 0.14), rng.uniform(0, 0.14))})
 
 
 def _votes(sure: dict[str, int], rest: dict[str, float], rng: np.random.Generator) -> tuple[int, ...]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
-import cv2
 import numpy as np
 
 from pipeline.drawing.canvas import Frame, blur, linear, mix, noise, relief_normals, spread, towards
@@ -190,32 +188,17 @@ def _thing(rng: np.random.Generator, image: np.ndarray) -> None:
     frame = Frame(0, 0, columns / rows, 1, rows)
     size = rng.uniform(0.08, 0.3)
     turn = np.linspace(0, 2 * np.pi, 48, endpoint=False)
-    shapes: list[Callable[[], np.ndarray]] = [
-        lambda: np.column_stack([np.cos(turn), np.sin(turn)]),
-        lambda: np.array([(-1, -0.8), (1, -0.8), (1, 0.8), (-1, 0.8)]),
-        lambda: np.array(
-            [
-                (-0.25, -1.6),
-                (0.25, -1.6),
-                (0.3, -0.8),
-                (0.55, -0.3),
-                (0.55, 1.2),
-                (-0.55, 1.2),
-                (-0.55, -0.3),
-                (-0.3, -0.8),
-            ]
-        ),
-        lambda: (
-            np.column_stack([np.cos(turn), np.sin(turn)])
-            * (1 + 0.25 * np.sin(3 * turn + rng.uniform(0, 6)))[:, None]
-        ),
-    ]
-    outline = shapes[rng.integers(len(shapes))]() * size
+    circle = np.column_stack([np.cos(turn), np.sin(turn)])
+    cloth = circle * (1 + 0.25 * np.sin(3 * turn + rng.uniform(0, 6)))[:, None]
+    box = np.array([(-1, -0.8), (1, -0.8), (1, 0.8), (-1, 0.8)])
+    bottle = np.array([(0.25, -1.6), (0.3, -0.8), (0.55, -0.3), (0.55, 1.2)])
+    bottle = np.vstack([bottle, bottle[::-1] * (-1, 1)])
+    outline = size * [circle, box, bottle, cloth][rng.integers(4)]
     angle = rng.normal(0, 0.25)
     outline = outline @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     outline = outline + (rng.uniform(0, columns / rows), rng.uniform(0.2, 1.0))
     shadow, where = frame.fill(outline + (0.1 * size, 0.12 * size), soft=0.08 * size)
-    image[where] *= 1 - 0.5 * shadow[..., None]
+    image[where] *= spread(1 - 0.5 * shadow)
     mask, where = frame.fill(outline, soft=0.5 / rows)
     if not mask.size:
         return

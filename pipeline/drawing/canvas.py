@@ -140,6 +140,17 @@ class Frame:
         y = self.top + (np.arange(rows, dtype=np.float32) + 0.5) / self.scale
         return x[None], y[:, None]
 
+    def part(self, where: Slices) -> tuple[np.ndarray, np.ndarray]:
+        """Return the coordinates of some columns (1, w) and rows (h, 1)."""
+        x, y = self.axes
+        return x[:, where[1]], y[where[0]]
+
+    def hill(self, x: float, y: float, wide: float, tall: float, amount: float = 1.0) -> np.ndarray:
+        """Return a Gaussian hill at x, y with deviations `wide` and `tall`, all in units: (h, w) float32."""
+        columns, rows = self.axes
+        across = np.exp(-0.5 * np.square((columns - float(x)) / float(wide)))
+        return across * (float(amount) * np.exp(-0.5 * np.square((rows - float(y)) / float(tall))))
+
     def pixels(self, points: np.ndarray) -> np.ndarray:
         """Return points (n, 2) in pixels."""
         return (np.asarray(points) - (self.left, self.top)) * self.scale - 0.5

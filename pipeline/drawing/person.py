@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.drawing.canvas import linear
-from pipeline.drawing.expression import Proportions
+from pipeline.drawing.geometry import Proportions
 
 # Display colours, RGB 0 to 255.
 _SKIN = [
@@ -61,7 +61,10 @@ def person(rng: np.random.Generator) -> Person:
     child = max(0.0, 0.22 - age) / 0.22
     tone = uniform(0, len(_SKIN) - 1)
     skin = _between(_SKIN, tone)
-    around = lambda spread: float(np.clip(rng.normal(1, spread), 1 - 2 * spread, 1 + 2 * spread))  # noqa: E731
+
+    def around(spread: float) -> float:
+        return float(np.clip(rng.normal(1, spread), 1 - 2 * spread, 1 + 2 * spread))
+
     proportions = Proportions(
         width=around(0.035),
         jaw=around(0.05) * (0.96 if female else 1.04) * (1 - 0.04 * child),
@@ -71,7 +74,7 @@ def person(rng: np.random.Generator) -> Person:
         eye_opening=around(0.10),
         eye_tilt=float(uniform(-0.006, 0.022)),
         brow_height=around(0.06) * (1.05 if female else 0.97),
-        brow_thickness=around(0.2) * (0.72 if female else 1.1),
+        brow_thickness=around(0.18) * (0.8 if female else 1.1),
         brow_arch=around(0.3) * (1.2 if female else 0.8),
         nose_length=around(0.05) * (0.96 if female else 1.02) * (1 - 0.06 * child),
         nose_width=around(0.09) * (0.93 if female else 1.03) * (1 + 0.015 * tone),
@@ -83,7 +86,7 @@ def person(rng: np.random.Generator) -> Person:
     dark_hair = tone > 4 or rng.random() < 0.35
     hair = _between(_HAIR, float(uniform(0, 2) if dark_hair else uniform(0, len(_HAIR) - 1)))
     grey = float(np.clip((age - 0.6) * 2.4 + rng.normal(0, 0.25), 0, 1))
-    brows = linear(hair * 0.75 + 0.25 * np.array(_HAIR[0])) * (1 - 0.3 * grey) + 0.3 * grey * linear(_GREY)
+    brows = linear(hair * 0.55 + 0.45 * np.array(_HAIR[0])) * (1 - 0.2 * grey) + 0.2 * grey * linear(_GREY)
     hair_colour = linear(hair) * (1 - grey) + grey * linear(_GREY)
     if female:
         style = str(rng.choice(["bob", "long", "bun", "fringe", "curly", "side", "long"]))

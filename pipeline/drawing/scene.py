@@ -12,7 +12,8 @@ import numpy as np
 from pipeline.drawing import face
 from pipeline.drawing.background import background, faceless
 from pipeline.drawing.canvas import Frame, Light, Slices, blur, display, mix, noise, spread
-from pipeline.drawing.expression import SIDES, ActionUnits, spline
+from pipeline.drawing.expression import ActionUnits
+from pipeline.drawing.geometry import SIDES, spline
 from pipeline.drawing.person import Person, person
 from pipeline.drawing.relief import DEPTH
 
@@ -90,13 +91,14 @@ def portrait(rng: np.random.Generator, who: Person, units: ActionUnits) -> bytes
         _over(image[where], _take(head.back, columns, rows, scale / pose.scale))
     _body(rng, who, pose, light, image)
     _over(image[where], _take(head.front, columns, rows, scale / pose.scale))
-    return _photograph(rng, image, pose.scale)
+    return _photograph(rng, image, pose.scale, _metered(image, pose))
 
 
 def empty(rng: np.random.Generator) -> bytes:
     """Return the JPEG file of a picture without a face."""
     shape = _size(rng)
-    return _photograph(rng, faceless(rng, shape), 0.4 * max(shape))
+    image = faceless(rng, shape)
+    return _photograph(rng, image, 0.4 * max(shape), float(image.mean()))
 
 
 def _size(rng: np.random.Generator) -> tuple[int, int]:
@@ -117,13 +119,12 @@ def _pose(rng: np.random.Generator, shape: tuple[int, int]) -> Pose:
     right, bottom = columns - left, rows - 1.30 * scale
     x = rng.uniform(left, right) if right > left else columns / 2
     y = rng.uniform(top, bottom) if bottom > top else (top + bottom) / 2
-    return Pose(
-        float(rng.uniform(-0.36, 0.36)), float(np.clip(rng.normal(0, 0.12), -0.26, 0.26)), roll, x, y, scale
-    )
+    yaw, pitch = (float(np.clip(rng.normal(0, d), -2 * d, 2 * d)) for d in (0.17, 0.11))
+    return Pose(yaw, pitch, roll, x, y, scale)
 
 
 def _light(rng: np.random.Generator) -> Light:
-    around, above = rng.uniform(-1.1, 1.1), rng.uniform(0.1, 0.95)
+    around, above = float(np.clip(rng.normal(0, 0.5), -1.1, 1.1)), rng.uniform(0.15, 0.9)
     direction = np.array([np.sin(around) * np.cos(above), -np.sin(above), np.cos(around) * np.cos(above)])
     warm = rng.normal(0, 0.05)
     tint = np.array([1 + warm, 1.0, 1 - 1.3 * warm], np.float32)
@@ -187,21 +188,10 @@ def _body(rng: np.random.Generator, who: Person, pose: Pose, light: Light, image
     rows, columns = image.shape[:2]
     s, w = pose.scale, who.proportions.width
     # The neck follows half of the head's tilt: its foot stays under the head's middle.
-    x = pose.x - 0.5 * np.sin(pose.roll) * s + 0.15 * np.sin(pose.yaw) * s
+    x = pose.x - 0.5 * math.sin(pose.roll) * s + 0.15 * math.sin(pose.yaw) * s
     frame = Frame(-x / s, -pose.y / s, columns / s, rows / s, s)
     neck = np.array([(0.37, 0.55), (0.38, 1.15), (0.46, 1.36), (0.95, 1.58), (0.9, 2.2)]) * (w, 1)
-    torso = np.array(
-        [
-            (0.0, 1.50),
-            (0.36, 1.42),
-            (0.54, 1.39),
-            (0.96, 1.50),
-            (1.38, 1.67),
-            (1.64, 1.98),
-            (1.74, 2.6),
-            (1.85, 6.0),
-        ]
-    )
+    torso = [(0.0, 1.50), (0.36, 1.42), (0.54, 1.39), (0.96, 1.50), (1.38, 1.67), (1.64, 1.98), (1.76, 2.6)]
     across = frame.axes[0]
     facing = np.clip(1 - np.square(across / 0.62), 0, 1)
     bright = 0.35 + 0.65 * np.clip(facing + 0.7 * across * float(light.direction[0]), 0, 1.2)
@@ -210,17 +200,14 @@ def _body(rng: np.random.Generator, who: Person, pose: Pose, light: Light, image
     skin = spread((bright * shadow)[where], 0.85 * who.skin * (0.75 * light.colour + light.ambient))
     mix(image[where], mask, skin)
     cloth = rng.dirichlet([7, 7, 7]) * 3 * rng.uniform(0.02, 0.5)
-    outline = spline(torso, 50)
+    outline = np.vstack([spline(np.array(torso), 50), (2.6, 14.0)])
     if rng.random() < 0.4:  # open collar
         outline = np.vstack([[(0.0, 1.50 + rng.uniform(0.1, 0.35))], outline[outline[:, 0] > 0.3]])
     mask, where = frame.fill(_both(outline), soft=0.006)
     if not mask.size:
         return
-    drape = (
-        1
-        + 0.06 * noise(rng, mask.shape, max(2.0, 0.4 * s))
-        + 0.02 * noise(rng, mask.shape, max(1.5, 0.02 * s))
-    )
+    folds, weave = (noise(rng, mask.shape, max(1.5, cell * s)) for cell in (0.4, 0.02))
+    drape = 1 + 0.06 * folds + 0.02 * weave
     edge = 0.45 + 0.55 * blur(mask, 0.10 * s)
     side = np.clip(0.8 + 0.35 * across * float(light.direction[0]), 0.3, 1.3)[:, where[1]]
     mix(image[where], mask, spread(drape * edge * side, cloth * (0.65 * light.colour + light.ambient)))
@@ -230,30 +217,41 @@ def _both(right: np.ndarray) -> np.ndarray:
     return np.vstack([right, right[::-1] * (SIDES[0], 1)])
 
 
-def _photograph(rng: np.random.Generator, image: np.ndarray, detail: float) -> bytes:
+def _metered(image: np.ndarray, pose: Pose) -> float:
+    """Return the mean brightness of the face, on which a camera sets its exposure."""
+    rows, columns = image.shape[:2]
+    s = pose.scale
+    top, bottom = int(np.clip(pose.y - 0.4 * s, 0, rows - 8)), int(np.clip(pose.y + 0.9 * s, 8, rows))
+    left, right = int(np.clip(pose.x - 0.45 * s, 0, columns - 8)), int(np.clip(pose.x + 0.45 * s, 8, columns))
+    return float(image[top:bottom, left:right].mean())
+
+
+def _photograph(rng: np.random.Generator, image: np.ndarray, detail: float, metered: float) -> bytes:
     """Return the JPEG file that a camera makes of a scene in linear light.
 
     Args:
         rng: draws exposure, white balance, colour, vignette, blur, noise and quality.
         image: (h, w, 3).
         detail: pixels per unit of the face: blur is limited by what must stay visible.
+        metered: brightness of what the exposure is set on.
     """
     rows, columns = image.shape[:2]
     balance = rng.normal(1, 0.05, 3)
     y, x = (np.linspace(-1, 1, n, dtype=np.float32) for n in (rows, columns))
     vignette = 1 - rng.uniform(0, 0.3) * (x[None] ** 2 + y[:, None] ** 2) / 2
-    shown = display(image * spread(vignette, rng.uniform(0.8, 1.3) * balance))
-    contrast = rng.uniform(0.85, 1.15)
-    shown = (shown - 118) * contrast + (118 + rng.normal(0, 8))
+    # The camera makes up for most of the difference between dark and bright subjects, not for all.
+    exposure = rng.uniform(0.85, 1.2) * (0.30 / max(metered, 0.02)) ** 0.75
+    shown = display(image * spread(vignette, exposure * balance))
+    shown = (shown - 118) * rng.uniform(0.9, 1.15) + (118 + rng.normal(0, 5))
     colour = float(rng.choice([0.0, rng.uniform(0.6, 1.15)], p=[0.12, 0.88]))
     grey = spread((1 - colour) * cv2.cvtColor(shown, cv2.COLOR_RGB2GRAY))
-    shown = blur(grey + colour * shown, rng.uniform(0, 1) ** 2 * 0.028 * detail)
+    shown = blur(grey + colour * shown, rng.uniform(0, 1) ** 2 * 0.024 * detail)
     if rng.random() < 0.12:
         shown = _shaken(shown, rng.uniform(0.02, 0.05) * detail, rng.uniform(0, np.pi))
     # Evenly distributed noise: after JPEG it looks as normal noise does, and is drawn much faster.
     channels = 3 if colour else 1
     grain = rng.integers(-128, 128, (rows, columns, channels), np.int8) * np.float32(
-        rng.uniform(0, 1) ** 2 * 0.12
+        rng.uniform(0, 1) ** 2 * 0.10
     )
     pixels = np.clip(np.round(shown + grain), 0, 255).astype(np.uint8)
     quality = int(rng.integers(48, 96))

@@ -33,13 +33,13 @@ def faces(
         chunks: ids and encoded images.
         settings: the block `align` of `params.yaml`.
         detector: finds the faces; None with `mode: none`.
-        threads: how many work at a time; None: as many as this process may use cores.
+        threads: how many work at a time; None: one per core.
 
     Raises:
         UserError: an image cannot be decoded.
     """
     cv2.setNumThreads(1)  # one picture per thread beats many threads on one picture
-    threads = threads or len(os.sched_getaffinity(0))
+    threads = threads or os.cpu_count() or 1
     for rows in _in_order(lambda chunk: _rows(chunk, settings, detector), chunks, threads):
         yield from rows
 
