@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from pipeline.networks._convolution import Convolution
+
 
 class Classifier(nn.Module):
     """A body that turns faces into features and one linear layer that turns features into logits.
@@ -41,5 +43,13 @@ class GlobalAverage(nn.Module):
 
 
 def trunk(*layers: nn.Module) -> nn.Sequential:
-    """Return the layers in a row, in channels-last order, which convolutions on CPU and GPU prefer."""
-    return nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    """Return the layers in a row, ready for small faces.
+
+    In channels-last order, which convolutions on CPU and GPU prefer, and with the library's convolutions turned
+    into `Convolution`, which has the same parameters.
+    """
+    row = nn.Sequential(*layers)
+    for module in row.modules():
+        if type(module) is nn.Conv2d:
+            module.__class__ = Convolution
+    return row.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

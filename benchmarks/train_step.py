@@ -1,0 +1,66 @@
+"""Training steps per second: this engine over a plain PyTorch loop with the same network, batch and optimiser.
+
+The plain loop is what a tutorial shows: float32, default memory layout, faces normalised per batch. Both take
+their faces from memory, so neither decodes anything.
+
+    python benchmarks/train_step.py [steps]     (in a folder with params.yaml and the outputs of `label`)
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from pipeline import params
+from pipeline.paths import SYNTHETIC
+from pipeline.training import data, device
+from pipeline.training.classifier import build_network
+from pipeline.training.data import crop
+from pipeline.training.engine import Run
+from pipeline.training.plan import epoch_plan
+
+
+def main(steps: int) -> None:
+    p = params.load()
+    where = device.pick("cpu")
+    precision = device.pick_precision("auto", where)
+    train = data.with_synthetic(data.real("train", p.datasets, p.classes), SYNTHETIC, p.classes)
+    ours = Run(p, train, None, where, precision, Path(tempfile.mkdtemp()) / "unused")
+    margin = p.align.size - p.train.crop
+    plan = epoch_plan(
+        p.seed, 0, len(train), p.train.batch_size, margin, p.train.crop, p.train.mirror, ours.draw
+    )
+
+    network = build_network(p).to(memory_format=torch.contiguous_format)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    loss = nn.CrossEntropyLoss()
+    faces = train.take(torch.arange(len(train)))
+
+    def plain(step: int) -> None:
+        batch = plan[step]
+        images = crop(faces[batch.samples], p.train.crop, batch.top, batch.left, batch.mirrored).contiguous()
+        optimizer.zero_grad()
+        loss(network(images)[0], train.targets[batch.samples]).backward()
+        optimizer.step()
+
+    rates = {}
+    # In turn, twice: the second round is free of first-call set-up and is the one reported.
+    for _ in range(2):
+        for name, step in (("plain PyTorch", plain), ("engine", lambda i: ours._step(plan[i]))):
+            start = time.perf_counter()
+            for i in range(steps):
+                step(i)
+            rates[name] = steps * p.train.batch_size / (time.perf_counter() - start)
+    for name, rate in rates.items():
+        print(f"{name:>14}: {rate:7.1f} faces/s")
+    print(f"{p.model}, batch {p.train.batch_size}, {p.augment}, {precision}")
+    print(f"ratio: {rates['engine'] / rates['plain PyTorch']:.2f}")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20)
