@@ -10,7 +10,6 @@ help:  ## Show this list.
 
 demo: $(VENV)/.installed  ## Set up the environment and run the whole chain on the embedded sample.
 	$(RUN) dvc repro
-	@$(RUN) dvc metrics show
 	@echo "Next:  . $(BIN)/activate;  dvc exp run -S augment=mixcut;  dvc metrics diff"
 
 test: $(VENV)/.installed lint  ## Check formatting, lint and types, then run the tests.

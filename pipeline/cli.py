@@ -118,12 +118,8 @@ def _root(
 def main() -> None:
     """Run `fer`; an error that a user can put right is one line and exit code 1."""
     try:
-        app()
+        app(prog_name="fer")
     except UserError as error:
         sys.exit(f"fer: {error}")
     except KeyboardInterrupt:
         sys.exit("fer: interrupted")
-
-
-if __name__ == "__main__":
-    main()

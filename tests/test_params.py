@@ -139,7 +139,7 @@ def test_no_value_anywhere_makes_a_traceback(value: Any, key: str) -> None:
 @pytest.mark.parametrize("command", [["check"], ["train"], ["ingest", "sample"], ["label"], ["evaluate"]])
 def test_every_command_refuses_in_one_line_without_a_traceback(project: Path, command: list[str]) -> None:
     edited(project, "augment", "nonsense")
-    done = subprocess.run([sys.executable, "-m", "pipeline.cli", *command], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "pipeline", *command], capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("fer: params.yaml: augment: found 'nonsense', allowed: one of cutmix")
@@ -147,14 +147,14 @@ def test_every_command_refuses_in_one_line_without_a_traceback(project: Path, co
 
 def test_outside_a_project_the_answer_says_where_to_go(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline.cli", "check"], cwd=tmp_path, capture_output=True, text=True
+        [sys.executable, "-m", "pipeline", "check"], cwd=tmp_path, capture_output=True, text=True
     )
     assert done.returncode == 1
     assert "run this in the folder that holds params.yaml" in done.stderr
 
 
 def test_help_lists_the_stages_in_the_order_of_the_chain() -> None:
-    done = subprocess.run([sys.executable, "-m", "pipeline.cli", "--help"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "pipeline", "--help"], capture_output=True, text=True)
     stages = ["sample", "ingest", "align", "label", "synthesize", "train", "evaluate"]
     places = [done.stdout.index(f" {name} ") for name in stages]
     assert places == sorted(places)

@@ -24,7 +24,7 @@ from pipeline.training import classifier, data, plan
 from pipeline.training.engine import learning_rate
 from tests import toy
 
-TRAIN = [sys.executable, "-m", "pipeline.cli", "train"]
+TRAIN = [sys.executable, "-m", "pipeline", "train"]
 
 
 def planned(seed: int, epoch: int, count: int, batch: int, method=none) -> list[plan.Batch]:
