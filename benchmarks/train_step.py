@@ -29,7 +29,7 @@ def main(steps: int) -> None:
     p = params.load()
     where = device.pick("cpu")
     precision = device.pick_precision("auto", where)
-    train = data.with_synthetic(data.real("train", p.datasets, p.classes), SYNTHETIC, p.classes)
+    train = data.with_synthetic(data.real("train", p), SYNTHETIC, p)
     ours = Run(p, train, None, where, precision, Path(tempfile.mkdtemp()) / "unused")
     margin = p.align.size - p.train.crop
     plan = epoch_plan(

@@ -52,6 +52,7 @@ Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Decay = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -236,6 +237,8 @@ class Params(Block):
                 )
         if self.train.crop > self.align.size:
             raise _Conflict("train.crop", self.train.crop, f"at most align.size, which is {self.align.size}")
+        if self.model.startswith("vgg") and self.train.crop < 32:
+            raise _Conflict("train.crop", self.train.crop, f"at least 32 while model is {self.model}")
         if self.evaluate.ten_crop and self.train.crop == self.align.size:
             raise _Conflict(
                 "evaluate.ten_crop", True, "false while train.crop equals align.size: nothing to crop"
@@ -246,6 +249,8 @@ class Params(Block):
             for name in self.gans.classes:
                 if name not in self.classes:
                     raise _Conflict("gans.classes", name, f"names from classes: {', '.join(self.classes)}")
+            if len(set(self.gans.classes)) < len(self.gans.classes):
+                raise _Conflict("gans.classes", self.gans.classes, "each name once")
         return self
 
     def chosen(self, switch: str) -> tuple[str, Any]:
@@ -290,10 +295,12 @@ def load(path: Path = PARAMS_FILE) -> Params:
         ) from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: byte {error.start} is not UTF-8") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise UserError(f"{path}: {line}not valid YAML: {' '.join(str(error.problem).split())}") from None
-    except YAMLError as error:
+    except (YAMLError, ValueError, KeyError, RecursionError) as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, dict):
         raise UserError(f"{path}: found {type(raw).__name__}, allowed: keys and values")

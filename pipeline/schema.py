@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ INGESTED = pa.schema(
         # Annotators per vocabulary entry; null where the data set has single labels.
         pa.field("votes", pa.struct([pa.field(name, pa.int32(), nullable=False) for name in VOTES])),
         pa.field("label", pa.string()),  # class name, null where the data set has votes
-        pa.field("group", pa.string()),  # subject or person; a group is never in two splits
+        pa.field("group", pa.string()),  # subject or person, null if the data set names none
         pa.field("source", pa.string(), nullable=False),  # file and row the record came from
         pa.field("pixels", pa.string(), nullable=False),  # SHA-256 of the decoded pixels and their shape
     ]
@@ -48,7 +49,7 @@ INGESTED = pa.schema(
 
 REJECTED = ("file", "row", "record", "reason", "detail")
 
-LABELS = pa.schema(
+_LABELS = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
         pa.field("dataset", pa.string(), nullable=False),
@@ -71,6 +72,11 @@ PREDICTIONS = pa.schema(
         pa.field("probabilities", pa.list_(pa.float32()), nullable=False),  # one per class, in class order
     ]
 )
+
+
+def labels(classes: Sequence[str]) -> pa.Schema:
+    """Return the schema of `data/labels.parquet`; the order of the shares in `target` stands in its metadata."""
+    return _LABELS.with_metadata({"classes": ",".join(classes)})
 
 
 def aligned(size: int, channels: int) -> pa.Schema:
@@ -111,9 +117,9 @@ def synthetic(size: int, channels: int) -> pa.Schema:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path that becomes `path` if the block succeeds, so that a failure loses nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
@@ -121,7 +127,56 @@ def replacing(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary.is_file():
+            temporary.unlink()
+
+
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder that becomes `folder` if the block succeeds, so that a failure loses nothing."""
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    earlier = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if os.path.lexists(folder):
+            folder.rename(earlier)
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if os.path.lexists(earlier):
+                earlier.rename(folder)
+            raise
+        _remove(earlier)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from error
+    finally:
+        _remove(temporary)
+
+
+def _remove(folder: Path) -> None:
+    if folder.is_symlink() or folder.is_file():
+        folder.unlink()
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def read_parquet(path: Path, columns: list[str]) -> pa.Table:
+    """Read columns of a table between stages.
+
+    Raises:
+        UserError: the file is absent, damaged, or has not these columns.
+    """
+    try:
+        return pq.ParquetFile(path).read(columns=columns).select(columns)
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; `dvc repro` makes it, `dvc checkout` restores it") from None
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise UserError(f"{path}: not a table with {', '.join(columns)}: {_one_line(error)}") from None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
@@ -169,10 +224,12 @@ class Faces:
     def __init__(self, path: Path) -> None:
         try:
             reader = pa.ipc.open_file(pa.memory_map(str(path)))
-        except (FileNotFoundError, pa.ArrowInvalid) as error:
-            raise UserError(f"{path}: not a table of faces: {' '.join(str(error).split())}") from None
-        meta = reader.schema.metadata
-        self.shape = (int(meta[b"height"]), int(meta[b"width"]), int(meta[b"channels"]))
+            meta = reader.schema.metadata
+            self.shape = (int(meta[b"height"]), int(meta[b"width"]), int(meta[b"channels"]))
+        except FileNotFoundError:
+            raise UserError(f"{path}: not found; `dvc repro` makes it, `dvc checkout` restores it") from None
+        except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
+            raise UserError(f"{path}: not a table of faces: {_one_line(error)}") from None
         batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
         self._batches = [_pixels(batch.column("face"), self.shape) for batch in batches]
         self.table = pa.Table.from_batches(batches, reader.schema).drop_columns(["face"])

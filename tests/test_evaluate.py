@@ -55,7 +55,9 @@ def inputs(settings: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
             }
             for i, id_ in enumerate(ids)
         ]
-    schema.write_parquet(folder / paths.LABELS, schema.LABELS, sorted(labels, key=lambda row: row["id"]))
+    schema.write_parquet(
+        folder / paths.LABELS, schema.labels(NAMES), sorted(labels, key=lambda row: row["id"])
+    )
     torch.manual_seed(0)
     save_classifier(folder / paths.CLASSIFIER, build_network(settings).state_dict(), settings)
     return folder
@@ -130,9 +132,17 @@ def test_ten_crops_are_averaged(p: Params) -> None:
 
 def test_a_model_of_other_classes_is_refused(p: Params) -> None:
     other = p.model_copy(update={"classes": ["fear", "neutral"]})
-
+    save_classifier(paths.CLASSIFIER, build_network(other).state_dict(), other)
     with pytest.raises(
-        UserError, match=r"classifier\.safetensors: found classes neutral, fear, allowed: fear, neu"
+        UserError, match=r"classifier\.safetensors: found classes fear, neutral, allowed: neutral, fear"
+    ):
+        evaluate.run(p)
+
+
+def test_labels_in_another_class_order_are_refused(p: Params) -> None:
+    other = p.model_copy(update={"classes": ["fear", "neutral"]})
+    with pytest.raises(
+        UserError, match=r"labels\.parquet: found classes neutral,fear, allowed: fear,neutral"
     ):
         evaluate.run(other)
 
@@ -159,5 +169,5 @@ def test_a_model_that_diverged_is_named_as_such(p: Params) -> None:
 def test_missing_labels_are_one_line(p: Params) -> None:
     paths.LABELS.unlink()
 
-    with pytest.raises(UserError, match=r"data/labels\.parquet: not found; `dvc repro label` makes it"):
+    with pytest.raises(UserError, match=r"data/labels\.parquet: not found; `dvc repro` makes it"):
         evaluate.run(p)

@@ -196,8 +196,15 @@ def test_the_same_input_gives_the_same_bytes_in_any_order_of_data_sets():
 
 
 def test_bad_input_is_answered_in_one_line():
-    with pytest.raises(UserError, match=r"^data/ingested/voted\.parquet: not a table of pictures: [^\n]+$"):
+    with pytest.raises(
+        UserError, match=r"^data/ingested/voted\.parquet: not found; `dvc repro` makes it: [^\n]+$"
+    ):
         label.run(params("voted"))
+    write_dataset("earlier", picture("a", "train", "fear"))
+    with pytest.raises(UserError, match="not found"):
+        label.run(params("voted"))
+    assert (ALIGNED / "earlier.arrow").exists(), "a failed run removes nothing"
+    label.run(params("earlier"))
     voted()
     (ALIGNED / "voted.arrow").unlink()
     with pytest.raises(UserError, match=r"^data/aligned/voted\.arrow: not a table of faces: [^\n]+$"):

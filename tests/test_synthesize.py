@@ -74,7 +74,7 @@ def test_only_the_training_split_reaches_the_gan(project: Path) -> None:
     first = paths.SYNTHETIC.read_bytes()
     # Without the other splits the faces are the same, to the byte.
     kept = [row for row in labels if row["split"] == "train"]
-    schema.write_parquet(paths.LABELS, schema.LABELS, kept)
+    schema.write_parquet(paths.LABELS, schema.labels(toy.CLASSES), kept)
     synthesize.run(params.load())
     assert paths.SYNTHETIC.read_bytes() == first
 
@@ -84,8 +84,8 @@ def test_without_a_gan_the_table_is_empty_and_training_goes_on(project: Path) ->
 
     toy.write(project)
     synthesize.run(params.load())
-    real = data.real("train", ["sample"], toy.CLASSES)
-    assert len(data.with_synthetic(real, paths.SYNTHETIC, toy.CLASSES)) == len(real)
+    real = data.real("train", params.load())
+    assert len(data.with_synthetic(real, paths.SYNTHETIC, params.load())) == len(real)
 
 
 def test_synthetic_faces_join_the_training_set_with_their_class(project: Path) -> None:
@@ -93,8 +93,8 @@ def test_synthetic_faces_join_the_training_set_with_their_class(project: Path) -
 
     toy.write(project, **TINY)
     synthesize.run(params.load())
-    real = data.real("train", ["sample"], toy.CLASSES)
-    both = data.with_synthetic(real, paths.SYNTHETIC, toy.CLASSES)
+    real = data.real("train", params.load())
+    both = data.with_synthetic(real, paths.SYNTHETIC, params.load())
     assert len(both) == len(real) + 12
     assert both.labels[len(real) :].tolist() == [1] * 12
     stored = schema.Faces(paths.SYNTHETIC)
@@ -107,7 +107,7 @@ def test_a_class_without_faces_is_refused_by_name(project: Path) -> None:
     rows = pq.read_table(paths.LABELS).to_pylist()
     for row in rows:
         row["target"] = [*row["target"], 0.0]
-    schema.write_parquet(paths.LABELS, schema.LABELS, rows)
+    schema.write_parquet(paths.LABELS, schema.labels([*toy.CLASSES, "fear"]), rows)
     with pytest.raises(UserError, match="'fear' with 0 faces"):
         synthesize.run(params.load())
 

@@ -27,7 +27,7 @@ def write(project: Path, **changes: Any) -> None:
         label = {"id": name, "dataset": "sample", "split": split, "label": CLASSES[i % 2]}
         labels.append(label | {"target": [1.0 - i % 2, float(i % 2)]})
     schema.write_arrow(project / paths.ALIGNED / "sample.arrow", schema.aligned(SIZE, 1), rows)
-    schema.write_parquet(project / paths.LABELS, schema.LABELS, labels)
+    schema.write_parquet(project / paths.LABELS, schema.labels(changes.get("classes", CLASSES)), labels)
     schema.write_arrow(project / paths.SYNTHETIC, schema.synthetic(SIZE, 1), [])
     settings = {
         "datasets": ["sample"],

@@ -16,10 +16,8 @@ from __future__ import annotations
 import csv
 import multiprocessing
 import os
-import shutil
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,9 +26,8 @@ import numpy as np
 from pipeline.datasets.table import records
 from pipeline.drawing import scene
 from pipeline.drawing.expression import ActionUnits, blend, expression
-from pipeline.errors import UserError
 from pipeline.progress import track
-from pipeline.schema import CLASSES, SPLITS, VOTES
+from pipeline.schema import CLASSES, SPLITS, VOTES, replacing_folder
 
 __all__ = ["records"]
 
@@ -113,7 +110,7 @@ def generate(folder: Path, pictures: int, seed: int) -> Counter[str]:
         UserError: the folder cannot be written.
     """
     planned = plan(pictures, seed)
-    with _replacing_folder(folder) as temporary:
+    with replacing_folder(folder) as temporary:
         (temporary / "images").mkdir(parents=True)
         drawn = draw([picture.task for picture in planned], _cores())
         for picture, data in zip(
@@ -232,33 +229,3 @@ def _votes(sure: dict[str, int], rest: dict[str, float], rng: np.random.Generato
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def _replacing_folder(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder that becomes `folder` if the block succeeds, so that a failure loses nothing."""
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    earlier = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        if os.path.lexists(folder):
-            folder.rename(earlier)
-        try:
-            temporary.rename(folder)
-        except OSError:
-            if os.path.lexists(earlier):
-                earlier.rename(folder)
-            raise
-        _remove(earlier)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from error
-    finally:
-        _remove(temporary)
-
-
-def _remove(folder: Path) -> None:
-    if folder.is_symlink() or folder.is_file():
-        folder.unlink()
-    else:
-        shutil.rmtree(folder, ignore_errors=True)

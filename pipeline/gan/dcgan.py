@@ -70,7 +70,7 @@ def _train(params: Params, faces: Tensor, seed: int, device: torch.device, name:
         for network in (decoder, discriminator)
     )
     rng = np.random.default_rng(seed)
-    batches = -(-count // params.batch_size)
+    batches = max(1, min(-(-count // params.batch_size), count // 2))  # batch norm needs two faces
     with bar(params.epochs * batches, desc=f"dcgan {name}", unit="steps") as shown:
         for epoch in range(params.epochs):
             for rows in np.array_split(rng.permutation(count), batches):

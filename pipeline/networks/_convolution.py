@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.grad import conv2d_input
 
 # Output positions up to which the matrix product is faster.
 SMALL_MAP = 36
@@ -50,7 +51,7 @@ class _Product(torch.autograd.Function):
         gradient = gradients[0].contiguous(memory_format=torch.channels_last)
         to_images = None
         if ctx.needs_input_grad[0]:
-            to_images = torch.nn.grad.conv2d_input(images.shape, weight, gradient, ctx.stride, ctx.padding)
+            to_images = conv2d_input(images.shape, weight, gradient, ctx.stride, ctx.padding)
         return to_images, _weight_gradient(images, weight, gradient, ctx.stride, ctx.padding), None, None
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from torch import nn, optim
 
 from pipeline.optimizers import groups
-from pipeline.params import Block, Fraction, NonNegative, Rate
+from pipeline.params import Block, Decay, NonNegative, Rate
 
 
 class Params(Block):
     """Settings of Adam."""
 
     learning_rate: Rate
-    beta1: Fraction = 0.9
-    beta2: Fraction = 0.999
+    beta1: Decay = 0.9
+    beta2: Decay = 0.999
     weight_decay: NonNegative = 0.0
 
 

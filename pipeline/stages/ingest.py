@@ -67,6 +67,10 @@ def run(p: Params, dataset: str) -> None:
     write_json(METRICS / "ingest" / f"{dataset}.json", metrics)
 
     typer.echo(f"ingest {dataset}: kept {kept.total():,} of {total:,} records ({_counts(splits)})")
+    if ignored := listing.notes.get("ignored_columns"):
+        typer.echo(
+            f"ingest {dataset}: ignored the columns {', '.join(ignored)}: not in the vocabulary of votes"
+        )
     if rejected:
         typer.echo(f"ingest {dataset}: rejected {len(rejected):,} ({_counts(reasons)}), listed in {listed}")
 

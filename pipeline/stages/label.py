@@ -9,15 +9,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import typer
 
 from pipeline.errors import UserError
 from pipeline.labels import agreement, duplicates, voting
 from pipeline.params import Params
 from pipeline.paths import ALIGNED, INGESTED, LABELS, METRICS
-from pipeline.schema import LABELS as COLUMNS
-from pipeline.schema import SPLITS, VOTES, Faces, write_json, write_parquet
+from pipeline.schema import SPLITS, VOTES, Faces, read_parquet, write_json, write_parquet
+from pipeline.schema import labels as labels_of
 
 # What ingest and align leave for each data set, by folder.
 _OUTPUTS = {
@@ -37,8 +36,9 @@ def run(p: Params) -> None:
     Raises:
         UserError: a data set was not ingested or aligned, or no sample is left.
     """
-    _remove_others(p.datasets)
     pictures = pa.concat_tables([_pictures(name) for name in p.datasets]).sort_by("id").combine_chunks()
+    not_read = {name: _not_read(name) for name in p.datasets}
+    _remove_others(p.datasets)
     votes = _votes(pictures)
     voted = votes.any(axis=1)
     winners = voting.RULES[p.labels.rule](votes)
@@ -66,13 +66,13 @@ def run(p: Params) -> None:
             split: {name: labels_by_split[split].count(name) for name in p.classes} for split in splits
         },
         "dropped": dropped,
-        "not_read": {name: _not_read(name) for name in p.datasets},
+        "not_read": not_read,
         "duplicates": duplicates.between_splits(
             pictures["split"].to_pylist(), pictures["pixels"].to_pylist()
         ),
         "agreement": agreement.describe(votes[voted]),
     }
-    write_parquet(LABELS, COLUMNS, _rows(kept, labels.tolist(), targets[keep]))
+    write_parquet(LABELS, labels_of(p.classes), _rows(kept, labels.tolist(), targets[keep]))
     write_json(METRICS / "label.json", metrics)
     typer.echo(
         f"label: kept {keep.sum():,} of {len(keep):,} pictures by {p.labels.rule} ({_text(kept_by_split)})"
@@ -96,10 +96,7 @@ def _remove_others(datasets: list[str]) -> None:
 def _pictures(dataset: str) -> pa.Table:
     """Return id, dataset, split, votes, label, pixels (fingerprint) and status of every picture, by id."""
     path = INGESTED / f"{dataset}.parquet"
-    try:
-        ingested = pq.read_table(path, columns=["id", "dataset", "split", "votes", "label", "pixels"])
-    except (OSError, pa.ArrowInvalid) as error:
-        raise UserError(f"{path}: not a table of pictures: {' '.join(str(error).split())}") from None
+    ingested = read_parquet(path, ["id", "dataset", "split", "votes", "label", "pixels"])
     faces = Faces(ALIGNED / f"{dataset}.arrow").table
     if not faces["id"].equals(ingested["id"]):
         raise UserError(
@@ -121,7 +118,7 @@ def _rows(kept: pa.Table, labels: list[str], targets: np.ndarray) -> Iterator[di
     ids, datasets, splits, pixels = (kept[name].to_pylist() for name in ("id", "dataset", "split", "pixels"))
     copies = duplicates.first_copies(ids, splits, pixels)
     for row in zip(ids, datasets, splits, labels, targets, copies, strict=True):
-        yield dict(zip(COLUMNS.names, row, strict=True))
+        yield dict(zip(labels_of(()).names, row, strict=True))
 
 
 def _not_read(dataset: str) -> dict[str, int]:

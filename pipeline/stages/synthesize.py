@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import importlib
-import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
 import typer
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from pipeline.gan import Generator
 from pipeline.params import Params
 from pipeline.paths import METRICS, MODELS, PLOTS, SYNTHETIC
-from pipeline.schema import replacing, synthetic, write_arrow, write_json
+from pipeline.schema import replacing_folder, synthetic, write_arrow, write_json
 from pipeline.training import data, device
 
 GENERATORS = MODELS / "gan"
@@ -31,16 +31,13 @@ def run(p: Params) -> None:
     each = p.gans.images_per_class
     where = device.pick(p.train.device)
 
-    train = data.real("train", p.datasets, p.classes)
+    train = data.real("train", p)
     labels = np.array(p.classes)[train.labels.numpy()]
     used = np.flatnonzero(np.isin(labels, targets))
     faces = train.take(torch.from_numpy(used)).numpy()
     fit = importlib.import_module(f"pipeline.gan.{name}").fit
     generators: dict[str, Generator] = fit(settings, faces, labels[used], targets, p.seed, where)
 
-    for folder in (GENERATORS, GRIDS):
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
     seeds = {cls: list(range(i * each, (i + 1) * each)) for i, cls in enumerate(targets)}
     generated = {cls: generator.faces(seeds[cls]) for cls, generator in generators.items()}
 
@@ -51,16 +48,20 @@ def run(p: Params) -> None:
                 row = {"id": f"synthetic/{cls}/{seed:06d}", "label": cls, "face": face.tobytes()}
                 yield row | {"seed": seed, "generator": origin}
 
-    channels = 3 if p.align.colour else 1
-    write_arrow(SYNTHETIC, synthetic(p.align.size, channels), rows())
-    index = {}
-    for cls, generator in generators.items():
-        save_file(generator.weights(), GENERATORS / f"{cls}.safetensors")
-        index[cls] = {"gan": name, "sha256": generator.digest(), "trained_on": generator.trained_on}
-        _grid(cls, faces[labels[used] == cls], generated[cls])
-    # Also says that there are none: DVC wants every declared folder to hold something.
-    write_json(GENERATORS / "generators.json", index)
-    write_json(GRIDS / "grids.json", {cls: f"{cls}.png" for cls in generators})
+    write_arrow(SYNTHETIC, synthetic(p.align.size, 3 if p.align.colour else 1), rows())
+    index = {
+        cls: {"gan": name, "sha256": generator.digest(), "trained_on": generator.trained_on}
+        for cls, generator in generators.items()
+    }
+    # The two lists also say that there are none: DVC wants every declared folder to hold something.
+    with replacing_folder(GENERATORS) as folder:
+        for cls, generator in generators.items():
+            (folder / f"{cls}.safetensors").write_bytes(save(generator.weights()))
+        write_json(folder / "generators.json", index)
+    with replacing_folder(GRIDS) as folder:
+        for cls in generators:
+            _grid(folder / f"{cls}.png", faces[labels[used] == cls], generated[cls])
+        (folder / "README.txt").write_text(f"Left real faces, right generated ones: {list(generators)}\n")
     write_json(
         METRICS / "synthesize.json",
         {
@@ -72,15 +73,14 @@ def run(p: Params) -> None:
     typer.echo(f"synthesize: {name}, {total} faces" + (f" of {', '.join(generators)}" if generators else ""))
 
 
-def _grid(cls: str, real: np.ndarray, generated: np.ndarray) -> None:
+def _grid(path: Path, real: np.ndarray, generated: np.ndarray) -> None:
     """Draw real faces of a class on the left and generated ones on the right, as one PNG."""
     height, width, channels = real.shape[1:]
     white = np.full((GRID_SIDE * height, width // 4, channels), 255, np.uint8)
     sheet = np.hstack([_tile(real), white, _tile(generated)])
     if channels == 3:
         sheet = cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)
-    with replacing(GRIDS / f"{cls}.png") as temporary:
-        temporary.write_bytes(cv2.imencode(".png", cv2.resize(sheet, None, fx=2, fy=2))[1].tobytes())
+    path.write_bytes(cv2.imencode(".png", cv2.resize(sheet, None, fx=2, fy=2))[1].tobytes())
 
 
 def _tile(faces: np.ndarray) -> np.ndarray:

@@ -23,13 +23,14 @@ def run(p: Params) -> None:
     """Train the classifier on the training split and the synthetic faces; keep the best epoch on `valid`."""
     where = device.pick(p.train.device)
     precision = device.pick_precision(p.train.precision, where)
-    real = data.real("train", p.datasets, p.classes)
-    if not len(real):
+    real = data.real("train", p)
+    if len(real) < 2:
         raise UserError(
-            f"{LABELS}: no sample of split train is left: see metrics/label.json for what was dropped"
+            f"{LABELS}: found {len(real)} samples of split train, allowed: at least 2; metrics/label.json counts "
+            "what was dropped"
         )
-    train = data.with_synthetic(real, SYNTHETIC, p.classes)
-    valid = data.real("valid", p.datasets, p.classes)
+    train = data.with_synthetic(real, SYNTHETIC, p)
+    valid = data.real("valid", p)
     if not len(valid) and p.train.patience:
         raise UserError(
             f"params.yaml: train.patience: found {p.train.patience}, allowed: 0, as no sample of split valid exists"

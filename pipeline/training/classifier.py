@@ -78,16 +78,15 @@ def load(path: Path, device: torch.device) -> Classifier:
         with safe_open(path, "pt", device=str(device)) as file:
             about: dict[str, Any] = json.loads(file.metadata()["fer"])
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+        module = importlib.import_module(f"pipeline.networks.{network_module(about['model'])}")
+        channels = 3 if about["colour"] else 1
+        settings = module.Params.model_validate(about["settings"])
+        network = getattr(module, about["model"])(settings, len(about["classes"]), channels)
+        network.load_state_dict(weights)
+        network.to(device).eval()
+        return Classifier(network, about["classes"], about["size"], channels, about["crop"])
     except FileNotFoundError:
-        raise UserError(
-            f"{path}: not found; `dvc repro train` makes it, `dvc checkout` restores it"
-        ) from None
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: not a classifier of this project: {' '.join(str(error).split())}") from None
-    module = importlib.import_module(f"pipeline.networks.{network_module(about['model'])}")
-    channels = 3 if about["colour"] else 1
-    settings = module.Params.model_validate(about["settings"])
-    network = getattr(module, about["model"])(settings, len(about["classes"]), channels)
-    network.load_state_dict(weights)
-    network.to(device).eval()
-    return Classifier(network, about["classes"], about["size"], channels, about["crop"])
+        raise UserError(f"{path}: not found; `dvc repro` makes it, `dvc checkout` restores it") from None
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError, StopIteration) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: not a classifier of this project: {reason}") from None

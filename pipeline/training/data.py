@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
 from pipeline.errors import UserError
+from pipeline.params import Params
 from pipeline.paths import ALIGNED, LABELS
-from pipeline.schema import Faces
+from pipeline.schema import Faces, read_parquet
 
 # A set of faces moves to the GPU whole if it takes at most this share of the free memory there.
 RESIDENT_SHARE = 0.5
@@ -74,40 +75,54 @@ class Samples:
         return torch.from_numpy(faces)
 
 
-def real(split: str, datasets: Sequence[str], classes: Sequence[str]) -> Samples:
+def real(split: str, p: Params) -> Samples:
     """Return the labelled samples of a split, in the order of `data/labels.parquet`.
 
     Raises:
-        UserError: a table is absent or does not fit the others.
+        UserError: a table is absent, or was made with other parameters.
     """
-    try:
-        table = pq.read_table(LABELS, filters=[("split", "==", split)])
-    except FileNotFoundError:
+    table = read_parquet(LABELS, ["id", "split", "label", "target"])
+    made_with = (table.schema.metadata or {}).get(b"classes", b"").decode()
+    if made_with != ",".join(p.classes):
         raise UserError(
-            f"{LABELS}: not found; `dvc repro label` makes it, `dvc checkout` restores it"
-        ) from None
-    tables = [Faces(ALIGNED / f"{name}.arrow") for name in datasets]
+            f"{LABELS}: found classes {made_with}, allowed: {','.join(p.classes)}: run `dvc repro`"
+        )
+    table = table.filter(pc.equal(table["split"], split))
+    tables = [_faces(ALIGNED / f"{name}.arrow", p) for name in p.datasets]
     places = {id_: (t, row) for t, faces in enumerate(tables) for row, id_ in enumerate(faces.ids())}
     ids = table["id"].to_pylist()
     try:
         found = np.array([places[id_] for id_ in ids], np.int64).reshape(-1, 2)
     except KeyError as error:
         raise UserError(f"{LABELS}: {error.args[0]!r} is in no table of {ALIGNED}: run `dvc repro`") from None
-    targets = np.array(table["target"].to_pylist(), np.float32).reshape(-1, len(classes))
-    try:
-        labels = torch.tensor([classes.index(name) for name in table["label"].to_pylist()], dtype=torch.int64)
-    except ValueError as error:
-        raise UserError(f"{LABELS}: {error} of params.yaml ({', '.join(classes)}): run `dvc repro`") from None
+    targets = np.array(table["target"].to_pylist(), np.float32).reshape(-1, len(p.classes))
+    labels = torch.tensor([p.classes.index(name) for name in table["label"].to_pylist()], dtype=torch.int64)
     return Samples(ids, tables, found[:, 0], found[:, 1], torch.from_numpy(targets), labels)
 
 
-def with_synthetic(samples: Samples, path: Path, classes: Sequence[str]) -> Samples:
-    """Return training samples followed by the generated faces in `path`, whose targets are their classes."""
+def _faces(path: Path, p: Params) -> Faces:
     faces = Faces(path)
+    wanted = (p.align.size, p.align.size, 3 if p.align.colour else 1)
+    if faces.shape != wanted:
+        found, allowed = ("x".join(map(str, shape)) for shape in (faces.shape, wanted))
+        raise UserError(f"{path}: found faces of {found}, allowed: {allowed} (params.yaml): run `dvc repro`")
+    return faces
+
+
+def with_synthetic(samples: Samples, path: Path, p: Params) -> Samples:
+    """Return training samples followed by the generated faces in `path`, whose targets are their classes.
+
+    Raises:
+        UserError: the table is absent, or was made with other parameters.
+    """
+    faces = _faces(path, p)
     if not len(faces):
         return samples
-    labels = torch.tensor([classes.index(name) for name in faces.table["label"].to_pylist()])
-    targets = torch.nn.functional.one_hot(labels, len(classes)).float()
+    names = faces.table["label"].to_pylist()
+    if unknown := sorted(set(names) - set(p.classes)):
+        raise UserError(f"{path}: found class {unknown[0]}, allowed: {', '.join(p.classes)}: run `dvc repro`")
+    labels = torch.tensor([p.classes.index(name) for name in names])
+    targets = torch.nn.functional.one_hot(labels, len(p.classes)).float()
     return Samples(
         samples.ids + faces.ids(),
         [*samples.tables, faces],

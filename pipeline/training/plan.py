@@ -30,8 +30,11 @@ class Batch:
 
 
 def steps_per_epoch(count: int, batch_size: int) -> int:
-    """Return the number of steps in which `count` samples are seen once."""
-    return -(-count // batch_size)
+    """Return the number of steps in which `count` samples are seen once, each with at least two of them.
+
+    Batch norm needs two; so the batches of a tiny set can be one sample larger than `batch_size`.
+    """
+    return max(1, min(-(-count // batch_size), count // 2))
 
 
 def epoch_plan(
@@ -45,7 +48,7 @@ def epoch_plan(
         seed: of the run.
         epoch: from 0.
         count: samples in the training set.
-        batch_size: the largest batch.
+        batch_size: of the largest batch.
         margin: pixels by which a face is larger than the crop.
         crop: side of the crop in pixels.
         mirror: whether half of the faces are mirrored.
