@@ -197,7 +197,7 @@ def test_the_same_input_gives_the_same_bytes_in_any_order_of_data_sets():
 
 def test_bad_input_is_answered_in_one_line():
     with pytest.raises(
-        UserError, match=r"^data/ingested/voted\.parquet: not found; `dvc repro` makes it: [^\n]+$"
+        UserError, match=r"^data/ingested/voted\.parquet: not found; `dvc repro` makes it, `dvc checkout` restores it$"
     ):
         label.run(params("voted"))
     write_dataset("earlier", picture("a", "train", "fear"))
