@@ -197,7 +197,8 @@ def test_the_same_input_gives_the_same_bytes_in_any_order_of_data_sets():
 
 def test_bad_input_is_answered_in_one_line():
     with pytest.raises(
-        UserError, match=r"^data/ingested/voted\.parquet: not found; `dvc repro` makes it, `dvc checkout` restores it$"
+        UserError,
+        match=r"^data/ingested/voted\.parquet: not found; `dvc repro` makes it, `dvc checkout` restores it$",
     ):
         label.run(params("voted"))
     write_dataset("earlier", picture("a", "train", "fear"))
@@ -207,7 +208,7 @@ def test_bad_input_is_answered_in_one_line():
     label.run(params("earlier"))
     voted()
     (ALIGNED / "voted.arrow").unlink()
-    with pytest.raises(UserError, match=r"^data/aligned/voted\.arrow: not a table of faces: [^\n]+$"):
+    with pytest.raises(UserError, match=r"^data/aligned/voted\.arrow: not found; [^\n]+$"):
         label.run(params("voted"))
     write_arrow(
         ALIGNED / "voted.arrow", aligned(2, 1), [{"id": "voted/a", "status": "found", "face": bytes(4)}]
