@@ -15,6 +15,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from tqdm import tqdm
 
 from pipeline import params, paths
 from pipeline.augment import mixcut, none
@@ -116,6 +117,23 @@ def test_a_run_killed_in_the_middle_of_an_epoch_ends_with_the_same_bytes(
     assert paths.CLASSIFIER.read_bytes() == model
     assert (paths.METRICS / "train.json").read_bytes() == metrics
     assert {p.name: p.read_bytes() for p in sorted((paths.PLOTS / "train").rglob("*.tsv"))} == curves
+
+
+def test_short_epochs_are_checkpointed_as_well(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.stages import train
+    from pipeline.training import engine
+
+    toy.write(project, **{"train.epochs": 3, "train.checkpoint_seconds": 10})
+    # Each look at the clock is a second later: an epoch of 7 steps is shorter than the 10 between checkpoints.
+    clock = iter(range(1000))
+    monkeypatch.setattr(engine.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(engine, "bar", lambda total, **_: tqdm(total=total, disable=True))
+    saved = []
+    monkeypatch.setattr(
+        engine.Run, "_save", lambda run: saved.append((run.progress.epoch, run.progress.step))
+    )
+    train.run(params.load())
+    assert len(saved) >= 1
 
 
 def _wait_for_step(running: subprocess.Popen[bytes], epoch: int, step: int) -> None:

@@ -96,6 +96,7 @@ class Run:
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)
         self.best_weights: dict[str, Tensor] = {}
         self.resumed = self._resume()
+        self.saved = time.monotonic()  # across epochs: a short one alone would never be long enough
 
     def fit(self, on_epoch: Callable[[int, Epoch], None]) -> None:
         """Train to the last epoch, or until `train.patience` epochs went by without a better one.
@@ -128,16 +129,15 @@ class Run:
             self.draw,
         )
         self.network.train()
-        saved = time.monotonic()
         with bar(len(plan), desc=f"epoch {here.epoch + 1}/{settings.epochs}", unit="steps") as shown:
             shown.update(here.step)
             while here.step < len(plan):
                 self.loss_sum += self._step(plan[here.step]) * len(plan[here.step].samples)
                 here.step += 1
                 shown.update()
-                if time.monotonic() - saved >= settings.checkpoint_seconds:
+                if time.monotonic() - self.saved >= settings.checkpoint_seconds:
                     self._save()
-                    saved = time.monotonic()
+                    self.saved = time.monotonic()
             figures = {"loss": self.loss_sum.item() / len(train)}
             if not math.isfinite(figures["loss"]):
                 raise UserError(
