@@ -1,7 +1,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
-BIN := $(VENV)/bin
-RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
+BIN := $(abspath $(VENV)/bin)
+RUN := PATH="$(BIN):$$PATH"
 
 .PHONY: demo test lint format clean help
 
