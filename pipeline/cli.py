@@ -121,5 +121,3 @@ def main() -> None:
         app(prog_name="fer")
     except UserError as error:
         sys.exit(f"fer: {error}")
-    except KeyboardInterrupt:
-        sys.exit("fer: interrupted")

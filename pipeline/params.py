@@ -25,7 +25,7 @@ from pydantic import (
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 from pipeline.schema import CLASSES
 
 PARAMS_FILE = Path("params.yaml")
@@ -299,9 +299,9 @@ def load(path: Path = PARAMS_FILE) -> Params:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     except MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise UserError(f"{path}: {line}not valid YAML: {' '.join(str(error.problem).split())}") from None
+        raise UserError(f"{path}: {line}not valid YAML: {one_line(error.problem)}") from None
     except (YAMLError, ValueError, KeyError, RecursionError) as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+        raise UserError(f"{path}: not valid YAML: {one_line(error)}") from None
     if not isinstance(raw, dict):
         raise UserError(f"{path}: found {type(raw).__name__}, allowed: keys and values")
     try:
@@ -328,7 +328,7 @@ def _line(error: ValidationError) -> str:
         return f"{key}: unknown key, allowed here: {', '.join(known)}{hint}{others}"
     if first["type"] == "missing":
         return f"{key}: missing, no value given{others}"
-    return f"{key}: found {found[:80]}, allowed: {' '.join(allowed.split())}{others}"
+    return f"{key}: found {found[:80]}, allowed: {one_line(allowed)}{others}"
 
 
 def _keys_beside(loc: tuple[int | str, ...]) -> list[str]:

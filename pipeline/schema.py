@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, not_made, one_line
 
 # Canonical class names and order (FER+). Every data set maps to them by name, never by position.
 CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
@@ -167,16 +167,40 @@ def read_parquet(path: Path, columns: list[str]) -> pa.Table:
     Raises:
         UserError: the file is absent, damaged, or has not these columns.
     """
-    try:
+    with _reading(path, columns):
         return pq.ParquetFile(path).read(columns=columns).select(columns)
+
+
+def stream_parquet(path: Path, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
+    """Yield columns of a table between stages, at most `rows` rows at a time.
+
+    Raises:
+        UserError: the file is absent, damaged, or has not these columns.
+    """
+    with _reading(path, columns), pq.ParquetFile(path) as file:
+        file.schema_arrow.empty_table().select(columns)
+        yield from file.iter_batches(rows, columns=columns)
+
+
+def count_parquet(path: Path) -> int:
+    """Return how many rows a table between stages has.
+
+    Raises:
+        UserError: the file is absent or damaged.
+    """
+    with _reading(path, []):
+        return pq.read_metadata(path).num_rows
+
+
+@contextmanager
+def _reading(path: Path, columns: list[str]) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError:
-        raise UserError(f"{path}: not found; `dvc repro` makes it, `dvc checkout` restores it") from None
+        raise not_made(path) from None
     except (OSError, KeyError, pa.ArrowException) as error:
-        raise UserError(f"{path}: not a table with {', '.join(columns)}: {_one_line(error)}") from None
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+        expected = f"a table with {', '.join(columns)}" if columns else "a table"
+        raise UserError(f"{path}: not {expected}: {one_line(error)}") from None
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
@@ -227,9 +251,9 @@ class Faces:
             meta = reader.schema.metadata
             self.shape = (int(meta[b"height"]), int(meta[b"width"]), int(meta[b"channels"]))
         except FileNotFoundError:
-            raise UserError(f"{path}: not found; `dvc repro` makes it, `dvc checkout` restores it") from None
+            raise not_made(path) from None
         except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
-            raise UserError(f"{path}: not a table of faces: {_one_line(error)}") from None
+            raise UserError(f"{path}: not a table of faces: {one_line(error)}") from None
         batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
         self._batches = [_pixels(batch.column("face"), self.shape) for batch in batches]
         self.table = pa.Table.from_batches(batches, reader.schema).drop_columns(["face"])

@@ -145,10 +145,10 @@ def test_faces_do_not_depend_on_the_number_of_threads(weights_file: Path) -> Non
 
 
 def test_a_missing_or_broken_table_is_one_line(project: Path) -> None:
-    with pytest.raises(UserError, match=r"data/ingested/other\.parquet: not found; `fer ingest other`"):
+    with pytest.raises(UserError, match=r"data/ingested/other\.parquet: not found; `dvc repro` makes it"):
         align.run(settings(mode="none"), "other")
     (project / INGESTED / "torn.parquet").write_bytes(b"PAR1 torn")
-    with pytest.raises(UserError, match=r"torn\.parquet: not a Parquet file"):
+    with pytest.raises(UserError, match=r"torn\.parquet: not a table"):
         align.run(settings(mode="none"), "torn")
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import csv
 import multiprocessing
-import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ import numpy as np
 from pipeline.datasets.table import records
 from pipeline.drawing import scene
 from pipeline.drawing.expression import ActionUnits, blend, expression
+from pipeline.parallel import cores
 from pipeline.progress import track
 from pipeline.schema import CLASSES, SPLITS, VOTES, replacing_folder
 
@@ -112,7 +112,7 @@ def generate(folder: Path, pictures: int, seed: int) -> Counter[str]:
     planned = plan(pictures, seed)
     with replacing_folder(folder) as temporary:
         (temporary / "images").mkdir(parents=True)
-        drawn = draw([picture.task for picture in planned], _cores())
+        drawn = draw([picture.task for picture in planned], cores())
         for picture, data in zip(
             planned, track(drawn, total=len(planned), desc="sample", unit="pictures"), strict=True
         ):
@@ -225,7 +225,3 @@ def _votes(sure: dict[str, int], rest: dict[str, float], rng: np.random.Generato
     )
     counts = Counter(sure) + Counter(dict(zip(rest, map(int, others), strict=True)))
     return tuple(counts[name] for name in VOTES)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

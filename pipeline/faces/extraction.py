@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,13 +11,12 @@ import numpy as np
 from pipeline.errors import UserError
 from pipeline.faces.alignment import box_square, similarity, warp, whole_square
 from pipeline.faces.detection import Detection, FaceDetector
+from pipeline.parallel import ordered
 from pipeline.params import Align
 
 # Pictures that one thread decodes, detects and warps at a time: one call of the network at the coarsest look.
 CHUNK = 16
 
-A = TypeVar("A")
-B = TypeVar("B")
 Pictures = list[tuple[str, bytes]]  # id, encoded image
 
 
@@ -39,8 +35,7 @@ def faces(
         UserError: an image cannot be decoded.
     """
     cv2.setNumThreads(1)  # one picture per thread beats many threads on one picture
-    threads = threads or os.cpu_count() or 1
-    for rows in _in_order(lambda chunk: _rows(chunk, settings, detector), chunks, threads):
+    for rows in ordered(lambda chunk: _rows(chunk, settings, detector), chunks, threads):
         yield from rows
 
 
@@ -94,18 +89,3 @@ def _row(name: str, picture: np.ndarray, face: Detection | None, settings: Align
         "landmarks": face.landmarks.reshape(10).tolist(),
         "score": face.score,
     }
-
-
-def _in_order(function: Callable[[A], B], items: Iterable[A], threads: int) -> Iterator[B]:
-    """Yield function(item) in the order of the items, with few of them in memory at a time."""
-    pool = ThreadPoolExecutor(threads, "align")
-    pending: deque[Future[B]] = deque()
-    try:
-        for item in items:
-            pending.append(pool.submit(function, item))
-            if len(pending) > 2 * threads:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)

@@ -11,7 +11,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 from pipeline.paths import DETECTORS
 from pipeline.schema import replacing
 
@@ -143,9 +143,9 @@ def _insightface(name: str) -> Path:
     try:
         pack = Path(ensure_available("models", name))
     except Exception as error:  # whatever requests, zipfile and the file system raise
-        reason = " ".join(str(error).split())[:120]
         raise UserError(
-            f"align.weights: insightface has no pack {name!r} ({reason}), allowed: {_allowed()}"
+            f"align.weights: the pack {name!r} could not be had from insightface ({one_line(error)}); "
+            f"allowed: {_allowed()}"
         ) from None
     # The detector is the one with nine outputs. Small files first: recognition networks have hundreds of MB.
     for path in sorted(pack.rglob("*.onnx"), key=lambda path: (path.stat().st_size, path.name)):

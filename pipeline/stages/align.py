@@ -8,34 +8,32 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import typer
 
-from pipeline.errors import UserError
 from pipeline.faces.detection import FaceDetector
 from pipeline.faces.extraction import CHUNK, Pictures, faces
 from pipeline.faces.weights import resolve
 from pipeline.params import Align, Params
 from pipeline.paths import ALIGNED, INGESTED, METRICS
 from pipeline.progress import track
-from pipeline.schema import aligned, write_arrow, write_json
+from pipeline.schema import aligned, count_parquet, stream_parquet, write_arrow, write_json
 
 
 def run(p: Params, dataset: str) -> None:
     """Write `data/aligned/<dataset>.arrow` and count what was found."""
-    table = _open(INGESTED / f"{dataset}.parquet")
+    table = INGESTED / f"{dataset}.parquet"
+    images = count_parquet(table)
     detector, used = _detector(p.align)
     status: Counter[str] = Counter()
 
     def counted() -> Iterator[dict[str, Any]]:
         rows = faces(_chunks(table), p.align, detector)
-        for row in track(rows, total=table.metadata.num_rows, desc=f"align {dataset}", unit="pictures"):
+        for row in track(rows, total=images, desc=f"align {dataset}", unit="pictures"):
             status[row["status"]] += 1
             yield row
 
     schema = aligned(p.align.size, 3 if p.align.colour else 1)
-    images = write_arrow(ALIGNED / f"{dataset}.arrow", schema, counted())
+    write_arrow(ALIGNED / f"{dataset}.arrow", schema, counted())
     counts = {
         "images": images,
         "found": status["found"],
@@ -65,15 +63,6 @@ def _detector(settings: Align) -> tuple[FaceDetector | None, dict[str, str]]:
     return module.Detector(weights.path, settings.threshold), used
 
 
-def _open(path: Path) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: not found; `fer ingest {path.stem}` writes it") from None
-    except pa.ArrowInvalid as error:
-        raise UserError(f"{path}: not a Parquet file: {' '.join(str(error).split())}") from None
-
-
-def _chunks(table: pq.ParquetFile) -> Iterator[Pictures]:
-    for batch in table.iter_batches(CHUNK, columns=["id", "image"]):
+def _chunks(table: Path) -> Iterator[Pictures]:
+    for batch in stream_parquet(table, ["id", "image"], CHUNK):
         yield list(zip(batch.column("id").to_pylist(), batch.column("image").to_pylist(), strict=True))

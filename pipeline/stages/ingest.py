@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import csv
 import os
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from importlib import import_module
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import typer
 from pipeline.datasets._image import decode, fingerprint
 from pipeline.datasets._record import Listing, Record, Refused, Rejected
 from pipeline.errors import UserError
+from pipeline.parallel import ordered
 from pipeline.params import Params, choices
 from pipeline.paths import INGESTED, METRICS, RAW
 from pipeline.progress import track
@@ -41,7 +41,8 @@ def run(p: Params, dataset: str) -> None:
     total = len(records) + len(rejected)
 
     def rows() -> Iterator[Row]:
-        checked = _in_threads(lambda record: _check(dataset, record), records)
+        chunks = ordered(lambda chunk: [_check(dataset, record) for record in chunk], _chunks(records))
+        checked = chain.from_iterable(chunks)
         for result in track(checked, total=len(records), desc=f"ingest {dataset}", unit="images"):
             if isinstance(result, Rejected):
                 rejected.append(result)
@@ -111,19 +112,10 @@ def _check(dataset: str, record: Record) -> Row | Rejected:
     }
 
 
-def _in_threads(
-    check: Callable[[Record], Row | Rejected], records: Iterable[Record]
-) -> Iterator[Row | Rejected]:
-    """Yield `check(record)` in order; a few chunks are under way at any time."""
-    workers = os.cpu_count() or 1
-    remaining, under_way = iter(records), deque[Future[list[Row | Rejected]]]()
-    with ThreadPoolExecutor(workers) as pool:
-        while chunk := list(islice(remaining, CHUNK)):
-            under_way.append(pool.submit(lambda chunk: [check(record) for record in chunk], chunk))
-            if len(under_way) > 2 * workers:
-                yield from under_way.popleft().result()
-        while under_way:
-            yield from under_way.popleft().result()
+def _chunks(records: Iterable[Record]) -> Iterator[list[Record]]:
+    remaining = iter(records)
+    while chunk := list(islice(remaining, CHUNK)):
+        yield chunk
 
 
 def _write_rejected(path: Path, rejected: list[Rejected]) -> None:

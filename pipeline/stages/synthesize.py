@@ -40,17 +40,18 @@ def run(p: Params) -> None:
 
     seeds = {cls: list(range(i * each, (i + 1) * each)) for i, cls in enumerate(targets)}
     generated = {cls: generator.faces(seeds[cls]) for cls, generator in generators.items()}
+    digests = {cls: generator.digest() for cls, generator in generators.items()}
 
     def rows() -> Iterator[dict[str, Any]]:
         for cls in sorted(generators):
-            origin = f"{name}/{cls}/{generators[cls].digest()}"
+            origin = f"{name}/{cls}/{digests[cls]}"
             for seed, face in zip(seeds[cls], generated[cls], strict=True):
                 row = {"id": f"synthetic/{cls}/{seed:06d}", "label": cls, "face": face.tobytes()}
                 yield row | {"seed": seed, "generator": origin}
 
     write_arrow(SYNTHETIC, synthetic(p.align.size, 3 if p.align.colour else 1), rows())
     index = {
-        cls: {"gan": name, "sha256": generator.digest(), "trained_on": generator.trained_on}
+        cls: {"gan": name, "sha256": digests[cls], "trained_on": generator.trained_on}
         for cls, generator in generators.items()
     }
     # The two lists also say that there are none: DVC wants every declared folder to hold something.

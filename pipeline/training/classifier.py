@@ -14,10 +14,9 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from pipeline import networks
-from pipeline.errors import UserError
+from pipeline.errors import UserError, not_made, one_line
 from pipeline.params import Params, network_module
 from pipeline.schema import replacing
-from pipeline.training.data import scaled
 
 
 @dataclass
@@ -37,10 +36,6 @@ class Classifier:
     size: int
     channels: int
     crop: int
-
-    def normalise(self, faces: Tensor) -> Tensor:
-        """Return uint8 [N, H, W, C] as float32 [N, C, H, W] in 0..1."""
-        return scaled(faces)
 
 
 def build_network(params: Params) -> networks.Classifier:
@@ -86,7 +81,6 @@ def load(path: Path, device: torch.device) -> Classifier:
         network.to(device).eval()
         return Classifier(network, about["classes"], about["size"], channels, about["crop"])
     except FileNotFoundError:
-        raise UserError(f"{path}: not found; `dvc repro` makes it, `dvc checkout` restores it") from None
+        raise not_made(path) from None
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError, StopIteration) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{path}: not a classifier of this project: {reason}") from None
+        raise UserError(f"{path}: not a classifier of this project: {one_line(error)}") from None

@@ -41,13 +41,6 @@ class Samples:
     labels: Tensor
     _resident: Tensor | None = field(default=None, repr=False)
 
-    def __post_init__(self) -> None:
-        shapes = {t.shape for t in self.tables}
-        if len(shapes) > 1:
-            raise UserError(
-                f"faces of different shapes {sorted(shapes)}: run `dvc repro` to align them alike"
-            )
-
     def __len__(self) -> int:
         return len(self.ids)
 

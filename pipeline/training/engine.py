@@ -144,7 +144,7 @@ class Run:
                     f"training diverged in epoch {here.epoch + 1}: the loss is {figures['loss']}; lower "
                     f"optimizers.{self.params.optimizer}.learning_rate or raise train.warmup"
                 )
-            if self.valid is not None and len(self.valid):
+            if self.valid is not None:
                 figures["accuracy"] = self._accuracy(self.valid)
             shown.set_postfix(figures)
         here.history.append(figures)

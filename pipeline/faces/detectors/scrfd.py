@@ -20,7 +20,7 @@ import onnx
 import onnxruntime
 from onnx import numpy_helper
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, one_line
 from pipeline.faces.alignment import likeness
 from pipeline.faces.detection import Canvas, Detection, Window
 from pipeline.faces.weights import Packaged
@@ -90,8 +90,9 @@ class Detector:
             self.threshold = 1.0
             self.faces([np.zeros((64, 64, 3), np.uint8)] * 2)
         except Exception as error:  # onnx and onnxruntime raise a dozen unrelated types
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"{weights}: not an SCRFD network with five landmarks: {reason}") from error
+            raise UserError(
+                f"{weights}: not an SCRFD network with five landmarks: {one_line(error)}"
+            ) from error
         self.threshold = threshold
 
     def detect(self, pictures: list[np.ndarray]) -> list[Detection | None]:
