@@ -31,7 +31,7 @@ def main(steps: int) -> None:
     precision = device.pick_precision("auto", where)
     train = data.with_synthetic(data.real("train", p), SYNTHETIC, p)
     ours = Run(p, train, None, where, precision, Path(tempfile.mkdtemp()) / "unused")
-    margin = p.align.size - p.train.crop
+    margin = p.align.face_size - p.train.crop
     plan = epoch_plan(
         p.seed, 0, len(train), p.train.batch_size, margin, p.train.crop, p.train.mirror, ours.draw
     )

@@ -1,12 +1,21 @@
-"""Work on all cores, results in the order of the work, few of them in memory at a time."""
+"""Work on all cores, or on a Ray cluster; results in the order of the work, few of them in memory at a time."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from typing import Any, TypeVar
+
+import cv2
+
+from pipeline.errors import UserError, one_line
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -17,17 +26,97 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def ordered(function: Callable[[A], B], items: Iterable[A], threads: int | None = None) -> Iterator[B]:
-    """Yield function(item) for each item, in order, computed by `threads` threads (None: one per core)."""
-    threads = threads or cores()
-    pool = ThreadPoolExecutor(threads)
+def chunks(items: Iterable[A], size: int) -> Iterator[list[A]]:
+    """Yield lists of `size` items; the last one may be shorter."""
+    remaining = iter(items)
+    while chunk := list(islice(remaining, size)):
+        yield chunk
+
+
+def ordered(
+    function: Callable[[A], B], items: Iterable[A], engine: str = "local", workers: int | None = None
+) -> Iterator[B]:
+    """Yield function(item) for each item, in the order of the items; no result depends on the workers.
+
+    Args:
+        function: survives pickling; each worker gets it once, so what it keeps is kept for the next item.
+        items: small enough to be sent; read as far ahead as the workers need.
+        engine: `local`: processes on this machine; `ray`: tasks on the cluster that RAY_ADDRESS names.
+        workers: processes on this machine; None: one per core.
+
+    Raises:
+        UserError: a worker was killed (`local`), or there is no cluster (`ray`). What `function` raises is raised.
+    """
+    return _on_ray(function, items) if engine == "ray" else _in_processes(function, items, workers or cores())
+
+
+def _in_processes(function: Callable[[A], B], items: Iterable[A], workers: int) -> Iterator[B]:
+    # A forked worker has the imports already. Elsewhere than on Linux forking is not safe, and even there OpenCV
+    # waits for ever, in the worker, for threads that only the parent has: so it gets none.
+    cv2.setNumThreads(1)
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    pool = ProcessPoolExecutor(workers, context, _start, (function,))
     under_way: deque[Future[B]] = deque()
     try:
         for item in items:
-            under_way.append(pool.submit(function, item))
-            if len(under_way) > 2 * threads:
+            under_way.append(pool.submit(_call, item))
+            if len(under_way) > 2 * workers:
                 yield under_way.popleft().result()
         while under_way:
             yield under_way.popleft().result()
+    except BrokenProcessPool:
+        raise UserError("a worker process was killed, which is what a machine short of memory does") from None
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+_function: Callable[[Any], Any]
+
+
+def _start(function: Callable[[Any], Any]) -> None:
+    global _function
+    _function = function
+    cv2.setNumThreads(1)  # one picture per core beats many cores on one picture
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends its workers
+
+
+def _call(item: Any) -> Any:
+    return _function(item)
+
+
+def _on_ray(function: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
+    try:
+        import ray
+    except ImportError:
+        raise UserError(
+            "engine: found ray, which is not installed: pip install 'fer-pipeline[ray]'"
+        ) from None
+    import pipeline
+
+    try:
+        ray.init(
+            address="auto", log_to_driver=False, runtime_env={"py_modules": [pipeline]}, logging_level="ERROR"
+        )
+    except ConnectionError as error:
+        raise UserError(
+            f"engine: found ray, but no cluster: {one_line(error)}; start one with `ray start --head`, or name "
+            "one in RAY_ADDRESS"
+        ) from None
+    try:
+        shared = ray.put(function)
+        # A task is run again where its worker or its node is lost.
+        call = ray.remote(max_retries=-1)(_call_on_ray)
+        most = 2 * int(ray.cluster_resources().get("CPU", 1))
+        under_way: deque[Any] = deque()
+        for item in items:
+            under_way.append(call.remote(shared, item))
+            if len(under_way) > most:
+                yield ray.get(under_way.popleft())
+        while under_way:
+            yield ray.get(under_way.popleft())
+    finally:
+        ray.shutdown()
+
+
+def _call_on_ray(function: Callable[[A], B], item: A) -> B:
+    return function(item)

@@ -7,6 +7,7 @@ from pathlib import Path
 RAW = Path("data/raw")
 INGESTED = Path("data/ingested")
 ALIGNED = Path("data/aligned")
+INTERRUPTED = Path("data/interrupted")  # what killed runs have done so far
 LABELS = Path("data/labels.parquet")
 SYNTHETIC = Path("data/synthetic.arrow")
 PREDICTIONS = Path("data/predictions.parquet")

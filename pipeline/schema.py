@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +31,11 @@ SPLITS = ("train", "valid", "test")
 # Rows of a Parquet row group and of an Arrow record batch.
 GROUP_ROWS = 1024
 
-INGESTED = pa.schema(
+_INGESTED = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),  # "<dataset>/<name>", unique over all data sets
         pa.field("dataset", pa.string(), nullable=False),
-        pa.field("split", pa.string(), nullable=False),  # train, valid, test
+        pa.field("split", pa.string()),  # train, valid, test; null where the data set publishes none
         pa.field("image", pa.binary(), nullable=False),  # the encoded file, as published
         pa.field("width", pa.int32(), nullable=False),  # pixels
         pa.field("height", pa.int32(), nullable=False),  # pixels
@@ -72,6 +73,15 @@ PREDICTIONS = pa.schema(
         pa.field("probabilities", pa.list_(pa.float32()), nullable=False),  # one per class, in class order
     ]
 )
+
+
+def ingested(draw: Sequence[str] = ()) -> pa.Schema:
+    """Return the schema of `data/ingested/<dataset>.parquet`.
+
+    Args:
+        draw: splits that the data set does not publish; they stand in the metadata, and `label` draws them.
+    """
+    return _INGESTED.with_metadata({"draw": ",".join(draw)} if draw else {})
 
 
 def labels(classes: Sequence[str]) -> pa.Schema:
@@ -209,29 +219,61 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def write_parquet(path: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> int:
-    """Write rows, streaming, in groups of `GROUP_ROWS`; return how many."""
-    with replacing(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-        return _write_groups(writer.write_table, schema, rows)
+def write_parquet(path: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> None:
+    """Write rows, streaming, in groups of `GROUP_ROWS`."""
+    write_batches(path, schema, _batches(schema, rows))
 
 
-def write_arrow(path: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> int:
-    """Write rows, streaming, as uncompressed Arrow IPC in batches of `GROUP_ROWS`; return how many."""
-    with replacing(path) as temporary, pa.ipc.new_file(str(temporary), schema) as writer:
-        return _write_groups(writer.write_table, schema, rows)
+def write_arrow(path: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> None:
+    """Write rows, streaming, as uncompressed Arrow IPC in batches of `GROUP_ROWS`."""
+    write_batches(path, schema, _batches(schema, rows))
 
 
-def _write_groups(write: Any, schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> int:
-    count, group = 0, []
-    for row in rows:
-        group.append(row)
-        count += 1
-        if len(group) == GROUP_ROWS:
-            write(pa.Table.from_pylist(group, schema))
-            group = []
-    if group:
-        write(pa.Table.from_pylist(group, schema))
-    return count
+def write_batches(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+    """Write batches of any size, streaming, in groups of `GROUP_ROWS` rows: Parquet, or Arrow IPC by the name."""
+    with replacing(path) as temporary:
+        if path.suffix == ".parquet":
+            # Encoded pictures do not shrink, and their least and greatest bytes are of no use to anyone.
+            others = [leaf for leaf in _leaves(schema) if leaf != "image"]
+            compression = dict.fromkeys(others, "zstd") | {"image": "none"}
+            writer: Any = pq.ParquetWriter(
+                temporary, schema, compression=compression, use_dictionary=others, write_statistics=others
+            )
+        else:
+            writer = pa.ipc.new_file(str(temporary), schema)
+        with writer:
+            for group in _regrouped(batches):
+                writer.write_table(group)
+
+
+def _leaves(schema: pa.Schema) -> list[str]:
+    """Return the columns as Parquet names them: a struct by its fields, a list by its elements."""
+    leaves = []
+    for field in schema:
+        if pa.types.is_struct(field.type):
+            leaves += [f"{field.name}.{inner.name}" for inner in field.type]
+        else:
+            leaves.append(f"{field.name}.list.element" if pa.types.is_list(field.type) else field.name)
+    return leaves
+
+
+def _batches(schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
+    remaining = iter(rows)
+    while group := list(islice(remaining, GROUP_ROWS)):
+        yield pa.RecordBatch.from_pylist(group, schema)
+
+
+def _regrouped(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Yield the rows of batches in tables of `GROUP_ROWS`, the last one shorter."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        waiting.append(batch)
+        while sum(map(len, waiting)) >= GROUP_ROWS:
+            table = pa.Table.from_batches(waiting)
+            yield table.slice(0, GROUP_ROWS).combine_chunks()
+            waiting = table.slice(GROUP_ROWS).to_batches()
+    if sum(map(len, waiting)):
+        yield pa.Table.from_batches(waiting).combine_chunks()
 
 
 class Faces:

@@ -1,4 +1,4 @@
-"""The stage `align`: rows in, rows out, whatever is found, on however many threads."""
+"""The stage `align`: rows in, rows out, whatever is found, on however many processes."""
 
 import json
 import os
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from insightface.data import get_image
@@ -14,10 +15,12 @@ from insightface.data import get_image
 from pipeline import schema
 from pipeline.errors import UserError
 from pipeline.faces import extraction, weights
-from pipeline.faces.detectors.scrfd import PACKAGED, Detector
-from pipeline.faces.extraction import faces
+from pipeline.faces.detectors.scrfd import PACKAGED
+from pipeline.faces.extraction import Extraction
+from pipeline.journal import journaled
+from pipeline.parallel import ordered
 from pipeline.params import Params, load
-from pipeline.paths import ALIGNED, INGESTED, METRICS
+from pipeline.paths import ALIGNED, INGESTED, INTERRUPTED, METRICS
 from pipeline.stages import align
 
 ROOT = Path(__file__).parents[1]
@@ -48,7 +51,7 @@ def ingested(folder: Path, pictures: dict[str, bytes]) -> None:
         | {"votes": None, "label": "fear", "group": None, "source": name, "pixels": ""}
         for name, image in pictures.items()
     ]
-    schema.write_parquet(folder / INGESTED / "toy.parquet", schema.INGESTED, rows)
+    schema.write_parquet(folder / INGESTED / "toy.parquet", schema.ingested(), rows)
 
 
 @pytest.fixture
@@ -101,10 +104,10 @@ def test_no_face_can_be_dropped(project: Path, weights_file: Path) -> None:
 
 def test_crop_and_five_point_cut_the_same_face_differently(project: Path, weights_file: Path) -> None:
     with_weights(project, weights_file)
-    align.run(settings(mode="five_point", size=64), "toy")
+    align.run(settings(mode="five_point", face_size=64), "toy")
     five, _ = result()
     aligned = np.array(five[0])
-    align.run(settings(mode="crop", size=64), "toy")
+    align.run(settings(mode="crop", face_size=64), "toy")
     box, metrics = result()
     assert five.shape == box.shape == (64, 64, 1)
     assert box.table.equals(five.table)
@@ -131,17 +134,60 @@ def test_pictures_lie_as_their_exif_data_says() -> None:
     assert extraction.decode("a", turned)[20, 10].max() < 50
 
 
-def test_faces_do_not_depend_on_the_number_of_threads(weights_file: Path) -> None:
+def test_faces_do_not_depend_on_the_number_of_processes(weights_file: Path) -> None:
     folder = SHARED / "ferplus" / "FER2013Valid"
     if not folder.is_dir():
         pytest.skip(f"{folder} is not here")
-    rows = [(path.name, path.read_bytes()) for path in sorted(folder.glob("*.png"))[:150]]
-    chunks = [rows[i : i + extraction.CHUNK] for i in range(0, len(rows), extraction.CHUNK)]
-    detector = Detector(weights_file, 0.5)
-    p = settings().align
-    alone = list(faces(chunks, p, detector, threads=1))
-    assert alone == list(faces(chunks, p, detector, threads=3))
-    assert [row["id"] for row in alone] == [name for name, _ in rows]
+    files = sorted(folder.glob("*.png"))[:150]
+    names, images = [file.name for file in files], [file.read_bytes() for file in files]
+    table = pa.record_batch({"id": names, "image": pa.array(images, pa.binary())})
+    chunks = [table.slice(start, 16) for start in range(0, len(table), 16)]
+    cut = Extraction(settings().align, weights_file)
+    alone, together = (pa.Table.from_batches(ordered(cut, chunks, workers=n)) for n in (1, 3))
+    assert alone.equals(together)
+    assert alone["id"].to_pylist() == names
+    assert set(alone["status"].to_pylist()) <= {"found", "whole"}
+
+
+def test_a_run_that_was_killed_goes_on_where_it_stopped(project: Path, monkeypatch, capsys) -> None:
+    picture = encoded(np.full((20, 20, 3), 9, np.uint8))
+    ingested(project, {f"{i:03d}": picture for i in range(5 * align.CHUNK)})
+    align.run(settings(mode="none"), "toy")
+    whole = (ALIGNED / "toy.arrow").read_bytes()
+    (ALIGNED / "toy.arrow").unlink()
+
+    seen = []
+
+    def stopping(function, chunks, engine):
+        for chunk in chunks:
+            seen.append(chunk["id"][0].as_py())
+            yield function(chunk)
+            if seen[-1] == f"toy/{2 * align.CHUNK:03d}":
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(align, "ordered", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        align.run(settings(mode="none"), "toy")
+    (journal,) = (project / INTERRUPTED).iterdir()
+    with journal.open("ab") as file:
+        file.write((10**6).to_bytes(8) + b"cut short")
+    align.run(settings(mode="none"), "toy")
+    assert (ALIGNED / "toy.arrow").read_bytes() == whole
+    assert seen == [f"toy/{i * align.CHUNK:03d}" for i in (0, 1, 2, 3, 4)]
+    assert f"an interrupted run at picture {3 * align.CHUNK + 1}" in capsys.readouterr().out
+    assert not any((project / INTERRUPTED).iterdir())
+
+
+def test_two_runs_at_once_do_not_mix(project: Path, monkeypatch) -> None:
+    def another(function, chunks, engine):
+        (path,) = INTERRUPTED.iterdir()
+        with pytest.raises(UserError, match="another process is doing this work"):
+            next(journaled(path, schema.aligned(48, 1), lambda done: iter(())))
+        yield from map(function, chunks)
+
+    monkeypatch.setattr(align, "ordered", another)
+    align.run(settings(mode="none"), "toy")
+    assert len(result()[0]) == 3
 
 
 def test_a_missing_or_broken_table_is_one_line(project: Path) -> None:

@@ -28,7 +28,7 @@ def settings() -> Params:
         update={
             "classes": NAMES,
             "datasets": ["sample", "table"],
-            "align": p.align.model_copy(update={"size": SIZE, "colour": False}),
+            "align": p.align.model_copy(update={"face_size": SIZE, "colour": False}),
             "train": p.train.model_copy(update={"crop": 16, "device": "cpu", "precision": "float32"}),
             "evaluate": p.evaluate.model_copy(update={"mistakes": 8, "ten_crop": False}),
         }

@@ -12,9 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.datasets import ferplus
+from pipeline.datasets._tree import open_tree
 from pipeline.errors import UserError
 from pipeline.schema import VOTES
 from pipeline.stages import ingest
+from tests import toy
 
 SHARED = Path(os.environ.get("FER_SHARED", Path(__file__).parents[2] / "shared")) / "data" / "ferplus"
 real = pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs FER+ in {SHARED}")
@@ -64,7 +66,7 @@ def root(tmp_path, monkeypatch):
 
 
 def ingested() -> dict[str, dict]:
-    ingest.run(None, "ferplus")
+    ingest.run(toy.PARAMS, "ferplus")
     return {row["id"]: row for row in pq.read_table("data/ingested/ferplus.parquet").to_pylist()}
 
 
@@ -83,22 +85,23 @@ def pixels_of(row: dict) -> np.ndarray:
 
 @real
 def test_the_real_files_give_the_published_counts():
-    listing = ferplus.records(SHARED)
-    assert len(listing.records) + len(listing.rejected) == 35_887
+    listing = ferplus.records(open_tree(SHARED))
+    records = toy.listed(listing)
+    assert len(records) + len(listing.rejected) == 35_887
     assert Counter(row.reason for row in listing.rejected) == {"no_image_name": 173, "duplicate_name": 1}
     assert listing.notes["disagreements_with_label_csv"] == {"train": 1_073, "valid": 246, "test": 283}
     assert listing.notes["images_without_row"] == 0
-    assert Counter(record.split for record in listing.records) == {
+    assert Counter(record["split"] for record in records) == {
         "train": 28_561,
         "valid": 3_579,
         "test": 3_573,
     }
-    assert len({record.name for record in listing.records}) == len(listing.records)
-    pictures = {(record.split, record.name.split("-")[0]) for record in listing.records}
+    assert len({record["name"] for record in records}) == len(records)
+    pictures = {(record["split"], record["name"].split("-")[0]) for record in records}
     assert Counter(split for split, _ in pictures) == {"train": 28_558, "valid": 3_579, "test": 3_573}
-    assert sum(sum(record.votes) == 9 for record in listing.records) == 1
+    assert sum(sum(record["votes"]) == 9 for record in records) == 1
     # The fifth named row in which NF is in front is the one that contradicts an earlier row.
-    assert sum(record.votes[9] == max(record.votes) for record in listing.records) == 4
+    assert sum(record["votes"][9] == max(record["votes"]) for record in records) == 4
 
 
 @real
@@ -134,8 +137,9 @@ def test_label_csv_alone_serves(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "label.csv").symlink_to(SHARED / name / "label.csv")
         (tmp_path / name / "fer0000000.png").touch()
-    listing = ferplus.records(tmp_path)
-    assert Counter(record.split for record in listing.records) == {
+    listing = ferplus.records(open_tree(tmp_path))
+    records = toy.listed(listing)
+    assert Counter(record["split"] for record in records) == {
         "train": 28_558,
         "valid": 3_579,
         "test": 3_573,
@@ -291,6 +295,6 @@ def wrong_tree(root: Path, case: str) -> None:
 def test_a_wrong_tree_is_answered_with_the_expected_one(root, case, message):
     wrong_tree(root, case)
     with pytest.raises(UserError) as error:
-        ingest.run(None, "ferplus")
+        ingest.run(toy.PARAMS, "ferplus")
     assert message in str(error.value)
     assert "\n" not in str(error.value)

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline import schema
 from pipeline.errors import UserError
 from pipeline.paths import ALIGNED, INGESTED, LABELS, METRICS
 from pipeline.schema import CLASSES, VOTES, aligned, write_arrow, write_json, write_parquet
-from pipeline.schema import INGESTED as COLUMNS
 from pipeline.stages import label
 
 
@@ -39,7 +39,7 @@ def write_dataset(dataset: str, *pictures: dict, rejected: dict[str, int] | None
     ingested = [
         {**{key: row[key] for key in ("id", "split", "votes", "label", "pixels")}, **rest} for row in rows
     ]
-    write_parquet(INGESTED / f"{dataset}.parquet", COLUMNS, ingested)
+    write_parquet(INGESTED / f"{dataset}.parquet", schema.ingested(), ingested)
     faces = ({"id": row["id"], "status": row["status"], "face": bytes(4)} for row in rows)
     write_arrow(ALIGNED / f"{dataset}.arrow", aligned(2, 1), faces)
     write_json(METRICS / "ingest" / f"{dataset}.json", {"records": len(rows), "rejected": rejected or {}})

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
-from pipeline import paths, schema
+from pipeline import params, paths, schema
+from pipeline.datasets._listing import Listing
 
+PARAMS = params.load(Path(__file__).parents[1] / "params.yaml")
 SIZE = 16
 CLASSES = ["neutral", "happiness"]
 
@@ -33,7 +35,7 @@ def write(project: Path, **changes: Any) -> None:
         "datasets": ["sample"],
         "classes": CLASSES,
         "gan": "none",
-        "align.size": SIZE,
+        "align.face_size": SIZE,
         "train.crop": SIZE,
         "train.epochs": 2,
         "train.batch_size": 8,
@@ -42,6 +44,16 @@ def write(project: Path, **changes: Any) -> None:
         "augment": "mixcut",
     }
     set_params(project, **(settings | changes))
+
+
+def listed(listing: Listing) -> list[dict[str, Any]]:
+    """Return the records of a listing in the order of their names, splits and files by name."""
+    listing.settle()
+    rows = [row for batch in listing.batches(1024) for row in batch.to_pylist()]
+    for row in rows:
+        row["split"] = None if row["split"] is None else schema.SPLITS[row["split"]]
+        row["votes"] = row["votes"] and tuple(row["votes"])
+    return rows
 
 
 def set_params(project: Path, **changes: Any) -> None:

@@ -4,34 +4,44 @@ from __future__ import annotations
 
 import csv
 import io
+import zlib
 from collections.abc import Iterator
-from pathlib import Path
 
-from pipeline.datasets._record import Refused
-from pipeline.errors import UserError
+from pipeline.datasets._listing import Refused
+from pipeline.datasets._tree import Tree
+from pipeline.errors import UserError, one_line
+
+_LONGEST = 100_000  # characters of a row
+_MOST = 2**20  # characters of a line: a file that is no text may be one line of gigabytes
 
 
-def lines(path: Path) -> Iterator[tuple[int, str]]:
+def lines(tree: Tree, place: str) -> Iterator[tuple[int, str]]:
     """Yield (row, line) of a UTF-8 file, with or without a byte order mark; rows count from 1.
 
     A line is a row: cells of these files hold no line breaks, and a quote that somebody forgot to close must
-    not swallow the rows after it. Lines without anything in them are counted and left out.
+    not swallow the rows after it. Lines without anything in them are counted and left out. Lines may end in
+    LF, CR LF or CR.
 
     Raises:
         UserError: the file cannot be read or is not UTF-8.
     """
-    try:
-        data = path.read_bytes()
-        text = data.decode("utf-8-sig")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        row = data.count(b"\n", 0, error.start) + 1
-        found = f"byte {data[error.start]:#04x} at position {error.start}"
-        raise UserError(f"{path}, row {row}: found {found}, expected: text in UTF-8") from None
-    for row, line in enumerate(io.StringIO(text, newline=None), 1):
-        if line.strip(", \t\n"):
-            yield row, line
+    where = f"{tree.address}/{place}"
+    with tree.open(place) as binary:
+        # Bytes that are no UTF-8 become surrogates, which no UTF-8 text contains: the row with them is known.
+        text = io.TextIOWrapper(binary, encoding="utf-8-sig", errors="surrogateescape", newline=None)
+        row = 0
+        try:
+            while line := text.readline(_MOST):
+                row += 1
+                if len(line) == _MOST:
+                    raise UserError(f"{where}, row {row}: found a line of {len(line):,} characters or more")
+                if not line.isascii() and (bad := next((c for c in line if "\udc80" <= c <= "\udcff"), None)):
+                    found = f"byte {ord(bad) - 0xDC00:#04x}"
+                    raise UserError(f"{where}, row {row}: found {found}, expected: text in UTF-8")
+                if line.strip(", \t\n"):
+                    yield row, line
+        except (OSError, EOFError, zlib.error) as error:
+            raise UserError(f"{where}: cannot be read: {one_line(error)}") from None
 
 
 def cells(line: str, expected: int) -> list[str]:
@@ -40,35 +50,43 @@ def cells(line: str, expected: int) -> list[str]:
     Raises:
         Refused: `bad_row` if the quotes do not match or there are more or fewer cells than `expected`.
     """
+    if len(line) > _LONGEST:
+        raise Refused("bad_row", f"found a row of {len(line):,} characters, allowed: {_LONGEST:,}")
     try:
-        found = [cell.strip() for cell in _split(line)]
+        found = _split(line.rstrip())
     except csv.Error as error:
         raise Refused("bad_row", f"not a CSV row: {error}") from None
+    if " " in line or "\t" in line:
+        found = [cell.strip() for cell in found]
     if len(found) != expected:
         raise Refused("bad_row", f"found {len(found)} cells, expected: {expected}")
     return found
 
 
-def header(path: Path, rows: Iterator[tuple[int, str]], expected: str) -> list[str]:
+def header(tree: Tree, place: str, rows: Iterator[tuple[int, str]], expected: str) -> list[str]:
     """Take the header off `rows` and return its column names, without the white space around them.
 
     Raises:
         UserError: there is no header, or it names a column twice.
     """
+    where = f"{tree.address}/{place}"
     _, line = next(rows, (0, ""))
     if not line:
-        raise UserError(f"{path}: found an empty file, expected: a header with {expected}")
+        raise UserError(f"{where}: found an empty file, expected: a header with {expected}")
     try:
         names = [cell.strip() for cell in _split(line)]
     except csv.Error as error:
-        raise UserError(f"{path}: the header is not a CSV row ({error}), expected: {expected}") from None
+        raise UserError(f"{where}: the header is not a CSV row ({error}), expected: {expected}") from None
     lower = [name.lower() for name in names if name]
     if twice := sorted({name for name in lower if lower.count(name) > 1}):
         raise UserError(
-            f"{path}: found the column {', '.join(twice)} more than once, expected: each column once"
+            f"{where}: found the column {', '.join(twice)} more than once in the first line, expected: a "
+            f"header with {expected}"
         )
     return names
 
 
 def _split(line: str) -> list[str]:
+    if '"' not in line:
+        return line.split(",")
     return next(csv.reader([line], strict=True, skipinitialspace=True))

@@ -2,75 +2,99 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import zlib
+from collections.abc import Iterator
+from functools import cached_property
+from typing import IO, Any
 
 import cv2
 import numpy as np
 
-from pipeline.datasets._record import Refused
-from pipeline.errors import UserError
+from pipeline.datasets._listing import Refused
+from pipeline.datasets._tree import Tree
+from pipeline.errors import UserError, one_line
 
 FILES = ("fer2013.csv", "icml_face_data.csv")  # the first one that is there is used
+USAGES = {"Training": "train", "PublicTest": "valid", "PrivateTest": "test"}
 SIDE = 48
-_COLUMNS = {"emotion", "pixels", "Usage"}
+_HEADER = 4096  # bytes; a file that is no text may be one line
 
 
 class PixelTable:
-    """The rows of the file by number, read when asked for: only their places are kept in memory.
+    """The rows of the file, read when asked for: only their places are kept in memory.
 
     `icml_face_data.csv` holds the same rows under header names that begin with a space.
 
-    Attributes:
-        usages: the cell `Usage` of each row, counting from 0; None for a row with a wrong number of cells.
+    Args:
+        tree: the data set's files.
+        file: the CSV's place in it.
+        columns: the names that its header must have, in any order; `pixels` is one of them.
 
     Raises:
-        UserError: the file cannot be read, or its header lacks a column.
+        UserError: the file cannot be read, or its header has other columns.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.usages: list[str | None] = []
-        self._places: list[int] = []
-        try:
-            with path.open("rb") as file:
-                names = [name.strip() for name in file.readline().decode("utf-8-sig", "replace").split(",")]
-                if set(names) != _COLUMNS or len(names) != len(_COLUMNS):
-                    found = ", ".join(names)[:200]
-                    raise UserError(f"{path}: found the columns {found}, expected: emotion, pixels, Usage")
-                self._pixels, usage = names.index("pixels"), names.index("Usage")
-                place = file.tell()
-                for line in file:
-                    if line.strip():
-                        cells = line.split(b",")
-                        right = len(cells) == len(names)
-                        self.usages.append(
-                            cells[usage].strip(b'" \r\n').decode("ascii", "replace") if right else None
-                        )
-                        self._places.append(place)
-                    place += len(line)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    def __init__(
+        self, tree: Tree, file: str, columns: tuple[str, ...] = ("emotion", "pixels", "Usage")
+    ) -> None:
+        self._tree, self.file = tree, file
+        self.where = f"{tree.address}/{file}"
+        with tree.open(file) as opened:
+            header = self._line(opened, _HEADER)
+        names = [name.strip(' \r\n"') for name in header.decode("utf-8-sig", "replace").split(",")]
+        if sorted(names) != sorted(columns):
+            found = ", ".join(names)[:200] or "an empty file"
+            raise UserError(f"{self.where}: found the columns {found}, expected: {', '.join(columns)}")
+        self._names = names
 
-    def __len__(self) -> int:
-        return len(self._places)
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_opened"}
 
-    def png(self, index: int) -> bytes:
-        """Return row `index`, counting from 0, as a grey PNG of 48 x 48 pixels.
+    def rows(self) -> Iterator[tuple[int, dict[str, str] | None]]:
+        """Yield the place of every row that holds anything and its cells but the pixels, None if it is torn."""
+        pixels = self._names.index("pixels")
+        others = [(i, name) for i, name in enumerate(self._names) if i != pixels]
+        with self._tree.open(self.file) as opened:
+            place = len(self._line(opened))
+            while line := self._line(opened):
+                if line.strip():
+                    cells = line.split(b",")
+                    right = len(cells) == len(self._names)
+                    yield (
+                        place,
+                        {n: cells[i].strip(b'" \r\n').decode("ascii", "replace") for i, n in others}
+                        if right
+                        else None,
+                    )
+                place += len(line)
+
+    def png(self, place: int) -> bytes:
+        """Return the row at a place as a grey PNG of 48 x 48 pixels.
 
         Raises:
             Refused: `unreadable_image` unless the row holds 2,304 values from 0 to 255.
         """
-        with self._path.open("rb") as file:
-            file.seek(self._places[index])
-            cells = file.readline().split(b",")
+        self._opened.seek(place)
+        cells = self._line(self._opened).split(b",")
+        found = -1
         try:
-            values = bytes(map(int, cells[self._pixels].strip(b'" \r\n').split()))
+            text = cells[self._names.index("pixels")].strip(b'" \r\n').split()
+            found = len(text)
+            values = bytes(map(int, text))
         except (ValueError, IndexError):
             values = b""
         if len(values) != SIDE * SIDE:
-            raise Refused(
-                "unreadable_image",
-                f"{self._path.name}, data row {index + 1}: expected {SIDE * SIDE} values from 0 to 255",
-            )
+            count = f"found {found:,} values, " if found not in (-1, SIDE * SIDE) else ""
+            raise Refused("unreadable_image", f"{count}expected {SIDE * SIDE:,} values from 0 to 255")
         _, png = cv2.imencode(".png", np.frombuffer(values, np.uint8).reshape(SIDE, SIDE))
         return png.tobytes()
+
+    @cached_property
+    def _opened(self) -> IO[bytes]:
+        return self._tree.open(self.file)
+
+    def _line(self, opened: IO[bytes], most: int = -1) -> bytes:
+        try:
+            return opened.readline(most)
+        except (OSError, EOFError, zlib.error) as error:
+            raise UserError(f"{self.where}: cannot be read: {one_line(error)}") from None

@@ -25,21 +25,23 @@ counts of rows. The fourth contradicts the row before and is rejected.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
-from typing import NamedTuple
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass
+from operator import itemgetter
 
-from pipeline.datasets import _csv, _image
-from pipeline.datasets._fer2013 import FILES, PixelTable
-from pipeline.datasets._record import Listing, Record, Refused, Rejected, votes_of
+import numpy as np
+
+from pipeline.datasets import _csv
+from pipeline.datasets._fer2013 import FILES, USAGES, PixelTable
+from pipeline.datasets._listing import Listing, Refused, votes_of
+from pipeline.datasets._tree import Tree, wrong
 from pipeline.errors import UserError
 from pipeline.schema import VOTES
 
 VOTES_FILE = "fer2013new.csv"
 LABEL_FILE = "label.csv"
 FOLDERS = {"train": "FER2013Train", "valid": "FER2013Valid", "test": "FER2013Test"}
-USAGES = {"Training": "train", "PublicTest": "valid", "PrivateTest": "test"}
 _NAME = re.compile(r"fer\d+\.png", re.ASCII)
 _COLUMNS = ("Usage", "Image name", *VOTES)
 _EXPECTED = (
@@ -47,149 +49,167 @@ _EXPECTED = (
     f"(or {VOTES_FILE} beside them), or {VOTES_FILE} and {' or '.join(FILES)}"
 )
 
-Votes = tuple[int, ...]
 
-
-class _Row(NamedTuple):
-    """What both forms of the votes say of a picture."""
-
-    file: str
-    row: int
-    image: str  # file name
-    split: str
-    votes: Votes
-
-
-def records(folder: Path) -> Listing:
-    """List FER+ in whichever of its published forms lies in `folder`.
+def records(tree: Tree) -> Listing:
+    """List FER+ in whichever of its published forms lies in `tree`.
 
     Raises:
         UserError: the tree is none of them, or a file does not hold what its name promises.
     """
-    pictures = {split: _pictures(folder / name) for split, name in FOLDERS.items()}
-    pixels = next((folder / name for name in FILES if (folder / name).is_file()), None)
-    labelled = [split for split, name in FOLDERS.items() if (folder / name / LABEL_FILE).is_file()]
+    top = tree.entries()
+    pictures = {split: _pictures(tree, name) for split, name in FOLDERS.items() if f"{name}/" in top}
+    pixels = next((PixelTable(tree, name) for name in FILES if name in top), None)
+    labelled = [split for split in pictures if LABEL_FILE in tree.entries(FOLDERS[split])]
 
-    if (folder / VOTES_FILE).is_file() and (any(pictures.values()) or pixels):
-        listing = _by_row(folder, pictures, PixelTable(pixels) if pixels else None, labelled)
-    elif labelled and any(pictures.values()):
-        if unlabelled := [FOLDERS[split] for split in FOLDERS if pictures[split] and split not in labelled]:
+    if VOTES_FILE in top and (any(map(len, pictures.values())) or pixels):
+        listing, named = _by_row(tree, pixels, labelled)
+    elif labelled and any(map(len, pictures.values())):
+        if bare := [FOLDERS[split] for split in pictures if len(pictures[split]) and split not in labelled]:
             raise UserError(
-                f"{folder / unlabelled[0]}: found pictures without votes, expected: {LABEL_FILE} beside them"
+                f"{tree.address}/{bare[0]}: found pictures without votes, expected: {LABEL_FILE} beside them"
             )
-        listing = _by_folder(folder, labelled)
+        listing, named = _by_folder(tree, labelled)
     else:
-        found = (
-            ", ".join(sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir())[:8])
-            or "nothing"
-        )
-        raise UserError(f"{folder}: found {found}; expected: {_EXPECTED}")
-
-    named = {f"{record.name}.png" for record in listing.records} | {row.record for row in listing.rejected}
-    listing.notes["images_without_row"] = sum(len(names - named) for names in pictures.values())
+        raise wrong(tree, _EXPECTED)
+    listing.notes["images_without_row"] = sum(
+        int((~np.isin(names, named)).sum()) for names in pictures.values()
+    )
     return listing
 
 
-def _pictures(folder: Path) -> set[str]:
-    return {entry.name for entry in folder.iterdir() if entry.suffix == ".png"} if folder.is_dir() else set()
+@dataclass
+class _Pictures:
+    """Reads a picture from its folder or, where there is no such file, from its row of the CSV of pixels."""
 
+    tree: Tree
+    pixels: PixelTable | None
 
-def _by_row(
-    folder: Path, pictures: dict[str, set[str]], pixels: PixelTable | None, labelled: list[str]
-) -> Listing:
-    """List `fer2013new.csv`, with pictures from the folders or, row by row, from the pixels' CSV."""
-    path = folder / VOTES_FILE
-    rows = _csv.lines(path)
-    header = _csv.header(path, rows, ", ".join(_COLUMNS))
-    if missing := [name for name in _COLUMNS if name not in header]:
-        raise UserError(f"{path}: found no column {', '.join(missing)}, expected: {', '.join(_COLUMNS)}")
-    lines = list(rows)
-    if pixels and len(pixels) != len(lines):
-        raise UserError(
-            f"{path}: found {len(lines):,} rows, expected: {len(pixels):,}, as many as the CSV of pixels has"
-        )
-
-    listing, seen, named = Listing(), dict[str, _Row](), set[str]()
-    others = {split: {found.image: found for found in _label_rows(folder, split)[0]} for split in labelled}
-    disagreements = dict.fromkeys(labelled, 0)
-    for index, (row, line) in enumerate(lines):
-        image = line.strip()[:80]
+    def __call__(self, place: str) -> bytes:
+        file, _, row = place.partition("|")
         try:
-            cell = dict(zip(header, _csv.cells(line, len(header)), strict=True))
-            usage, image = cell["Usage"], cell["Image name"]
-            named.add(image)
-            if pixels and pixels.usages[index] not in (usage, None):
+            return self.tree.read(file)
+        except Refused as why:
+            if self.pixels and why.reason == "missing_image":
+                return self.pixels.png(int(row))
+            raise
+
+
+def _pictures(tree: Tree, folder: str) -> np.ndarray:
+    """Return the hashes of the names of a folder's pictures: eight bytes each, however many there are."""
+    names = (place.rpartition("/")[2] for place in tree.files(folder) if place.endswith(".png"))
+    return np.fromiter(map(hash, names), np.int64)
+
+
+def _by_row(tree: Tree, pixels: PixelTable | None, labelled: list[str]) -> tuple[Listing, np.ndarray]:
+    """List `fer2013new.csv`; return also the hashes of the names that its rows hold."""
+    where = f"{tree.address}/{VOTES_FILE}"
+    rows = _csv.lines(tree, VOTES_FILE)
+    header = _csv.header(tree, VOTES_FILE, rows, ", ".join(_COLUMNS))
+    if missing := [name for name in _COLUMNS if name not in header]:
+        raise UserError(f"{where}: found no column {', '.join(missing)}, expected: {', '.join(_COLUMNS)}")
+    usage_and_image = itemgetter(header.index("Usage"), header.index("Image name"))
+    vote_cells = itemgetter(*(header.index(name) for name in VOTES))
+
+    listing = Listing(_Pictures(tree, pixels), keep_repeats=True)
+    named, voted = array("q"), {split: (array("q"), array("q")) for split in FOLDERS}
+    pixel_rows = pixels.rows() if pixels else iter(())
+    count = matched = place = 0
+    for row, line in rows:
+        image, count = line.strip()[:80], count + 1
+        cell = None
+        if pixel_row := next(pixel_rows, None):
+            matched += 1
+            place, cell = pixel_row
+        try:
+            cells = _csv.cells(line, len(header))
+            usage, image = usage_and_image(cells)
+            named.append(hash(image))
+            if cell and cell["Usage"] != usage:
                 raise UserError(
-                    f"{path}, row {row}: found Usage {usage}, in the CSV of pixels {pixels.usages[index]}, "
+                    f"{where}, row {row}: found Usage {usage}, in the CSV of pixels {cell['Usage']}, "
                     "expected: both files in their published order, as they are joined row by row"
                 )
             if usage not in USAGES:
                 raise Refused("bad_split", f"found {usage[:40]!r}, allowed: {', '.join(USAGES)}")
             split = USAGES[usage]
-            found = _Row(
-                VOTES_FILE, row, _checked(image), split, votes_of({name: cell[name] for name in VOTES})
-            )
-            if split in others and image in others[split]:
-                disagreements[split] += others[split][image].votes != found.votes
-            read = partial(_image.read, folder / FOLDERS[split], image)
-            if pixels and image not in pictures[split]:
-                read = partial(pixels.png, index)
-            listing.records.append(_record(found, read, seen))
+            name, votes = _stem(image), votes_of(VOTES, vote_cells(cells))
+            voted[split][0].append(hash(image))
+            voted[split][1].append(hash(votes))
+            file = f"{FOLDERS[split]}/{image}"
+            listing.add(name, split, f"{file}|{place}" if pixels else file, VOTES_FILE, row, votes=votes)
         except Refused as why:
-            listing.rejected.append(Rejected(VOTES_FILE, row, image, why.reason, why.detail))
-    for other in (other for split in labelled for name, other in others[split].items() if name not in named):
-        detail = f"{VOTES_FILE}, whose votes count, has no row for this picture"
-        listing.rejected.append(Rejected(other.file, other.row, other.image, "no_votes", detail))
+            listing.reject(VOTES_FILE, row, image, why)
+    if pixels and (others := matched + sum(1 for _ in pixel_rows)) != count:
+        raise UserError(
+            f"{where}: found {count:,} rows, expected: {others:,}, as many as the CSV of pixels has"
+        )
+    names = np.array(named)
     if labelled:
-        listing.notes["disagreements_with_label_csv"] = disagreements
-    return listing
+        listing.notes["disagreements_with_label_csv"] = {
+            split: _disagreements(tree, split, np.array(voted[split]), names, listing) for split in labelled
+        }
+    return listing, names
 
 
-def _by_folder(folder: Path, labelled: list[str]) -> Listing:
-    """List the `label.csv` of each split's folder."""
-    listing, seen = Listing(), dict[str, _Row]()
-    for split in labelled:
-        rows, rejected = _label_rows(folder, split)
-        listing.rejected += rejected
-        for found in rows:
-            try:
-                read = partial(_image.read, folder / FOLDERS[split], found.image)
-                listing.records.append(_record(found, read, seen))
-            except Refused as why:
-                listing.rejected.append(Rejected(found.file, found.row, found.image, why.reason, why.detail))
-    return listing
+def _disagreements(tree: Tree, split: str, voted: np.ndarray, named: np.ndarray, listing: Listing) -> int:
+    """Count the pictures to which `label.csv` gives other votes; reject its rows that `named` does not hold.
 
-
-def _label_rows(folder: Path, split: str) -> tuple[list[_Row], list[Rejected]]:
-    """Read the `label.csv` of a split: name, box, and votes in the order of `schema.VOTES`."""
+    Args:
+        tree: the data set's files.
+        split: whose `label.csv`.
+        voted: hashes of the name and the votes of each record of the split, [2, N].
+        named: hashes of all names in `fer2013new.csv`.
+        listing: takes the rejected rows.
+    """
     file = f"{FOLDERS[split]}/{LABEL_FILE}"
-    rows, rejected = [], []
-    for row, line in _csv.lines(folder / file):
+    images, other = array("q"), array("q")
+    for row, image, found in _label_rows(tree, split):
+        if isinstance(found, Refused):
+            listing.reject(file, row, image, found)
+        else:
+            images.append(hash(image))
+            other.append(hash(found))
+    if unknown := set(np.setdiff1d(np.array(images), named).tolist()):
+        why = Refused("no_votes", f"{VOTES_FILE}, whose votes count, has no row for this picture")
+        for row, image, found in _label_rows(tree, split):
+            if hash(image) in unknown and not isinstance(found, Refused):
+                listing.reject(file, row, image, why)
+    order = np.argsort(np.array(images), kind="stable")
+    keys, votes = np.array(images)[order], np.array(other)[order]
+    last = np.searchsorted(keys, voted[0], "right") - 1  # of repeated names the last row counts
+    both = (last >= 0) & (keys[last.clip(0)] == voted[0]) if len(keys) else np.zeros(len(voted[0]), bool)
+    return int((votes[last[both]] != voted[1][both]).sum())
+
+
+def _by_folder(tree: Tree, labelled: list[str]) -> tuple[Listing, np.ndarray]:
+    """List the `label.csv` of each split's folder; return also the hashes of the names in them."""
+    listing, named = Listing(_Pictures(tree, None), keep_repeats=True), array("q")
+    for split in labelled:
+        file = f"{FOLDERS[split]}/{LABEL_FILE}"
+        for row, image, found in _label_rows(tree, split):
+            named.append(hash(image))
+            if isinstance(found, Refused):
+                listing.reject(file, row, image, found)
+            else:
+                listing.add(_stem(image), split, f"{FOLDERS[split]}/{image}", file, row, votes=found)
+    return listing, np.array(named)
+
+
+def _label_rows(tree: Tree, split: str) -> Iterator[tuple[int, str, tuple[int, ...] | Refused]]:
+    """Yield row, image name and votes of a `label.csv`, or what is wrong with them."""
+    for row, line in _csv.lines(tree, f"{FOLDERS[split]}/{LABEL_FILE}"):
         image = line.split(",")[0].strip()[:80]
         try:
             image, _, *votes = _csv.cells(line, 2 + len(VOTES))
-            rows.append(
-                _Row(file, row, _checked(image), split, votes_of(dict(zip(VOTES, votes, strict=True))))
-            )
+            _stem(image)
+            yield row, image, votes_of(VOTES, tuple(votes))
         except Refused as why:
-            rejected.append(Rejected(file, row, image, why.reason, why.detail))
-    return rows, rejected
+            yield row, image, why
 
 
-def _checked(image: str) -> str:
+def _stem(image: str) -> str:
     if not image:
         raise Refused("no_image_name", "the row names no image")
     if not _NAME.fullmatch(image):
         raise Refused("bad_image_name", f"found {image[:80]!r}, allowed: names like fer0000000.png")
-    return image
-
-
-def _record(found: _Row, read: Callable[[], bytes], seen: dict[str, _Row]) -> Record:
-    """Return the record of a row; one that repeats an earlier row's name must repeat its split and votes."""
-    name = found.image.removesuffix(".png")
-    first = seen.setdefault(name, found)
-    if (first.split, first.votes) != (found.split, found.votes):
-        raise Refused("duplicate_name", f"{first.file}, row {first.row} has the same name and other votes")
-    if first is not found:
-        name = f"{name}-row{found.row}"
-    return Record(name, found.split, read, found.file, found.row, found.votes)
+    return image[:-4]

@@ -7,7 +7,7 @@
 `labels.csv` is UTF-8, separated by commas, with a header. Columns, in any order and case:
 
     image    path of the picture inside images/
-    split    train, valid or test
+    split    optional: train, valid or test; without the column, `label` draws valid and test
     group    optional: the person in the picture
     label    one of neutral happiness surprise sadness anger disgust fear contempt unknown NF
 
@@ -20,56 +20,53 @@ A picture's id is `table/<image>`, with its extension, so that `a.png` and `a.jp
 from __future__ import annotations
 
 import difflib
-import os
-from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-from pipeline.datasets import _csv, _image
-from pipeline.datasets._record import Listing, Record, Refused, Rejected, votes_of
+from pipeline.datasets import _csv
+from pipeline.datasets._listing import Listing, Refused, votes_of
+from pipeline.datasets._tree import Tree, wrong
 from pipeline.errors import UserError
 from pipeline.schema import CLASSES, SPLITS, VOTES
 
 FILE = "labels.csv"
 IMAGES = "images"
 _VOCABULARY = {name.lower(): name for name in VOTES}
-_EXPECTED = f"image, split, and either label or vote columns ({', '.join(VOTES)})"
+_EXPECTED = f"image, and either label or vote columns ({', '.join(VOTES)})"
 
 
-def records(folder: Path) -> Listing:
+def records(tree: Tree) -> Listing:
     """List `labels.csv`: a row with something wrong in it is rejected, the rows around it are not.
 
     Raises:
         UserError: the file or the folder is not there, or the header does not say what the rows hold.
     """
-    path, images = folder / FILE, folder / IMAGES
-    if not path.is_file() or not images.is_dir():
-        found = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
-        raise UserError(f"{folder}: found {found}, expected: {FILE} and the folder {IMAGES}/")
-    rows = _csv.lines(path)
-    header = _csv.header(path, rows, _EXPECTED)
-    columns, ignored = _columns(path, header)
+    top = tree.entries()
+    if FILE not in top or f"{IMAGES}/" not in top:
+        raise wrong(tree, f"{FILE} and the folder {IMAGES}/")
+    rows = _csv.lines(tree, FILE)
+    header = _csv.header(tree, FILE, rows, _EXPECTED)
+    columns, ignored = _columns(f"{tree.address}/{FILE}", header)
 
-    listing, seen = Listing(), dict[str, int]()
+    listing = Listing(tree.read, () if "split" in columns else ("valid", "test"))
+    named = set()
     for row, line in rows:
         name = line.strip()[:80]
         try:
             cells = _csv.cells(line, len(header))
             cell = {column: text for column, text in zip(columns, cells, strict=True) if column}
             name = cell["image"]
-            record = _record(images, row, cell)
-            if record.name in seen:
-                raise Refused("duplicate_name", f"row {seen[record.name]} has the same image")
-            seen[record.name] = row
-            listing.records.append(record)
+            named.add(hash(str(PurePosixPath(name))))
+            _add(listing, row, cell)
         except Refused as why:
-            listing.rejected.append(Rejected(FILE, row, name, why.reason, why.detail))
+            listing.reject(FILE, row, name, why)
     if ignored:
         listing.notes["ignored_columns"] = ", ".join(ignored)
-    listing.notes["images_without_row"] = _without_row(images, seen, listing.rejected)
+    places = (place.removeprefix(f"{IMAGES}/") for place in tree.files(IMAGES))
+    listing.notes["images_without_row"] = sum(hash(place) not in named for place in places)
     return listing
 
 
-def _columns(path: Path, header: list[str]) -> tuple[list[str], list[str]]:
+def _columns(path: str, header: list[str]) -> tuple[list[str], list[str]]:
     """Return every column's canonical name ("" for one that is not used) and the names of those not used."""
     known = {"image": "image", "split": "split", "group": "group", "label": "label", **_VOCABULARY}
     columns = [known.get(name.lower(), "") for name in header]
@@ -81,7 +78,7 @@ def _columns(path: Path, header: list[str]) -> tuple[list[str], list[str]]:
             raise UserError(f"{path}: found the column {name}, did you mean {known[close[0]]}?")
     classes = sum(name in CLASSES for name in columns)
     votes = sum(name in VOTES for name in columns)
-    if not {"image", "split"} <= set(columns) or (votes == 0 and "label" not in columns):
+    if "image" not in columns or (votes == 0 and "label" not in columns):
         raise UserError(f"{path}: found the columns {found}, expected: {_EXPECTED}")
     if votes and "label" in columns:
         raise UserError(f"{path}: found both label and vote columns ({found}), expected: one or the other")
@@ -92,9 +89,9 @@ def _columns(path: Path, header: list[str]) -> tuple[list[str], list[str]]:
     return columns, ignored
 
 
-def _record(images: Path, row: int, cell: dict[str, str]) -> Record:
-    name, split = _inside(cell["image"]), cell["split"].lower()
-    if split not in SPLITS:
+def _add(listing: Listing, row: int, cell: dict[str, str]) -> None:
+    name, split = _inside(cell["image"]), cell.get("split", "").lower() or None
+    if "split" in cell and split not in SPLITS:
         raise Refused("bad_split", f"found {cell['split'][:40]!r}, allowed: {', '.join(SPLITS)}")
     votes = label = None
     if "label" in cell:
@@ -102,9 +99,10 @@ def _record(images: Path, row: int, cell: dict[str, str]) -> Record:
         if label is None:
             raise Refused("unknown_label", f"found {cell['label'][:40]!r}, allowed: {', '.join(VOTES)}")
     else:
-        votes = votes_of({column: text for column, text in cell.items() if column in VOTES})
-    read = partial(_image.read, images, name)
-    return Record(name, split, read, FILE, row, votes, label, cell.get("group") or None)
+        names = tuple(column for column in cell if column in VOTES)
+        votes = votes_of(names, tuple(cell[column] for column in names))
+    group = cell.get("group") or None
+    listing.add(name, split, f"{IMAGES}/{name}", FILE, row, votes=votes, label=label, group=group)
 
 
 def _inside(text: str) -> str:
@@ -117,15 +115,3 @@ def _inside(text: str) -> str:
     if any(ord(character) < 32 or ord(character) == 127 for character in text):
         raise Refused("bad_image_name", f"found {text[:80]!r}, allowed: names without control characters")
     return str(path)
-
-
-def _without_row(images: Path, seen: dict[str, int], rejected: list[Rejected]) -> int:
-    """Count the files in `images/` that no row names."""
-    named = {*seen, *(str(PurePosixPath(row.record)) for row in rejected)}
-    files = (
-        str(PurePosixPath(Path(place, name).relative_to(images)))
-        for place, _, names in os.walk(images)
-        for name in names
-        if not name.startswith(".")
-    )
-    return sum(file not in named for file in files)

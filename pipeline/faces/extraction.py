@@ -1,42 +1,63 @@
-"""From a table of encoded pictures to a table of faces, on all cores and in the order of the pictures."""
+"""From a table of encoded pictures to a table of faces."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import pyarrow as pa
 
 from pipeline.errors import UserError
 from pipeline.faces.alignment import box_square, similarity, warp, whole_square
 from pipeline.faces.detection import Detection, FaceDetector
-from pipeline.parallel import ordered
 from pipeline.params import Align
-
-# Pictures that one thread decodes, detects and warps at a time: one call of the network at the coarsest look.
-CHUNK = 16
-
-Pictures = list[tuple[str, bytes]]  # id, encoded image
+from pipeline.schema import aligned
 
 
-def faces(
-    chunks: Iterable[Pictures], settings: Align, detector: FaceDetector | None, threads: int | None = None
-) -> Iterator[dict[str, Any]]:
-    """Yield one row of `schema.aligned` per picture, in order; what is in it does not depend on the threads.
+@dataclass(frozen=True)
+class Extraction:
+    """Finds and cuts out the face of every picture; survives pickling, so that any process can do it.
 
     Args:
-        chunks: ids and encoded images.
         settings: the block `align` of `params.yaml`.
-        detector: finds the faces; None with `mode: none`.
-        threads: how many work at a time; None: one per core.
-
-    Raises:
-        UserError: an image cannot be decoded.
+        weights: of the detector that the settings name; None with `mode: none`.
     """
-    cv2.setNumThreads(1)  # one picture per thread beats many threads on one picture
-    for rows in ordered(lambda chunk: _rows(chunk, settings, detector), chunks, threads):
-        yield from rows
+
+    settings: Align
+    weights: Path | None
+
+    def __call__(self, pictures: pa.RecordBatch) -> pa.RecordBatch:
+        """Return one row of `schema.aligned` per picture, in order.
+
+        Args:
+            pictures: columns `id` and `image`, the encoded file.
+
+        Raises:
+            UserError: an image cannot be decoded, or the weights are not the detector's.
+        """
+        names, settings = pictures["id"].to_pylist(), self.settings
+        decoded = [
+            decode(name, image) for name, image in zip(names, pictures["image"].to_pylist(), strict=True)
+        ]
+        found: list[Detection | None] = [None] * len(decoded)
+        if self.weights:
+            found = _detector(settings.detector, self.weights, settings.threshold).detect(decoded)
+        rows = [
+            _row(name, picture, face, settings)
+            for name, picture, face in zip(names, decoded, found, strict=True)
+        ]
+        return pa.RecordBatch.from_pylist(rows, aligned(settings.face_size, 3 if settings.colour else 1))
+
+
+@cache
+def _detector(name: str, weights: Path, threshold: float) -> FaceDetector:
+    """Return a detector, loaded once in each process."""
+    return import_module(f"pipeline.faces.detectors.{name}").Detector(weights, threshold)
 
 
 def decode(name: str, image: bytes) -> np.ndarray:
@@ -53,7 +74,7 @@ def decode(name: str, image: bytes) -> np.ndarray:
 
 def cut(picture: np.ndarray, face: Detection | None, settings: Align) -> np.ndarray:
     """Return the face cut out, or the picture's central square without one: uint8, size x size x channels."""
-    size = settings.size
+    size = settings.face_size
     if face is None:
         transform = whole_square(picture, size)
     elif settings.mode == "crop":
@@ -66,20 +87,11 @@ def cut(picture: np.ndarray, face: Detection | None, settings: Align) -> np.ndar
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)[..., None]
 
 
-def _rows(chunk: Pictures, settings: Align, detector: FaceDetector | None) -> list[dict[str, Any]]:
-    pictures = [decode(name, image) for name, image in chunk]
-    found = detector.detect(pictures) if detector else [None] * len(pictures)
-    return [
-        _row(name, picture, face, settings)
-        for (name, _), picture, face in zip(chunk, pictures, found, strict=True)
-    ]
-
-
 def _row(name: str, picture: np.ndarray, face: Detection | None, settings: Align) -> dict[str, Any]:
     row: dict[str, Any] = {"id": name, "box": None, "landmarks": None, "score": None}
     if face is None and settings.mode != "none" and settings.missing == "drop":
         channels = 3 if settings.colour else 1
-        return row | {"status": "missing", "face": bytes(settings.size**2 * channels)}
+        return row | {"status": "missing", "face": bytes(settings.face_size**2 * channels)}
     row["face"] = cut(picture, face, settings).tobytes()
     if face is None:
         return row | {"status": "whole"}

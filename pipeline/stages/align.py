@@ -2,38 +2,54 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
+import pyarrow as pa
 import typer
 
-from pipeline.faces.detection import FaceDetector
-from pipeline.faces.extraction import CHUNK, Pictures, faces
-from pipeline.faces.weights import resolve
+from pipeline import faces
+from pipeline.faces.extraction import Extraction
+from pipeline.faces.weights import Weights, resolve
+from pipeline.journal import journaled
+from pipeline.parallel import ordered
 from pipeline.params import Align, Params
-from pipeline.paths import ALIGNED, INGESTED, METRICS
-from pipeline.progress import track
-from pipeline.schema import aligned, count_parquet, stream_parquet, write_arrow, write_json
+from pipeline.paths import ALIGNED, INGESTED, INTERRUPTED, METRICS
+from pipeline.progress import bar
+from pipeline.schema import aligned, count_parquet, stream_parquet, write_batches, write_json
+
+# Pictures that a worker takes at a time: enough to hide the hand-over, and four calls of the network.
+CHUNK = 64
 
 
 def run(p: Params, dataset: str) -> None:
-    """Write `data/aligned/<dataset>.arrow` and count what was found."""
+    """Write `data/aligned/<dataset>.arrow` and count what was found; a run that was killed goes on."""
     table = INGESTED / f"{dataset}.parquet"
     images = count_parquet(table)
-    detector, used = _detector(p.align)
+    weights = _weights(p.align)
+    extraction = Extraction(p.align, weights.path if weights else None)
+    schema = aligned(p.align.face_size, 3 if p.align.colour else 1)
     status: Counter[str] = Counter()
 
-    def counted() -> Iterator[dict[str, Any]]:
-        rows = faces(_chunks(table), p.align, detector)
-        for row in track(rows, total=images, desc=f"align {dataset}", unit="pictures"):
-            status[row["status"]] += 1
-            yield row
+    def work(done: int) -> Iterator[pa.RecordBatch]:
+        if done:
+            typer.echo(f"align {dataset}: going on with an interrupted run at picture {done * CHUNK + 1:,}")
+        chunks = islice(stream_parquet(table, ["id", "image"], CHUNK), done, None)
+        return ordered(extraction, chunks, p.engine)
 
-    schema = aligned(p.align.size, 3 if p.align.colour else 1)
-    write_arrow(ALIGNED / f"{dataset}.arrow", schema, counted())
+    def counted() -> Iterator[pa.RecordBatch]:
+        unfinished = INTERRUPTED / f"align-{dataset}-{_key(p.align, weights, table)}"
+        with bar(images, desc=f"align {dataset}", unit="pictures") as shown:
+            for batch in journaled(unfinished, schema, work):
+                status.update(batch["status"].to_pylist())
+                shown.update(len(batch))
+                yield batch
+
+    write_batches(ALIGNED / f"{dataset}.arrow", schema, counted())
     counts = {
         "images": images,
         "found": status["found"],
@@ -41,6 +57,15 @@ def run(p: Params, dataset: str) -> None:
         "fallback": status["whole"],
         "missing": status["missing"],
     }
+    used = (
+        {
+            "detector": p.align.detector,
+            "weights_sha256": weights.sha256,
+            "weights_licence": weights.licence,
+        }
+        if weights
+        else {}
+    )
     write_json(METRICS / "align" / f"{dataset}.json", counts | {"mode": p.align.mode} | used)
     typer.echo(
         f"{dataset}: {images} pictures, faces found in {status['found']} ({counts['found_rate']:.2%}), "
@@ -48,21 +73,22 @@ def run(p: Params, dataset: str) -> None:
     )
 
 
-def _detector(settings: Align) -> tuple[FaceDetector | None, dict[str, str]]:
-    """Return the detector and what the metrics say about it; nothing is loaded with `mode: none`."""
+def _weights(settings: Align) -> Weights | None:
+    """Return the detector's weights; nothing is loaded with `mode: none`."""
     if settings.mode == "none":
-        return None, {}
+        return None
     module = import_module(f"pipeline.faces.detectors.{settings.detector}")
     weights = resolve(settings.weights, module.PACKAGED)
+    module.Detector(weights.path, settings.threshold)  # a wrong file is refused before the work begins
     typer.echo(f"weights: {weights.path} ({weights.origin}). Licence: {weights.licence}.")
-    used = {
-        "detector": settings.detector,
-        "weights_sha256": weights.sha256,
-        "weights_licence": weights.licence,
-    }
-    return module.Detector(weights.path, settings.threshold), used
+    return weights
 
 
-def _chunks(table: Path) -> Iterator[Pictures]:
-    for batch in stream_parquet(table, ["id", "image"], CHUNK):
-        yield list(zip(batch.column("id").to_pylist(), batch.column("image").to_pylist(), strict=True))
+def _key(settings: Align, weights: Weights | None, table: Path) -> str:
+    """Return a hash of all that decides what comes out: settings, weights, pictures and code."""
+    digest = hashlib.sha256(settings.model_dump_json().encode())
+    digest.update((weights.sha256 if weights else "").encode())
+    for path in [table, *sorted(Path(faces.__file__).parent.rglob("*.py"))]:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:16]

@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from importlib import import_module
-from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import typer
 
 from pipeline.datasets._image import decode, fingerprint
-from pipeline.datasets._record import Listing, Record, Refused, Rejected
+from pipeline.datasets._listing import Listing, Refused, Rejected
+from pipeline.datasets._tree import open_tree
 from pipeline.errors import UserError
 from pipeline.parallel import ordered
 from pipeline.params import Params, choices
 from pipeline.paths import INGESTED, METRICS, RAW
-from pipeline.progress import track
-from pipeline.schema import INGESTED as COLUMNS
-from pipeline.schema import REJECTED, SPLITS, VOTES, replacing, write_json, write_parquet
+from pipeline.progress import bar
+from pipeline.schema import REJECTED, SPLITS, VOTES, ingested, replacing, write_batches, write_json
 
-# Pictures that a thread takes at a time: enough to hide the hand-over, few enough to keep memory flat.
-CHUNK = 16
+# Pictures that a worker takes at a time: enough to hide the hand-over, few enough to keep memory flat.
+CHUNK = 256
 
-Row = dict[str, Any]
+_READ = pa.schema(
+    [
+        ("image", pa.binary()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("pixels", pa.string()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+    ]
+)
 
 
 def run(p: Params, dataset: str) -> None:
@@ -35,29 +46,22 @@ def run(p: Params, dataset: str) -> None:
     Raises:
         UserError: no such data set or folder, a tree of another shape, or nothing in it can be used.
     """
-    listing = _listing(dataset)
-    rejected, kept = list(listing.rejected), Counter[str]()
-    records = sorted(listing.records, key=lambda record: record.name)
-    total = len(records) + len(rejected)
+    if dataset not in choices("dataset"):
+        raise UserError(f"dataset: found {dataset!r}, allowed: {', '.join(choices('dataset'))}")
+    listing = import_module(f"pipeline.datasets.{dataset}").records(open_tree(RAW / dataset))
+    listing.settle()
+    kept: Counter[str] = Counter()
+    total = len(listing) + len(listing.rejected)
+    write_batches(
+        INGESTED / f"{dataset}.parquet", ingested(listing.draw), _kept(dataset, listing, p.engine, kept)
+    )
 
-    def rows() -> Iterator[Row]:
-        chunks = ordered(lambda chunk: [_check(dataset, record) for record in chunk], _chunks(records))
-        checked = chain.from_iterable(chunks)
-        for result in track(checked, total=len(records), desc=f"ingest {dataset}", unit="images"):
-            if isinstance(result, Rejected):
-                rejected.append(result)
-            else:
-                kept[result["split"]] += 1
-                yield result
-        rejected.sort(key=lambda row: (row.file, row.row))
-        if not kept:
-            raise UserError(f"{RAW / dataset}: found no usable record: {_none_left(rejected)}")
-
-    write_parquet(INGESTED / f"{dataset}.parquet", COLUMNS, rows())
+    rejected = sorted(listing.rejected, key=lambda row: (row.file, row.row, row.record))
     listed = INGESTED / f"{dataset}.rejected.csv"
     _write_rejected(listed, rejected)
     reasons = dict(sorted(Counter(row.reason for row in rejected).items()))
-    splits = {split: kept[split] for split in SPLITS if kept[split]}
+    splits = {split: kept[split] for split in (*SPLITS, "") if kept[split]}
+    splits = {split or "none": count for split, count in splits.items()}
     metrics = {
         "records": total,
         "kept": kept.total(),
@@ -69,60 +73,90 @@ def run(p: Params, dataset: str) -> None:
 
     typer.echo(f"ingest {dataset}: kept {kept.total():,} of {total:,} records ({_counts(splits)})")
     if ignored := listing.notes.get("ignored_columns"):
-        typer.echo(
-            f"ingest {dataset}: ignored the columns {', '.join(ignored)}: not in the vocabulary of votes"
-        )
+        typer.echo(f"ingest {dataset}: ignored the columns {ignored}: not in the vocabulary of votes")
     if rejected:
         typer.echo(f"ingest {dataset}: rejected {len(rejected):,} ({_counts(reasons)}), listed in {listed}")
 
 
-def _listing(dataset: str) -> Listing:
-    if dataset not in choices("dataset"):
-        raise UserError(f"dataset: found {dataset!r}, allowed: {', '.join(choices('dataset'))}")
-    folder = RAW / dataset
-    if not folder.is_dir():
-        found = (
-            f"a link to {os.readlink(folder)}, which is not a folder" if folder.is_symlink() else "nothing"
-        )
-        raise UserError(
-            f"{folder}: found {found}, expected: the folder of the data set or a symbolic link to it"
-        )
-    return import_module(f"pipeline.datasets.{dataset}").records(folder)
+@dataclass(frozen=True)
+class Check:
+    """Reads and decodes the pictures at some places, each once; what is refused has a reason and no picture."""
+
+    read: Callable[[str], bytes]
+
+    def __call__(self, places: list[str]) -> pa.RecordBatch:
+        """Return a row of `_READ` for each place."""
+        columns: list[list[Any]] = [[], [], [], [], [], []]
+        for place in places:
+            row: tuple[Any, ...]
+            try:
+                data = self.read(place)
+                pixels = decode(data)
+                height, width = pixels.shape[:2]
+                row = (data, width, height, fingerprint(pixels), None, None)
+            except Refused as why:
+                row = (None, None, None, None, why.reason, why.detail)
+            for column, value in zip(columns, row, strict=True):
+                column.append(value)
+        return pa.record_batch(columns, schema=_READ)
 
 
-def _check(dataset: str, record: Record) -> Row | Rejected:
-    """Read and decode one picture, once."""
-    try:
-        data = record.image()
-        pixels = decode(data)
-    except Refused as why:
-        return Rejected(record.file, record.row, record.name, why.reason, why.detail)
-    return {
-        "id": f"{dataset}/{record.name}",
-        "dataset": dataset,
-        "split": record.split,
-        "image": data,
-        "width": pixels.shape[1],
-        "height": pixels.shape[0],
-        "votes": record.votes and dict(zip(VOTES, record.votes, strict=True)),
-        "label": record.label,
-        "group": record.group,
-        "source": record.source,
-        "pixels": fingerprint(pixels),
+def _kept(dataset: str, listing: Listing, engine: str, kept: Counter[str]) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of the table in order; count them by split in `kept`, and list the others as rejected."""
+    places = (batch.column("place").to_pylist() for batch in listing.batches(CHUNK))
+    results = ordered(Check(listing.read), places, engine)
+    with bar(len(listing), desc=f"ingest {dataset}", unit="images") as shown:
+        for batch, result in zip(listing.batches(CHUNK), results, strict=True):
+            shown.update(len(batch))
+            refused = pc.is_valid(result["reason"])
+            if pc.any(refused).as_py():
+                for row, why in zip(
+                    batch.filter(refused).to_pylist(), result.filter(refused).to_pylist(), strict=True
+                ):
+                    listing.rejected.append(
+                        Rejected(row["file"], row["row"], row["name"], why["reason"], why["detail"])
+                    )
+                good = pc.invert(refused)
+                batch, result = batch.filter(good), result.filter(good)
+            for entry in batch["split"].value_counts().to_pylist():
+                kept["" if entry["values"] is None else SPLITS[entry["values"]]] += entry["counts"]
+            yield _table(dataset, batch, result, ingested(listing.draw))
+    if not kept:
+        raise UserError(f"{RAW / dataset}: found no usable record: {_none_left(listing.rejected)}")
+
+
+def _table(dataset: str, batch: pa.RecordBatch, result: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Put together what the data set says of pictures and what was found in their files."""
+    count = len(batch)
+    rows = pc.cast(batch["row"], pa.string())
+    file = pc.cast(batch["file"], pa.string())
+    source = pc.if_else(pc.equal(batch["row"], 0), file, pc.binary_join_element_wise(file, rows, ", row "))
+    votes = batch["votes"]
+    absent = pc.is_null(votes)
+    numbers = np.zeros((count, len(VOTES)), np.int32)
+    numbers[~absent.to_numpy(zero_copy_only=False)] = votes.flatten().to_numpy().reshape(-1, len(VOTES))
+    columns = {
+        "id": pc.binary_join_element_wise(dataset, batch["name"], "/"),
+        "dataset": pa.array([dataset] * count, pa.string()),
+        "split": pa.array(SPLITS).take(batch["split"]),
+        "votes": pa.StructArray.from_arrays(
+            [pa.array(column) for column in numbers.T],
+            fields=list(schema.field("votes").type),
+            mask=absent,
+        ),
+        "label": pc.cast(batch["label"], pa.string()),
+        "group": batch["group"],
+        "source": source,
     }
-
-
-def _chunks(records: Iterable[Record]) -> Iterator[list[Record]]:
-    remaining = iter(records)
-    while chunk := list(islice(remaining, CHUNK)):
-        yield chunk
+    columns |= {name: result[name] for name in ("image", "width", "height", "pixels")}
+    return pa.record_batch([columns[name] for name in schema.names], schema=schema)
 
 
 def _write_rejected(path: Path, rejected: list[Rejected]) -> None:
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(REJECTED)
-        writer.writerows((row.file, row.row, row.record, row.reason, row.detail) for row in rejected)
+        writer.writerows(rejected)
 
 
 def _none_left(rejected: list[Rejected]) -> str:

@@ -49,12 +49,11 @@ def run(p: Params) -> None:
                 row = {"id": f"synthetic/{cls}/{seed:06d}", "label": cls, "face": face.tobytes()}
                 yield row | {"seed": seed, "generator": origin}
 
-    write_arrow(SYNTHETIC, synthetic(p.align.size, 3 if p.align.colour else 1), rows())
+    write_arrow(SYNTHETIC, synthetic(p.align.face_size, 3 if p.align.colour else 1), rows())
     index = {
         cls: {"gan": name, "sha256": digests[cls], "trained_on": generator.trained_on}
         for cls, generator in generators.items()
     }
-    # The two lists also say that there are none: DVC wants every declared folder to hold something.
     with replacing_folder(GENERATORS) as folder:
         for cls, generator in generators.items():
             (folder / f"{cls}.safetensors").write_bytes(save(generator.weights()))
@@ -62,7 +61,10 @@ def run(p: Params) -> None:
     with replacing_folder(GRIDS) as folder:
         for cls in generators:
             _grid(folder / f"{cls}.png", faces[labels[used] == cls], generated[cls])
-        (folder / "README.txt").write_text(f"Left real faces, right generated ones: {list(generators)}\n")
+        if not generators:  # DVC wants every declared folder to hold something, and shows pictures alone
+            blank = np.full((40, 280), 255, np.uint8)
+            note = cv2.putText(blank, "no synthetic faces", (10, 28), cv2.FONT_HERSHEY_SIMPLEX, 0.8, 0)
+            (folder / "none.png").write_bytes(cv2.imencode(".png", note)[1].tobytes())
     write_json(
         METRICS / "synthesize.json",
         {

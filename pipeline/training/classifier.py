@@ -52,7 +52,7 @@ def save_classifier(path: Path, weights: dict[str, Tensor], params: Params) -> N
         "model": name,
         "settings": settings.model_dump(),
         "classes": params.classes,
-        "size": params.align.size,
+        "size": params.align.face_size,
         "colour": params.align.colour,
         "crop": params.train.crop,
         "labels": params.labels.rule,

@@ -95,7 +95,7 @@ def real(split: str, p: Params) -> Samples:
 
 def _faces(path: Path, p: Params) -> Faces:
     faces = Faces(path)
-    wanted = (p.align.size, p.align.size, 3 if p.align.colour else 1)
+    wanted = (p.align.face_size, p.align.face_size, 3 if p.align.colour else 1)
     if faces.shape != wanted:
         found, allowed = ("x".join(map(str, shape)) for shape in (faces.shape, wanted))
         raise UserError(f"{path}: found faces of {found}, allowed: {allowed} (params.yaml): run `dvc repro`")
