@@ -36,7 +36,8 @@ PACKAGED = Packaged(
     packs=True,
 )
 
-# Of 300 pictures of FER+ the first look finds 298, the following ones the rest.
+# Of 300 pictures of FER+ the first look finds 298, the following ones the rest. In 48 drawn pictures without one
+# it finds no face, but in a chequerboard it does, as no other detector here.
 SEARCH = Search(
     looks=(Look(160, 0.0), Look(224, 0.15), Look(224, 0.5), Look(320, 0.25), Look(640, 0.15, least=214)),
     near=48,
