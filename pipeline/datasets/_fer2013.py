@@ -30,6 +30,9 @@ class PixelTable:
         file: the CSV's place in it.
         columns: the names that its header must have, in any order; `pixels` is one of them.
 
+    Attributes:
+        columns: the names in the header, in the file's order.
+
     Raises:
         UserError: the file cannot be read, or its header has other columns.
     """
@@ -45,21 +48,21 @@ class PixelTable:
         if sorted(names) != sorted(columns):
             found = ", ".join(names)[:200] or "an empty file"
             raise UserError(f"{self.where}: found the columns {found}, expected: {', '.join(columns)}")
-        self._names = names
+        self.columns = names
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_opened"}
 
     def rows(self) -> Iterator[tuple[int, dict[str, str] | None]]:
         """Yield the place of every row that holds anything and its cells but the pixels, None if it is torn."""
-        pixels = self._names.index("pixels")
-        others = [(i, name) for i, name in enumerate(self._names) if i != pixels]
+        pixels = self.columns.index("pixels")
+        others = [(i, name) for i, name in enumerate(self.columns) if i != pixels]
         with self._tree.open(self.file) as opened:
             place = len(self._line(opened))
             while line := self._line(opened):
                 if line.strip():
                     cells = line.split(b",")
-                    right = len(cells) == len(self._names)
+                    right = len(cells) == len(self.columns)
                     yield (
                         place,
                         {n: cells[i].strip(b'" \r\n').decode("ascii", "replace") for i, n in others}
@@ -68,17 +71,17 @@ class PixelTable:
                     )
                 place += len(line)
 
-    def png(self, place: int) -> bytes:
-        """Return the row at a place as a grey PNG of 48 x 48 pixels.
+    def read(self, place: str) -> bytes:
+        """Return the row at a place, in decimal digits, as a grey PNG of 48 x 48 pixels.
 
         Raises:
             Refused: `unreadable_image` unless the row holds 2,304 values from 0 to 255.
         """
-        self._opened.seek(place)
+        self._opened.seek(int(place))
         cells = self._line(self._opened).split(b",")
         found = -1
         try:
-            text = cells[self._names.index("pixels")].strip(b'" \r\n').split()
+            text = cells[self.columns.index("pixels")].strip(b'" \r\n').split()
             found = len(text)
             values = bytes(map(int, text))
         except (ValueError, IndexError):

@@ -90,7 +90,7 @@ class _Pictures:
             return self.tree.read(file)
         except Refused as why:
             if self.pixels and why.reason == "missing_image":
-                return self.pixels.png(int(row))
+                return self.pixels.read(row)
             raise
 
 

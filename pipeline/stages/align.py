@@ -61,7 +61,6 @@ def run(p: Params, dataset: str) -> None:
         {
             "detector": p.align.detector,
             "weights_sha256": weights.sha256,
-            "weights_licence": weights.licence,
         }
         if weights
         else {}

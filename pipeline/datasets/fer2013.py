@@ -1,0 +1,84 @@
+"""FER2013 (Goodfellow et al. 2013, https://arxiv.org/abs/1307.0414): 35,887 faces of 48 x 48 pixels, one label each.
+
+    data/raw/fer2013/
+        fer2013.csv            emotion,pixels,Usage
+        icml_face_data.csv     the same rows, header names with spaces in front
+        train.csv, test.csv    emotion,pixels, and pixels alone
+        train/angry/Training_3908.jpg ..., test/angry/PrivateTest_10131363.jpg ...
+
+The first of these that is there is used. `Usage` is the split: Training is train, PublicTest valid, PrivateTest test;
+in folders the file's name says the same. `train.csv` has no splits: valid and test are drawn from it; the rows of
+`test.csv` have no labels and are listed as `no_label`. The codes of `emotion` are not the order of the folders.
+
+A record's id is `fer2013/<number of the row, from 0, five digits>`, in folders `fer2013/<path>`.
+"""
+
+from __future__ import annotations
+
+from pipeline.datasets._classes import add_folders, class_folders, split_folders
+from pipeline.datasets._fer2013 import FILES, USAGES, PixelTable
+from pipeline.datasets._listing import Listing, Refused
+from pipeline.datasets._tree import Tree, wrong
+
+CODES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+TRAIN, TEST = "train.csv", "test.csv"
+_EXPECTED = f"{', '.join(FILES)}, {TRAIN} (and {TEST}), or train/ and test/ with folders like angry/"
+
+
+def records(tree: Tree) -> Listing:
+    """List FER2013 in whichever of its published forms lies in `tree`.
+
+    Raises:
+        UserError: the tree is none of them, or a file does not hold what its name promises.
+    """
+    top = tree.entries()
+    if file := next((name for name in FILES if name in top), None):
+        return _csv_form(PixelTable(tree, file))
+    if TRAIN in top:
+        listing = _csv_form(PixelTable(tree, TRAIN, ("emotion", "pixels")))
+        if TEST in top:
+            for number, _ in enumerate(PixelTable(tree, TEST, ("pixels",)).rows()):
+                why = Refused("no_label", f"{TEST} is published without labels")
+                listing.reject(TEST, number + 2, f"{number:05d}", why)
+        return listing
+    if folders := {f: split for f, split in split_folders(tree).items() if class_folders(tree, f)}:
+        return _folder_form(tree, folders)
+    raise wrong(tree, _EXPECTED)
+
+
+def _csv_form(table: PixelTable) -> Listing:
+    published = "Usage" in table.columns
+    listing = Listing(table.read, () if published else ("valid", "test"))
+    for number, (place, cells) in enumerate(table.rows()):
+        row, name = number + 2, f"{number:05d}"
+        try:
+            if cells is None:
+                raise Refused("bad_row", f"expected {len(table.columns)} cells: {', '.join(table.columns)}")
+            if published and cells["Usage"] not in USAGES:
+                raise Refused("bad_split", f"found {cells['Usage'][:40]!r}, allowed: {', '.join(USAGES)}")
+            split = USAGES[cells["Usage"]] if published else None
+            listing.add(name, split, str(place), table.file, row, label=_label(cells["emotion"]))
+        except Refused as why:
+            listing.reject(table.file, row, name, why)
+    return listing
+
+
+def _label(code: str) -> str:
+    if not (code.isascii() and code.isdecimal() and len(code) == 1 and int(code) < len(CODES)):
+        allowed = ", ".join(f"{i} {name}" for i, name in enumerate(CODES))
+        raise Refused("unknown_label", f"found {code[:40]!r}, allowed: {allowed}")
+    return CODES[int(code)]
+
+
+def _folder_form(tree: Tree, folders: dict[str, str]) -> Listing:
+    named = {_usage(place) for folder in folders for place in tree.files(folder)} - {None}
+    missing = [split for split in ("valid", "test") if split not in {*folders.values(), *named}]
+    listing = Listing(tree.read, missing)
+    for folder in folders:
+        add_folders(listing, tree, folder, lambda place: _usage(place) or folders[place.split("/")[0]])
+    return listing
+
+
+def _usage(place: str) -> str | None:
+    """Return the split that a file's name says: Kaggle's test/ holds both valid and test."""
+    return USAGES.get(place.rpartition("/")[2].partition("_")[0])
