@@ -30,11 +30,15 @@ SPLITS = ("train", "valid", "test")
 # Rows of a Parquet row group and of an Arrow record batch.
 GROUP_ROWS = 1024
 
+# Metadata of the ingested table: the splits that the data set does not publish and that `label` draws from its
+# training pictures, joined by commas. Absent: none.
+DRAW = b"draw"
+
 INGESTED = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),  # "<dataset>/<name>", unique over all data sets
         pa.field("dataset", pa.string(), nullable=False),
-        pa.field("split", pa.string(), nullable=False),  # train, valid, test
+        pa.field("split", pa.string()),  # train, valid, test; null where the data set publishes none
         pa.field("image", pa.binary(), nullable=False),  # the encoded file, as published
         pa.field("width", pa.int32(), nullable=False),  # pixels
         pa.field("height", pa.int32(), nullable=False),  # pixels
@@ -59,6 +63,8 @@ _LABELS = pa.schema(
             "target", pa.list_(pa.float32()), nullable=False
         ),  # one share per class in class order, sum 1
         pa.field("duplicate_of", pa.string()),  # first id with identical pixels, null if this is it
+        # First id among the rows that show the same picture, pixel by pixel or nearly; null if there is one row.
+        pa.field("cluster", pa.string()),
     ]
 )
 
