@@ -143,6 +143,27 @@ class Labels(Block):
     """How votes become labels."""
 
     rule: Literal["plurality", "majority", "distribution"]
+    merge: dict[str, str]
+    min_votes: Count
+    min_share: Fraction
+    duplicates: Literal["keep", "drop_from_train", "drop_from_eval"]
+    valid: Fraction
+    test: Fraction
+
+    @field_validator("merge")
+    @classmethod
+    def _merge(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in (*value, *value.values()):
+            _one_of(name, CLASSES)
+        return value
+
+    @model_validator(mode="after")
+    def _shares(self) -> Self:
+        if self.valid + self.test >= 1:
+            raise _Conflict(
+                "labels.valid + labels.test", self.valid + self.test, "less than 1: the rest is train"
+            )
+        return self
 
 
 class Train(Block):
@@ -231,6 +252,15 @@ class Params(Block):
 
     @model_validator(mode="after")
     def _combinations(self) -> Self:
+        for name, into in self.labels.merge.items():
+            if name in self.classes:
+                raise _Conflict(
+                    f"labels.merge.{name}",
+                    into,
+                    f"nothing while {name} is one of classes: take it out of them",
+                )
+            if into not in self.classes:
+                raise _Conflict(f"labels.merge.{name}", into, f"one of classes: {', '.join(self.classes)}")
         for switch, block in BLOCKS.items():
             name = getattr(self, switch)
             if getattr(getattr(self, block), name) is None:

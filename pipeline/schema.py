@@ -31,6 +31,10 @@ SPLITS = ("train", "valid", "test")
 # Rows of a Parquet row group and of an Arrow record batch.
 GROUP_ROWS = 1024
 
+# Metadata of the ingested table: the splits that the data set does not publish and that `label` draws from its
+# training pictures, joined by commas. Absent: none.
+DRAW = b"draw"
+
 _INGESTED = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),  # "<dataset>/<name>", unique over all data sets
@@ -60,6 +64,8 @@ _LABELS = pa.schema(
             "target", pa.list_(pa.float32()), nullable=False
         ),  # one share per class in class order, sum 1
         pa.field("duplicate_of", pa.string()),  # first id with identical pixels, null if this is it
+        # First id among the rows that show the same picture, pixel by pixel or nearly; null if there is one row.
+        pa.field("cluster", pa.string()),
     ]
 )
 
@@ -81,7 +87,7 @@ def ingested(draw: Sequence[str] = ()) -> pa.Schema:
     Args:
         draw: splits that the data set does not publish; they stand in the metadata, and `label` draws them.
     """
-    return _INGESTED.with_metadata({"draw": ",".join(draw)} if draw else {})
+    return _INGESTED.with_metadata({DRAW: ",".join(draw)} if draw else {})
 
 
 def labels(classes: Sequence[str]) -> pa.Schema:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
-from sklearn.metrics import accuracy_score, roc_auc_score
+from sklearn.metrics import accuracy_score, classification_report, roc_auc_score
 
 from pipeline import paths, schema
 from pipeline.errors import UserError
@@ -52,6 +52,8 @@ def inputs(settings: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "split": "test" if i % 3 == 0 else "train",
                 "label": NAMES[i % 2],
                 "target": [1.0 - i % 2, float(i % 2)],
+                # Pictures 0 to 7 of each data set are four pairs, three of which lie in two splits.
+                "cluster": f"{dataset}/{i // 2 * 2:02}" if i < 8 else None,
             }
             for i, id_ in enumerate(ids)
         ]
@@ -102,6 +104,46 @@ def test_the_scores_follow_from_the_predictions(p: Params, capsys: pytest.Captur
             roc_auc_score([t == "fear" for t in truth], fear), abs=1e-6
         )
     assert f"{report['test']['accuracy']:.4f}" in capsys.readouterr().out
+
+
+def test_repeats_of_an_earlier_split_and_data_sets_are_scored_apart(
+    p: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate.run(p)
+    report = json.loads((paths.METRICS / "evaluate.json").read_text())
+    rows = pq.read_table(paths.PREDICTIONS).to_pylist()
+
+    def expected(chosen: list[dict]) -> dict:
+        truth, said = ([row[key] for row in chosen] for key in ("label", "predicted"))
+        per_class = classification_report(truth, said, output_dict=True, zero_division=0)
+        means = [np.mean([per_class[name][key] for name in set(truth)]) for key in ("recall", "f1-score")]
+        scores = [accuracy_score(truth, said), *means]
+        keys = ("accuracy", "macro_recall", "macro_f1")
+        return {"images": len(chosen)} | {k: pytest.approx(v) for k, v in zip(keys, scores, strict=True)}
+
+    test = [row for row in rows if row["split"] == "test"]
+    # 0, 3, 6 of each data set are test pictures; the partners of all three (1, 2, 7) are in train.
+    once = [row for row in test if int(row["id"][-2:]) > 6]
+    assert len(once) == len(test) - 6
+    assert report["test"]["deduplicated"] == expected(once)
+    assert "deduplicated" not in report["train"]
+    assert report["test"]["datasets"] == {
+        name: expected([row for row in test if row["dataset"] == name]) for name in ("sample", "table")
+    }
+    assert "without repeats" in capsys.readouterr().out
+
+
+def test_one_data_set_is_not_reported_twice_and_repeats_alone_have_no_score(p: Params) -> None:
+    rows = [row | {"cluster": "all"} for row in pq.read_table(paths.LABELS).to_pylist()]
+    rows = [row for row in rows if row["dataset"] == "sample"]
+    schema.write_parquet(paths.LABELS, schema.labels(NAMES), rows)
+    evaluate.run(p.model_copy(update={"datasets": ["sample"]}))
+    report = json.loads((paths.METRICS / "evaluate.json").read_text())
+    assert "datasets" not in report["test"]
+    assert report["test"]["deduplicated"] == {
+        "images": 0,
+        **dict.fromkeys(("accuracy", "macro_recall", "macro_f1")),
+    }
 
 
 def test_the_same_input_gives_the_same_bytes(p: Params) -> None:

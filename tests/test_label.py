@@ -2,26 +2,39 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
+import cv2
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline import schema
 from pipeline.errors import UserError
+from pipeline.params import Params, load
 from pipeline.paths import ALIGNED, INGESTED, LABELS, METRICS
 from pipeline.schema import CLASSES, VOTES, aligned, write_arrow, write_json, write_parquet
 from pipeline.stages import label
 
+OWN = load(Path(__file__).parents[1] / "params.yaml")
+SIZE = 16
+PLAIN = np.zeros((SIZE, SIZE), np.uint8)
 
-def params(*datasets: str, rule: str = "plurality", classes: tuple[str, ...] = CLASSES) -> SimpleNamespace:
-    return SimpleNamespace(datasets=list(datasets), classes=list(classes), labels=SimpleNamespace(rule=rule))
+
+def params(*datasets: str, classes: tuple[str, ...] = CLASSES, seed: int = 1, **labels) -> Params:
+    changed = {"datasets": list(datasets), "classes": list(classes), "seed": seed}
+    return OWN.model_copy(update=changed | {"labels": OWN.labels.model_copy(update=labels)})
 
 
 def picture(
-    name: str, split: str, votes: dict[str, int] | str, pixels: str = "", status: str = "found"
+    name: str,
+    split: str | None,
+    votes: dict[str, int] | str,
+    pixels: str = "",
+    status: str = "found",
+    group: str | None = None,
+    face: np.ndarray = PLAIN,
 ) -> dict:
-    """A row of the ingested table; `votes` as a text is a single label."""
+    """A row of the ingested table and its face; `votes` as a text is a single label."""
     single = isinstance(votes, str)
     return {
         "name": name,
@@ -30,18 +43,22 @@ def picture(
         "label": votes if single else None,
         "pixels": pixels or name,
         "status": status,
+        "group": group,
+        "face": face,
     }
 
 
-def write_dataset(dataset: str, *pictures: dict, rejected: dict[str, int] | None = None) -> None:
+def write_dataset(
+    dataset: str, *pictures: dict, rejected: dict[str, int] | None = None, draw: str = ""
+) -> None:
     rows = sorted(({**row, "id": f"{dataset}/{row['name']}"} for row in pictures), key=lambda row: row["id"])
-    rest = {"dataset": dataset, "image": b"", "width": 2, "height": 2, "group": None, "source": "x, row 2"}
-    ingested = [
-        {**{key: row[key] for key in ("id", "split", "votes", "label", "pixels")}, **rest} for row in rows
-    ]
-    write_parquet(INGESTED / f"{dataset}.parquet", schema.ingested(), ingested)
-    faces = ({"id": row["id"], "status": row["status"], "face": bytes(4)} for row in rows)
-    write_arrow(ALIGNED / f"{dataset}.arrow", aligned(2, 1), faces)
+    rest = {"dataset": dataset, "image": b"", "width": 2, "height": 2, "source": "x, row 2"}
+    own = ("id", "split", "votes", "label", "pixels", "group")
+    ingested = [{**{key: row[key] for key in own}, **rest} for row in rows]
+    columns = schema.ingested(draw.split(",") if draw else ())
+    write_parquet(INGESTED / f"{dataset}.parquet", columns, ingested)
+    faces = ({"id": row["id"], "status": row["status"], "face": row["face"].tobytes()} for row in rows)
+    write_arrow(ALIGNED / f"{dataset}.arrow", aligned(SIZE, 1), faces)
     write_json(METRICS / "ingest" / f"{dataset}.json", {"records": len(rows), "rejected": rejected or {}})
     write_json(METRICS / "align" / f"{dataset}.json", {"images": len(rows)})
     (INGESTED / f"{dataset}.rejected.csv").write_text("file,row,record,reason,detail\n")
@@ -226,3 +243,182 @@ def test_no_sample_left_says_why():
     ):
         label.run(params("d"))
     assert not Path("data/labels.parquet").exists()
+
+
+def noise(seed: int) -> np.ndarray:
+    """A face unlike the others, smooth enough to look the same after JPEG compression."""
+    field = cv2.GaussianBlur(np.random.default_rng(seed).normal(size=(SIZE, SIZE)), (0, 0), 1.2)
+    return (128 + 250 * field).clip(0, 255).astype(np.uint8)
+
+
+def darker(face: np.ndarray) -> np.ndarray:
+    return cv2.imdecode(cv2.imencode(".jpg", (face * 0.8).astype(np.uint8))[1], cv2.IMREAD_GRAYSCALE)
+
+
+def test_nearly_identical_pictures_are_counted_and_clustered():
+    write_dataset(
+        "a",
+        picture("1", "valid", "fear", face=darker(noise(1))),
+        picture("2", "train", "fear", face=noise(1)),
+        picture("3", "train", "fear", face=noise(2)),
+        picture("4", "train", "unknown", face=noise(3)),  # no label, but a leak all the same
+        picture("5", "test", "fear", face=darker(noise(3))),
+        picture("6", "test", "fear", "x", face=noise(4)),
+        picture("7", "test", "fear", "x", face=noise(4)),
+    )
+    write_dataset("b", picture("1", "train", "anger", "y", face=darker(noise(2))))
+    label.run(params("a", "b"))
+    found = metrics()
+    assert found["duplicates"] == {"valid_in_train": 0, "test_in_train": 0, "test_in_valid": 0}
+    assert found["near_duplicates"] == {
+        "valid_in_train": 1,
+        "test_in_train": 1,
+        "test_in_valid": 0,
+        "within": {"train": 1, "valid": 0, "test": 1},
+        "datasets": {"b_in_a": 1, "a_in_b": 1},
+    }
+    assert {key: row["cluster"] for key, row in table().items()} == {
+        **{"a/1": "a/2", "a/2": "a/2", "a/3": "a/3", "a/5": None, "a/6": "a/6", "a/7": "a/6", "b/1": "a/3"}
+    }
+    assert {key for key, row in table().items() if row["duplicate_of"]} == {"a/7"}
+
+
+def leaking() -> None:
+    write_dataset(
+        "d",
+        picture("1", "train", "fear", face=noise(1)),
+        picture("2", "valid", "fear", face=darker(noise(1))),
+        picture("3", "train", "fear", "x"),
+        picture("4", "test", "fear", "x"),
+        picture("5", "train", "anger"),
+        picture("6", "test", "anger", status="missing"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("choice", "kept", "dropped"),
+    [
+        ("keep", "12345", {"missing_face": 1}),
+        ("drop_from_train", "245", {"duplicate": 2, "missing_face": 1}),
+        ("drop_from_eval", "135", {"duplicate": 2, "missing_face": 1}),
+    ],
+)
+def test_what_occurs_in_two_splits_is_dropped_where_wanted(choice, kept, dropped, capsys):
+    leaking()
+    label.run(params("d", duplicates=choice))
+    assert set(table()) == {f"d/{name}" for name in kept}
+    assert metrics()["dropped"] == dropped
+    assert (
+        f"valid_in_train 1, test_in_train 1, test_in_valid 0); labels.duplicates: {choice}"
+        in capsys.readouterr().out
+    )
+    assert metrics()["duplicates"]["test_in_train"] == 1, "what was found is counted, not what is left"
+
+
+def undivided(people: int = 0) -> list[dict]:
+    names = ("fear", "anger", "neutral", "unknown")
+    return [
+        picture(f"{i:03}", None, names[i % 4], group=f"person {i % people}" if people else None)
+        for i in range(400)
+    ]
+
+
+def test_a_split_that_is_not_published_is_drawn_by_label_and_seed():
+    write_dataset("d", *undivided(), picture("t", "test", "fear"), draw="valid")
+    label.run(params("d"))
+    once = {key: row["split"] for key, row in table().items()}
+    assert metrics()["kept"] == {"train": 270, "valid": 30, "test": 1}
+    assert metrics()["classes"]["valid"]["fear"] == metrics()["classes"]["valid"]["neutral"] == 10
+    assert metrics()["drawn"] == {"valid": 30}
+    label.run(params("d", classes=("anger", "fear"), merge={"neutral": "fear"}, rule="majority"))
+    label.run(params("d", classes=("anger", "fear")))
+    fewer = {key: row["split"] for key, row in table().items()}
+    assert all(once[key] == split for key, split in fewer.items()), "other classes move no picture"
+    label.run(params("d", seed=2))
+    assert {key: row["split"] for key, row in table().items()} != once
+    label.run(params("d", valid=0.5))
+    assert metrics()["kept"]["valid"] == 150
+
+
+def test_nothing_is_drawn_where_the_data_set_does_not_say_so():
+    write_dataset("d", *undivided())
+    label.run(params("d"))
+    assert metrics()["kept"] == {"train": 300}
+    assert metrics()["drawn"] == {}
+
+
+def test_drawn_splits_keep_people_and_copies_together():
+    twins = [picture(f"twin {i}", "train", "fear", f"{i:03}", group="twin") for i in range(3)]
+    write_dataset("d", *undivided(people=80), *twins, draw="valid,test")
+    label.run(params("d"))
+    rows = table()
+    splits = {
+        person: {rows[f"d/{i:03}"]["split"] for i in range(person, 400, 80) if i % 4 < 3}
+        for person in range(80)
+    }
+    assert all(len(of_person) <= 1 for of_person in splits.values())
+    assert len({rows[f"d/{name}"]["split"] for name in ("000", "001", "002", "twin 0", "twin 2")}) == 1
+    assert metrics()["groups"] == {"valid_in_train": 0, "test_in_train": 0, "test_in_valid": 0}
+    assert {"valid", "test"} <= set(metrics()["drawn"])
+
+
+def test_people_in_two_published_splits_are_counted():
+    write_dataset(
+        "d",
+        picture("1", "train", "fear", group="anna"),
+        picture("2", "valid", "fear", group="anna"),
+        picture("3", "valid", "fear", group="ben"),
+        picture("4", "valid", "fear"),
+    )
+    write_dataset("e", picture("1", "train", "fear", group="ben"))  # another data set's ben
+    label.run(params("d", "e"))
+    assert metrics()["groups"] == {"valid_in_train": 1}
+
+
+def test_classes_are_merged_before_the_votes_are_counted():
+    write_dataset(
+        "d",
+        picture("1", "train", {"anger": 4, "disgust": 3, "contempt": 3}),
+        picture("2", "train", "contempt"),
+        picture("3", "train", {"anger": 8, "contempt": 2}),
+    )
+    classes = [name for name in CLASSES if name != "contempt"]
+    label.run(params("d", classes=classes, merge={"contempt": "disgust"}, rule="distribution"))
+    assert [row["label"] for row in table().values()] == ["disgust", "disgust", "anger"]
+    assert table()["d/3"]["target"] == pytest.approx([0, 0, 0, 0, 0.8, 0.2, 0])
+    assert metrics()["dropped"] == {}
+    assert "anger_contempt" in metrics()["agreement"]["second_choice"], "agreement is about the votes cast"
+
+
+def test_labels_with_little_support_are_dropped_by_reason():
+    write_dataset(
+        "d",
+        picture("1", "train", {"fear": 6, "anger": 4}),
+        picture("2", "train", {"fear": 5, "anger": 3, "sadness": 2}),
+        picture("3", "train", {"fear": 3}),
+        picture("4", "train", {"unknown": 3}),
+        picture("5", "train", "fear"),
+    )
+    label.run(params("d", min_votes=4, min_share=0.6))
+    assert set(table()) == {"d/1", "d/5"}
+    assert metrics()["dropped"] == {"min_share": 1, "min_votes": 1, "unknown": 1}
+
+
+def test_each_of_several_data_sets_is_counted():
+    voted()
+    write_dataset("single", picture("a", "train", "fear"), picture("b", "test", "unknown"))
+    label.run(params("voted", "single"))
+    found = metrics()["datasets"]
+    assert found["single"]["kept"] == {"train": 1, "valid": 0, "test": 0}
+    assert found["single"]["classes"]["train"]["contempt"] == 0
+    assert found["single"]["dropped"] == {"unknown": 1}
+    assert found["single"]["agreement"] == {}
+    assert found["voted"]["agreement"] == metrics()["agreement"]
+    label.run(params("single"))
+    assert "datasets" not in metrics()
+
+
+def test_a_split_that_cannot_be_drawn_is_refused():
+    write_dataset("d", picture("1", "train", "fear"), draw="valid,train")
+    with pytest.raises(UserError, match=r"d\.parquet: found 'train' to draw, allowed: valid, test$"):
+        label.run(params("d"))

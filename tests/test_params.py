@@ -72,6 +72,16 @@ def test_the_projects_own_parameters_are_valid_and_every_method_has_a_block() ->
         ("augments.mixcat", {}, ["augments.mixcat", "unknown key", "did you mean mixcut"]),
         ("optimizers.sgd.learning_rate", 0, ["optimizers.sgd.learning_rate", "0", "greater than 0"]),
         ("models.resnet18.stem", "large", ["models.resnet18.stem", "'large'", "small", "standard"]),
+        (
+            "labels.merge",
+            {"contempt": "disgust"},
+            ["labels.merge.contempt", "'disgust'", "take it out of them"],
+        ),
+        ("labels.merge", {"joy": "disgust"}, ["labels.merge", "joy", "happiness"]),
+        ("labels.duplicates", "drop", ["labels.duplicates", "'drop'", "drop_from_train", "drop_from_eval"]),
+        ("labels.min_votes", -1, ["labels.min_votes", "-1", "0"]),
+        ("labels.min_share", 1.5, ["labels.min_share", "1.5", "1"]),
+        ("labels.valid", 0.95, ["labels.valid + labels.test", "1.05", "less than 1"]),
         ("labels.rule", "mean", ["labels.rule", "'mean'", "plurality", "majority", "distribution"]),
     ],
 )

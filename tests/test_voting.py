@@ -171,5 +171,77 @@ def test_duplicates_between_splits():
 def test_the_first_copy_is_in_train_then_valid_then_test():
     ids = ["d/1", "d/2", "d/3", "d/4", "d/5"]
     splits = ["test", "valid", "train", "train", "test"]
-    copies = duplicates.first_copies(ids, splits, ["x", "x", "x", "x", "y"])
-    assert copies == ["d/3", "d/3", None, "d/3", None]
+    first = duplicates.first_ids(ids, splits, ["x", "x", "x", "x", "y"])
+    assert first == ["d/3", "d/3", "d/3", "d/3", None]
+
+
+def test_what_is_connected_by_pairs_or_keys_is_one_component():
+    people = duplicates.links(["anna", None, "ben", "anna", None, "ben"])
+    found = duplicates.connected(6, [people, np.array([[2, 1]])])
+    assert len(set(found)) == 3
+    assert found[0] == found[3]
+    assert found[1] == found[2] == found[5]
+
+
+def test_what_data_sets_share_is_counted_both_ways():
+    datasets, keys = ["b", "b", "a", "a", "a"], ["x", "y", "x", "x", None]
+    assert duplicates.between_datasets(datasets, keys) == {"a_in_b": 2, "b_in_a": 1}
+    splits = ["train", "train", "train", "test", "test"]
+    assert duplicates.within_splits(splits, ["x", "x", "y", "x", "z"]) == {"train": 1, "test": 0}
+
+
+LEAKS = [  # split, cluster
+    *(("train", 0), ("valid", 0), ("train", 1), ("train", 1), ("valid", 2), ("test", 2)),
+    *(("train", 3), ("test", 3), ("test", 4), ("test", 4)),
+]
+
+
+@pytest.mark.parametrize(
+    ("choice", "dropped"), [("keep", []), ("drop_from_train", [0, 6]), ("drop_from_eval", [1, 5, 7])]
+)
+def test_leaks_are_dropped_on_one_side(choice, dropped):
+    splits, clusters = (np.array(column) for column in zip(*LEAKS, strict=True))
+    assert np.flatnonzero(duplicates.leaking(choice, splits, clusters)).tolist() == dropped
+
+
+def test_merged_votes_decide_together():
+    votes = np.array([[0, 0, 0, 0, 4, 3, 0, 3, 0, 0]])
+    merged = voting.merged(votes, {"contempt": "disgust"})
+    assert voting.plurality(votes)[0] == VOTES.index("anger")
+    assert voting.plurality(merged)[0] == VOTES.index("disgust")
+    assert merged.tolist() == [[0, 0, 0, 0, 4, 6, 0, 0, 0, 0]]
+    assert votes[0, VOTES.index("contempt")] == 3, "the votes that were cast stay as they are"
+
+
+@given(VOTES_OF_MANY, st.integers(0, 12), st.floats(0, 1))
+def test_support_is_counted_as_a_plain_loop_does(votes, least, share):
+    winners = voting.plurality(votes)
+    for row, why in zip(votes.tolist(), voting.too_weak(votes, winners, least, share), strict=True):
+        few, low = max(row) < least, max(row) / sum(row) < share
+        assert why == ("min_votes" if few else "min_share" if low else "")
+
+
+def test_a_share_that_is_just_met_is_enough():
+    votes = np.array([[11, 9, 0, 0, 0, 0, 0, 0, 0, 0]])
+    assert voting.too_weak(votes, np.array([0]), 11, 0.55).tolist() == [""]
+
+
+def test_alpha_of_the_papers_example():
+    # Krippendorff 2011, "Computing Krippendorff's Alpha-Reliability", example C: four observers, nominal 0.743.
+    observers = ["123321412...", "1233224125.3", ".3332342251.", "12332441251."]
+    counts = np.zeros((12, 5), int)
+    for values in observers:
+        for unit, value in enumerate(values):
+            if value != ".":
+                counts[unit, int(value) - 1] += 1
+    assert agreement.alpha(counts) == pytest.approx(0.743, abs=5e-4)
+    assert agreement.alpha(np.array([[3, 0], [5, 0]])) is None
+    assert agreement.alpha(np.array([[1, 0], [0, 1]])) is None
+
+
+def test_second_choices_are_counted_by_the_pair():
+    votes = np.zeros((5, 10), int)
+    votes[:3, 0], votes[:3, 3] = 6, 4  # neutral before sadness
+    votes[3, 3] = votes[3, 0] = 5  # a tie: neutral stands first
+    votes[4, 1] = 10  # nobody had a second choice
+    assert agreement.second_choices(votes) == {"neutral_sadness": 4}

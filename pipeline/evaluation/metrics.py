@@ -15,7 +15,6 @@ from typing import Any
 import krippendorff
 import numpy as np
 from sklearn.metrics import (
-    accuracy_score,
     average_precision_score,
     cohen_kappa_score,
     precision_recall_fscore_support,
@@ -46,20 +45,13 @@ def scores(labels: np.ndarray, probabilities: np.ndarray, classes: list[str]) ->
     probabilities = np.asarray(probabilities, np.float64)
     predicted = probabilities.argmax(axis=1)
     codes = np.arange(len(classes))
-    # `zero_division` marks 0 / 0 as undefined; by default it would be 0.
-    precision, recall, f1, support = precision_recall_fscore_support(
-        labels, predicted, labels=codes, average=None, zero_division=np.nan
-    )
-    present = support > 0
+    precision, recall, f1, support = _per_class(labels, predicted, classes)
     # A curve needs images of the class and images of another.
     curves = [(labels == k, probabilities[:, k]) for k in codes if 0 < support[k] < len(labels)]
     kappa, alpha = _agreement(labels, predicted)
     confidence = probabilities.max(axis=1)
     return {
-        "images": len(labels),
-        "accuracy": float(accuracy_score(labels, predicted)),
-        "macro_recall": _mean(recall[present]),
-        "macro_f1": _mean(f1[present]),
+        **headline(labels, predicted, classes),
         "kappa": kappa,
         "alpha": alpha,
         "auc": _mean([roc_auc_score(truth, score) for truth, score in curves]),
@@ -78,6 +70,30 @@ def scores(labels: np.ndarray, probabilities: np.ndarray, classes: list[str]) ->
             "wrong": _centre(confidence[predicted != labels]),
         },
     }
+
+
+def headline(labels: np.ndarray, predicted: np.ndarray, classes: list[str]) -> dict[str, Any]:
+    """Return `images`, `accuracy`, `macro_recall` and `macro_f1` of predicted classes, both [N] integers.
+
+    N may be 0, of a part of a split: the scores are then None. Means are over the classes that occur.
+    """
+    if not len(labels):
+        return {"images": 0, "accuracy": None, "macro_recall": None, "macro_f1": None}
+    _, recall, f1, support = _per_class(labels, predicted, classes)
+    return {
+        "images": len(labels),
+        "accuracy": _mean(labels == predicted),
+        "macro_recall": _mean(recall[support > 0]),
+        "macro_f1": _mean(f1[support > 0]),
+    }
+
+
+def _per_class(labels: np.ndarray, predicted: np.ndarray, classes: list[str]) -> tuple[np.ndarray, ...]:
+    """Return precision, recall, F1 and number of images of each class, [K]."""
+    # `zero_division` marks 0 / 0 as undefined; by default it would be 0.
+    return precision_recall_fscore_support(
+        labels, predicted, labels=np.arange(len(classes)), average=None, zero_division=np.nan
+    )
 
 
 def confident_mistakes(labels: np.ndarray, probabilities: np.ndarray, count: int) -> np.ndarray:

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import krippendorff
 import numpy as np
 
+from pipeline.schema import VOTES
 
-def describe(votes: np.ndarray) -> dict[str, float]:
-    """Return what the votes [N, V] say about the task's difficulty, over the N pictures with votes.
+# Pairs of a first and a second choice that are reported: a table of all hundred would drown every comparison.
+PAIRS = 10
 
-    `winning_share` is the mean share of the entry with most votes, `entropy` the mean entropy of the votes in
-    bits, `ties` the share of pictures with two or more entries in front, `fleiss_kappa` the agreement beyond
-    chance, left out where it is not defined.
+
+def describe(votes: np.ndarray) -> dict[str, Any]:
+    """Return what the votes say about the task's difficulty.
+
+    Args:
+        votes: int [N, V] in the order of `schema.VOTES`, of the pictures with votes; {} if there is none.
+
+    Returns:
+        - `images`: N.
+        - `winning_share`: mean share of the entry with most votes, 0 to 1.
+        - `entropy`: mean entropy of the votes in bits, 0 to log2 V.
+        - `ties`: share of pictures with two or more entries in front.
+        - `fleiss_kappa`, `alpha`: agreement beyond chance, at most 1, left out where it is not defined. They
+          differ by the correction for a small sample, and where pictures have different numbers of votes: kappa
+          weights pictures alike, alpha votes.
+        - `second_choice`: `<first>_<second>` counts the pictures whose entry with most votes is the first and
+          with next most the second, for the ten most frequent pairs. The first entry wins a tie.
     """
     if not len(votes):
         return {}
@@ -23,8 +41,34 @@ def describe(votes: np.ndarray) -> dict[str, float]:
         "entropy": float(bits.mean()),
         "ties": float(((votes == most).sum(axis=1) > 1).mean()),
     }
-    kappa = fleiss_kappa(votes)
-    return described if kappa is None else {**described, "fleiss_kappa": kappa}
+    coefficients = {"fleiss_kappa": fleiss_kappa(votes), "alpha": alpha(votes)}
+    defined = {name: value for name, value in coefficients.items() if value is not None}
+    return {**described, **defined, "second_choice": second_choices(votes)}
+
+
+def second_choices(votes: np.ndarray) -> dict[str, int]:
+    """Return the most frequent pairs of first and second choice of votes [N, V], as `describe` says."""
+    first, second = np.argsort(-votes, axis=1, kind="stable")[:, :2].T
+    split = np.take_along_axis(votes, second[:, None], axis=1)[:, 0] > 0
+    counts = np.bincount(first[split] * len(VOTES) + second[split], minlength=len(VOTES) ** 2)
+    most = np.argsort(-counts, kind="stable")[:PAIRS]
+    return {
+        f"{VOTES[pair // len(VOTES)]}_{VOTES[pair % len(VOTES)]}": int(counts[pair])
+        for pair in most
+        if counts[pair]
+    }
+
+
+def alpha(votes: np.ndarray) -> float | None:
+    """Return Krippendorff's nominal alpha (Krippendorff 2011) of votes [N, V], at most 1.
+
+    Pictures with fewer than two votes tell nothing. None if nobody could have disagreed, as for `fleiss_kappa`.
+    """
+    # Votes are counted per picture: a table of annotators would hold a column for each of them.
+    counts = votes[votes.sum(axis=1) > 1]
+    if counts.any(axis=0).sum() < 2:
+        return None
+    return float(krippendorff.alpha(value_counts=counts, level_of_measurement="nominal"))
 
 
 def fleiss_kappa(votes: np.ndarray) -> float | None:

@@ -32,6 +32,31 @@ def majority(votes: np.ndarray) -> np.ndarray:
 RULES = {"plurality": plurality, "majority": majority, "distribution": plurality}
 
 
+def merged(votes: np.ndarray, merge: dict[str, str]) -> np.ndarray:
+    """Return votes [N, 10] with those for a class that is merged counted for the class it is merged into."""
+    votes = votes.copy()
+    for name, into in merge.items():
+        votes[:, VOTES.index(into)] += votes[:, VOTES.index(name)]
+        votes[:, VOTES.index(name)] = 0
+    return votes
+
+
+def too_weak(votes: np.ndarray, winners: np.ndarray, min_votes: int, min_share: float) -> np.ndarray:
+    """Return why a winner has too little support, [N]: `min_votes`, `min_share`; else "".
+
+    Args:
+        votes: int [N, 10]; rows without votes, of pictures with one label, have support enough.
+        winners: places in the vocabulary, [N].
+        min_votes: least number of votes for the winner.
+        min_share: least share of the winner in all votes for the picture, 0 to 1.
+    """
+    support, total = votes[np.arange(len(votes)), winners], votes.sum(axis=1)
+    # Divided, not multiplied: 11 of 20 votes are 0.55, but 0.55 * 20 is more than 11.
+    low = support / np.maximum(total, 1) < min_share
+    reasons = np.select([support < min_votes, low], ["min_votes", "min_share"], "")
+    return np.where(total > 0, reasons, "")
+
+
 def one_hot(winners: np.ndarray, classes: list[str]) -> np.ndarray:
     """Return targets, float32 [N, K] in the order of `classes`; zeros where the winner is none of them."""
     columns = np.array([VOTES.index(name) for name in classes])

@@ -11,7 +11,7 @@ import typer
 from pipeline.errors import UserError
 from pipeline.evaluation import plots
 from pipeline.evaluation.crops import centre_crop, ten_crop
-from pipeline.evaluation.metrics import confident_mistakes, scores
+from pipeline.evaluation.metrics import confident_mistakes, headline, scores
 from pipeline.params import Params
 from pipeline.paths import ALIGNED, CLASSIFIER, LABELS, METRICS, PLOTS, PREDICTIONS
 from pipeline.schema import PREDICTIONS as PREDICTION_COLUMNS
@@ -31,18 +31,23 @@ def run(p: Params) -> None:
 
     report: dict[str, Any] = {"rule": p.labels.rule, "ten_crop": p.evaluate.ten_crop}
     predictions: list[dict[str, Any]] = []
-    summary = ["evaluate:  images  accuracy  macro recall  macro F1"]
+    summary = ["evaluate:              images  accuracy  macro recall  macro F1"]
     existing = {row["split"] for row in truth.values()}
+    earlier: set[str | None] = set()
     for split in [name for name in SPLITS if name in existing]:
         samples = data.real(split, p).to(where)
         _check(p, classifier, samples.tables[0].shape)
         labels = samples.labels.numpy()
         probability = _predict(p, classifier, samples, split)
-        report[split] = scores(labels, probability, p.classes)
-        for id_, row in zip(samples.ids, probability, strict=True):
-            predicted = p.classes[row.argmax()]
-            predictions.append({**truth[id_], "predicted": predicted, "probabilities": row.tolist()})
+        rows = [truth[id_] for id_ in samples.ids]
+        report[split] = scores(labels, probability, p.classes) | _parts(p, rows, labels, probability, earlier)
+        for row, shares in zip(rows, probability, strict=True):
+            predicted = p.classes[shares.argmax()]
+            predictions.append({**row, "predicted": predicted, "probabilities": shares.tolist()})
         summary.append(_line(split, report[split]))
+        if "deduplicated" in report[split]:
+            summary.append(_line("without repeats", report[split]["deduplicated"]))
+        earlier |= {row["cluster"] for row in rows}
 
     write_json(METRICS / "evaluate.json", report)
     write_parquet(PREDICTIONS, PREDICTION_COLUMNS, sorted(predictions, key=lambda row: row["id"]))
@@ -51,14 +56,42 @@ def run(p: Params) -> None:
     typer.echo("\n".join(summary))
 
 
-def _truth() -> dict[str, dict[str, str]]:
-    """Return id, dataset, split and label of every labelled sample by its id."""
-    rows = read_parquet(LABELS, ["id", "dataset", "split", "label"]).to_pylist()
+def _truth() -> dict[str, dict[str, Any]]:
+    """Return id, dataset, split, label and cluster of every labelled sample by its id."""
+    rows = read_parquet(LABELS, ["id", "dataset", "split", "label", "cluster"]).to_pylist()
     if not rows:
         raise UserError(
             f"{LABELS}: found no samples, allowed: at least one; metrics/label.json counts the dropped"
         )
     return {row["id"]: row for row in rows}
+
+
+def _parts(
+    p: Params,
+    rows: list[dict[str, Any]],
+    labels: np.ndarray,
+    probability: np.ndarray,
+    earlier: set[str | None],
+) -> dict[str, Any]:
+    """Return the scores of parts of a split.
+
+    `deduplicated`: over the pictures that no earlier split holds, pixel by pixel or nearly (clusters `earlier`);
+    left out for the first split. `datasets.<name>`: of each data set, where there are several.
+    """
+    predicted = probability.argmax(axis=1)
+
+    def part(chosen: list[bool]) -> dict[str, Any]:
+        return headline(labels[chosen], predicted[chosen], p.classes)
+
+    parts: dict[str, Any] = {}
+    if earlier:
+        parts["deduplicated"] = part([not row["cluster"] or row["cluster"] not in earlier for row in rows])
+    if len(p.datasets) > 1:
+        names = {row["dataset"] for row in rows}
+        parts["datasets"] = {
+            name: part([row["dataset"] == name for row in rows]) for name in p.datasets if name in names
+        }
+    return parts
 
 
 def _check(p: Params, classifier: Classifier, shape: tuple[int, int, int]) -> None:
@@ -104,8 +137,7 @@ def _draw(p: Params, split: str, samples: data.Samples, labels: np.ndarray, prob
     plots.mistakes_sheet(FIGURES / "mistakes.png", split, faces, captions)
 
 
-def _line(split: str, found: dict[str, Any]) -> str:
-    return (
-        f"{split:>8} {found['images']:8,}  {found['accuracy']:8.4f}  {found['macro_recall']:12.4f}"
-        f"  {found['macro_f1']:8.4f}"
-    )
+def _line(name: str, found: dict[str, Any]) -> str:
+    values = [found[key] for key in ("accuracy", "macro_recall", "macro_f1")]
+    accuracy, recall, f1 = ("-" if value is None else f"{value:.4f}" for value in values)
+    return f"{name:>20} {found['images']:8,}  {accuracy:>8}  {recall:>12}  {f1:>8}"

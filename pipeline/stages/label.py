@@ -1,4 +1,4 @@
-"""Stage `label`: votes to labels or distributions, classes filtered, duplicates between splits counted."""
+"""Stage `label`: votes to labels or distributions, classes filtered, splits drawn, leaks between them found."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import typer
 
 from pipeline.errors import UserError
-from pipeline.labels import agreement, duplicates, voting
+from pipeline.labels import agreement, duplicates, likeness, voting
+from pipeline.labels.splits import DRAWN, draw, random_order
 from pipeline.params import Params
 from pipeline.paths import ALIGNED, INGESTED, LABELS, METRICS
-from pipeline.schema import SPLITS, VOTES, Faces, read_parquet, write_json, write_parquet
+from pipeline.schema import DRAW, SPLITS, VOTES, Faces, read_parquet, write_json, write_parquet
 from pipeline.schema import labels as labels_of
+
+_COLUMNS = ["id", "dataset", "split", "votes", "label", "group", "pixels"]
 
 # What ingest and align leave for each data set, by folder.
 _OUTPUTS = {
@@ -30,55 +34,75 @@ _OUTPUTS = {
 def run(p: Params) -> None:
     """Write `data/labels.parquet`, sorted by id, and the metrics, from the data sets that params.yaml lists.
 
-    Duplicates between splits are counted over all pictures, whether or not they get a label; `duplicate_of`
-    names a row of the table.
+    Duplicates and groups are counted over all pictures, whether or not they get a label; `duplicate_of` and
+    `cluster` name rows of the table. Splits are drawn before classes are chosen, so that a picture stays in its
+    split whatever `classes`, `labels.min_votes` and `labels.min_share` are.
 
     Raises:
         UserError: a data set was not ingested or aligned, or no sample is left.
     """
-    pictures = pa.concat_tables([_pictures(name) for name in p.datasets]).sort_by("id").combine_chunks()
+    pictures, faces = _pictures(p.datasets)
     not_read = {name: _not_read(name) for name in p.datasets}
     _remove_others(p.datasets)
+    datasets, pixels = pictures["dataset"].to_numpy(), pictures["pixels"].to_pylist()
+    groups = _groups(pictures)
+    clusters = _clusters(pixels, *faces)
+
     votes = _votes(pictures)
-    voted = votes.any(axis=1)
-    winners = voting.RULES[p.labels.rule](votes)
-    winners[~voted] = [VOTES.index(label) for label in pictures["label"].drop_null().to_pylist()]
-
-    without_face = np.array(pictures["status"]) == "missing"
-    reasons = np.where(without_face, "missing_face", voting.why_dropped(winners, p.classes))
+    voted = votes.sum(axis=1) > 0
+    winners, targets, reasons = _labels(p, pictures, votes, voted)
+    splits = _splits(p, pictures, winners, clusters, groups)
+    usable = np.flatnonzero(reasons == "")
+    repeated = duplicates.leaking(p.labels.duplicates, splits[usable], clusters[usable])
+    reasons[usable[repeated]] = "duplicate"
     keep = reasons == ""
-    dropped = _counted(reasons[~keep])
     if not keep.any():
-        raise UserError(f"{', '.join(p.datasets)}: found no sample to train on; dropped: {_text(dropped)}")
+        dropped = _text(_counted(reasons))
+        raise UserError(f"{', '.join(p.datasets)}: found no sample to train on; dropped: {dropped}")
 
-    targets = voting.one_hot(winners, p.classes)
-    if p.labels.rule == "distribution":
-        targets[voted] = voting.shares(votes[voted], p.classes)
-    kept = pictures.filter(pa.array(keep))
-    labels = np.array(VOTES)[winners[keep]]
-    splits = [split for split in SPLITS if split in set(pictures["split"].to_pylist())]
-    labels_by_split = {split: labels[np.array(kept["split"]) == split].tolist() for split in splits}
-    kept_by_split = {split: len(labels_by_split[split]) for split in splits}
+    labels = np.array(VOTES)[winners]
+    new = keep & (splits != pictures["split"].fill_null("train").to_numpy())
+    existing = [split for split in SPLITS if split in splits]
+
+    def counted(rows: np.ndarray) -> dict[str, Any]:
+        """Return what became of the pictures in `rows`, bool [N], and how far their annotators agree."""
+        kept = {split: labels[rows & keep & (splits == split)].tolist() for split in existing}
+        return {
+            "kept": {split: len(kept[split]) for split in existing},
+            "drawn": {
+                split: count for split in DRAWN if (count := int((rows & new & (splits == split)).sum()))
+            },
+            "classes": {split: {name: kept[split].count(name) for name in p.classes} for split in existing},
+            "dropped": _counted(reasons[rows & ~keep]),
+            "agreement": agreement.describe(votes[rows & voted]),
+        }
+
+    several = len(p.datasets) > 1
+    leaks = duplicates.between_splits(splits, clusters)
     metrics = {
         "rule": p.labels.rule,
-        "kept": kept_by_split,
-        "classes": {
-            split: {name: labels_by_split[split].count(name) for name in p.classes} for split in splits
-        },
-        "dropped": dropped,
+        **counted(np.ones(len(keep), bool)),
         "not_read": not_read,
-        "duplicates": duplicates.between_splits(
-            pictures["split"].to_pylist(), pictures["pixels"].to_pylist()
-        ),
-        "agreement": agreement.describe(votes[voted]),
+        "duplicates": duplicates.between_splits(splits, pixels),
+        "near_duplicates": {
+            **leaks,
+            "within": duplicates.within_splits(splits, clusters),
+            **({"datasets": duplicates.between_datasets(datasets, clusters)} if several else {}),
+        },
+        "groups": duplicates.between_splits(splits, groups) if any(groups) else {},
+        **({"datasets": {name: counted(datasets == name) for name in p.datasets}} if several else {}),
     }
-    write_parquet(LABELS, labels_of(p.classes), _rows(kept, labels.tolist(), targets[keep]))
+    rows = _rows(pictures.filter(pa.array(keep)), splits[keep], labels[keep], targets[keep], clusters[keep])
+    write_parquet(LABELS, labels_of(p.classes), rows)
     write_json(METRICS / "label.json", metrics)
-    typer.echo(
-        f"label: kept {keep.sum():,} of {len(keep):,} pictures by {p.labels.rule} ({_text(kept_by_split)})"
-    )
+    kept, dropped = _text(metrics["kept"]), _text(metrics["dropped"])
+    typer.echo(f"label: kept {keep.sum():,} of {len(keep):,} pictures by {p.labels.rule} ({kept})")
     if dropped:
-        typer.echo(f"label: dropped {sum(dropped.values()):,} ({_text(dropped)})")
+        typer.echo(f"label: dropped {(~keep).sum():,} ({dropped})")
+    if any(leaks.values()):
+        typer.echo(
+            f"label: pictures in two splits ({_text(leaks)}); labels.duplicates: {p.labels.duplicates}"
+        )
 
 
 def _remove_others(datasets: list[str]) -> None:
@@ -93,17 +117,83 @@ def _remove_others(datasets: list[str]) -> None:
                 path.unlink()
 
 
-def _pictures(dataset: str) -> pa.Table:
-    """Return id, dataset, split, votes, label, pixels (fingerprint) and status of every picture, by id."""
-    path = INGESTED / f"{dataset}.parquet"
-    ingested = read_parquet(path, ["id", "dataset", "split", "votes", "label", "pixels"])
-    faces = Faces(ALIGNED / f"{dataset}.arrow").table
-    if not faces["id"].equals(ingested["id"]):
-        raise UserError(
-            f"{ALIGNED / dataset}.arrow: found {len(faces):,} faces, expected: one for each of the "
-            f"{len(ingested):,} pictures in {path}, in their order; run the stage align@{dataset} again"
-        )
-    return ingested.append_column("status", faces["status"])
+def _pictures(names: list[str]) -> tuple[pa.Table, tuple[np.ndarray, np.ndarray]]:
+    """Return the pictures of all data sets by id, and what their faces are compared by (`likeness.describe`).
+
+    Columns: those of `_COLUMNS`; `status` of the face; `draw`, the splits to draw (`schema.DRAW`).
+    """
+    tables, described = [], []
+    for name in names:
+        path = INGESTED / f"{name}.parquet"
+        ingested = read_parquet(path, _COLUMNS)
+        faces = Faces(ALIGNED / f"{name}.arrow")
+        if not faces.table["id"].equals(ingested["id"]):
+            raise UserError(
+                f"{ALIGNED / name}.arrow: found {len(faces):,} faces, expected: one for each of the "
+                f"{len(ingested):,} pictures in {path}, in their order; run the stage align@{name} again"
+            )
+        to_draw = (ingested.schema.metadata or {}).get(DRAW, b"").decode()
+        if unknown := set(filter(None, to_draw.split(","))) - set(DRAWN):
+            raise UserError(f"{path}: found {unknown.pop()!r} to draw, allowed: {', '.join(DRAWN)}")
+        table = ingested.append_column("status", faces.table["status"])
+        tables.append(table.append_column("draw", pa.array([to_draw] * len(table))).replace_schema_metadata())
+        described.append(likeness.describe(faces))
+    pictures = pa.concat_tables(tables, promote_options="default")
+    order = pc.sort_indices(pictures["id"])
+    low, signs = (np.concatenate(parts)[order] for parts in zip(*described, strict=True))
+    return pictures.take(order).combine_chunks(), (low, signs)
+
+
+def _labels(
+    p: Params, pictures: pa.Table, votes: np.ndarray, voted: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return for each picture the winner, its target [N, K], and why it is no sample: "" if it is one."""
+    merged = voting.merged(votes, p.labels.merge)
+    winners = voting.RULES[p.labels.rule](merged)
+    single = [p.labels.merge.get(name, name) for name in pictures["label"].drop_null().to_pylist()]
+    winners[~voted] = [VOTES.index(name) for name in single]
+    targets = voting.one_hot(winners, p.classes)
+    if p.labels.rule == "distribution":
+        targets[voted] = voting.shares(merged[voted], p.classes)
+
+    missing = np.array(pictures["status"]) == "missing"
+    no_label = voting.why_dropped(winners, p.classes)
+    weak = voting.too_weak(merged, winners, p.labels.min_votes, p.labels.min_share)
+    reasons = np.where(missing, "missing_face", np.where(no_label == "", weak, no_label))
+    return winners, targets, reasons.astype(object)
+
+
+def _clusters(pixels: list[str], low: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    """Return the cluster of each picture, int [N], from fingerprints and what `likeness.describe` returned."""
+    copies = duplicates.links(pixels)
+    # One of each is compared: among thousands of copies of a placeholder every pair would be looked at.
+    distinct = np.unique(copies[:, 0])
+    alike = distinct[likeness.pairs(low[distinct], signs[distinct])]
+    return duplicates.connected(len(pixels), [copies, alike])
+
+
+def _groups(pictures: pa.Table) -> list[tuple[str, str] | None]:
+    """Return the data set and the group of each picture, None if it has none."""
+    names = zip(pictures["dataset"].to_pylist(), pictures["group"].to_pylist(), strict=True)
+    return [None if group is None else (dataset, group) for dataset, group in names]
+
+
+def _splits(
+    p: Params, pictures: pa.Table, winners: np.ndarray, clusters: np.ndarray, groups: list[Any]
+) -> np.ndarray:
+    """Return the split of each picture, drawn where the data set does not publish it, [N]."""
+    to_draw = [text.split(",") for text in pictures["draw"].to_pylist()]
+    datasets = np.unique(pictures["dataset"].to_numpy(), return_inverse=True)[1]
+    return draw(
+        splits=pictures["split"].fill_null("").to_numpy().astype(str),
+        drawable=np.array([[split in splits for split in DRAWN] for splits in to_draw]),
+        strata=datasets * (len(VOTES) + 1) + winners + 1,
+        groups=duplicates.connected(
+            len(pictures), [duplicates.links(clusters.tolist()), duplicates.links(groups)]
+        ),
+        order=random_order(pictures["id"].to_pylist(), p.seed),
+        shares=(p.labels.valid, p.labels.test),
+    )
 
 
 def _votes(pictures: pa.Table) -> np.ndarray:
@@ -114,10 +204,15 @@ def _votes(pictures: pa.Table) -> np.ndarray:
     ).astype(np.int64)
 
 
-def _rows(kept: pa.Table, labels: list[str], targets: np.ndarray) -> Iterator[dict[str, Any]]:
-    ids, datasets, splits, pixels = (kept[name].to_pylist() for name in ("id", "dataset", "split", "pixels"))
-    copies = duplicates.first_copies(ids, splits, pixels)
-    for row in zip(ids, datasets, splits, labels, targets, copies, strict=True):
+def _rows(
+    kept: pa.Table, splits: np.ndarray, labels: np.ndarray, targets: np.ndarray, clusters: np.ndarray
+) -> Iterator[dict[str, Any]]:
+    ids, datasets, pixels = (kept[name].to_pylist() for name in ("id", "dataset", "pixels"))
+    first = duplicates.first_ids(ids, splits, pixels)
+    copies = [None if name == id_ else name for name, id_ in zip(first, ids, strict=True)]
+    same = duplicates.first_ids(ids, splits, clusters.tolist())
+    rows = zip(ids, datasets, splits.tolist(), labels.tolist(), targets, copies, same, strict=True)
+    for row in rows:
         yield dict(zip(labels_of(()).names, row, strict=True))
 
 
