@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipeline.errors import UserError
+from pipeline.paths import ALIGNED, INGESTED
 
 app = typer.Typer(
     name="fer",
@@ -36,21 +38,36 @@ def sample() -> None:
 
 
 @app.command()
-def ingest(dataset: Dataset) -> None:
+def ingest(
+    dataset: Dataset,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder, archive or s3:// address of the raw data.", show_default="data/raw/DATASET"
+        ),
+    ] = None,
+    output: Annotated[str, typer.Option(help="Folder or s3:// address of the result.")] = str(INGESTED),
+) -> None:
     """Read a published data set: every record is kept, or rejected with a reason and listed."""
     from pipeline import params
     from pipeline.stages import ingest as stage
 
-    stage.run(params.load(), dataset)
+    stage.run(params.load(), dataset, source, _place(output))
 
 
 @app.command()
-def align(dataset: Dataset) -> None:
+def align(
+    dataset: Dataset,
+    source: Annotated[str, typer.Option(help="Folder or s3:// address of the ingested table.")] = str(
+        INGESTED
+    ),
+    output: Annotated[str, typer.Option(help="Folder or s3:// address of the result.")] = str(ALIGNED),
+) -> None:
     """Find the face and its five landmarks in every picture and cut it out."""
     from pipeline import params
     from pipeline.stages import align as stage
 
-    stage.run(params.load(), dataset)
+    stage.run(params.load(), dataset, _place(source), _place(output))
 
 
 @app.command()
@@ -98,6 +115,11 @@ def check() -> None:
     for key in ("datasets", "augment", "loss", "model", "optimizer", "gan", "seed"):
         value = getattr(p, key)
         typer.echo(f"{key:>10}: {', '.join(value) if isinstance(value, list) else value}")
+
+
+def _place(address: str) -> str | Path:
+    """Return an address as a path, unless it is one of an object store."""
+    return address if address.startswith("s3://") else Path(address)
 
 
 def _version(show: bool) -> None:

@@ -142,7 +142,7 @@ def test_faces_do_not_depend_on_the_number_of_processes(weights_file: Path) -> N
     names, images = [file.name for file in files], [file.read_bytes() for file in files]
     table = pa.record_batch({"id": names, "image": pa.array(images, pa.binary())})
     chunks = [table.slice(start, 16) for start in range(0, len(table), 16)]
-    cut = Extraction(settings().align, weights_file)
+    cut = Extraction(settings().align, weights_file.read_bytes())
     alone, together = (pa.Table.from_batches(ordered(cut, chunks, workers=n)) for n in (1, 3))
     assert alone.equals(together)
     assert alone["id"].to_pylist() == names

@@ -26,6 +26,7 @@ import pyarrow.fs as pafs
 
 from pipeline.datasets._listing import Refused
 from pipeline.errors import UserError, one_line
+from pipeline.storage import is_remote, open_store
 
 MOST_BYTES = 256 * 2**20  # of one picture
 _FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe must not block
@@ -70,7 +71,7 @@ def open_tree(address: str | Path) -> Tree:
     Raises:
         UserError: there is nothing of that kind.
     """
-    if str(address).startswith("s3://"):
+    if is_remote(address):
         return Bucket(str(address))
     path = Path(address)
     try:
@@ -356,17 +357,14 @@ class Bucket:
     """A prefix in an S3-compatible object store; credentials and endpoint as AWS's own environment variables."""
 
     def __init__(self, address: str) -> None:
-        self.address = address.rstrip("/")
+        self.address = address
 
     def __getstate__(self) -> dict[str, Any]:
         return {"address": self.address}
 
     @cached_property
     def _store(self) -> tuple[pafs.FileSystem, str]:
-        try:
-            return pafs.FileSystem.from_uri(self.address)
-        except (OSError, ValueError) as error:
-            raise UserError(f"{self.address}: not an address of an object store: {one_line(error)}") from None
+        return open_store(self.address)
 
     def entries(self, under: str = "") -> list[str]:
         """See `Tree`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -25,11 +26,11 @@ class Extraction:
 
     Args:
         settings: the block `align` of `params.yaml`.
-        weights: of the detector that the settings name; None with `mode: none`.
+        weights: contents of the weights' file of the detector that the settings name; None with `mode: none`.
     """
 
     settings: Align
-    weights: Path | None
+    weights: bytes | None
 
     def __call__(self, pictures: pa.RecordBatch) -> pa.RecordBatch:
         """Return one row of `schema.aligned` per picture, in order.
@@ -55,9 +56,12 @@ class Extraction:
 
 
 @cache
-def _detector(name: str, weights: Path, threshold: float) -> FaceDetector:
-    """Return a detector, loaded once in each process."""
-    return import_module(f"pipeline.faces.detectors.{name}").Detector(weights, threshold)
+def _detector(name: str, weights: bytes, threshold: float) -> FaceDetector:
+    """Return a detector, loaded once in each process, which may run on a machine without the file."""
+    with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
+        file.write(weights)
+        file.flush()
+        return import_module(f"pipeline.faces.detectors.{name}").Detector(Path(file.name), threshold)
 
 
 def decode(name: str, image: bytes) -> np.ndarray:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import typer
@@ -21,18 +22,38 @@ from pipeline.params import Align, Params
 from pipeline.paths import ALIGNED, INGESTED, INTERRUPTED, METRICS
 from pipeline.progress import bar
 from pipeline.schema import aligned, count_parquet, stream_parquet, write_batches, write_json
+from pipeline.storage import given, taken
 
 # Pictures that a worker takes at a time: enough to hide the hand-over, and four calls of the network.
 CHUNK = 64
 
 
-def run(p: Params, dataset: str) -> None:
-    """Write `data/aligned/<dataset>.arrow` and count what was found; a run that was killed goes on."""
-    table = INGESTED / f"{dataset}.parquet"
+def run(p: Params, dataset: str, source: str | Path = INGESTED, output: str | Path = ALIGNED) -> None:
+    """Write `data/aligned/<dataset>.arrow` and count what was found; a run that was killed goes on.
+
+    Args:
+        p: the whole of `params.yaml`.
+        dataset: name of the data set.
+        source: folder or `s3://` address of the ingested table.
+        output: folder or `s3://` address of the result; the metrics go there too if it is not the default.
+
+    Raises:
+        UserError: the table or the detector's weights cannot be had, or a picture in it cannot be decoded.
+    """
+    with taken(source, f"{dataset}.parquet") as table, given(output) as folder:
+        counts = _align(p, dataset, table, folder / f"{dataset}.arrow")
+        metrics = METRICS / "align" if output == ALIGNED else folder
+        write_json(metrics / f"{dataset}.json", counts)
+    typer.echo(
+        f"{dataset}: {counts['images']} pictures, faces found in {counts['found']} ({counts['found_rate']:.2%}), "
+        f"whole picture instead {counts['fallback']}, dropped {counts['missing']}"
+    )
+
+
+def _align(p: Params, dataset: str, table: Path, target: Path) -> dict[str, Any]:
     images = count_parquet(table)
     weights = _weights(p.align)
-    extraction = Extraction(p.align, weights.path if weights else None)
-    schema = aligned(p.align.face_size, 3 if p.align.colour else 1)
+    extraction = Extraction(p.align, weights.path.read_bytes() if weights else None)
     status: Counter[str] = Counter()
 
     def work(done: int) -> Iterator[pa.RecordBatch]:
@@ -40,6 +61,8 @@ def run(p: Params, dataset: str) -> None:
             typer.echo(f"align {dataset}: going on with an interrupted run at picture {done * CHUNK + 1:,}")
         chunks = islice(stream_parquet(table, ["id", "image"], CHUNK), done, None)
         return ordered(extraction, chunks, p.engine)
+
+    schema = aligned(p.align.face_size, 3 if p.align.colour else 1)
 
     def counted() -> Iterator[pa.RecordBatch]:
         unfinished = INTERRUPTED / f"align-{dataset}-{_key(p.align, weights, table)}"
@@ -49,27 +72,16 @@ def run(p: Params, dataset: str) -> None:
                 shown.update(len(batch))
                 yield batch
 
-    write_batches(ALIGNED / f"{dataset}.arrow", schema, counted())
+    write_batches(target, schema, counted())
     counts = {
         "images": images,
         "found": status["found"],
         "found_rate": status["found"] / images if images else 0.0,
         "fallback": status["whole"],
         "missing": status["missing"],
+        "mode": p.align.mode,
     }
-    used = (
-        {
-            "detector": p.align.detector,
-            "weights_sha256": weights.sha256,
-        }
-        if weights
-        else {}
-    )
-    write_json(METRICS / "align" / f"{dataset}.json", counts | {"mode": p.align.mode} | used)
-    typer.echo(
-        f"{dataset}: {images} pictures, faces found in {status['found']} ({counts['found_rate']:.2%}), "
-        f"whole picture instead {status['whole']}, dropped {status['missing']}"
-    )
+    return counts | ({"detector": p.align.detector, "weights_sha256": weights.sha256} if weights else {})
 
 
 def _weights(settings: Align) -> Weights | None:

@@ -24,6 +24,7 @@ from pipeline.params import Params, choices
 from pipeline.paths import INGESTED, METRICS, RAW
 from pipeline.progress import bar
 from pipeline.schema import REJECTED, SPLITS, VOTES, ingested, replacing, write_batches, write_json
+from pipeline.storage import given
 
 # Pictures that a worker takes at a time: enough to hide the hand-over, few enough to keep memory flat.
 CHUNK = 256
@@ -40,24 +41,39 @@ _READ = pa.schema(
 )
 
 
-def run(p: Params, dataset: str) -> None:
+def run(p: Params, dataset: str, source: str | Path | None = None, output: str | Path = INGESTED) -> None:
     """Write `data/ingested/<dataset>.parquet`, the list of rejected rows beside it, and the metrics.
+
+    Args:
+        p: the whole of `params.yaml`.
+        dataset: name of the data set.
+        source: folder, archive or `s3://` address of the raw data; None: `data/raw/<dataset>`.
+        output: folder or `s3://` address of the result; the metrics go there too if it is not the default.
 
     Raises:
         UserError: no such data set or folder, a tree of another shape, or nothing in it can be used.
     """
     if dataset not in choices("dataset"):
         raise UserError(f"dataset: found {dataset!r}, allowed: {', '.join(choices('dataset'))}")
-    listing = import_module(f"pipeline.datasets.{dataset}").records(open_tree(RAW / dataset))
+    tree = open_tree(source or RAW / dataset)
+    listing = import_module(f"pipeline.datasets.{dataset}").records(tree)
     listing.settle()
+    with given(output) as folder:
+        _write(
+            p, dataset, tree.address, listing, folder, METRICS / "ingest" if output == INGESTED else folder
+        )
+
+
+def _write(
+    p: Params, dataset: str, address: str, listing: Listing, folder: Path, metrics_folder: Path
+) -> None:
     kept: Counter[str] = Counter()
     total = len(listing) + len(listing.rejected)
-    write_batches(
-        INGESTED / f"{dataset}.parquet", ingested(listing.draw), _kept(dataset, listing, p.engine, kept)
-    )
+    rows = _kept(dataset, address, listing, p.engine, kept)
+    write_batches(folder / f"{dataset}.parquet", ingested(listing.draw), rows)
 
     rejected = sorted(listing.rejected, key=lambda row: (row.file, row.row, row.record))
-    listed = INGESTED / f"{dataset}.rejected.csv"
+    listed = folder / f"{dataset}.rejected.csv"
     _write_rejected(listed, rejected)
     reasons = dict(sorted(Counter(row.reason for row in rejected).items()))
     splits = {split: kept[split] for split in (*SPLITS, "") if kept[split]}
@@ -69,7 +85,7 @@ def run(p: Params, dataset: str) -> None:
         "splits": splits,
         "notes": listing.notes,
     }
-    write_json(METRICS / "ingest" / f"{dataset}.json", metrics)
+    write_json(metrics_folder / f"{dataset}.json", metrics)
 
     typer.echo(f"ingest {dataset}: kept {kept.total():,} of {total:,} records ({_counts(splits)})")
     if ignored := listing.notes.get("ignored_columns"):
@@ -101,7 +117,9 @@ class Check:
         return pa.record_batch(columns, schema=_READ)
 
 
-def _kept(dataset: str, listing: Listing, engine: str, kept: Counter[str]) -> Iterator[pa.RecordBatch]:
+def _kept(
+    dataset: str, address: str, listing: Listing, engine: str, kept: Counter[str]
+) -> Iterator[pa.RecordBatch]:
     """Yield the rows of the table in order; count them by split in `kept`, and list the others as rejected."""
     places = (batch.column("place").to_pylist() for batch in listing.batches(CHUNK))
     results = ordered(Check(listing.read), places, engine)
@@ -122,7 +140,7 @@ def _kept(dataset: str, listing: Listing, engine: str, kept: Counter[str]) -> It
                 kept["" if entry["values"] is None else SPLITS[entry["values"]]] += entry["counts"]
             yield _table(dataset, batch, result, ingested(listing.draw))
     if not kept:
-        raise UserError(f"{RAW / dataset}: found no usable record: {_none_left(listing.rejected)}")
+        raise UserError(f"{address}: found no usable record: {_none_left(listing.rejected)}")
 
 
 def _table(dataset: str, batch: pa.RecordBatch, result: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
