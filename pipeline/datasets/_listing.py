@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -22,12 +23,22 @@ _RECORDS = pa.schema(
     [
         ("name", pa.string()),
         ("split", pa.int8()),
-        ("place", pa.string()),
+        ("folder", pa.dictionary(pa.int32(), pa.string())),
+        ("picture", pa.string()),
         ("file", _SHORT),
         ("row", pa.int32()),
-        ("votes", pa.list_(pa.int32(), len(VOTES))),
+        ("votes", pa.int32()),  # which of the votes that occur
         ("label", _SHORT),
         ("group", pa.string()),
+    ]
+)
+_REJECTED = pa.schema(
+    [
+        ("file", _SHORT),
+        ("row", pa.int32()),
+        ("record", pa.string()),
+        ("reason", _SHORT),
+        ("detail", pa.string()),
     ]
 )
 
@@ -75,10 +86,10 @@ class Listing:
     ) -> None:
         self.read, self.keep_repeats = read, keep_repeats
         self.draw = tuple(draw)
-        self.rejected: list[Rejected] = []
+        self.rejected = Rejections()
         self.notes: dict[str, Any] = {}
-        self._packed: list[pa.RecordBatch] = []
-        self._rows: list[tuple[Any, ...]] = []
+        self._records = _Packed(_RECORDS)
+        self._votes: dict[tuple[int, ...], int] = {}  # few of all possible votes ever occur
 
     def add(
         self,
@@ -104,10 +115,10 @@ class Listing:
             label: an entry of `schema.VOTES`, or None where the data set has votes.
             group: the person or subject in the picture, if known.
         """
-        index = None if split is None else SPLITS.index(split)
-        self._rows.append((name, index, place, file, row, votes, label, group))
-        if len(self._rows) == _PACK:
-            self._pack()
+        split_index = None if split is None else SPLITS.index(split)
+        votes_index = None if votes is None else self._votes.setdefault(votes, len(self._votes))
+        folder, _, picture = place.rpartition("/")
+        self._records.append((name, split_index, folder, picture, file, row, votes_index, label, group))
 
     def reject(self, file: str, row: int, record: str, why: Refused) -> None:
         """Add a row that cannot be used; `record` is what is known of its name."""
@@ -115,52 +126,56 @@ class Listing:
 
     def settle(self) -> None:
         """Sort the records by name and see to names that occur twice; nothing can be added afterwards."""
-        if self._rows:
-            self._pack()
-        # Column by column, so that the packed and the joined form of all of them are never there together.
-        table = pa.Table.from_batches(self._packed, _RECORDS).unify_dictionaries()
-        self._packed.clear()
-        columns = {name: table[name].combine_chunks() for name in table.column_names}
-        del table
-        self._order = pc.sort_indices(
-            columns["name"]
+        self._columns = self._records.columns()
+        order = pc.sort_indices(
+            self._columns["name"]
         )  # stable: of equal names the first one added comes first
-        names = columns["name"].take(self._order)
-        if len(names) > 1 and pc.any(same := pc.equal(names[1:], names[:-1])).as_py():
-            self._repeats(columns, pc.indices_nonzero(same).to_pylist())
-        self._columns = columns
+        self._order = order.to_numpy().astype(np.uint32)
+        del order
+        repeated = []
+        for start in range(0, len(self), _PACK):
+            names = self._columns["name"].take(pa.array(self._order[start : start + _PACK + 1]))
+            same = pc.indices_nonzero(pc.equal(names[1:], names[:-1]))
+            repeated += [start + place for place in same.to_pylist()]
+        if repeated:
+            self._repeats(self._columns, repeated)
 
     def __len__(self) -> int:
         return len(self._order)
 
     def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
         """Yield the settled records, sorted by name, at most so many at a time; columns as arguments of `add`."""
+        votes = pa.array(list(self._votes), pa.list_(pa.int32(), len(VOTES)))
         for start in range(0, len(self._order), rows):
-            chosen = self._order.slice(start, rows)
-            yield pa.record_batch([self._columns[n].take(chosen) for n in _RECORDS.names], schema=_RECORDS)
+            chosen = pa.array(self._order[start : start + rows])
+            columns = {name: self._columns[name].take(chosen) for name in _RECORDS.names}
+            folder, picture = columns.pop("folder").cast(pa.string()), columns.pop("picture")
+            inside = pc.binary_join_element_wise(folder, picture, "/")
+            columns["place"] = pc.if_else(pc.equal(folder, ""), picture, inside)
+            yield pa.record_batch(columns | {"votes": votes.take(columns["votes"])})
 
     def _repeats(self, columns: dict[str, pa.Array], places: list[int]) -> None:
-        """Reject or rename the records at these places and the ones after; `_order` and `name` change."""
-        order = self._order.to_pylist()
-        names: dict[int, str] = {}
+        """Reject or rename the records after these places in the order; `_order` and `name` change."""
         first: dict[int, int] = {}
         for place in places:
             first[place + 1] = first.get(place, place)
-        gone = set()
+        names: dict[int, str] = {}
+        gone = []
         for place, origin in first.items():
             kept, row = (
-                {name: columns[name][order[at]].as_py() for name in _RECORDS.names} for at in (origin, place)
+                {name: columns[name][int(self._order[at])].as_py() for name in _RECORDS.names}
+                for at in (origin, place)
             )
             same = all(kept[name] == row[name] for name in ("split", "votes", "label"))
             if self.keep_repeats and same:
-                names[order[place]] = f"{row['name']}-row{row['row']}"
+                names[int(self._order[place])] = f"{row['name']}-row{row['row']}"
                 continue
             detail = f"{kept['file']}, row {kept['row']} has the same name"
             if self.keep_repeats:
                 detail += " and other votes"
             self.reject(row["file"], row["row"], row["name"], Refused("duplicate_name", detail))
-            gone.add(place)
-        self._order = pa.array([at for place, at in enumerate(order) if place not in gone], pa.uint64())
+            gone.append(place)
+        self._order = np.delete(self._order, gone)
         if names:
             chosen = sorted(names)
             mask = np.zeros(len(columns["name"]), bool)
@@ -169,14 +184,73 @@ class Listing:
                 columns["name"], pa.array(mask), pa.array([names[i] for i in chosen])
             )
 
+
+class _Packed:
+    """Rows that are kept as Arrow columns, a hundred bytes where Python's objects take a thousand."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._batches: list[pa.RecordBatch] = []
+        self._waiting: list[tuple[Any, ...]] = []
+
+    def __len__(self) -> int:
+        return sum(map(len, self._batches)) + len(self._waiting)
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        for batch in self._batches:
+            yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        yield from self._waiting
+
+    def append(self, row: tuple[Any, ...]) -> None:
+        self._waiting.append(row)
+        if len(self._waiting) == _PACK:
+            self._pack()
+
+    def columns(self) -> dict[str, pa.Array]:
+        """Return all rows as columns and forget them."""
+        self._pack()
+        table = pa.Table.from_batches(self._batches, self._schema).unify_dictionaries()
+        self._batches.clear()
+        # Column by column, so that the packed and the joined form of all of them are never there together.
+        joined = {}
+        for name in self._schema.names:
+            joined[name] = table[name].combine_chunks()
+            table = table.drop_columns([name]) if len(joined) < len(self._schema) else None
+            pa.default_memory_pool().release_unused()
+        return joined
+
     def _pack(self) -> None:
-        columns = zip(*self._rows, strict=True)
-        arrays = [pa.array(column, kind) for column, kind in zip(columns, _RECORDS.types, strict=True)]
-        self._packed.append(pa.record_batch(arrays, schema=_RECORDS))
-        self._rows.clear()
+        if self._waiting:
+            columns = zip(*self._waiting, strict=True)
+            arrays = [pa.array(c, kind) for c, kind in zip(columns, self._schema.types, strict=True)]
+            self._batches.append(pa.record_batch(arrays, schema=self._schema))
+            self._waiting.clear()
 
 
-@lru_cache(2**14)  # few of all possible votes ever occur
+class Rejections(_Packed):
+    """The rows refused, as `Rejected`."""
+
+    def __init__(self) -> None:
+        super().__init__(_REJECTED)
+
+    def __iter__(self) -> Iterator[Rejected]:
+        return map(Rejected._make, super().__iter__())
+
+    def reasons(self) -> dict[str, int]:
+        """Return how many rows were refused for each reason, by name."""
+        return dict(sorted(Counter(row.reason for row in self).items()))
+
+    def ordered(self) -> Iterator[Rejected]:
+        """Yield them by file and row, and forget them."""
+        columns = self.columns()
+        table = pa.table(columns | {"file": columns["file"].cast(pa.string())})
+        order = pc.sort_indices(table, [(name, "ascending") for name in ("file", "row", "record")])
+        for start in range(0, len(order), _PACK):
+            rows = table.take(order.slice(start, _PACK)).to_pydict().values()
+            yield from map(Rejected._make, zip(*rows, strict=True))
+
+
+@lru_cache(2**12)  # few of all possible votes ever occur
 def votes_of(names: tuple[str, ...], cells: tuple[str, ...]) -> tuple[int, ...]:
     """Return the votes in the order of `schema.VOTES`; an entry without a cell has none.
 

@@ -44,6 +44,9 @@ class Tree(Protocol):
     def entries(self, under: str = "") -> list[str]:
         """Return the names in a folder of the tree, sorted, folders with a `/` behind; none if it is no folder."""
 
+    def has(self, place: str) -> bool:
+        """Return whether there is a file at a place."""
+
     def files(self, under: str = "") -> Iterator[str]:
         """Yield the places of all files below a folder, hidden ones left out, in no particular order."""
 
@@ -117,6 +120,10 @@ class Folder:
         with suppress(NotADirectoryError, FileNotFoundError), os.scandir(self._path(under)) as found:
             return sorted(e.name + "/" * e.is_dir() for e in found if not e.name.startswith("."))
         return []
+
+    def has(self, place: str) -> bool:
+        """See `Tree`."""
+        return os.path.isfile(self._path(place))
 
     def files(self, under: str = "") -> Iterator[str]:
         """See `Tree`. Links to folders are not followed."""
@@ -207,6 +214,10 @@ class _Members:
         return sorted(
             {head + slash for head, slash, _ in (p.partition("/") for p in inside) if head[0] != "."}
         )
+
+    def has(self, place: str) -> bool:
+        """See `Tree`."""
+        return place in self._members
 
     def files(self, under: str = "") -> Iterator[str]:
         """See `Tree`."""
@@ -371,6 +382,11 @@ class Bucket:
         return sorted(
             i.base_name + "/" * (i.type == pafs.FileType.Directory) for i in self._infos(under, False)
         )
+
+    def has(self, place: str) -> bool:
+        """See `Tree`."""
+        system, root = self._store
+        return system.get_file_info(f"{root}/{place}").type == pafs.FileType.File
 
     def files(self, under: str = "") -> Iterator[str]:
         """See `Tree`."""

@@ -35,7 +35,7 @@ def records(tree: Tree) -> Listing:
     Raises:
         UserError: the tree is another one, or the CSV lacks a column.
     """
-    if "legend.csv" not in tree.entries("data") or f"{IMAGES}/" not in tree.entries():
+    if not tree.has(LEGEND) or f"{IMAGES}/" not in tree.entries():
         raise wrong(tree, f"{LEGEND} and the folder {IMAGES}/")
     rows = _csv.lines(tree, LEGEND)
     header = _csv.header(tree, LEGEND, rows, ", ".join(_COLUMNS))

@@ -37,6 +37,7 @@ from pipeline.datasets._fer2013 import FILES, USAGES, PixelTable
 from pipeline.datasets._listing import Listing, Refused, votes_of
 from pipeline.datasets._tree import Tree, wrong
 from pipeline.errors import UserError
+from pipeline.parallel import chunks
 from pipeline.schema import VOTES
 
 VOTES_FILE = "fer2013new.csv"
@@ -59,7 +60,7 @@ def records(tree: Tree) -> Listing:
     top = tree.entries()
     pictures = {split: _pictures(tree, name) for split, name in FOLDERS.items() if f"{name}/" in top}
     pixels = next((PixelTable(tree, name) for name in FILES if name in top), None)
-    labelled = [split for split in pictures if LABEL_FILE in tree.entries(FOLDERS[split])]
+    labelled = [split for split in pictures if tree.has(f"{FOLDERS[split]}/{LABEL_FILE}")]
 
     if VOTES_FILE in top and (any(map(len, pictures.values())) or pixels):
         listing, named = _by_row(tree, pixels, labelled)
@@ -71,9 +72,7 @@ def records(tree: Tree) -> Listing:
         listing, named = _by_folder(tree, labelled)
     else:
         raise wrong(tree, _EXPECTED)
-    listing.notes["images_without_row"] = sum(
-        int((~np.isin(names, named)).sum()) for names in pictures.values()
-    )
+    listing.notes["images_without_row"] = sum(int((~_among(p, named)).sum()) for p in pictures.values())
     return listing
 
 
@@ -111,7 +110,9 @@ def _by_row(tree: Tree, pixels: PixelTable | None, labelled: list[str]) -> tuple
     vote_cells = itemgetter(*(header.index(name) for name in VOTES))
 
     listing = Listing(_Pictures(tree, pixels), keep_repeats=True)
-    named, voted = array("q"), {split: (array("q"), array("q")) for split in FOLDERS}
+    # Hashes of 64 bits: of all names, and of each split's names and names with votes.
+    named = array("q")
+    voted = {split: (array("q"), array("q")) for split in labelled}
     pixel_rows = pixels.rows() if pixels else iter(())
     count = matched = place = 0
     for row, line in rows:
@@ -133,8 +134,9 @@ def _by_row(tree: Tree, pixels: PixelTable | None, labelled: list[str]) -> tuple
                 raise Refused("bad_split", f"found {usage[:40]!r}, allowed: {', '.join(USAGES)}")
             split = USAGES[usage]
             name, votes = _stem(image), votes_of(VOTES, vote_cells(cells))
-            voted[split][0].append(hash(image))
-            voted[split][1].append(hash(votes))
+            if split in voted:
+                voted[split][0].append(hash(image))
+                voted[split][1].append(hash((image, votes)))
             file = f"{FOLDERS[split]}/{image}"
             listing.add(name, split, f"{file}|{place}" if pixels else file, VOTES_FILE, row, votes=votes)
         except Refused as why:
@@ -143,42 +145,58 @@ def _by_row(tree: Tree, pixels: PixelTable | None, labelled: list[str]) -> tuple
         raise UserError(
             f"{where}: found {count:,} rows, expected: {others:,}, as many as the CSV of pixels has"
         )
-    names = np.array(named)
+    names = _sorted(named)
     if labelled:
         listing.notes["disagreements_with_label_csv"] = {
-            split: _disagreements(tree, split, np.array(voted[split]), names, listing) for split in labelled
+            split: _disagreements(tree, split, voted[split], names, listing) for split in labelled
         }
     return listing, names
 
 
-def _disagreements(tree: Tree, split: str, voted: np.ndarray, named: np.ndarray, listing: Listing) -> int:
-    """Count the pictures to which `label.csv` gives other votes; reject its rows that `named` does not hold.
+def _disagreements(
+    tree: Tree, split: str, voted: tuple[array[int], array[int]], named: np.ndarray, listing: Listing
+) -> int:
+    """Count the rows to whose picture `label.csv` gives other votes; reject its rows that `named` does not hold.
 
     Args:
         tree: the data set's files.
         split: whose `label.csv`.
-        voted: hashes of the name and the votes of each record of the split, [2, N].
-        named: hashes of all names in `fer2013new.csv`.
+        voted: hashes of the names, and of the names with the votes, of the split's records.
+        named: hashes of all names in `fer2013new.csv`, sorted.
         listing: takes the rejected rows.
     """
-    file = f"{FOLDERS[split]}/{LABEL_FILE}"
-    images, other = array("q"), array("q")
-    for row, image, found in _label_rows(tree, split):
-        if isinstance(found, Refused):
-            listing.reject(file, row, image, found)
-        else:
-            images.append(hash(image))
-            other.append(hash(found))
-    if unknown := set(np.setdiff1d(np.array(images), named).tolist()):
-        why = Refused("no_votes", f"{VOTES_FILE}, whose votes count, has no row for this picture")
-        for row, image, found in _label_rows(tree, split):
-            if hash(image) in unknown and not isinstance(found, Refused):
-                listing.reject(file, row, image, why)
-    order = np.argsort(np.array(images), kind="stable")
-    keys, votes = np.array(images)[order], np.array(other)[order]
-    last = np.searchsorted(keys, voted[0], "right") - 1  # of repeated names the last row counts
-    both = (last >= 0) & (keys[last.clip(0)] == voted[0]) if len(keys) else np.zeros(len(voted[0]), bool)
-    return int((votes[last[both]] != voted[1][both]).sum())
+    file, images, votes = f"{FOLDERS[split]}/{LABEL_FILE}", array("q"), array("q")
+    why = Refused("no_votes", f"{VOTES_FILE}, whose votes count, has no row for this picture")
+    for rows in chunks(_label_rows(tree, split), 4096):
+        good = []
+        for row, image, found in rows:
+            if isinstance(found, Refused):
+                listing.reject(file, row, image, found)
+            else:
+                good.append((row, image))
+                images.append(hash(image))
+                votes.append(hash((image, found)))
+        newest = np.array(images[len(images) - len(good) :], np.int64)
+        for index in np.flatnonzero(~_among(newest, named)):
+            listing.reject(file, *good[index], why)
+    both, same = (
+        _among(np.frombuffer(of_row, np.int64), _sorted(of_label))
+        for of_row, of_label in zip(voted, (images, votes), strict=True)
+    )
+    return int((both & ~same).sum())
+
+
+def _sorted(values: array[int]) -> np.ndarray:
+    found = np.frombuffer(values, np.int64).copy()
+    found.sort()
+    return found
+
+
+def _among(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return which values are in a sorted array."""
+    if not len(known):
+        return np.zeros(len(values), bool)
+    return known[np.searchsorted(known, values).clip(max=len(known) - 1)] == values
 
 
 def _by_folder(tree: Tree, labelled: list[str]) -> tuple[Listing, np.ndarray]:
@@ -192,7 +210,7 @@ def _by_folder(tree: Tree, labelled: list[str]) -> tuple[Listing, np.ndarray]:
                 listing.reject(file, row, image, found)
             else:
                 listing.add(_stem(image), split, f"{FOLDERS[split]}/{image}", file, row, votes=found)
-    return listing, np.array(named)
+    return listing, _sorted(named)
 
 
 def _label_rows(tree: Tree, split: str) -> Iterator[tuple[int, str, tuple[int, ...] | Refused]]:

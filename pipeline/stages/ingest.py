@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import typer
 
 from pipeline.datasets._image import decode, fingerprint
-from pipeline.datasets._listing import Listing, Refused, Rejected
+from pipeline.datasets._listing import Listing, Refused, Rejections
 from pipeline.datasets._tree import open_tree
 from pipeline.errors import UserError
 from pipeline.parallel import ordered
@@ -72,10 +72,9 @@ def _write(
     rows = _kept(dataset, address, listing, p.engine, kept)
     write_batches(folder / f"{dataset}.parquet", ingested(listing.draw), rows)
 
-    rejected = sorted(listing.rejected, key=lambda row: (row.file, row.row, row.record))
+    reasons = listing.rejected.reasons()
     listed = folder / f"{dataset}.rejected.csv"
-    _write_rejected(listed, rejected)
-    reasons = dict(sorted(Counter(row.reason for row in rejected).items()))
+    _write_rejected(listed, listing.rejected)
     splits = {split: kept[split] for split in (*SPLITS, "") if kept[split]}
     splits = {split or "none": count for split, count in splits.items()}
     metrics = {
@@ -90,8 +89,10 @@ def _write(
     typer.echo(f"ingest {dataset}: kept {kept.total():,} of {total:,} records ({_counts(splits)})")
     if ignored := listing.notes.get("ignored_columns"):
         typer.echo(f"ingest {dataset}: ignored the columns {ignored}: not in the vocabulary of votes")
-    if rejected:
-        typer.echo(f"ingest {dataset}: rejected {len(rejected):,} ({_counts(reasons)}), listed in {listed}")
+    if reasons:
+        typer.echo(
+            f"ingest {dataset}: rejected {sum(reasons.values()):,} ({_counts(reasons)}), listed in {listed}"
+        )
 
 
 @dataclass(frozen=True)
@@ -131,9 +132,8 @@ def _kept(
                 for row, why in zip(
                     batch.filter(refused).to_pylist(), result.filter(refused).to_pylist(), strict=True
                 ):
-                    listing.rejected.append(
-                        Rejected(row["file"], row["row"], row["name"], why["reason"], why["detail"])
-                    )
+                    refusal = Refused(why["reason"], why["detail"])
+                    listing.reject(row["file"], row["row"], row["name"], refusal)
                 good = pc.invert(refused)
                 batch, result = batch.filter(good), result.filter(good)
             for entry in batch["split"].value_counts().to_pylist():
@@ -170,18 +170,18 @@ def _table(dataset: str, batch: pa.RecordBatch, result: pa.RecordBatch, schema: 
     return pa.record_batch([columns[name] for name in schema.names], schema=schema)
 
 
-def _write_rejected(path: Path, rejected: list[Rejected]) -> None:
+def _write_rejected(path: Path, rejected: Rejections) -> None:
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(REJECTED)
-        writer.writerows(rejected)
+        writer.writerows(rejected.ordered())
 
 
-def _none_left(rejected: list[Rejected]) -> str:
-    if not rejected:
+def _none_left(rejected: Rejections) -> str:
+    if not len(rejected):
         return "there is no row"
-    first = rejected[0]
-    reasons = _counts(Counter(row.reason for row in rejected))
+    first = next(iter(rejected))
+    reasons = _counts(rejected.reasons())
     return f"rejected {reasons}; the first: {first.file}, row {first.row}: {first.detail}"
 
 
