@@ -267,10 +267,12 @@ def landmark_scatter(
         some = spread(np.arange(len(points)), DRAWN)
         if mean is not None:
             _draw_mean(axes, mean, size)
+        # Few points must be seen, many must show where they crowd.
+        alpha = min(1, 0.25 * DRAWN / len(some))
         medians = np.median(np.linalg.norm(points - reference, axis=2), axis=0)
         for i, name in enumerate(LANDMARKS):
             axes.scatter(
-                points[some, i, 0], points[some, i, 1], s=3, color=COLOURS[i], alpha=0.25, linewidths=0
+                points[some, i, 0], points[some, i, 1], s=3, color=COLOURS[i], alpha=alpha, linewidths=0
             )
             # Drawn apart for the legend, where a point must be seen.
             axes.scatter([], [], s=40, color=COLOURS[i], label=f"{name}: {medians[i]:.2f}")
