@@ -198,6 +198,23 @@ def stream_parquet(path: Path, columns: list[str], rows: int) -> Iterator[pa.Rec
         yield from file.iter_batches(rows, columns=columns)
 
 
+def take_parquet(path: Path, column: str, rows: Sequence[int]) -> list[Any]:
+    """Return the values of a column in `rows`, counted from 0, in their order.
+
+    One group of rows is in memory at a time, and only groups that hold one of `rows` are read.
+
+    Raises:
+        UserError: the file is absent, damaged, or has no such column.
+    """
+    values: dict[int, Any] = {}
+    with _reading(path, [column]), pq.ParquetFile(path) as file:
+        for group in sorted({row // GROUP_ROWS for row in rows}):
+            taken = [row for row in rows if row // GROUP_ROWS == group]
+            cells = file.read_row_group(group, columns=[column])[column]
+            values.update((row, cells[row % GROUP_ROWS].as_py()) for row in taken)
+    return [values[row] for row in rows]
+
+
 def count_parquet(path: Path) -> int:
     """Return how many rows a table between stages has.
 

@@ -18,6 +18,7 @@ from pipeline.stages import label
 OWN = load(Path(__file__).parents[1] / "params.yaml")
 SIZE = 16
 PLAIN = np.zeros((SIZE, SIZE), np.uint8)
+PNG = cv2.imencode(".png", PLAIN)[1].tobytes()
 
 
 def params(*datasets: str, classes: tuple[str, ...] = CLASSES, seed: int = 1, **labels) -> Params:
@@ -52,7 +53,7 @@ def write_dataset(
     dataset: str, *pictures: dict, rejected: dict[str, int] | None = None, draw: str = ""
 ) -> None:
     rows = sorted(({**row, "id": f"{dataset}/{row['name']}"} for row in pictures), key=lambda row: row["id"])
-    rest = {"dataset": dataset, "image": b"", "width": 2, "height": 2, "source": "x, row 2"}
+    rest = {"dataset": dataset, "image": PNG, "width": SIZE, "height": SIZE, "source": "x, row 2"}
     own = ("id", "split", "votes", "label", "pixels", "group")
     ingested = [{**{key: row[key] for key in own}, **rest} for row in rows]
     columns = schema.ingested(draw.split(",") if draw else ())

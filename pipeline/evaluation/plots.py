@@ -1,28 +1,20 @@
-"""What the scores look like: the confusion matrix and the most confident mistakes.
-
-The same input gives the same bytes: matplotlib's own style and fonts, no time or software name in the file.
-"""
+"""What the scores look like: the confusion matrix and the most confident mistakes."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib.style
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from sklearn import metrics
 
+from pipeline.figures import INK, figure_file
 from pipeline.schema import replacing
 
-DPI = 110
 # The sheet of mistakes: faces beside each other; inches of a face, of its cell with caption, of the title.
 COLUMNS, FACE, CELL_WIDTH, CELL_HEIGHT, TITLE = 8, 1.1, 1.2, 1.55, 0.45
-INK = "#222222"
 
 
 def confusion_table(
@@ -53,7 +45,7 @@ def confusion_matrix(
     counts = metrics.confusion_matrix(labels, predicted, labels=np.arange(len(classes)))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = 2.4 + 0.72 * len(classes)
-    with _figure(path, side + 0.6, side - 0.6) as figure:
+    with figure_file(path, side + 0.6, side - 0.6) as figure:
         figure.set_layout_engine("constrained")
         axes = figure.add_subplot()
         # One hue from light to dark: read by its lightness alone, so also by the colour-blind and in grey.
@@ -93,7 +85,7 @@ def mistakes_sheet(path: Path, split: str, faces: np.ndarray, captions: Sequence
     """
     height = TITLE + CELL_HEIGHT * -(-len(faces) // COLUMNS)
     width = COLUMNS * CELL_WIDTH
-    with _figure(path, width, height) as figure:
+    with figure_file(path, width, height) as figure:
         # One set of axes for all, in inches from the top left: a set for each face took three times as long.
         axes = figure.add_axes((0, 0, 1, 1))
         what = "the most confident mistakes" if len(faces) else "no mistakes"
@@ -106,18 +98,3 @@ def mistakes_sheet(path: Path, split: str, faces: np.ndarray, captions: Sequence
             axes.text(left + FACE / 2, top + FACE + 0.06, caption, ha="center", va="top", fontsize=8)
         axes.set_axis_off()
         axes.set(xlim=(0, width), ylim=(height, 0), aspect="auto")
-
-
-@contextmanager
-def _figure(path: Path, width: float, height: float) -> Iterator[Figure]:
-    """Yield a figure of width x height inches that is written to `path` if the block succeeds."""
-    # A user's matplotlibrc must not change the bytes.
-    with (
-        matplotlib.style.context("default"),
-        matplotlib.rc_context({"text.color": INK, "axes.labelcolor": INK}),
-    ):
-        figure = Figure(figsize=(width, height), dpi=DPI)
-        FigureCanvasAgg(figure)
-        yield figure
-        with replacing(path) as temporary:
-            figure.savefig(temporary, format="png", metadata={"Software": None})

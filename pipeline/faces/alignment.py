@@ -38,6 +38,23 @@ def similarity(landmarks: np.ndarray, size: int) -> np.ndarray:
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
 
 
+def carried(landmarks: np.ndarray) -> np.ndarray:
+    """Return where `similarity` takes the landmarks of many faces, at the size of the reference.
+
+    Args:
+        landmarks: [N, 5, 2], pixels of the pictures.
+
+    Returns:
+        float64 [N, 5, 2], pixels of the reference face, to be compared with `REFERENCE`.
+    """
+    points = np.asarray(landmarks, np.float64)
+    z, w = points[..., 0] + 1j * points[..., 1], _complex(REFERENCE)
+    z, w = z - z.mean(axis=1, keepdims=True), w - w.mean()
+    a = (z.conj() * w).sum(axis=1) / (z.conj() * z).real.sum(axis=1)
+    moved = a[:, None] * z + _complex(REFERENCE).mean()
+    return np.stack([moved.real, moved.imag], axis=-1)
+
+
 def likeness(landmarks: np.ndarray) -> float:
     """Return how much like the reference face five landmarks are, whatever their place, scale and rotation.
 

@@ -1,1 +1,1 @@
-"""From votes to labels: the rules, the annotators' agreement, and duplicates between splits."""
+"""From votes to labels: the rules, the annotators' agreement, duplicates between splits, and contact sheets."""

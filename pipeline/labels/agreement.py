@@ -33,17 +33,22 @@ def describe(votes: np.ndarray) -> dict[str, Any]:
     if not len(votes):
         return {}
     shares = votes / votes.sum(axis=1, keepdims=True)
-    bits = -np.sum(shares * np.log2(np.where(shares > 0, shares, 1)), axis=1)
     most = votes.max(axis=1, keepdims=True)
     described = {
         "images": len(votes),
         "winning_share": float(shares.max(axis=1).mean()),
-        "entropy": float(bits.mean()),
+        "entropy": float(entropy(votes).mean()),
         "ties": float(((votes == most).sum(axis=1) > 1).mean()),
     }
     coefficients = {"fleiss_kappa": fleiss_kappa(votes), "alpha": alpha(votes)}
     defined = {name: value for name, value in coefficients.items() if value is not None}
     return {**described, **defined, "second_choice": second_choices(votes)}
+
+
+def entropy(votes: np.ndarray) -> np.ndarray:
+    """Return the entropy in bits, 0 to log2 V, of the shares of each picture's votes [N, V]: float64 [N]."""
+    shares = votes / votes.sum(axis=1, keepdims=True)
+    return -np.sum(shares * np.log2(np.where(shares > 0, shares, 1)), axis=1)
 
 
 def second_choices(votes: np.ndarray) -> dict[str, int]:

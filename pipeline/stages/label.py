@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +15,25 @@ import pyarrow.compute as pc
 import typer
 
 from pipeline.errors import UserError
-from pipeline.labels import agreement, duplicates, likeness, voting
+from pipeline.faces import alignment
+from pipeline.labels import agreement, duplicates, likeness, sheets, voting
 from pipeline.labels.splits import DRAWN, draw, random_order
 from pipeline.params import Params
-from pipeline.paths import ALIGNED, INGESTED, LABELS, METRICS
-from pipeline.schema import DRAW, SPLITS, VOTES, Faces, read_parquet, write_json, write_parquet
+from pipeline.paths import ALIGNED, INGESTED, LABELS, METRICS, PLOTS
+from pipeline.schema import (
+    DRAW,
+    SPLITS,
+    VOTES,
+    Faces,
+    read_parquet,
+    replacing_folder,
+    take_parquet,
+    write_json,
+    write_parquet,
+)
 from pipeline.schema import labels as labels_of
+
+FIGURES = PLOTS / "label"
 
 _COLUMNS = ["id", "dataset", "split", "votes", "label", "group", "pixels"]
 
@@ -95,6 +110,12 @@ def run(p: Params) -> None:
     rows = _rows(pictures.filter(pa.array(keep)), splits[keep], labels[keep], targets[keep], clusters[keep])
     write_parquet(LABELS, labels_of(p.classes), rows)
     write_json(METRICS / "label.json", metrics)
+    with replacing_folder(FIGURES) as folder:
+        for name in p.datasets:
+            of = (
+                datasets == name
+            )  # pictures and tables are sorted by id: the data set's rows in the same order
+            _draw(p, folder, name, np.where(keep, labels, "")[of], votes[of])
     kept, dropped = _text(metrics["kept"]), _text(metrics["dropped"])
     typer.echo(f"label: kept {keep.sum():,} of {len(keep):,} pictures by {p.labels.rule} ({kept})")
     if dropped:
@@ -170,6 +191,29 @@ def _clusters(pixels: list[str], low: np.ndarray, signs: np.ndarray) -> np.ndarr
     distinct = np.unique(copies[:, 0])
     alike = distinct[likeness.pairs(low[distinct], signs[distinct])]
     return duplicates.connected(len(pixels), [copies, alike])
+
+
+def _draw(p: Params, folder: Path, dataset: str, labels: np.ndarray, votes: np.ndarray) -> None:
+    """Draw a data set's faces and landmarks; labels [N], "" for no sample, and votes [N, 10] in file order."""
+    faces = Faces(ALIGNED / f"{dataset}.arrow")
+    images = partial(take_parquet, INGESTED / f"{dataset}.parquet", "image")
+    searched = p.align.mode != "none"
+    sheets.contact_sheet(
+        folder / f"{dataset}.png", dataset, faces, labels, votes, p.classes, searched, images
+    )
+    landmarks = faces.table["landmarks"].combine_chunks()
+    points = landmarks.drop_null().flatten().to_numpy().reshape(-1, 5, 2)
+    rows = np.flatnonzero(landmarks.is_valid())
+    # Cut out by its box a face does not lie on the reference points.
+    on_reference = p.align.mode == "five_point" and len(rows) > 0
+    sheets.landmark_scatter(
+        folder / f"{dataset}-landmarks.png",
+        dataset,
+        alignment.carried(points),
+        alignment.REFERENCE,
+        alignment.REFERENCE_SIZE,
+        sheets.mean_face(faces, rows) if on_reference else None,
+    )
 
 
 def _groups(pictures: pa.Table) -> list[tuple[str, str] | None]:
