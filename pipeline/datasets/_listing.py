@@ -19,13 +19,14 @@ _MOST_DIGITS = 9
 _PACK = 4096
 
 _SHORT = pa.dictionary(pa.int16(), pa.string())
+_LONG = pa.dictionary(pa.int32(), pa.string())  # where each record may have a file of its own
 _RECORDS = pa.schema(
     [
         ("name", pa.string()),
         ("split", pa.int8()),
-        ("folder", pa.dictionary(pa.int32(), pa.string())),
+        ("folder", _LONG),
         ("picture", pa.string()),
-        ("file", _SHORT),
+        ("file", _LONG),
         ("row", pa.int32()),
         ("votes", pa.int32()),  # which of the votes that occur
         ("label", _SHORT),
@@ -36,7 +37,7 @@ _RECORDS = pa.schema(
 )
 _REJECTED = pa.schema(
     [
-        ("file", _SHORT),
+        ("file", _LONG),
         ("row", pa.int32()),
         ("record", pa.string()),
         ("reason", _SHORT),
