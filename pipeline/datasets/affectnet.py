@@ -96,14 +96,14 @@ def records(tree: Tree) -> Listing:
     Raises:
         UserError: the tree is neither, or both, or a list cannot be read.
     """
-    where = next((folder for folder in _LISTS_IN if _beside(tree, folder, LISTS)), None)
+    where = next((folder for folder in _LISTS_IN if _beside(tree, folder)), None)
     sets = {split: name for split, name in FOLDERS.items() if "annotations/" in tree.entries(name)}
     listing = Listing(tree.read, draw=("test",))
     if where is not None and not sets:
         images = next((f for f in (*_IMAGES_IN, where, "") if _numbered(tree, f)), None)
         if images is not None:
             named = array("q")
-            for split in _beside(tree, where, LISTS):
+            for split in _beside(tree, where):
                 _add_list(tree, f"{where}{LISTS[split]}", split, images, listing, named)
             places = (place.removeprefix(images) for place in tree.files(images.rstrip("/")))
             _count_unnamed((place for place in places if _NAME.fullmatch(place)), named, listing)
@@ -118,10 +118,9 @@ def records(tree: Tree) -> Listing:
     raise wrong(tree, _EXPECTED)
 
 
-def _beside(tree: Tree, folder: str, files: dict[str, str]) -> list[str]:
-    """Return the splits whose files lie in a folder."""
-    entries = tree.entries(folder.rstrip("/"))
-    return [split for split, name in files.items() if name in entries]
+def _beside(tree: Tree, folder: str) -> list[str]:
+    """Return the splits whose lists lie in a folder."""
+    return [split for split, name in LISTS.items() if tree.has(f"{folder}{name}")]
 
 
 def _numbered(tree: Tree, folder: str) -> bool:

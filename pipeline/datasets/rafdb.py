@@ -65,7 +65,7 @@ def records(tree: Tree) -> Listing:
     Raises:
         UserError: the tree is neither, or a list of labels cannot be read.
     """
-    if LABEL_FILE.rpartition("/")[2] in tree.entries("EmoLabel"):
+    if tree.has(LABEL_FILE):
         kinds = [kind for kind in ("original", "aligned") if tree.entries(f"Image/{kind}")]
         if kinds:
             return _official(tree, kinds[0])
@@ -140,7 +140,7 @@ def _kaggle(tree: Tree) -> Listing:
     for split in SPLITS:
         folder, file = f"{KAGGLE}/{split}", f"{split}_labels.csv"
         pictures = _pictures(tree, folder)
-        if file not in tree.entries():
+        if not tree.has(file):
             for _, place in pictures:
                 code, _, image = place.removeprefix(f"{folder}/").rpartition("/")
                 try:
