@@ -125,6 +125,7 @@ class Align(Block):
     """How a face is found and cut out."""
 
     mode: Literal["five_point", "crop", "none"]
+    landmarks: Literal["detect", "given"]
     detector: str
     weights: str
     # Not `size`: DVC leaves keys of that name out of the hash by which it finds earlier runs.

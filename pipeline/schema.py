@@ -49,6 +49,9 @@ _INGESTED = pa.schema(
         pa.field("group", pa.string()),  # subject or person, null if the data set names none
         pa.field("source", pa.string(), nullable=False),  # file and row the record came from
         pa.field("pixels", pa.string(), nullable=False),  # SHA-256 of the decoded pixels and their shape
+        # The data set's own, as in `aligned`, null where it gives none or they do not lie in the picture.
+        pa.field("box", pa.list_(pa.float32(), 4)),
+        pa.field("landmarks", pa.list_(pa.float32(), 10)),
     ]
 )
 
@@ -99,9 +102,10 @@ def aligned(size: int, channels: int) -> pa.Schema:
     """Return the schema of `data/aligned/<dataset>.arrow` for faces of size x size pixels.
 
     `face` holds size * size * channels bytes in H, W, C order (RGB if 3 channels). `status` is `found` (face
-    detected), `whole` (the whole picture stands in for the face) or `missing` (no face and none put in its
-    place; `face` is zero). `box` and `landmarks` are pixels of the picture, null unless found. The landmarks
-    are left eye, right eye, nose, left and right mouth corner as seen in the picture, x before y.
+    detected or given), `whole` (the whole picture stands in for the face) or `missing` (no face and none put in
+    its place; `face` is zero). `box` and `landmarks` are pixels of the picture, null unless found. The landmarks
+    are left eye, right eye, nose, left and right mouth corner as seen in the picture, x before y. A face that the
+    data set gives has no score, and a null where the data set gives only one of box and landmarks.
     """
     return pa.schema(
         [
@@ -276,7 +280,8 @@ def _leaves(schema: pa.Schema) -> list[str]:
         if pa.types.is_struct(field.type):
             leaves += [f"{field.name}.{inner.name}" for inner in field.type]
         else:
-            leaves.append(f"{field.name}.list.element" if pa.types.is_list(field.type) else field.name)
+            is_list = pa.types.is_list(field.type) or pa.types.is_fixed_size_list(field.type)
+            leaves.append(f"{field.name}.list.element" if is_list else field.name)
     return leaves
 
 

@@ -274,6 +274,15 @@ def test_a_missing_folder_file_or_data_set_is_answered_in_one_line(raw):
         ingest.run(toy.PARAMS, "tabel")
 
 
+def test_every_record_may_have_a_file_of_its_own():
+    listing = Listing(bytes)
+    for i in range(40_000):
+        listing.add(f"{i:05d}", "train", f"images/{i}.jpg", f"labels/{i}.npy", 0, label="fear")
+        listing.reject(f"others/{i}.npy", 0, str(i), Refused("no_label", "empty"))
+    assert [row["file"] for row in toy.listed(listing)[:2]] == ["labels/0.npy", "labels/1.npy"]
+    assert len(list(listing.rejected.ordered())) == 40_000
+
+
 def test_a_failed_run_leaves_the_earlier_tables(raw):
     write_table(raw, *GOOD)
     ingest.run(toy.PARAMS, "table")

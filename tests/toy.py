@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from ruamel.yaml import YAML
 
 from pipeline import params, paths, schema
 from pipeline.datasets._listing import Listing
+from pipeline.datasets._tree import Tree, open_tree
+from pipeline.errors import UserError
 
 PARAMS = params.load(Path(__file__).parents[1] / "params.yaml")
 SIZE = 16
@@ -54,6 +57,15 @@ def listed(listing: Listing) -> list[dict[str, Any]]:
         row["split"] = None if row["split"] is None else schema.SPLITS[row["split"]]
         row["votes"] = row["votes"] and tuple(row["votes"])
     return rows
+
+
+def answer(records: Callable[[Tree], Listing], folder: Path) -> str:
+    """Return what a data set's reader says of a folder that it refuses, nothing of one whose records it lists."""
+    try:
+        listed(records(open_tree(folder)))
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def set_params(project: Path, **changes: Any) -> None:

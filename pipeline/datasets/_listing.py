@@ -19,22 +19,25 @@ _MOST_DIGITS = 9
 _PACK = 4096
 
 _SHORT = pa.dictionary(pa.int16(), pa.string())
+_LONG = pa.dictionary(pa.int32(), pa.string())  # where each record may have a file of its own
 _RECORDS = pa.schema(
     [
         ("name", pa.string()),
         ("split", pa.int8()),
-        ("folder", pa.dictionary(pa.int32(), pa.string())),
+        ("folder", _LONG),
         ("picture", pa.string()),
-        ("file", _SHORT),
+        ("file", _LONG),
         ("row", pa.int32()),
         ("votes", pa.int32()),  # which of the votes that occur
         ("label", _SHORT),
         ("group", pa.string()),
+        ("box", pa.list_(pa.float32(), 4)),
+        ("landmarks", pa.list_(pa.float32(), 10)),
     ]
 )
 _REJECTED = pa.schema(
     [
-        ("file", _SHORT),
+        ("file", _LONG),
         ("row", pa.int32()),
         ("record", pa.string()),
         ("reason", _SHORT),
@@ -102,6 +105,8 @@ class Listing:
         votes: tuple[int, ...] | None = None,
         label: str | None = None,
         group: str | None = None,
+        box: Sequence[float] | None = None,
+        landmarks: Sequence[float] | None = None,
     ) -> None:
         """Add a record.
 
@@ -114,11 +119,16 @@ class Listing:
             votes: annotators per entry of `schema.VOTES`, or None where the data set has single labels.
             label: an entry of `schema.VOTES`, or None where the data set has votes.
             group: the person or subject in the picture, if known.
+            box: of the face, x1, y1, x2, y2 in pixels, if the data set gives one. Any numbers will do, NaN for
+                what is none: boxes and landmarks are compared with the picture when it is read.
+            landmarks: of the face, five x, y in pixels in the order of `_landmarks.as_seen`, likewise.
         """
         split_index = None if split is None else SPLITS.index(split)
         votes_index = None if votes is None else self._votes.setdefault(votes, len(self._votes))
         folder, _, picture = place.rpartition("/")
-        self._records.append((name, split_index, folder, picture, file, row, votes_index, label, group))
+        self._records.append(
+            (name, split_index, folder, picture, file, row, votes_index, label, group, box, landmarks)
+        )
 
     def extend(
         self,

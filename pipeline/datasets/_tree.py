@@ -185,7 +185,10 @@ class Folder:
 
 
 class _Members:
-    """What both kinds of archives share: the places of their members, below a single folder at the top."""
+    """What both kinds of archives share: the places of their members, below a single folder at the top.
+
+    A second folder, `__MACOSX`, is what the archiver of a Mac adds; its files are not the data set's.
+    """
 
     address: str
 
@@ -195,6 +198,8 @@ class _Members:
         found = {}
         for name, member in self._listed():
             path = PurePosixPath(name.replace("\\", "/"))
+            if "__MACOSX" in path.parts:
+                continue
             if not path.is_absolute() and ".." not in path.parts and not path.parts[0].endswith(":"):
                 found[str(path)] = member
         tops = {place.split("/")[0] for place in found}
@@ -221,9 +226,7 @@ class _Members:
         """See `Tree`."""
         prefix = f"{under}/" if under else ""
         for place in self._members:
-            if place.startswith(prefix) and not any(
-                part.startswith((".", "__MACOSX")) for part in place.split("/")
-            ):
+            if place.startswith(prefix) and not any(part.startswith(".") for part in place.split("/")):
                 yield place
 
     def _member(self, place: str) -> Any:

@@ -32,7 +32,7 @@ BORDER = 128
 
 @dataclass(frozen=True)
 class Detection:
-    """A face, in pixels of the picture.
+    """A face, in pixels of the picture; NaN for what a data set that gives its own faces does not give.
 
     Attributes:
         box: float32 (4,): x1, y1, x2, y2.

@@ -19,6 +19,9 @@ from pipeline.faces.detection import Detection, FaceDetector
 from pipeline.params import Align
 from pipeline.schema import aligned
 
+# Columns of the pictures that hold the data set's own faces.
+GIVEN = ("box", "landmarks")
+
 
 @dataclass(frozen=True)
 class Extraction:
@@ -36,7 +39,8 @@ class Extraction:
         """Return one row of `schema.aligned` per picture, in order.
 
         Args:
-            pictures: columns `id` and `image`, the encoded file.
+            pictures: columns `id` and `image`, the encoded file; with `landmarks: given` also `box` and
+                `landmarks`, as in `schema.ingested`.
 
         Raises:
             UserError: an image cannot be decoded, or the weights are not the detector's.
@@ -47,7 +51,14 @@ class Extraction:
         ]
         found: list[Detection | None] = [None] * len(decoded)
         if self.weights:
-            found = _detector(settings.detector, self.weights, settings.threshold).detect(decoded)
+            if settings.landmarks == "given":
+                found = [_given(row, settings.mode) for row in pictures.select(GIVEN).to_pylist()]
+            rest = [place for place, face in enumerate(found) if face is None]
+            if rest:
+                detector = _detector(settings.detector, self.weights, settings.threshold)
+                detected = detector.detect([decoded[place] for place in rest])
+                for place, face in zip(rest, detected, strict=True):
+                    found[place] = face
         rows = [
             _row(name, picture, face, settings)
             for name, picture, face in zip(names, decoded, found, strict=True)
@@ -91,6 +102,17 @@ def cut(picture: np.ndarray, face: Detection | None, settings: Align) -> np.ndar
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)[..., None]
 
 
+def _given(row: dict[str, list[float] | None], mode: str) -> Detection | None:
+    """Return the face that the data set gives, None unless it gives what the mode needs."""
+    if row["box" if mode == "crop" else "landmarks"] is None:
+        return None
+    box, landmarks = (
+        np.full(size, np.nan, np.float32) if row[name] is None else np.array(row[name], np.float32)
+        for name, size in (("box", 4), ("landmarks", 10))
+    )
+    return Detection(box, landmarks.reshape(5, 2), np.nan)
+
+
 def _row(name: str, picture: np.ndarray, face: Detection | None, settings: Align) -> dict[str, Any]:
     row: dict[str, Any] = {"id": name, "box": None, "landmarks": None, "score": None}
     if face is None and settings.mode != "none" and settings.missing == "drop":
@@ -99,9 +121,5 @@ def _row(name: str, picture: np.ndarray, face: Detection | None, settings: Align
     row["face"] = cut(picture, face, settings).tobytes()
     if face is None:
         return row | {"status": "whole"}
-    return row | {
-        "status": "found",
-        "box": face.box.tolist(),
-        "landmarks": face.landmarks.reshape(10).tolist(),
-        "score": face.score,
-    }
+    values = {"box": face.box.tolist(), "landmarks": face.landmarks.reshape(10).tolist(), "score": face.score}
+    return row | {"status": "found"} | {key: None if np.isnan(v).any() else v for key, v in values.items()}

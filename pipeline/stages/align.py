@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import typer
 
 from pipeline import faces
-from pipeline.faces.extraction import Extraction
+from pipeline.faces.extraction import GIVEN, Extraction
 from pipeline.faces.weights import Weights, resolve
 from pipeline.journal import journaled
 from pipeline.parallel import ordered
@@ -46,7 +47,8 @@ def run(p: Params, dataset: str, source: str | Path = INGESTED, output: str | Pa
         write_json(metrics / f"{dataset}.json", counts)
     typer.echo(
         f"{dataset}: {counts['images']} pictures, faces found in {counts['found']} ({counts['found_rate']:.2%}), "
-        f"whole picture instead {counts['fallback']}, dropped {counts['missing']}"
+        f"given by the data set {counts['given']}, whole picture instead {counts['fallback']}, "
+        f"dropped {counts['missing']}"
     )
 
 
@@ -54,12 +56,13 @@ def _align(p: Params, dataset: str, table: Path, target: Path) -> dict[str, Any]
     images = count_parquet(table)
     weights = _weights(p.align)
     extraction = Extraction(p.align, weights.path.read_bytes() if weights else None)
+    columns = ["id", "image", *(GIVEN if p.align.landmarks == "given" else ())]
     status: Counter[str] = Counter()
 
     def work(done: int) -> Iterator[pa.RecordBatch]:
         if done:
             typer.echo(f"align {dataset}: going on with an interrupted run at picture {done * CHUNK + 1:,}")
-        chunks = islice(stream_parquet(table, ["id", "image"], CHUNK), done, None)
+        chunks = islice(stream_parquet(table, columns, CHUNK), done, None)
         return ordered(extraction, chunks, p.engine)
 
     schema = aligned(p.align.face_size, 3 if p.align.colour else 1)
@@ -69,6 +72,8 @@ def _align(p: Params, dataset: str, table: Path, target: Path) -> dict[str, Any]
         with bar(images, desc=f"align {dataset}", unit="pictures") as shown:
             for batch in journaled(unfinished, schema, work):
                 status.update(batch["status"].to_pylist())
+                without_score = pc.is_null(batch["score"])
+                status["given"] += pc.and_(pc.equal(batch["status"], "found"), without_score).true_count
                 shown.update(len(batch))
                 yield batch
 
@@ -77,6 +82,7 @@ def _align(p: Params, dataset: str, table: Path, target: Path) -> dict[str, Any]
         "images": images,
         "found": status["found"],
         "found_rate": status["found"] / images if images else 0.0,
+        "given": status["given"],
         "fallback": status["whole"],
         "missing": status["missing"],
         "mode": p.align.mode,

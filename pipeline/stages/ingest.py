@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import typer
 
 from pipeline.datasets._image import decode, fingerprint
+from pipeline.datasets._landmarks import inside
 from pipeline.datasets._listing import Listing, Refused, Rejections
 from pipeline.datasets._tree import open_tree
 from pipeline.errors import UserError
@@ -136,6 +137,7 @@ def _kept(
     """Yield the rows of the table in order; count them by split in `kept`, and list the others as rejected."""
     places = (batch.column("place").to_pylist() for batch in listing.batches(CHUNK))
     results = ordered(Check(listing.read), places, engine)
+    offered: Counter[str] = Counter()
     with bar(len(listing), desc=f"ingest {dataset}", unit="images") as shown:
         for batch, result in zip(listing.batches(CHUNK), results, strict=True):
             shown.update(len(batch))
@@ -150,7 +152,15 @@ def _kept(
                 batch, result = batch.filter(good), result.filter(good)
             for entry in batch["split"].value_counts().to_pylist():
                 kept["" if entry["values"] is None else SPLITS[entry["values"]]] += entry["counts"]
+            for name in ("box", "landmarks"):
+                if count := len(batch) - batch[name].null_count:
+                    checked = inside(batch[name], result["width"], result["height"])
+                    offered[name] += count
+                    offered[f"{name}_ignored"] += checked.null_count - batch[name].null_count
+                    batch = batch.set_column(batch.schema.get_field_index(name), name, checked)
             yield _table(dataset, batch, result, ingested(listing.draw))
+    if offered:
+        listing.notes["given"] = dict(sorted(offered.items()))
     if not kept:
         raise UserError(f"{address}: found no usable record: {_none_left(listing.rejected)}")
 
@@ -177,6 +187,8 @@ def _table(dataset: str, batch: pa.RecordBatch, result: pa.RecordBatch, schema: 
         "label": pc.cast(batch["label"], pa.string()),
         "group": batch["group"],
         "source": source,
+        "box": batch["box"],
+        "landmarks": batch["landmarks"],
     }
     columns |= {name: result[name] for name in ("image", "width", "height", "pixels")}
     return pa.record_batch([columns[name] for name in schema.names], schema=schema)

@@ -1,0 +1,137 @@
+"""CK+ (Lucey et al. 2010, The Extended Cohn-Kanade Dataset): posed expressions, from neutral to their peak.
+
+    data/raw/ckplus/
+        cohn-kanade-images/S005/001/   S005_001_00000001.png ... S005_001_00000011.png: a sequence of a subject
+        Emotion/S005/001/              S005_001_00000011_emotion.txt: one number, 3.0000000e+00; often absent
+
+or CK+48, the pictures that are mostly trained on, cut to 48 x 48 pixels (its folders may lie in one named CK+48):
+
+    data/raw/ckplus/
+        anger/ contempt/ disgust/ fear/ happy/ sadness/ surprise/    S010_004_00000017.png ...
+
+Codes are 0 neutral, 1 anger, 2 contempt, 3 disgust, 4 fear, 5 happiness, 6 sadness, 7 surprise. Of every labelled
+sequence the last three frames are records, 981 of the 327 labelled sequences, and the same pictures as CK+48's.
+Each sequence starts with a neutral face; its first frame is not used, as no label says so. The frames not used are
+counted; a sequence without a label is rejected, once. Where both forms lie in the folder, the first is read.
+
+A record's id is `ckplus/<name of the picture without .png>`, `ckplus/S010_004_00000017`, in both forms. Its group is
+the subject, `S010`, and as no splits are published, all are drawn: a subject has many pictures, all alike.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+
+from pipeline.datasets._classes import class_folders, class_name
+from pipeline.datasets._listing import Listing, Refused
+from pipeline.datasets._tree import Tree, wrong
+
+CODES: dict[float, str] = {
+    0: "neutral",
+    1: "anger",
+    2: "contempt",
+    3: "disgust",
+    4: "fear",
+    5: "happiness",
+    6: "sadness",
+    7: "surprise",
+}
+IMAGES, LABELS, SMALL = "cohn-kanade-images", "Emotion", "CK+48"
+FRAMES = 3  # of a sequence
+
+_NAME = re.compile(r"(S\d{1,9})_(\d{1,9})_(\d{1,9})\.png", re.ASCII)
+_EXPECTED = f"{IMAGES}/ and {LABELS}/ with folders S005/001/ ..., or folders named after classes: anger/, contempt/ ..."
+
+
+def records(tree: Tree) -> Listing:
+    """List CK+ in whichever of its two forms lies in `tree`.
+
+    Raises:
+        UserError: the tree is neither.
+    """
+    top = tree.entries()
+    listing = Listing(tree.read, draw=("valid", "test"))
+    if f"{IMAGES}/" in top and f"{LABELS}/" in top:
+        _sequences(tree, listing)
+        return listing
+    root = f"{SMALL}/" if f"{SMALL}/" in top else ""
+    if not class_folders(tree, root.rstrip("/")):
+        raise wrong(tree, _EXPECTED)
+    _folders(tree, root, listing)
+    return listing
+
+
+def _sequences(tree: Tree, listing: Listing) -> None:
+    # Once through each tree: archives find a file faster than what lies in a folder.
+    frames, labels = defaultdict(list), defaultdict(list)
+    for place in _files(tree, IMAGES, ".png"):
+        frames[place.removeprefix(f"{IMAGES}/").rpartition("/")[0]].append(place)
+    for place in _files(tree, LABELS, "_emotion.txt"):
+        labels[place.removeprefix(f"{LABELS}/").rpartition("/")[0]].append(place)
+    used = total = 0
+    for sequence in sorted(frames.keys() | labels.keys()):
+        good = []
+        for place in frames[sequence]:
+            try:
+                good.append((_parsed(place), place))
+            except Refused as why:
+                listing.reject(place, 0, place.rpartition("/")[2], why)
+        try:
+            label = _label(tree, labels[sequence])
+            if not good:
+                raise Refused("missing_image", f"found no picture in {IMAGES}/{sequence}")
+            in_order = sorted(good, key=lambda frame: int(frame[0][3]))
+            last = in_order[1:][-FRAMES:]
+            if not last:
+                raise Refused("too_few_frames", "found the first frame alone, which is neutral")
+        except Refused as why:
+            listing.reject(f"{IMAGES}/{sequence}", 0, sequence, why)
+            continue
+        total, used = total + len(good), used + len(last)
+        for match, place in last:
+            listing.add(match[0][:-4], None, place, place, 0, label=label, group=match[1])
+    listing.notes["frames_not_used"] = total - used
+
+
+def _folders(tree: Tree, root: str, listing: Listing) -> None:
+    for folder in (entry.rstrip("/") for entry in tree.entries(root.rstrip("/")) if entry.endswith("/")):
+        for place in _files(tree, f"{root}{folder}", ".png"):
+            try:
+                match, label = _parsed(place), class_name(folder)
+                listing.add(match[0][:-4], None, place, place, 0, label=label, group=match[1])
+            except Refused as why:
+                listing.reject(place, 0, place.rpartition("/")[2], why)
+
+
+def _files(tree: Tree, folder: str, ending: str) -> list[str]:
+    """Return the places of files with this ending below a folder, sorted; hidden ones left out."""
+    return sorted(
+        p for p in tree.files(folder) if p.endswith(ending) and not p.rpartition("/")[2].startswith(".")
+    )
+
+
+def _parsed(place: str) -> re.Match[str]:
+    """Return the subject, the sequence and the frame that a picture's name holds."""
+    name = place.rpartition("/")[2]
+    match = _NAME.fullmatch(name)
+    if not match:
+        raise Refused("bad_image_name", f"found {name[:80]!r}, allowed: names like S010_004_00000017.png")
+    return match
+
+
+def _label(tree: Tree, places: list[str]) -> str:
+    """Return the label that the files of a sequence hold: one number each, mostly of one file."""
+    if not places:
+        raise Refused("no_label", f"found no file of this sequence in {LABELS}/")
+    found = set()
+    for place in places:
+        text = tree.read(place)[:1000].decode("utf-8", "replace").strip()
+        try:
+            found.add(CODES[float(text)])
+        except (ValueError, KeyError):
+            allowed = ", ".join(f"{code} {name}" for code, name in CODES.items())
+            raise Refused("unknown_label", f"{place}: found {text[:40]!r}, allowed: {allowed}") from None
+    if len(found) > 1:
+        raise Refused("contradicting_label", f"found {' and '.join(sorted(found))} in {', '.join(places)}")
+    return found.pop()

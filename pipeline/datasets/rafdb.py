@@ -1,0 +1,214 @@
+"""RAF-DB, basic expressions (Li et al. 2017, Reliable Crowdsourcing and Deep Locality-Preserving Learning).
+
+    data/raw/rafdb/                        as its authors publish it, the archives in it unpacked
+        EmoLabel/list_patition_label.txt   (the misspelling is theirs) train_00001.jpg 5
+        Image/original/                    train_00001.jpg ...
+        Image/aligned/                     train_00001_aligned.jpg ..., 100 x 100 pixels
+        Annotation/manual/                 train_00001_manu_attri.txt ...: five landmarks, gender, race, age
+        Annotation/boundingbox/            train_00001_boundingbox.txt ...: x1 y1 x2 y2
+
+or, as it circulates on Kaggle,
+
+    data/raw/rafdb/
+        DATASET/train/1/ ... 7/            train_00001_aligned.jpg ...
+        DATASET/test/1/ ... 7/             test_0001_aligned.jpg ...
+        train_labels.csv, test_labels.csv  with a header: image,label
+
+Codes are 1 surprise, 2 fear, 3 disgust, 4 happiness, 5 sadness, 6 anger, 7 neutral. A record's id is
+`rafdb/<name of the original without .jpg>`, `rafdb/train_00001`, in every form. `train` and `test` are published;
+`valid` is drawn from `train`.
+
+Of the authors' form one of the two folders of pictures is enough. With both, the originals are read: `align` cuts
+them at any size and in the way of the other data sets, and the published landmarks and boxes are theirs, so
+`align.landmarks: given` can take the place of a detector. Who wants the authors' own alignment, with
+`align.mode: none`, leaves `Image/original` out of the folder. One run never mixes the two; the metrics name which.
+The folder `Annotation` may be absent. `Annotation/auto` (37 landmarks, found by a program) is not used.
+
+In Kaggle's form the rows of the CSVs are the records, each of which must find its picture in the folder of its
+label; a split without a CSV has the pictures in its folders for records. Its pictures are the aligned ones.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from pipeline.datasets import _csv
+from pipeline.datasets._landmarks import as_seen, numbers
+from pipeline.datasets._listing import Listing, Refused
+from pipeline.datasets._tree import Tree, wrong
+from pipeline.errors import UserError
+
+CODES = {
+    "1": "surprise",
+    "2": "fear",
+    "3": "disgust",
+    "4": "happiness",
+    "5": "sadness",
+    "6": "anger",
+    "7": "neutral",
+}
+LABEL_FILE = "EmoLabel/list_patition_label.txt"
+KAGGLE = "DATASET"
+SPLITS = ("train", "test")
+_NAME = re.compile(r"((train|test)_\d{1,9})(?:_aligned)?\.jpg", re.ASCII)
+_EXPECTED = (
+    f"{LABEL_FILE} with Image/original/ or Image/aligned/, or {KAGGLE}/train/1/ to 7/ and {KAGGLE}/test/ with "
+    "train_labels.csv and test_labels.csv"
+)
+
+
+def records(tree: Tree) -> Listing:
+    """List RAF-DB in whichever of its two forms lies in `tree`.
+
+    Raises:
+        UserError: the tree is neither, or a list of labels cannot be read.
+    """
+    if tree.has(LABEL_FILE):
+        kinds = [kind for kind in ("original", "aligned") if tree.entries(f"Image/{kind}")]
+        if kinds:
+            return _official(tree, kinds[0])
+    elif any(tree.entries(f"{KAGGLE}/{split}") for split in SPLITS):
+        return _kaggle(tree)
+    raise wrong(tree, _EXPECTED)
+
+
+def _official(tree: Tree, kind: str) -> Listing:
+    listing = Listing(tree.read, draw=("valid",))
+    folders = tree.entries("Annotation") if kind == "original" else []
+    absent = {folder: 0 for folder in ("manual", "boundingbox") if f"{folder}/" in folders}
+    named = set()
+    for row, line in _csv.lines(tree, LABEL_FILE):
+        image, *rest = line.split()
+        try:
+            stem, split = _parsed(image)
+            named.add(stem)
+            if len(rest) != 1:
+                raise Refused("bad_row", f"found {line.strip()[:80]!r}, expected: an image's name and a code")
+            label = _label(rest[0])
+        except Refused as why:
+            listing.reject(LABEL_FILE, row, image, why)
+            continue
+        landmarks = box = None
+        if "manual" in absent:
+            landmarks = _landmarks(tree, stem)
+            absent["manual"] += landmarks is None
+        if "boundingbox" in absent:
+            box = _box(tree, stem)
+            absent["boundingbox"] += box is None
+        place = f"Image/{kind}/{stem}{'_aligned' * (kind == 'aligned')}.jpg"
+        listing.add(stem, split, place, LABEL_FILE, row, label=label, box=box, landmarks=landmarks)
+    listing.notes["pictures"] = kind
+    if absent:
+        listing.notes["annotations_absent"] = absent
+    listing.notes["images_without_row"] = sum(
+        match[1] not in named for match, _ in _pictures(tree, f"Image/{kind}") if match
+    )
+    return listing
+
+
+def _landmarks(tree: Tree, stem: str) -> list[float] | None:
+    """Return the five landmarks marked by hand, NaN if the file holds something else, None without a file."""
+    lines = _annotation(tree, f"Annotation/manual/{stem}_manu_attri.txt")
+    if lines is None:
+        return None
+    points = [numbers(line.split()) for line in lines[:5]]
+    return as_seen(np.array(points)) if list(map(len, points)) == [2] * 5 else [np.nan] * 10
+
+
+def _box(tree: Tree, stem: str) -> list[float] | None:
+    """Return the published box, NaN if the file holds something else, None without a file."""
+    lines = _annotation(tree, f"Annotation/boundingbox/{stem}_boundingbox.txt")
+    if lines is None:
+        return None
+    corners = numbers(" ".join(lines).split())
+    return corners if len(corners) == 4 else [np.nan] * 4
+
+
+def _annotation(tree: Tree, place: str) -> list[str] | None:
+    """Return the lines of a small text file, None if there is none."""
+    try:
+        return tree.read(place)[:10_000].decode("utf-8", "replace").splitlines()
+    except Refused as why:
+        return None if why.reason == "missing_image" else []
+
+
+def _kaggle(tree: Tree) -> Listing:
+    listing = Listing(tree.read, draw=("valid",))
+    unnamed = 0
+    for split in SPLITS:
+        folder, file = f"{KAGGLE}/{split}", f"{split}_labels.csv"
+        pictures = _pictures(tree, folder)
+        if not tree.has(file):
+            for _, place in pictures:
+                code, _, image = place.removeprefix(f"{folder}/").rpartition("/")
+                try:
+                    stem = _stem(image, split)
+                    listing.add(stem, split, place, place, 0, label=_label(code))
+                except Refused as why:
+                    listing.reject(place, 0, image, why)
+            continue
+        named = _kaggle_rows(tree, split, {place for _, place in pictures}, listing)
+        unnamed += sum(place.rpartition("/")[2] not in named for _, place in pictures)
+    listing.notes["pictures"] = "aligned"
+    listing.notes["images_without_row"] = unnamed
+    return listing
+
+
+def _kaggle_rows(tree: Tree, split: str, places: set[str], listing: Listing) -> set[str]:
+    """Add the rows of a split's CSV; return the names in them."""
+    file, named = f"{split}_labels.csv", set()
+    rows = _csv.lines(tree, file)
+    names = _csv.header(tree, file, rows, "image, label")
+    if not {"image", "label"} <= set(names):
+        raise UserError(
+            f"{tree.address}/{file}: found the columns {', '.join(names)[:200]}, expected: image, label"
+        )
+    for row, line in rows:
+        image = line.strip()[:80]
+        try:
+            cell = dict(zip(names, _csv.cells(line, len(names)), strict=True))
+            image = cell["image"]
+            named.add(image)
+            stem, label = _stem(image, split), _label(cell["label"])
+            place = f"{KAGGLE}/{split}/{cell['label']}/{image}"
+            others = (code for code in CODES if f"{KAGGLE}/{split}/{code}/{image}" in places)
+            if place not in places and (code := next(others, None)):
+                raise Refused(
+                    "contradicting_label", f"found the label {cell['label']}, the picture lies in {code}/"
+                )
+            listing.add(stem, split, place, file, row, label=label)
+        except Refused as why:
+            listing.reject(file, row, image, why)
+    return named
+
+
+def _pictures(tree: Tree, folder: str) -> list[tuple[re.Match[str] | None, str]]:
+    """Return the .jpg files below a folder, sorted, with what their names say."""
+    names = ((place.rpartition("/")[2], place) for place in sorted(tree.files(folder)))
+    return [(_NAME.fullmatch(name), place) for name, place in names if re.fullmatch(r"[^.].*\.jpg", name)]
+
+
+def _parsed(image: str) -> tuple[str, str]:
+    """Return an image's id in the data set and its split, both of which are in its name."""
+    match = _NAME.fullmatch(image)
+    if not match:
+        raise Refused("bad_image_name", f"found {image[:80]!r}, allowed: names like train_00001.jpg")
+    return match[1], match[2]
+
+
+def _stem(image: str, split: str) -> str:
+    stem, named = _parsed(image)
+    if named != split:
+        raise Refused(
+            "bad_split", f"found {image[:80]!r} in {split}, allowed: names that begin with {split}_"
+        )
+    return stem
+
+
+def _label(code: str) -> str:
+    if code not in CODES:
+        allowed = ", ".join(f"{number} {name}" for number, name in CODES.items())
+        raise Refused("unknown_label", f"found {code[:40]!r}, allowed: {allowed}")
+    return CODES[code]

@@ -1,0 +1,183 @@
+"""Landmarks that data sets publish: their order, their place in the picture, and what `align` does with them."""
+
+import json
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline import schema
+from pipeline.datasets import _landmarks
+from pipeline.errors import UserError
+from pipeline.faces import extraction, weights
+from pipeline.faces.alignment import REFERENCE, likeness
+from pipeline.faces.detection import Detection
+from pipeline.faces.detectors.scrfd import PACKAGED
+from pipeline.params import Params
+from pipeline.paths import ALIGNED, INGESTED, METRICS
+from pipeline.stages import align
+from tests import toy
+from tests.conftest import ROOT
+
+BOX, LANDMARKS = pa.list_(pa.float32(), 4), pa.list_(pa.float32(), 10)
+NAN = float("nan")
+
+
+def turned(degrees: float) -> np.ndarray:
+    """The reference face with the head held at an angle."""
+    angle = np.deg2rad(degrees)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    return (REFERENCE - 56) @ turn.T + 56
+
+
+@pytest.mark.parametrize("degrees", [0, 45, 90, 180, 300])
+def test_left_and_right_are_the_pictures_whatever_the_data_set_means(degrees):
+    face = turned(degrees)
+    subjects = face[[1, 0, 2, 4, 3]]
+    for points in (face, subjects):
+        assert np.allclose(np.reshape(_landmarks.as_seen(points), (5, 2)), face)
+    assert likeness(np.reshape(_landmarks.as_seen(subjects), (5, 2))) > 0.999
+    assert likeness(subjects) < 0.1
+
+
+def test_five_points_out_of_68():
+    points = np.arange(136.0).reshape(68, 2)  # point n, counted from 1, lies at x = 2 (n - 1)
+    points[:, 1] = 0
+    points[36:42], points[42:48] = [[x, 20] for x in (10, 13, 17, 20, 17, 13)], [[60, 20]] * 6
+    points[30], points[48], points[54] = (37, 40), (22, 60), (52, 61)
+    expected = [15, 20, 60, 20, 37, 40, 22, 60, 52, 61]
+    assert np.allclose(_landmarks.five(points), expected)
+    assert np.allclose(_landmarks.five(points.ravel()), expected)
+
+
+@pytest.mark.parametrize(
+    ("box", "kept"),
+    [
+        ([0, 0, 100, 50], True),
+        ([10, 10, 20, 20], True),
+        ([-0.6, 0, 100.9, 50.4], True),  # rounding
+        ([-5, 0, 20, 20], False),
+        ([10, 10, 120, 20], False),
+        ([10, 10, 20, 60], False),
+        ([20, 10, 10, 20], False),  # a width below zero
+        ([10, 10, 10, 20], False),
+        ([NAN, 10, 20, 20], False),
+        ([10, 10, 1e300, 20], False),
+        (None, False),
+    ],
+)
+def test_a_box_lies_in_its_picture_or_is_left_out(box, kept):
+    column = pa.array([[1, 1, 2, 2], None, box], BOX).slice(1)
+    checked = _landmarks.inside(column, pa.array([9, 100]), pa.array([9, 50]))
+    assert checked.to_pylist() == [None, [np.float32(v) for v in box] if kept else None]
+
+
+@pytest.mark.parametrize(
+    ("points", "kept"),
+    [
+        (REFERENCE.ravel(), True),
+        (REFERENCE.ravel() + 60, False),
+        (REFERENCE.ravel() - 60, False),
+        (np.full(10, 30.0), False),
+        (np.full(10, np.inf), False),
+        (np.full(10, np.nan), False),
+    ],
+)
+def test_landmarks_lie_in_their_picture_or_are_left_out(points, kept):
+    checked = _landmarks.inside(pa.array([points], LANDMARKS), pa.array([112]), pa.array([112]))
+    assert checked.null_count == (not kept)
+
+
+@given(st.lists(st.none() | st.lists(st.floats(width=32), min_size=4, max_size=4), min_size=1, max_size=5))
+def test_any_numbers_can_be_compared_with_a_picture(boxes):
+    size = pa.array([40] * len(boxes))
+    checked = _landmarks.inside(pa.array(boxes, BOX), size, size).to_pylist()
+    assert all(box is None or box == boxes[place] for place, box in enumerate(checked))
+
+
+def settings(**changes: object) -> Params:
+    return toy.PARAMS.model_copy(update={"align": toy.PARAMS.align.model_copy(update=changes)})
+
+
+def write(project, *faces: dict) -> np.ndarray:
+    """Write data/ingested/toy.parquet: the same picture each time, with these boxes and landmarks."""
+    picture = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (150, 200, 3), np.uint8), (0, 0), 4)
+    image = cv2.imencode(".png", picture)[1].tobytes()
+    rows = [
+        {"id": f"toy/{i}", "dataset": "toy", "image": image, "width": 200, "height": 150, "label": "fear"}
+        | {"source": "", "pixels": ""}
+        | face
+        for i, face in enumerate(faces)
+    ]
+    schema.write_parquet(project / INGESTED / "toy.parquet", schema.ingested(), rows)
+    return picture
+
+
+@pytest.fixture
+def weights_file(project):
+    try:
+        packaged = weights.fetch(PACKAGED, ROOT / "models" / "detector")
+    except UserError as error:
+        pytest.skip(str(error))
+    (project / "models").mkdir()
+    (project / "models/detector").symlink_to(packaged.parent)
+
+
+def result() -> tuple[schema.Faces, dict]:
+    return schema.Faces(ALIGNED / "toy.arrow"), json.loads((METRICS / "align" / "toy.json").read_text())
+
+
+@pytest.mark.usefixtures("weights_file")
+def test_given_landmarks_take_the_detectors_place(project):
+    points, box = (REFERENCE + [40, 20]).ravel().tolist(), [60.0, 40.0, 140.0, 140.0]
+    picture = write(project, {"landmarks": points, "box": box}, {"landmarks": points}, {})
+    align.run(settings(landmarks="given", face_size=112, colour=True), "toy")
+    faces, metrics = result()
+    assert faces.table["status"].to_pylist() == ["found", "found", "whole"]  # the detector sees no face
+    assert faces.table["score"].null_count == 3
+    assert np.allclose(faces.table["landmarks"].to_pylist()[1], points)
+    assert faces.table["box"].to_pylist() == [box, None, None]
+    # Moved by whole pixels alone, so the face is the picture's own pixels.
+    assert np.abs(faces[0].astype(int) - picture[20:132, 40:152, ::-1]).max() <= 1
+    assert np.array_equal(faces[0], faces[1])
+    assert (metrics["found"], metrics["given"], metrics["fallback"]) == (2, 2, 1)
+
+
+@pytest.mark.usefixtures("weights_file")
+def test_given_boxes_take_the_detectors_place_in_crop(project):
+    box = [60.0, 40.0, 140.0, 120.0]
+    write(project, {"box": box}, {"landmarks": REFERENCE.ravel().tolist()})
+    align.run(settings(landmarks="given", mode="crop"), "toy")
+    faces, metrics = result()
+    assert faces.table["status"].to_pylist() == ["found", "whole"]
+    assert faces.table["landmarks"].null_count == 2
+    assert metrics["given"] == 1
+
+
+@pytest.mark.usefixtures("weights_file")
+def test_given_landmarks_are_left_alone_unless_asked_for(project):
+    write(project, {"landmarks": (REFERENCE + [40, 20]).ravel().tolist()})
+    align.run(settings(landmarks="detect"), "toy")
+    assert result()[1]["given"] == 0
+
+
+def test_the_detector_sees_only_pictures_without_given_landmarks(project, monkeypatch):
+    points = REFERENCE.ravel().tolist()
+    write(project, {"landmarks": points}, {}, {"landmarks": points})
+    seen = []
+
+    class Stub:
+        def detect(self, pictures):
+            seen.append(len(pictures))
+            return [Detection(np.float32([1, 2, 50, 60]), np.float32(REFERENCE / 2), 0.75)] * len(pictures)
+
+    monkeypatch.setattr(extraction, "_detector", lambda *_: Stub())
+    (batch,) = schema.stream_parquet(
+        INGESTED / "toy.parquet", ["id", "image", "box", "landmarks"], align.CHUNK
+    )
+    rows = extraction.Extraction(settings(landmarks="given").align, ROOT)(batch)
+    assert seen == [1]
+    assert rows["score"].to_pylist() == [None, 0.75, None]
