@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -57,6 +58,7 @@ def _in_processes(function: Callable[[A], B], items: Iterable[A], workers: int) 
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     pool = ProcessPoolExecutor(workers, context, _start, (function,))
     under_way: deque[Future[B]] = deque()
+    gc.freeze()  # or collecting garbage in a worker copies all that it shares with its parent
     try:
         for item in items:
             under_way.append(pool.submit(_call, item))
@@ -68,6 +70,7 @@ def _in_processes(function: Callable[[A], B], items: Iterable[A], workers: int) 
         raise UserError("a worker process was killed, which is what a machine short of memory does") from None
     finally:
         pool.shutdown(cancel_futures=True)
+        gc.unfreeze()
 
 
 _function: Callable[[Any], Any]

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
@@ -30,6 +31,8 @@ SPLITS = ("train", "valid", "test")
 
 # Rows of a Parquet row group and of an Arrow record batch.
 GROUP_ROWS = 1024
+# Encoded pictures in a group: those of a data set of large photographs would not fit into memory otherwise.
+GROUP_BYTES = 128 * 2**20
 
 # Metadata of the ingested table: the splits that the data set does not publish and that `label` draws from its
 # training pictures, joined by commas. Absent: none.
@@ -212,10 +215,13 @@ def take_parquet(path: Path, column: str, rows: Sequence[int]) -> list[Any]:
     """
     values: dict[int, Any] = {}
     with _reading(path, [column]), pq.ParquetFile(path) as file:
-        for group in sorted({row // GROUP_ROWS for row in rows}):
-            taken = [row for row in rows if row // GROUP_ROWS == group]
+        sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+        starts = np.cumsum([0, *sizes])
+        groups = np.searchsorted(starts, rows, side="right") - 1
+        for group in sorted(set(groups.tolist())):
             cells = file.read_row_group(group, columns=[column])[column]
-            values.update((row, cells[row % GROUP_ROWS].as_py()) for row in taken)
+            for row in np.array(rows)[groups == group].tolist():
+                values[row] = cells[row - int(starts[group])].as_py()
     return [values[row] for row in rows]
 
 
@@ -292,15 +298,22 @@ def _batches(schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> Iterator[pa.R
 
 
 def _regrouped(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """Yield the rows of batches in tables of `GROUP_ROWS`, the last one shorter."""
+    """Yield the rows of batches in tables of `GROUP_ROWS`, fewer where their pictures pass `GROUP_BYTES`."""
     waiting: list[pa.RecordBatch] = []
+    room, space = GROUP_ROWS, GROUP_BYTES
     for batch in batches:
-        waiting.append(batch)
-        while sum(map(len, waiting)) >= GROUP_ROWS:
-            table = pa.Table.from_batches(waiting)
-            yield table.slice(0, GROUP_ROWS).combine_chunks()
-            waiting = table.slice(GROUP_ROWS).to_batches()
-    if sum(map(len, waiting)):
+        while len(batch):
+            taken = min(len(batch), room)
+            if "image" in batch.schema.names:
+                used = np.cumsum(pc.binary_length(batch["image"]).to_numpy())
+                taken = min(taken, int(np.searchsorted(used, space)) + 1)
+                space -= int(used[taken - 1])
+            waiting.append(batch.slice(0, taken))
+            batch, room = batch.slice(taken), room - taken
+            if room == 0 or space <= 0:
+                yield pa.Table.from_batches(waiting).combine_chunks()
+                waiting, room, space = [], GROUP_ROWS, GROUP_BYTES
+    if waiting:
         yield pa.Table.from_batches(waiting).combine_chunks()
 
 

@@ -52,7 +52,7 @@ def write(project: Path, **changes: Any) -> None:
 def listed(listing: Listing) -> list[dict[str, Any]]:
     """Return the records of a listing in the order of their names, splits and files by name."""
     listing.settle()
-    rows = [row for batch in listing.batches(1024) for row in batch.to_pylist()]
+    rows = listing.batch(0, len(listing)).to_pylist()
     for row in rows:
         row["split"] = None if row["split"] is None else schema.SPLITS[row["split"]]
         row["votes"] = row["votes"] and tuple(row["votes"])

@@ -17,6 +17,7 @@ from pipeline.datasets._listing import Refused
 MOST_PIXELS = 64_000_000
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _PNG = b"\x89PNG\r\n\x1a\n"
+_IHDR = struct.Struct(">12x4sIIxB")  # kind of the first chunk, width, height, kind of colour
 _HEAD = 64 * 1024  # where a PNG's animation is announced, if it has one
 
 # Both libraries talk on standard error; what is wrong with a picture goes into the list of rejected ones.
@@ -60,12 +61,13 @@ def fingerprint(pixels: np.ndarray) -> str:
 
 def _measure(data: bytes) -> bool:
     """Refuse what must not be decoded, from the header alone; return whether the file is a grey PNG."""
-    if data[:8] == _PNG and data[12:16] == b"IHDR" and len(data) > 33 and b"acTL" not in data[:_HEAD]:
-        # Pillow takes longer to look at the header of a small PNG than OpenCV to decode it.
-        width, height = struct.unpack(">II", data[16:24])
-        if width * height > MOST_PIXELS:
-            raise _too_large(width, height)
-        return data[25] == 0
+    # Pillow takes longer to look at the header of a small PNG than OpenCV to decode it.
+    if data.startswith(_PNG) and len(data) > _IHDR.size and data.find(b"acTL", 0, _HEAD) < 0:
+        chunk, width, height, colour = _IHDR.unpack_from(data)
+        if chunk == b"IHDR":
+            if width * height > MOST_PIXELS:
+                raise _too_large(width, height)
+            return colour == 0
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             width, height = image.size

@@ -162,10 +162,10 @@ class Listing:
             "file": pa.array([file] * count, _SHORT),
             "row": pa.array(row, pa.int32()),
             "votes": pa.array(np.array(known, np.int32)[which] if count else [], pa.int32()),
-            "label": pa.nulls(count, _SHORT),
-            "group": pa.nulls(count, pa.string()),
         }
-        self._records.extend(pa.record_batch(list(columns.values()), schema=_RECORDS))
+        absent = {f.name: pa.nulls(count, f.type) for f in _RECORDS if f.name not in columns}
+        columns |= absent
+        self._records.extend(pa.record_batch([columns[n] for n in _RECORDS.names], schema=_RECORDS))
 
     def reject(self, file: str, row: int, record: str, why: Refused) -> None:
         """Add a row that cannot be used; `record` is what is known of its name."""
@@ -174,6 +174,7 @@ class Listing:
     def settle(self) -> None:
         """Sort the records by name and see to names that occur twice; nothing can be added afterwards."""
         self._columns = self._records.columns()
+        self._known_votes = pa.array(list(self._votes), pa.list_(pa.int32(), len(VOTES)))
         # Of equal names the first row comes first.
         keys = pa.table({name: self._columns[name] for name in ("name", "row")})
         order = pc.sort_indices(keys, [("name", "ascending"), ("row", "ascending")])
@@ -190,16 +191,14 @@ class Listing:
     def __len__(self) -> int:
         return len(self._order)
 
-    def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
-        """Yield the settled records, sorted by name, at most so many at a time; columns as arguments of `add`."""
-        votes = pa.array(list(self._votes), pa.list_(pa.int32(), len(VOTES)))
-        for start in range(0, len(self._order), rows):
-            chosen = pa.array(self._order[start : start + rows])
-            columns = {name: self._columns[name].take(chosen) for name in _RECORDS.names}
-            folder, picture = columns.pop("folder").cast(pa.string()), columns.pop("picture")
-            inside = pc.binary_join_element_wise(folder, picture, "/")
-            columns["place"] = pc.if_else(pc.equal(folder, ""), picture, inside)
-            yield pa.record_batch(columns | {"votes": votes.take(columns["votes"])})
+    def batch(self, start: int, rows: int) -> pa.RecordBatch:
+        """Return some of the settled records, which are sorted by name; columns as arguments of `add`."""
+        chosen = pa.array(self._order[start : start + rows])
+        columns = {name: self._columns[name].take(chosen) for name in _RECORDS.names}
+        folder, picture = columns.pop("folder").cast(pa.string()), columns.pop("picture")
+        inside = pc.binary_join_element_wise(folder, picture, "/")
+        columns["place"] = pc.if_else(pc.equal(folder, ""), picture, inside)
+        return pa.record_batch(columns | {"votes": self._known_votes.take(columns["votes"])})
 
     def _repeats(self, columns: dict[str, pa.Array], places: list[int]) -> None:
         """Reject or rename the records after these places in the order; `_order` and `name` change."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import csv
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -27,8 +26,8 @@ from pipeline.progress import bar
 from pipeline.schema import REJECTED, SPLITS, VOTES, ingested, replacing, write_batches, write_json
 from pipeline.storage import given
 
-# Pictures that a worker takes at a time: enough to hide the hand-over, few enough to keep memory flat.
-CHUNK = 256
+# What a worker takes at a time: enough pictures to hide the hand-over, few enough bytes to keep memory flat.
+CHUNK, CHUNK_BYTES = 512, 8 * 2**20
 
 _READ = pa.schema(
     [
@@ -104,30 +103,35 @@ class Check:
 
     def __call__(self, places: list[str]) -> pa.RecordBatch:
         """Return a row of `_READ` for each place."""
-        columns: list[list[Any]] = [[], [], [], [], [], []]
+        images: list[bytes] = []
+        shapes: list[tuple[int, ...]] = []
+        prints: list[str] = []
+        reasons: list[str | None] = []
+        details: list[str | None] = []
         for place in places:
-            row: tuple[Any, ...]
             try:
                 data = self.read(place)
                 pixels = decode(data)
-                height, width = pixels.shape[:2]
-                row = (data, width, height, fingerprint(pixels), None, None)
+                images.append(data)
+                shapes.append(pixels.shape[:2])
+                prints.append(fingerprint(pixels))
+                reasons.append(None)
+                details.append(None)
             except Refused as why:
-                row = (None, None, None, None, why.reason, why.detail)
-            for column, value in zip(columns, row, strict=True):
-                column.append(value)
-        images, *others = columns
-        arrays = [
-            _binary(images),
-            *(pa.array(c, kind) for c, kind in zip(others, _READ.types[1:], strict=True)),
-        ]
-        return pa.record_batch(arrays, schema=_READ)
+                images.append(b"")
+                shapes.append((0, 0))
+                prints.append("")
+                reasons.append(why.reason)
+                details.append(why.detail)
+        height, width = np.array(shapes, np.int32).T
+        columns = [_binary(images), width, height, prints, reasons, details]
+        return pa.record_batch(columns, schema=_READ)
 
 
-def _binary(values: list[bytes | None]) -> pa.Array:
-    """Return values as one column, in a third of the time that Arrow needs for it; None becomes empty."""
-    ends = np.cumsum([0, *(len(value or b"") for value in values)], dtype=np.int32)
-    data = pa.py_buffer(b"".join(value or b"" for value in values))
+def _binary(values: list[bytes]) -> pa.Array:
+    """Return values as one column, in a third of the time that Arrow needs for it."""
+    ends = np.cumsum([0, *map(len, values)]).astype(np.int32)
+    data = pa.py_buffer(b"".join(values))
     return pa.Array.from_buffers(pa.binary(), len(values), [None, pa.py_buffer(ends), data])
 
 
@@ -135,11 +139,21 @@ def _kept(
     dataset: str, address: str, listing: Listing, engine: str, kept: Counter[str]
 ) -> Iterator[pa.RecordBatch]:
     """Yield the rows of the table in order; count them by split in `kept`, and list the others as rejected."""
-    places = (batch.column("place").to_pylist() for batch in listing.batches(CHUNK))
-    results = ordered(Check(listing.read), places, engine)
+    under_way: deque[pa.RecordBatch] = deque()
+    chunk = CHUNK // 8  # until it is known how large the pictures are
+
+    def places() -> Iterator[list[str]]:
+        start = 0
+        while start < len(listing):
+            under_way.append(listing.batch(start, chunk))
+            start += len(under_way[-1])
+            yield under_way[-1]["place"].to_pylist()
+
     offered: Counter[str] = Counter()
     with bar(len(listing), desc=f"ingest {dataset}", unit="images") as shown:
-        for batch, result in zip(listing.batches(CHUNK), results, strict=True):
+        for result in ordered(Check(listing.read), places(), engine):
+            batch = under_way.popleft()
+            chunk = max(1, min(CHUNK, CHUNK_BYTES * len(result) // max(1, result["image"].nbytes)))
             shown.update(len(batch))
             refused = pc.is_valid(result["reason"])
             if pc.any(refused).as_py():
