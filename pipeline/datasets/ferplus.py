@@ -44,7 +44,6 @@ from pipeline.schema import VOTES
 VOTES_FILE = "fer2013new.csv"
 LABEL_FILE = "label.csv"
 FOLDERS = {"train": "FER2013Train", "valid": "FER2013Valid", "test": "FER2013Test"}
-BLOCK = 4096  # rows that are checked at once
 _NAME = re.compile(r"fer\d{1,15}\.png", re.ASCII)
 _COLUMNS = ("Usage", "Image name", *VOTES)
 _EXPECTED = (
@@ -98,14 +97,14 @@ class _Pictures:
 def _pictures(tree: Tree, folder: str) -> np.ndarray:
     """Return the keys of the names of a folder's pictures: eight bytes each, however many there are."""
     names = (place.rpartition("/")[2] for place in tree.files(folder) if place.endswith(".png"))
-    return np.concatenate([np.empty(0, np.int64), *(_keys(pa.array(some)) for some in chunks(names, BLOCK))])
+    return np.concatenate([np.empty(0, np.int64), *(_keys(pa.array(some)) for some in chunks(names, 4096))])
 
 
 def _by_row(tree: Tree, pixels: PixelTable | None, labelled: list[str]) -> tuple[Listing, np.ndarray]:
     """List `fer2013new.csv`; return also the sorted keys of the names that its rows hold."""
     where = f"{tree.address}/{VOTES_FILE}"
-    rows = _csv.lines(tree, VOTES_FILE)
-    header = _csv.header(tree, VOTES_FILE, rows, ", ".join(_COLUMNS))
+    first = next(_csv.lines(tree, VOTES_FILE), (0, ""))
+    header = _csv.header(tree, VOTES_FILE, iter([first]), ", ".join(_COLUMNS))
     if missing := [name for name in _COLUMNS if name not in header]:
         raise UserError(f"{where}: found no column {', '.join(missing)}, expected: {', '.join(_COLUMNS)}")
     usage_and_image = itemgetter(header.index("Usage"), header.index("Image name"))
@@ -115,19 +114,17 @@ def _by_row(tree: Tree, pixels: PixelTable | None, labelled: list[str]) -> tuple
     named, voted = _Keys(), {split: (_Keys(), _Keys()) for split in labelled}
     pixel_rows = pixels.rows() if pixels else iter(())
     count = matched = 0
-    for block in chunks(rows, BLOCK):
-        count += len(block)
-        plain = np.zeros(len(block), bool)
-        cells_of = None if pixels else _csv.columns([line for _, line in block], header)
-        if cells_of:
-            numbers = np.array([row for row, _ in block], np.int32)
+    for block in _csv.blocks(tree, VOTES_FILE, after=first[0]):
+        count += len(block.rows)
+        plain = np.zeros(len(block.rows), bool)
+        if not pixels and (cells_of := block.columns(header)):
             keys, votes, good = _plain(cells_of["Image name"], cells_of)
             for usage, split in USAGES.items():
                 chosen = good & pc.equal(cells_of["Usage"], usage).to_numpy(zero_copy_only=False)
                 images = cells_of["Image name"].filter(pa.array(chosen))
                 names = pc.utf8_slice_codeunits(images, 0, -4)
                 listing.extend(
-                    names, split, FOLDERS[split], images, VOTES_FILE, numbers[chosen], votes[chosen]
+                    names, split, FOLDERS[split], images, VOTES_FILE, block.rows[chosen], votes[chosen]
                 )
                 named.add(keys[chosen])
                 if split in voted:
@@ -135,7 +132,8 @@ def _by_row(tree: Tree, pixels: PixelTable | None, labelled: list[str]) -> tuple
                     voted[split][1].add(_pairs(keys[chosen], votes[chosen]))
                 plain |= chosen
         # One by one: what is wrong, what merely looks odd, and what is joined to a row of pixels.
-        for row, line in (block[i] for i in np.flatnonzero(~plain)):
+        lines = block.lines()
+        for row, line in ((int(block.rows[i]), lines[i]) for i in np.flatnonzero(~plain)):
             image, place, cell = line.strip()[:80], 0, None
             if pixel_row := next(pixel_rows, None):
                 matched += 1
@@ -218,13 +216,13 @@ def _label_blocks(
     `refused` takes the keys of the names in these.
     """
     file = f"{FOLDERS[split]}/{LABEL_FILE}"
-    for block in chunks(_csv.lines(tree, file), BLOCK):
-        plain = np.zeros(len(block), bool)
-        if cells_of := _csv.columns([line for _, line in block], ("image", "box", *VOTES)):
-            rows = np.array([row for row, _ in block], np.int32)
+    for block in _csv.blocks(tree, file):
+        rows, plain = block.rows, np.zeros(len(block.rows), bool)
+        if cells_of := block.columns(("image", "box", *VOTES)):
             _, votes, plain = _plain(cells_of["image"], cells_of)
             yield cells_of["image"].filter(pa.array(plain)), rows[plain], votes[plain]
-        for row, line in (block[i] for i in np.flatnonzero(~plain)):
+        lines = [] if plain.all() else block.lines()
+        for row, line in ((int(rows[i]), lines[i]) for i in np.flatnonzero(~plain)):
             image = line.split(",")[0].strip()[:80]
             try:
                 image, _, *cells = _csv.cells(line, 2 + len(VOTES))
