@@ -1,64 +1,113 @@
-"""Pictures with faces found per second: this pipeline's detector over insightface's own.
+"""Pictures aligned per second: this pipeline over insightface's own detector, and how far their landmarks differ.
 
-insightface's SCRFD is called as its users call it: one picture at a time at 640 x 640, with a border of half
-the picture's side, without which it does not see faces that fill the picture. Same weights, same pictures,
-same cores.
+insightface's SCRFD is called as its users call it: one picture at a time at its default 640 x 640, with a border of
+half the picture's side, without which it does not see faces that fill the picture; it has all cores. Ours decodes,
+detects in batches and warps, in one process per core. Same weights, same pictures, in turn, in one process tree.
 
-    python benchmarks/align.py data/ingested/ferplus.parquet [pictures]
+    python benchmarks/align.py 1000 data/ingested/ferplus.parquet [data/ingested/facial_expressions.parquet ...]
 """
 
 from __future__ import annotations
 
+import cProfile
+import pstats
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 from insightface.model_zoo import SCRFD
 
-from pipeline.faces.detectors.scrfd import PACKAGED, Detector
-from pipeline.faces.extraction import CHUNK, decode
+from pipeline import params
+from pipeline.faces.detectors.scrfd import PACKAGED
+from pipeline.faces.extraction import Extraction, decode
 from pipeline.faces.weights import fetch
+from pipeline.parallel import ordered
 from pipeline.paths import DETECTORS
+from pipeline.stages.align import CHUNK
+
+PARAMS = Path(__file__).parents[1] / "params.yaml"
 
 
-def main(table: Path, count: int) -> None:
+def pictures(table: Path, count: int) -> pa.RecordBatch:
+    """Return ids and encoded pictures spread over a table, which is sorted by name."""
+    found = pq.read_table(table, columns=["id", "image"])
+    rows = np.linspace(0, len(found) - 1, min(count, len(found))).astype(int)
+    return found.take(rows).combine_chunks().to_batches()[0]
+
+
+def theirs(weights: Path, batch: pa.RecordBatch) -> list[np.ndarray | None]:
+    """Return the five landmarks of each picture."""
+    detector = SCRFD(str(weights))
+    detector.prepare(-1, input_size=(640, 640), det_thresh=0.5)
+    landmarks = []
+    for image in batch["image"]:
+        picture = decode("picture", image.as_py())
+        border = max(picture.shape[:2]) // 2
+        framed = cv2.copyMakeBorder(picture, *[border] * 4, cv2.BORDER_CONSTANT)
+        boxes, points = detector.detect(framed, max_num=1)
+        landmarks.append(points[0] - border if len(boxes) else None)
+    return landmarks
+
+
+def chunked(batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
+    for start in range(0, len(batch), CHUNK):
+        yield batch.slice(start, CHUNK)
+
+
+def compare(table: Path, count: int, extraction: Extraction, weights: Path) -> None:
+    batch = pictures(table, count)
+    start = time.perf_counter()
+    reference = theirs(weights, batch)
+    their_rate = len(batch) / (time.perf_counter() - start)
+    start = time.perf_counter()
+    rows = [row for done in ordered(extraction, chunked(batch)) for row in done["landmarks"].to_pylist()]
+    our_rate = len(batch) / (time.perf_counter() - start)
+
+    found = [np.reshape(row, (5, 2)) if row else None for row in rows]
+    print(f"{table.stem}, {len(batch):,} pictures")
+    for name, rate, points in (("insightface at 640", their_rate, reference), ("fer align", our_rate, found)):
+        share = sum(p is not None for p in points) / len(points)
+        print(f"{name:>20}: {rate:7.1f} pictures/s, faces found in {share:.2%}")
+    print(f"{'ratio':>20}: {our_rate / their_rate:7.1f}")
+    both = [(a, b) for a, b in zip(reference, found, strict=True) if a is not None and b is not None]
+    apart = [np.linalg.norm(a - b, axis=1).mean() / np.linalg.norm(a[0] - a[1]) for a, b in both]
+    print(f"{'landmarks apart':>20}: {np.median(apart):.2%} of the distance of the eyes, median")
+
+
+def explain(table: Path, count: int, extraction: Extraction) -> None:
+    """Print the shares of the time of one process."""
+    batch = pictures(table, count)
+    extraction(batch.slice(0, 1))  # loads the network
+    profile = cProfile.Profile()
+    profile.enable()
+    for chunk in chunked(batch):
+        extraction(chunk)
+    profile.disable()
+    stats = pstats.Stats(profile)
+    total = stats.total_tt  # type: ignore[attr-defined]
+    spent: dict[str, float] = {}
+    for (file, _, function), (_, _, own, _, _) in stats.stats.items():  # type: ignore[attr-defined]
+        name = f"{Path(file).stem}.{function}" if file != "~" else function
+        spent[name] = spent.get(name, 0.0) + own
+    print(
+        f"{'one process':>20}: {len(batch) / total:7.1f} pictures/s with the profiler; its time by function"
+    )
+    for name, seconds in sorted(spent.items(), key=lambda item: -item[1])[:8]:
+        print(f"{seconds / total:>20.1%}: {name}")
+
+
+def main(count: int, tables: list[Path]) -> None:
     weights = fetch(PACKAGED, DETECTORS)
-    column = pq.read_table(table, columns=["image"]).column("image")
-    # Spread over the table, which is sorted by name.
-    chosen = np.linspace(0, len(column) - 1, min(count, len(column))).astype(int)
-    images = [column[int(row)].as_py() for row in chosen]
-
-    theirs = SCRFD(str(weights))
-    theirs.prepare(-1, input_size=(640, 640), det_thresh=0.5)
-    ours = Detector(weights, 0.5)
-
-    def one_by_one() -> int:
-        found = 0
-        for image in images:
-            picture = decode("picture", image)
-            border = max(picture.shape[:2]) // 2
-            framed = cv2.copyMakeBorder(picture, *[border] * 4, cv2.BORDER_CONSTANT)
-            found += len(theirs.detect(framed, max_num=1)[0]) > 0
-        return found
-
-    def in_chunks() -> int:
-        chunks = [images[i : i + CHUNK] for i in range(0, len(images), CHUNK)]
-        with ThreadPoolExecutor() as pool:
-            faces = pool.map(lambda chunk: ours.detect([decode("picture", image) for image in chunk]), chunks)
-            return sum(face is not None for chunk in faces for face in chunk)
-
-    rates = {}
-    for name, work in (("insightface at 640", one_by_one), ("fer align", in_chunks)):
-        start = time.perf_counter()
-        found = work()
-        rates[name] = len(images) / (time.perf_counter() - start)
-        print(f"{name:>20}: {rates[name]:7.1f} pictures/s, faces found in {found / len(images):.2%}")
-    print(f"{'ratio':>20}: {rates['fer align'] / rates['insightface at 640']:7.1f}")
+    extraction = Extraction(params.load(PARAMS).align, weights.read_bytes())
+    for table in tables:
+        compare(table, count, extraction, weights)
+    explain(tables[0], count, extraction)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 300)
+    main(int(sys.argv[1]), [Path(name) for name in sys.argv[2:]])

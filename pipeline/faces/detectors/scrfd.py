@@ -28,10 +28,11 @@ PACKAGED = Packaged(
     packs=True,
 )
 
-# Measured on 8,000 pictures of FER+: 111 not found by the first look, 45, 41 and 25 by the following ones.
-# The last one finds nothing there; it is for small faces in scenes.
+# A first look at 160 with a border of 0.15 takes half as long again, finds as many faces, and brings the landmarks
+# of FER+ from 3.8 to 3.6 % of the eyes' distance from those at 640. Of FER+'s 32,140 pictures 127 are not found by
+# any look; the last one finds nothing there and is for small faces in scenes.
 SEARCH = Search(
-    looks=(Look(160, 0.15), Look(160, 0.0), Look(160, 0.5), Look(320, 0.25), Look(640, 0.15, least=214)),
+    looks=(Look(128, 0.1), Look(160, 0.0), Look(160, 0.5), Look(320, 0.25), Look(640, 0.15, least=214)),
     near=48,
     near_look=Look(160, 0.5),
 )
