@@ -148,7 +148,7 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise UserError(f"{path}: cannot be written: {_said(error)}") from error
     finally:
         if temporary.is_file():
             temporary.unlink()
@@ -172,9 +172,14 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
             raise
         _remove(earlier)
     except OSError as error:
-        raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from error
+        raise UserError(f"{folder}: cannot be written: {_said(error)}") from error
     finally:
         _remove(temporary)
+
+
+def _said(error: OSError) -> str:
+    # Arrow puts its own words, and a temporary name, around the system's.
+    return os.strerror(error.errno) if error.errno else one_line(error)
 
 
 def _remove(folder: Path) -> None:
