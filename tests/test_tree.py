@@ -146,6 +146,7 @@ def test_every_form_survives_pickling_before_and_after_use(tree):
         assert tree.entries() == copy.entries()
 
 
+@pytest.mark.parametrize("tree", ["folder", "zip", "tar", "tar.gz"], indirect=True)
 def test_every_form_is_read_by_several_processes_at_once(tree):
     tree.read("images/a.png")  # opened before they are forked, who must not share its position
     places = list(FILES) * 60

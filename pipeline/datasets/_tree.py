@@ -348,7 +348,7 @@ class Tar(_Members):
             return expanded
         except BROKEN as error:
             raise UserError(
-                f"{self.address}: cannot be expanded in {tempfile.gettempdir()}: {one_line(error)}"
+                f"{self.address}: cannot be expanded into a temporary file: {one_line(error)}"
             ) from None
 
     def _expand(self, source: IO[bytes], expanded: IO[bytes], most: int) -> None:
