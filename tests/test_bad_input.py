@@ -369,6 +369,17 @@ def test_a_file_name_that_is_no_text_is_listed(project, name, place):
     assert all(cell.isprintable() for cell in row.values())
 
 
+def test_an_extra_file_whose_name_is_no_text_is_counted(project):
+    folder = Path("data/raw/ferplus/FER2013Train")
+    folder.mkdir(parents=True)
+    (folder / "label.csv").write_text('fer0000001.png,"(0, 0, 48, 48)"' + ",1" * 10 + "\n")
+    (folder / "fer0000001.png").write_bytes(PNG)
+    Path(os.fsdecode(bytes(folder) + b"/\xff.png")).touch()
+    ingest.run(toy.PARAMS, "ferplus")
+    assert ids("ferplus") == ["ferplus/fer0000001"]
+    assert metrics("ferplus")["notes"] == {"images_without_row": 1}
+
+
 def test_an_extra_file_is_counted(raw):
     write_rows(raw)
     (raw / "images/extra.png").write_bytes(PNG)
