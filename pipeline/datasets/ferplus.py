@@ -147,7 +147,7 @@ def _by_row(tree: Tree, pixels: PixelTable | None, labelled: list[str]) -> tuple
                 named.add(key)
                 if cell and cell["Usage"] != usage:
                     raise UserError(
-                        f"{where}, row {row}: found Usage {usage}, in the CSV of pixels {cell['Usage']}, "
+                        f"{where}, row {row}: found Usage {usage[:40]}, in the CSV of pixels {cell['Usage'][:40]}, "
                         "expected: both files in their published order, as they are joined row by row"
                     )
                 if usage not in USAGES:
