@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
@@ -11,7 +13,8 @@ import pyarrow as pa
 
 from pipeline.errors import UserError
 
-_LENGTH = 8  # bytes in front of each batch, which say how long it is
+# Bytes in front of each batch: its length, and a checksum, as a machine that lost power may have kept the length alone.
+_LENGTH, _CHECKSUM = 8, 4
 
 
 def journaled(
@@ -37,6 +40,8 @@ def journaled(
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(f"{path}: another process is doing this work; wait for it, or end it") from None
+        except OSError as error:
+            raise UserError(f"{path}: cannot be locked: {error.strerror}") from None
         file.seek(0)
         done = end = 0
         while data := _read(file):
@@ -46,16 +51,19 @@ def journaled(
         for batch in work(done):
             data = batch.serialize()
             try:
-                file.write(len(data).to_bytes(_LENGTH) + data)
+                head = len(data).to_bytes(_LENGTH) + zlib.crc32(data).to_bytes(_CHECKSUM)
+                file.write(head + data)
                 file.flush()
             except OSError as error:
                 raise UserError(f"{path}: cannot be written: {error.strerror}") from None
             yield batch
-    path.unlink()
+        path.unlink(missing_ok=True)  # while no other process can have it
 
 
 def _read(file: IO[bytes]) -> bytes:
-    """Return the next batch, empty if there is none or only a part of it."""
-    length = int.from_bytes(file.read(_LENGTH))
+    """Return the next batch, empty if there is none, only a part of it, or something else."""
+    length, checksum = int.from_bytes(file.read(_LENGTH)), int.from_bytes(file.read(_CHECKSUM))
+    if length > os.fstat(file.fileno()).st_size:
+        return b""
     data = file.read(length)
-    return data if len(data) == length else b""
+    return data if len(data) == length and zlib.crc32(data) == checksum else b""

@@ -148,7 +148,7 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(written.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise UserError(f"{path}: cannot be written: {_said(error)}") from error
     finally:
         if temporary.is_file():
             temporary.unlink()
@@ -172,9 +172,14 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
             raise
         _remove(earlier)
     except OSError as error:
-        raise UserError(f"{folder}: cannot be written: {error.strerror or error}") from error
+        raise UserError(f"{folder}: cannot be written: {_said(error)}") from error
     finally:
         _remove(temporary)
+
+
+def _said(error: OSError) -> str:
+    # Arrow puts its own words, and a temporary name, around the system's.
+    return os.strerror(error.errno) if error.errno else one_line(error)
 
 
 def _remove(folder: Path) -> None:
@@ -265,18 +270,23 @@ def write_arrow(path: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]]) -
 def write_batches(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
     """Write batches of any size, streaming, in groups of `GROUP_ROWS` rows: Parquet, or Arrow IPC by the name."""
     with replacing(path) as temporary:
-        if path.suffix == ".parquet":
-            # Encoded pictures do not shrink, and their least and greatest bytes are of no use to anyone.
-            others = [leaf for leaf in _leaves(schema) if leaf != "image"]
-            compression = dict.fromkeys(others, "zstd") | {"image": "none"}
-            writer: Any = pq.ParquetWriter(
-                temporary, schema, compression=compression, use_dictionary=others, write_statistics=others
-            )
-        else:
-            writer = pa.ipc.new_file(str(temporary), schema)
-        with writer:
-            for group in _regrouped(batches):
-                writer.write_table(group)
+        fill(temporary, path.suffix, schema, batches)
+
+
+def fill(temporary: Path, suffix: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
+    """Write batches as `write_batches` does, to a path that `replacing` gave for a name with this suffix."""
+    if suffix == ".parquet":
+        # Encoded pictures do not shrink, and their least and greatest bytes are of no use to anyone.
+        others = [leaf for leaf in _leaves(schema) if leaf != "image"]
+        compression = dict.fromkeys(others, "zstd") | {"image": "none"}
+        writer: Any = pq.ParquetWriter(
+            temporary, schema, compression=compression, use_dictionary=others, write_statistics=others
+        )
+    else:
+        writer = pa.ipc.new_file(str(temporary), schema)
+    with writer:
+        for group in _regrouped(batches):
+            writer.write_table(group)
 
 
 def _leaves(schema: pa.Schema) -> list[str]:

@@ -1,7 +1,6 @@
 """FER2013 in its published forms: labels by name, splits by `Usage`, bad rows listed."""
 
 import csv
-import json
 from pathlib import Path
 
 import cv2
@@ -108,28 +107,6 @@ def test_folders_without_usage_in_their_names_have_valid_drawn(root):
         cv2.imwrite(str(root / name), face(seed))
     assert {row["split"] for row in ingested().values()} == {"train", "test"}
     assert drawn() == b"valid"
-
-
-@pytest.mark.parametrize(
-    ("row", "reason"),
-    [
-        (f"7,{pixels(1)},Training", "unknown_label"),
-        (f"-1,{pixels(1)},Training", "unknown_label"),
-        (f",{pixels(1)},Training", "unknown_label"),
-        (f"3.0,{pixels(1)},Training", "unknown_label"),
-        (f"3,{pixels(1)},Holdout", "bad_split"),
-        (f"3,{pixels(1)}", "bad_row"),
-        (f"3,{pixels(1)},Training,4", "bad_row"),
-        ("3,1 2 3,Training", "unreadable_image"),
-        ("3," + "256 " * 2304 + ",Training", "unreadable_image"),
-    ],
-)
-def test_a_bad_row_is_listed_and_its_neighbours_arrive(root, row, reason):
-    good = f"0,{pixels(0)},Training"
-    (root / "fer2013.csv").write_text(f"emotion,pixels,Usage\n{good}\n{row}\n{good}\n")
-    assert list(ingested()) == ["00000", "00002"]
-    assert rejected() == [("fer2013.csv", "3", reason)]
-    assert json.loads(Path("metrics/ingest/fer2013.json").read_text())["records"] == 3
 
 
 @pytest.mark.parametrize(

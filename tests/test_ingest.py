@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from pipeline import parallel
 from pipeline.datasets import _image, table
@@ -94,89 +93,8 @@ def test_equal_pixels_have_equal_fingerprints_in_any_encoding(raw):
     assert len(set(pixels.values())) == 3
 
 
-def test_decoding_agrees_with_pillow_and_turns_as_exif_says():
-    encoded = io.BytesIO()
-    exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was held upright
-    Image.fromarray(picture(4)).save(encoded, "PNG", exif=exif)
-    turned = np.rot90(picture(4), -1)[..., ::-1]
-    assert np.array_equal(decode(encoded.getvalue()), turned)
-
-
 def test_a_fingerprint_knows_the_shape():
     assert fingerprint(np.zeros((2, 3, 3), np.uint8)) != fingerprint(np.zeros((3, 2, 3), np.uint8))
-
-
-@pytest.mark.parametrize(
-    ("row", "reason"),
-    [
-        ("absent.png,train,1,0,0", "missing_image"),
-        ("a.png/x.png,train,1,0,0", "missing_image"),
-        ("text.png,train,1,0,0", "unreadable_image"),
-        ("empty.png,train,1,0,0", "unreadable_image"),
-        ("cut.png,train,1,0,0", "unreadable_image"),
-        ("cut.jpg,train,1,0,0", "unreadable_image"),
-        ("sub,train,1,0,0", "unreadable_image"),
-        ("x" * 300 + ".png,train,1,0,0", "unreadable_image"),
-        ("bomb.png,train,1,0,0", "too_large"),
-        (",train,1,0,0", "no_image_name"),
-        (".,train,1,0,0", "no_image_name"),
-        ("../secret.png,train,1,0,0", "outside_folder"),
-        ("sub/../../secret.png,train,1,0,0", "outside_folder"),
-        ("/etc/passwd,train,1,0,0", "outside_folder"),
-        ("link.png,train,1,0,0", "outside_folder"),
-        ("a\x00.png,train,1,0,0", "bad_image_name"),
-        ("./a.png,train,1,0,0", "duplicate_name"),
-        ("c.png,holdout,1,0,0", "bad_split"),
-        ("c.png,,1,0,0", "bad_split"),
-        ("c.png,train,1.5,0,0", "bad_votes"),
-        ("c.png,train,-1,2,0", "bad_votes"),
-        ("c.png,train,,2,0", "bad_votes"),
-        ("c.png,train,²,2,0", "bad_votes"),
-        ("c.png,train,99999999999,2,0", "bad_votes"),
-        ("c.png,train,0,0,0", "no_votes"),
-        ("c.png,train,1,0", "bad_row"),
-        ("c.png,train,1,0,0,0", "bad_row"),
-        ('"c.png,train,1,0,0', "bad_row"),
-        ('"c.png"x,train,1,0,0', "bad_row"),
-        ("c" * 200_000 + ",train,1,0,0", "bad_row"),
-    ],
-)
-def test_a_bad_row_is_listed_and_its_neighbours_arrive(raw, row, reason):
-    write_table(raw, GOOD[0], row, GOOD[1])
-    images = raw / "images"
-    cv2.imwrite(str(raw.parent / "secret.png"), picture(9))
-    (images / "link.png").symlink_to(Path("../../secret.png"))
-    cv2.imwrite(str(images / "c.png"), picture(5))
-    (images / "text.png").write_text("no picture at all")
-    (images / "empty.png").touch()
-    (images / "cut.png").write_bytes((images / "c.png").read_bytes()[:-40])
-    (images / "cut.jpg").write_bytes((images / "sub/b.jpg").read_bytes()[:-40])
-    (images / "bomb.png").write_bytes(bomb())
-    ingest.run(toy.PARAMS, "table")
-
-    assert [row["id"] for row in ingested()] == ["table/a.png", "table/sub/b.jpg"]
-    (listed,) = rejected()
-    assert (listed["file"], listed["row"], listed["reason"]) == ("labels.csv", "3", reason)
-    assert listed["detail"]
-    assert metrics()["records"] == 3
-    assert metrics()["kept"] == 2
-    assert metrics()["rejected"] == {reason: 1}
-
-
-def bomb() -> bytes:
-    """A PNG of 10,000 x 10,000 pixels: 300 MB once decoded, 12 KB on disk."""
-    encoded = io.BytesIO()
-    Image.new("1", (10_000, 10_000)).save(encoded, "PNG", compress_level=9)
-    assert len(encoded.getvalue()) < 20_000
-    return encoded.getvalue()
-
-
-def test_too_many_pixels_are_refused_before_they_are_decoded(monkeypatch):
-    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
-    with pytest.raises(Refused) as refused:
-        decode(bomb())
-    assert refused.value.reason == "too_large"
 
 
 def test_row_numbers_are_a_spreadsheets(raw):
@@ -200,80 +118,6 @@ def test_labels_groups_headers_and_line_ends_of_other_programs(raw):
     assert metrics()["notes"]["ignored_columns"] == "notes"
 
 
-def test_an_unknown_label_says_what_is_allowed(raw):
-    write_table(raw, "a.png,train,neutral", "sub/b.jpg,train,happy", header="image,split,label")
-    ingest.run(toy.PARAMS, "table")
-    (row,) = rejected()
-    assert row["reason"] == "unknown_label"
-    assert "'happy'" in row["detail"]
-    assert "happiness" in row["detail"]
-
-
-def test_pictures_without_a_row_are_counted(raw):
-    write_table(raw, GOOD[0])
-    ingest.run(toy.PARAMS, "table")
-    assert metrics()["notes"] == {"images_without_row": 1}
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"", "found an empty file, expected: a header with image, "),
-        (b"\xef\xbb\xbf\n\n", "found an empty file"),
-        (b"image,split,neutral,happiness\n", "there is no row"),
-        (
-            b"image,split\na.png,train\n",
-            "found the columns image, split, expected: image, and either label",
-        ),
-        (b"split,neutral,happiness\ntrain,1,1\n", "found the columns split, neutral, happiness, expected"),
-        (b"image;split;label\na.png;train;fear\n", "found the columns image;split;label, expected"),
-        (b"image,split,neutral\na.png,train,1\n", "expected: at least 2 of"),
-        (b"image,split,neutral,NF\na.png,train,1,0\n", "expected: at least 2 of"),
-        (b"image,split,label,fear,anger\na.png,train,fear,1,0\n", "expected: one or the other"),
-        (b"image,split,Label,label\na.png,train,fear,fear\n", "found the column label more than once"),
-        (b"image,split,neutral,hapiness,fear\na.png,train,1,1,1\n", "hapiness, did you mean happiness"),
-        (
-            b"image,split,label\nb\xe9.png,train,fear\n",
-            "row 2: found byte 0xe9, expected: text in UTF-8",
-        ),
-        ("image,split,label\na.png,train,fear\n".encode("utf-16"), "expected: text in UTF-8"),
-        (b'"image,split,label\na.png,train,fear\n', "the header is not a CSV row"),
-        (
-            b"image,split,label\nz.png,train,fear\n",
-            "found no usable record: rejected missing_image 1; the first: ",
-        ),
-    ],
-)
-def test_a_file_of_another_kind_is_answered_in_one_line(raw, content, message):
-    write_table(raw)
-    (raw / "labels.csv").write_bytes(content)
-    with pytest.raises(UserError) as error:
-        ingest.run(toy.PARAMS, "table")
-    line = str(error.value)
-    assert message in line
-    assert line.startswith("data/raw/table")
-    assert "\n" not in line
-    assert not list(Path("data/ingested").glob("*"))
-
-
-def test_a_missing_folder_file_or_data_set_is_answered_in_one_line(raw):
-    with pytest.raises(UserError, match=r"^data/raw/table: found nothing, expected: the data set's folder"):
-        ingest.run(toy.PARAMS, "table")
-    raw.parent.mkdir(parents=True)
-    raw.symlink_to("nowhere")
-    with pytest.raises(UserError, match=r"^data/raw/table: found a link to nowhere, which is not there"):
-        ingest.run(toy.PARAMS, "table")
-    raw.unlink()
-    raw.mkdir()
-    (raw / "annotations.csv").touch()
-    with pytest.raises(
-        UserError, match=r"found annotations\.csv; expected: labels\.csv and the folder images/"
-    ):
-        ingest.run(toy.PARAMS, "table")
-    with pytest.raises(UserError, match=r"^dataset: found 'tabel', allowed: .*table"):
-        ingest.run(toy.PARAMS, "tabel")
-
-
 def test_every_record_may_have_a_file_of_its_own():
     listing = Listing(bytes)
     for i in range(40_000):
@@ -281,16 +125,6 @@ def test_every_record_may_have_a_file_of_its_own():
         listing.reject(f"others/{i}.npy", 0, str(i), Refused("no_label", "empty"))
     assert [row["file"] for row in toy.listed(listing)[:2]] == ["labels/0.npy", "labels/1.npy"]
     assert len(list(listing.rejected.ordered())) == 40_000
-
-
-def test_a_failed_run_leaves_the_earlier_tables(raw):
-    write_table(raw, *GOOD)
-    ingest.run(toy.PARAMS, "table")
-    before = {path.name: path.read_bytes() for path in Path("data/ingested").iterdir()}
-    (raw / "labels.csv").write_text("image,split,label\nz.png,train,fear\n")
-    with pytest.raises(UserError):
-        ingest.run(toy.PARAMS, "table")
-    assert {path.name: path.read_bytes() for path in Path("data/ingested").iterdir()} == before
 
 
 def test_the_number_of_threads_does_not_show(raw, monkeypatch):

@@ -165,6 +165,7 @@ LIST = "EmoLabel/list_patition_label.txt"
         ("train_00002.jpg surprise", "unknown_label"),
         ("train_00002.jpg", "bad_row"),
         ("train_00002.jpg 1 2", "bad_row"),
+        ("\f", "bad_image_name"),
         ("../train_00002.jpg 1", "bad_image_name"),
         ("valid_00002.jpg 1", "bad_image_name"),
         ("train_00001.jpg 5", "duplicate_name"),

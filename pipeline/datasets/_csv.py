@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.csv as csv_of_arrow
 
 from pipeline.datasets._listing import Refused
-from pipeline.datasets._tree import Tree
+from pipeline.datasets._tree import BROKEN, Tree
 from pipeline.errors import UserError, one_line
 from pipeline.parallel import chunks
 
@@ -47,7 +47,7 @@ def lines(tree: Tree, place: str) -> Iterator[tuple[int, str]]:
                     raise UserError(f"{where}, row {row}: found {found}, expected: text in UTF-8")
                 if line.strip(", \t\n"):
                     yield row, line
-        except (OSError, EOFError, zlib.error) as error:
+        except BROKEN as error:
             raise UserError(f"{where}: cannot be read: {one_line(error)}") from None
 
 
@@ -139,7 +139,7 @@ def _plain_texts(tree: Tree, place: str) -> Iterator[bytes | None]:
         while True:
             try:
                 data = file.read(_BLOCK_BYTES)
-            except (OSError, EOFError, zlib.error):
+            except BROKEN:
                 yield None  # `lines` says what is wrong
                 return
             held += data if data or not held or held.endswith(b"\n") else b"\n"
@@ -159,20 +159,22 @@ def header(tree: Tree, place: str, rows: Iterator[tuple[int, str]], expected: st
     """Take the header off `rows` and return its column names, without the white space around them.
 
     Raises:
-        UserError: there is no header, or it names a column twice.
+        UserError: there is no header, it is longer than any row may be, or it names a column twice.
     """
     where = f"{tree.address}/{place}"
     _, line = next(rows, (0, ""))
     if not line:
         raise UserError(f"{where}: found an empty file, expected: a header with {expected}")
     try:
+        if len(line) > _LONGEST:
+            raise csv.Error(f"found {len(line):,} characters, allowed: {_LONGEST:,}")
         names = [cell.strip() for cell in _split(line)]
     except csv.Error as error:
         raise UserError(f"{where}: the header is not a CSV row ({error}), expected: {expected}") from None
-    lower = [name.lower() for name in names if name]
-    if twice := sorted({name for name in lower if lower.count(name) > 1}):
+    counts = Counter(name.lower() for name in names if name)
+    if twice := sorted(name for name, count in counts.items() if count > 1):
         raise UserError(
-            f"{where}: found the column {', '.join(twice)} more than once in the first line, expected: a "
+            f"{where}: found the column {', '.join(twice)[:200]} more than once in the first line, expected: a "
             f"header with {expected}"
         )
     return names

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 from functools import cached_property
 from typing import IO, Any
@@ -11,13 +10,14 @@ import cv2
 import numpy as np
 
 from pipeline.datasets._listing import Refused
-from pipeline.datasets._tree import Tree
+from pipeline.datasets._tree import BROKEN, Tree
 from pipeline.errors import UserError, one_line
 
 FILES = ("fer2013.csv", "icml_face_data.csv")  # the first one that is there is used
 USAGES = {"Training": "train", "PublicTest": "valid", "PrivateTest": "test"}
 SIDE = 48
-_HEADER = 4096  # bytes; a file that is no text may be one line
+_HEADER = 4096  # bytes
+_MOST = 2**20  # bytes of a line; a file that is no text may be one line of gigabytes
 
 
 class PixelTable:
@@ -96,8 +96,11 @@ class PixelTable:
     def _opened(self) -> IO[bytes]:
         return self._tree.open(self.file)
 
-    def _line(self, opened: IO[bytes], most: int = -1) -> bytes:
+    def _line(self, opened: IO[bytes], most: int = _MOST) -> bytes:
         try:
-            return opened.readline(most)
-        except (OSError, EOFError, zlib.error) as error:
+            line = opened.readline(most)
+        except BROKEN as error:
             raise UserError(f"{self.where}: cannot be read: {one_line(error)}") from None
+        if len(line) == _MOST:
+            raise UserError(f"{self.where}: found a line of {_MOST:,} bytes or more")
+        return line

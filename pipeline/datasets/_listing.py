@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.errors import printable
 from pipeline.schema import SPLITS, VOTES
 
 # Nine digits fit the table's 32-bit columns, and no crowd is larger.
@@ -55,8 +56,8 @@ class Refused(Exception):
     """
 
     def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason, self.detail = reason, detail
+        self.reason, self.detail = reason, printable(detail)
+        super().__init__(self.detail)
 
 
 class Rejected(NamedTuple):
@@ -108,7 +109,7 @@ class Listing:
         box: Sequence[float] | None = None,
         landmarks: Sequence[float] | None = None,
     ) -> None:
-        """Add a record.
+        """Add a record, or reject it if its name is no text: `bad_image_name`.
 
         Args:
             name: the record's id is `<dataset>/<name>`; the second record of a name is rejected.
@@ -123,6 +124,9 @@ class Listing:
                 what is none: boxes and landmarks are compared with the picture when it is read.
             landmarks: of the face, five x, y in pixels in the order of `_landmarks.as_seen`, likewise.
         """
+        if not name.isprintable() and printable(name) != name:
+            found = f"found {printable(name)[:80]}, allowed: names in UTF-8 without control characters"
+            return self.reject(file, row, name, Refused("bad_image_name", found))
         split_index = None if split is None else SPLITS.index(split)
         votes_index = None if votes is None else self._votes.setdefault(votes, len(self._votes))
         folder, _, picture = place.rpartition("/")
@@ -169,7 +173,7 @@ class Listing:
 
     def reject(self, file: str, row: int, record: str, why: Refused) -> None:
         """Add a row that cannot be used; `record` is what is known of its name."""
-        self.rejected.append(Rejected(file, row, record[:80], why.reason, why.detail))
+        self.rejected.append(Rejected(printable(file), row, printable(record[:80]), why.reason, why.detail))
 
     def settle(self) -> None:
         """Sort the records by name and see to names that occur twice; nothing can be added afterwards."""

@@ -10,8 +10,8 @@ import errno
 import io
 import lzma
 import os
-import shutil
 import stat
+import struct
 import tarfile
 import tempfile
 import zipfile
@@ -29,7 +29,23 @@ from pipeline.errors import UserError, one_line
 from pipeline.storage import is_remote, open_store
 
 MOST_BYTES = 256 * 2**20  # of one picture
-_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # a pipe must not block
+# What reading a damaged, cut short or encrypted file raises, in an archive or not.
+BROKEN = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    lzma.LZMAError,
+    struct.error,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # a pipe must not block
+_FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | _NONBLOCK
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+# An archive of pictures expands to little more than its size, one of CSV files to ten times as much. Below the
+# second number, in bytes, any archive may be expanded.
+_MOST_EXPANSION, _SMALL = 100, 2**30
 
 
 class Tree(Protocol):
@@ -111,38 +127,54 @@ class Folder:
         self._root = os.path.realpath(path)
         # Folders linked at the top are the user's own doing, and part of the tree.
         with os.scandir(self._root) as entries:
-            links = [e.path for e in entries if e.is_symlink() and e.is_dir()]
+            links = [e.path for e in entries if e.is_symlink() and _is_folder(e)]
         self._roots = [self._root, *map(os.path.realpath, links)]
         self._inside: set[str] = set()  # folders that were looked at
 
     def entries(self, under: str = "") -> list[str]:
         """See `Tree`."""
-        with suppress(NotADirectoryError, FileNotFoundError), os.scandir(self._path(under)) as found:
-            return sorted(e.name + "/" * e.is_dir() for e in found if not e.name.startswith("."))
-        return []
+        return sorted(entry.name + "/" * _is_folder(entry) for entry in self._scan(under))
 
     def has(self, place: str) -> bool:
         """See `Tree`."""
         return os.path.isfile(self._path(place))
 
     def files(self, under: str = "") -> Iterator[str]:
-        """See `Tree`. Links to folders are not followed."""
-        prefix = f"{under}/" if under else ""
-        with suppress(NotADirectoryError, FileNotFoundError), os.scandir(self._path(under)) as found:
-            for entry in found:
-                if entry.name.startswith("."):
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    yield from self.files(prefix + entry.name)
+        """See `Tree`. Links to folders are followed at the top alone."""
+        folders = [under]
+        while folders:
+            folder = folders.pop()
+            for entry in self._scan(folder):
+                place = f"{folder}/{entry.name}" if folder else entry.name
+                if entry.is_dir(follow_symlinks=False) or (not folder and _is_folder(entry)):
+                    folders.append(place)
                 else:
-                    yield prefix + entry.name
+                    yield place
+
+    def _scan(self, folder: str) -> Iterator[os.DirEntry[str]]:
+        """Yield what lies in a folder but hidden things; nothing if it is no folder."""
+        try:
+            with os.scandir(self._path(folder)) as found:
+                for entry in found:
+                    if not entry.name.startswith("."):
+                        yield entry
+        except (NotADirectoryError, FileNotFoundError):
+            return
+        except OSError as error:
+            where = f"{self.address}/{folder}" if folder else self.address
+            raise UserError(f"{where[:200]}: cannot be read: {error.strerror}") from None
 
     def open(self, place: str) -> IO[bytes]:
         """See `Tree`."""
+        where = f"{self.address}/{place}"
         try:
-            return open(self._path(place), "rb")
+            file = open(self._path(place), "rb", opener=lambda path, flags: os.open(path, flags | _NONBLOCK))  # noqa: SIM115
         except OSError as error:
-            raise UserError(f"{self.address}/{place}: cannot be read: {error.strerror}") from None
+            raise UserError(f"{where}: cannot be read: {error.strerror}") from None
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            file.close()
+            raise UserError(f"{where}: found a pipe or a device, expected: a file")
+        return file
 
     def read(self, place: str) -> bytes:
         """See `Tree`."""
@@ -187,27 +219,30 @@ class Folder:
 class _Members:
     """What both kinds of archives share: the places of their members, below a single folder at the top.
 
-    A second folder, `__MACOSX`, is what the archiver of a Mac adds; its files are not the data set's.
+    Of members with one name the last one counts, as when the archive is unpacked.
     """
 
     address: str
 
     @cached_property
     def _members(self) -> dict[str, Any]:
-        """Members by place; those whose names lead out of the archive are no places."""
+        """Members by place, None for a link or a special file."""
         found = {}
         for name, member in self._listed():
-            path = PurePosixPath(name.replace("\\", "/"))
-            if "__MACOSX" in path.parts:
-                continue
-            if not path.is_absolute() and ".." not in path.parts and not path.parts[0].endswith(":"):
-                found[str(path)] = member
-        tops = {place.split("/")[0] for place in found}
-        if len(tops) == 1 and all("/" in place for place in found):
-            return {place.split("/", 1)[1]: member for place, member in found.items()}
+            path = PurePosixPath(name)
+            if not path.name or path.is_absolute() or ".." in path.parts or path.parts[0].endswith(":"):
+                raise UserError(
+                    f"{self.address}: found a member {name[:80]!r}, allowed: names inside the archive"
+                )
+            found[str(path)] = member
+        heads = [place.partition("/") for place in found if not _is_junk(place)]
+        tops = {head + slash for head, slash, _ in heads}
+        if len(tops) == 1 and (top := tops.pop()).endswith("/"):
+            return {place[len(top) :]: found[place] for place in found if place.startswith(top)}
         return found
 
     def _listed(self) -> Iterator[tuple[str, Any]]:
+        """Yield the name of every member that is no folder, and what is needed to read it."""
         raise NotImplementedError
 
     def entries(self, under: str = "") -> list[str]:
@@ -225,18 +260,19 @@ class _Members:
     def files(self, under: str = "") -> Iterator[str]:
         """See `Tree`."""
         prefix = f"{under}/" if under else ""
-        for place in self._members:
-            if place.startswith(prefix) and not any(part.startswith(".") for part in place.split("/")):
-                yield place
+        yield from (place for place in self._members if place.startswith(prefix) and not _is_junk(place))
 
     def _member(self, place: str) -> Any:
         parts = PurePosixPath(place).parts
         if ".." in parts or place.startswith("/"):
             raise Refused("outside_folder", f"{place!r}, allowed: members of {self.address}")
         try:
-            return self._members[place]
+            member = self._members[place]
         except KeyError:
             raise Refused("missing_image", f"{self.address} holds no {place}") from None
+        if member is None:
+            raise Refused("unreadable_image", f"{self.address}/{place} is a link or a special file")
+        return member
 
 
 class Zip(_Members):
@@ -250,17 +286,19 @@ class Zip(_Members):
     def __getstate__(self) -> dict[str, Any]:
         return {"address": self.address, "_path": self._path, "_opened": None}
 
-    def _listed(self) -> Iterator[tuple[str, zipfile.ZipInfo]]:
+    def _listed(self) -> Iterator[tuple[str, zipfile.ZipInfo | None]]:
         for info in self._file().infolist():
-            if not info.is_dir() and not stat.S_ISLNK(info.external_attr >> 16):
-                yield info.filename, info
+            name = info.filename.replace("\\", "/")  # as some programs write it
+            if not name.endswith("/"):
+                plain = stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
+                yield name, info if plain else None
 
     def _file(self) -> zipfile.ZipFile:
         # Processes that share an open file share its position: each opens its own.
         if self._opened is None or self._opened[0] != os.getpid():
             try:
                 self._opened = os.getpid(), zipfile.ZipFile(self._path)
-            except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+            except (*BROKEN, ValueError) as error:
                 raise UserError(f"{self.address}: not a .zip archive: {one_line(error)}") from None
         return self._opened[1]
 
@@ -268,7 +306,7 @@ class Zip(_Members):
         """See `Tree`."""
         try:
             return self._file().open(self._member(place))
-        except (OSError, Refused, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        except (*BROKEN, Refused) as error:
             raise UserError(f"{self.address}/{place}: cannot be read: {one_line(error)}") from None
 
     def read(self, place: str) -> bytes:
@@ -305,21 +343,42 @@ class Tar(_Members):
             with opened, tarfile.open(self._path) as compressed:
                 source: Any = compressed.fileobj
                 source.seek(0)
-                shutil.copyfileobj(source, expanded, 2**20)
+                self._expand(source, expanded, max(_SMALL, _MOST_EXPANSION * os.path.getsize(self._path)))
             expanded.flush()
             return expanded
-        except (OSError, EOFError, tarfile.TarError, zlib.error, lzma.LZMAError) as error:
-            raise UserError(f"{self.address}: not a .tar archive: {one_line(error)}") from None
+        except BROKEN as error:
+            raise UserError(
+                f"{self.address}: cannot be expanded into a temporary file: {one_line(error)}"
+            ) from None
 
-    def _listed(self) -> Iterator[tuple[str, tuple[int, int]]]:
+    def _expand(self, source: IO[bytes], expanded: IO[bytes], most: int) -> None:
+        while block := source.read(2**20):
+            if expanded.tell() + len(block) > most:
+                raise UserError(
+                    f"{self.address}: found more than {most:,} bytes in it, allowed: at most that"
+                )
+            expanded.write(block)
+
+    def _listed(self) -> Iterator[tuple[str, tuple[int, int] | None]]:
         self._plain.seek(0)
+        places: dict[str, tuple[int, int] | None] = {}
         try:
             with tarfile.open(fileobj=self._plain, mode="r:") as tar:
                 for member in tar:
-                    if member.isreg():
-                        yield member.name, (member.offset_data, member.size)
-        except (OSError, tarfile.TarError) as error:
-            raise UserError(f"{self.address}: damaged: {one_line(error)}") from None
+                    if member.isdir():
+                        continue
+                    place = None
+                    if member.isreg() and not member.issparse():
+                        place = member.offset_data, member.size
+                    elif member.islnk():  # another name of an earlier member
+                        place = places.get(member.linkname)
+                    places[member.name] = place
+                    yield member.name, place
+                # A header that is damaged, or not there any more, ends an archive as well.
+                if os.pread(self._plain.fileno(), tarfile.BLOCKSIZE, tar.offset) != bytes(tarfile.BLOCKSIZE):
+                    raise tarfile.ReadError(f"no end of the archive at byte {tar.offset:,}")
+        except BROKEN as error:
+            raise UserError(f"{self.address}: damaged or cut short: {one_line(error)}") from None
 
     def open(self, place: str) -> IO[bytes]:
         """See `Tree`."""
@@ -334,7 +393,10 @@ class Tar(_Members):
         start, size = self._member(place)
         if size > MOST_BYTES:
             raise _too_large(size)
-        data = os.pread(self._plain.fileno(), size, start)
+        try:
+            data = os.pread(self._plain.fileno(), size, start)
+        except OSError as error:
+            raise Refused("unreadable_image", f"{self.address}/{place}: {error.strerror}") from None
         if len(data) < size:
             raise Refused("unreadable_image", f"{self.address}/{place}: cut short")
         return data
@@ -431,10 +493,30 @@ class Bucket:
 
 
 def _archive(path: Path) -> Zip | Tar | None:
-    """Return the archive that a file is, whatever its name; None if it is none."""
+    """Return the archive that a file is, whatever its name; None if it is none.
+
+    Raises:
+        UserError: the file is named as an archive, and is none or a part of one.
+        OSError: it cannot be read.
+    """
     if zipfile.is_zipfile(path):
         return Zip(path)
-    return Tar(path) if tarfile.is_tarfile(path) else None
+    with suppress(EOFError, zlib.error):
+        if tarfile.is_tarfile(path):
+            return Tar(path)
+    if path.name.lower().endswith(_ARCHIVES):
+        raise UserError(f"{path}: damaged or cut short, expected: a whole archive (.zip, .tar, .tar.gz)")
+    return None
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    # `entry.is_dir()` raises an error for a loop of links.
+    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()
+
+
+def _is_junk(place: str) -> bool:
+    """Return whether a member is hidden, or what macOS puts beside the members."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in place.split("/"))
 
 
 def _too_large(size: int) -> Refused:

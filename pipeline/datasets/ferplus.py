@@ -37,7 +37,7 @@ from pipeline.datasets import _csv
 from pipeline.datasets._fer2013 import FILES, USAGES, PixelTable
 from pipeline.datasets._listing import Listing, Refused, mixed, votes_of
 from pipeline.datasets._tree import Tree, wrong
-from pipeline.errors import UserError
+from pipeline.errors import UserError, printable
 from pipeline.parallel import chunks
 from pipeline.schema import VOTES
 
@@ -96,7 +96,7 @@ class _Pictures:
 
 def _pictures(tree: Tree, folder: str) -> np.ndarray:
     """Return the keys of the names of a folder's pictures: eight bytes each, however many there are."""
-    names = (place.rpartition("/")[2] for place in tree.files(folder) if place.endswith(".png"))
+    names = (printable(place.rpartition("/")[2]) for place in tree.files(folder) if place.endswith(".png"))
     return np.concatenate([np.empty(0, np.int64), *(_keys(pa.array(some)) for some in chunks(names, 4096))])
 
 
@@ -145,7 +145,7 @@ def _by_row(tree: Tree, pixels: PixelTable | None, labelled: list[str]) -> tuple
                 named.add(key)
                 if cell and cell["Usage"] != usage:
                     raise UserError(
-                        f"{where}, row {row}: found Usage {usage}, in the CSV of pixels {cell['Usage']}, "
+                        f"{where}, row {row}: found Usage {usage[:40]}, in the CSV of pixels {cell['Usage'][:40]}, "
                         "expected: both files in their published order, as they are joined row by row"
                     )
                 if usage not in USAGES:

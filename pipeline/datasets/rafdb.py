@@ -80,7 +80,7 @@ def _official(tree: Tree, kind: str) -> Listing:
     absent = {folder: 0 for folder in ("manual", "boundingbox") if f"{folder}/" in folders}
     named = set()
     for row, line in _csv.lines(tree, LABEL_FILE):
-        image, *rest = line.split()
+        image, *rest = line.split() or [""]  # a form feed is white space, and no empty line
         try:
             stem, split = _parsed(image)
             named.add(stem)

@@ -23,11 +23,13 @@ from pipeline.parallel import ordered
 from pipeline.params import Params, choices
 from pipeline.paths import INGESTED, METRICS, RAW
 from pipeline.progress import bar
-from pipeline.schema import REJECTED, SPLITS, VOTES, ingested, replacing, write_batches, write_json
+from pipeline.schema import REJECTED, SPLITS, VOTES, fill, ingested, replacing, write_json
 from pipeline.storage import given
 
 # What a worker takes at a time: enough pictures to hide the hand-over, few enough bytes to keep memory flat.
 CHUNK, CHUNK_BYTES = 512, 8 * 2**20
+# Bytes of pictures after which a worker begins another batch: an Arrow column of them holds 2 GiB.
+_BATCH_BYTES = 2**30
 
 _READ = pa.schema(
     [
@@ -70,11 +72,12 @@ def _write(
     kept: Counter[str] = Counter()
     total = len(listing) + len(listing.rejected)
     rows = _kept(dataset, address, listing, p.engine, kept)
-    write_batches(folder / f"{dataset}.parquet", ingested(listing.draw), rows)
-
-    reasons = listing.rejected.reasons()
-    listed = folder / f"{dataset}.rejected.csv"
-    _write_rejected(listed, listing.rejected)
+    table, listed = folder / f"{dataset}.parquet", folder / f"{dataset}.rejected.csv"
+    # Both are whole before either takes the place of an earlier run's.
+    with replacing(listed) as new_list, replacing(table) as new_table:
+        fill(new_table, table.suffix, ingested(listing.draw), rows)
+        reasons = listing.rejected.reasons()
+        _write_rejected(new_list, listing.rejected)
     splits = {split: kept[split] for split in (*SPLITS, "") if kept[split]}
     splits = {split or "none": count for split, count in splits.items()}
     metrics = {
@@ -101,8 +104,17 @@ class Check:
 
     read: Callable[[str], bytes]
 
-    def __call__(self, places: list[str]) -> pa.RecordBatch:
-        """Return a row of `_READ` for each place."""
+    def __call__(self, places: list[str]) -> list[pa.RecordBatch]:
+        """Return a row of `_READ` for each place, in one batch unless the pictures are large."""
+        batches: list[pa.RecordBatch] = []
+        while places:
+            batches.append(self._batch(places))
+            places = places[len(batches[-1]) :]
+        return batches
+
+    def _batch(self, places: list[str]) -> pa.RecordBatch:
+        """Return a row for each of the first places; for all of them, unless their pictures are large."""
+        size = 0
         images: list[bytes] = []
         shapes: list[tuple[int, ...]] = []
         prints: list[str] = []
@@ -117,6 +129,9 @@ class Check:
                 prints.append(fingerprint(pixels))
                 reasons.append(None)
                 details.append(None)
+                size += len(data)
+                if size > _BATCH_BYTES:
+                    break
             except Refused as why:
                 images.append(b"")
                 shapes.append((0, 0))
@@ -149,11 +164,19 @@ def _kept(
             start += len(under_way[-1])
             yield under_way[-1]["place"].to_pylist()
 
+    def matched() -> Iterator[tuple[pa.RecordBatch, pa.RecordBatch]]:
+        nonlocal chunk
+        for parts in ordered(Check(listing.read), places(), engine):
+            batch = under_way.popleft()
+            size = sum(part["image"].nbytes for part in parts)
+            chunk = max(1, min(CHUNK, CHUNK_BYTES * len(batch) // max(1, size)))
+            for part in parts:
+                yield batch.slice(0, len(part)), part
+                batch = batch.slice(len(part))
+
     offered: Counter[str] = Counter()
     with bar(len(listing), desc=f"ingest {dataset}", unit="images") as shown:
-        for result in ordered(Check(listing.read), places(), engine):
-            batch = under_way.popleft()
-            chunk = max(1, min(CHUNK, CHUNK_BYTES * len(result) // max(1, result["image"].nbytes)))
+        for batch, result in matched():
             shown.update(len(batch))
             refused = pc.is_valid(result["reason"])
             if pc.any(refused).as_py():
@@ -209,7 +232,7 @@ def _table(dataset: str, batch: pa.RecordBatch, result: pa.RecordBatch, schema: 
 
 
 def _write_rejected(path: Path, rejected: Rejections) -> None:
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(REJECTED)
         writer.writerows(rejected.ordered())
