@@ -32,8 +32,9 @@ _RECORDS = pa.schema(
         ("votes", pa.int32()),  # which of the votes that occur
         ("label", _SHORT),
         ("group", pa.string()),
-        ("box", pa.list_(pa.float32(), 4)),
-        ("landmarks", pa.list_(pa.float32(), 10)),
+        # Lists of fixed length would take their full length for every record without one.
+        ("box", pa.list_(pa.float32())),
+        ("landmarks", pa.list_(pa.float32())),
     ]
 )
 _REJECTED = pa.schema(
@@ -202,6 +203,8 @@ class Listing:
         folder, picture = columns.pop("folder").cast(pa.string()), columns.pop("picture")
         inside = pc.binary_join_element_wise(folder, picture, "/")
         columns["place"] = pc.if_else(pc.equal(folder, ""), picture, inside)
+        for column, length in (("box", 4), ("landmarks", 10)):
+            columns[column] = columns[column].cast(pa.list_(pa.float32(), length))
         return pa.record_batch(columns | {"votes": self._known_votes.take(columns["votes"])})
 
     def _repeats(self, columns: dict[str, pa.Array], places: list[int]) -> None:

@@ -25,6 +25,7 @@ counts of rows. The fourth contradicts the row before and is rejected.
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from operator import itemgetter
@@ -269,14 +270,14 @@ class _Keys:
     """Keys of names, eight bytes each: a million take no more than some thousand names would as text."""
 
     def __init__(self) -> None:
-        self._parts = [np.empty(0, np.int64)]
+        self._all = array("q")
 
     def add(self, keys: np.ndarray) -> None:
-        self._parts.append(keys)
+        self._all.frombytes(keys.tobytes())
 
     def sorted(self) -> np.ndarray:
         """Return all keys in order."""
-        keys = np.concatenate(self._parts)
+        keys = np.array(self._all)
         keys.sort()
         return keys
 
