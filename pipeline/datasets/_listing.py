@@ -25,14 +25,16 @@ _RECORDS = pa.schema(
     [
         ("name", pa.string()),
         ("split", pa.int8()),
-        ("folder", _LONG),
-        ("picture", pa.string()),
+        ("before", _LONG),  # what stands before the name in the picture's place
+        (
+            "behind",
+            _LONG,
+        ),  # and behind it; null where the place does not hold the name, and is all in `before`
         ("file", _LONG),
         ("row", pa.int32()),
         ("votes", pa.int32()),  # which of the votes that occur
         ("label", _SHORT),
         ("group", pa.string()),
-        # Lists of fixed length would take their full length for every record without one.
         ("box", pa.list_(pa.float32())),
         ("landmarks", pa.list_(pa.float32())),
     ]
@@ -130,17 +132,18 @@ class Listing:
             return self.reject(file, row, name, Refused("bad_image_name", found))
         split_index = None if split is None else SPLITS.index(split)
         votes_index = None if votes is None else self._votes.setdefault(votes, len(self._votes))
-        folder, _, picture = place.rpartition("/")
+        before, found, behind = place.partition(name)
+        where = (before, behind) if found else (place, None)
         self._records.append(
-            (name, split_index, folder, picture, file, row, votes_index, label, group, box, landmarks)
+            (name, split_index, *where, file, row, votes_index, label, group, box, landmarks)
         )
 
     def extend(
         self,
         name: pa.Array,
         split: str,
-        folder: str,
-        picture: pa.Array,
+        before: str,
+        behind: str,
         file: str,
         row: np.ndarray,
         votes: np.ndarray,
@@ -150,8 +153,7 @@ class Listing:
         Args:
             name: as in `add`, one for each record.
             split: of all of them.
-            folder: where all the pictures lie.
-            picture: their names in it.
+            before, behind: what stands before and behind each name in the picture's place.
             file: that holds all the rows.
             row: of each record.
             votes: int32 [N, V], in the order of `schema.VOTES`.
@@ -162,15 +164,13 @@ class Listing:
         columns = {
             "name": name,
             "split": pa.array(np.full(count, SPLITS.index(split), np.int8)),
-            "folder": pa.array([folder] * count, _RECORDS.field("folder").type),
-            "picture": picture,
-            "file": pa.array([file] * count, _SHORT),
+            "before": pa.array([before] * count, _LONG),
+            "behind": pa.array([behind] * count, _LONG),
+            "file": pa.array([file] * count, _LONG),
             "row": pa.array(row, pa.int32()),
             "votes": pa.array(np.array(known, np.int32)[which] if count else [], pa.int32()),
         }
-        absent = {f.name: pa.nulls(count, f.type) for f in _RECORDS if f.name not in columns}
-        columns |= absent
-        self._records.extend(pa.record_batch([columns[n] for n in _RECORDS.names], schema=_RECORDS))
+        self._records.extend(count, columns)
 
     def reject(self, file: str, row: int, record: str, why: Refused) -> None:
         """Add a row that cannot be used; `record` is what is known of its name."""
@@ -185,6 +185,7 @@ class Listing:
         order = pc.sort_indices(keys, [("name", "ascending"), ("row", "ascending")])
         self._order = order.to_numpy().astype(np.uint32)
         del order
+        self._renamed: dict[int, str] = {}  # by the record's number
         repeated = []
         for start in range(0, len(self), _PACK):
             names = self._columns["name"].take(pa.array(self._order[start : start + _PACK + 1]))
@@ -198,21 +199,28 @@ class Listing:
 
     def batch(self, start: int, rows: int) -> pa.RecordBatch:
         """Return some of the settled records, which are sorted by name; columns as arguments of `add`."""
-        chosen = pa.array(self._order[start : start + rows])
-        columns = {name: self._columns[name].take(chosen) for name in _RECORDS.names}
-        folder, picture = columns.pop("folder").cast(pa.string()), columns.pop("picture")
-        inside = pc.binary_join_element_wise(folder, picture, "/")
-        columns["place"] = pc.if_else(pc.equal(folder, ""), picture, inside)
+        chosen = self._order[start : start + rows]
+        columns = {}
+        for field in _RECORDS:
+            taken = self._columns[field.name].take(pa.array(chosen))
+            columns[field.name] = taken if taken.type == field.type else pa.nulls(len(taken), field.type)
+        before, behind = (columns.pop(name).cast(pa.string()) for name in ("before", "behind"))
+        inside = pc.binary_join_element_wise(before, columns["name"], behind, "")
+        columns["place"] = pc.if_else(pc.is_valid(behind), inside, before)
+        if renamed := [i for i, at in enumerate(chosen.tolist()) if at in self._renamed]:
+            names = columns["name"].to_pylist()
+            for index in renamed:
+                names[index] = self._renamed[int(chosen[index])]
+            columns["name"] = pa.array(names)
         for column, length in (("box", 4), ("landmarks", 10)):
             columns[column] = columns[column].cast(pa.list_(pa.float32(), length))
         return pa.record_batch(columns | {"votes": self._known_votes.take(columns["votes"])})
 
     def _repeats(self, columns: dict[str, pa.Array], places: list[int]) -> None:
-        """Reject or rename the records after these places in the order; `_order` and `name` change."""
+        """Reject or rename the records after these places in the order."""
         first: dict[int, int] = {}
         for place in places:
             first[place + 1] = first.get(place, place)
-        names: dict[int, str] = {}
         gone = []
         for place, origin in first.items():
             kept, row = (
@@ -221,7 +229,7 @@ class Listing:
             )
             same = all(kept[name] == row[name] for name in ("split", "votes", "label"))
             if self.keep_repeats and same:
-                names[int(self._order[place])] = f"{row['name']}-row{row['row']}"
+                self._renamed[int(self._order[place])] = f"{row['name']}-row{row['row']}"
                 continue
             detail = f"{kept['file']}, row {kept['row']} has the same name"
             if self.keep_repeats:
@@ -229,13 +237,6 @@ class Listing:
             self.reject(row["file"], row["row"], row["name"], Refused("duplicate_name", detail))
             gone.append(place)
         self._order = np.delete(self._order, gone)
-        if names:
-            chosen = sorted(names)
-            mask = np.zeros(len(columns["name"]), bool)
-            mask[chosen] = True
-            columns["name"] = pc.replace_with_mask(
-                columns["name"], pa.array(mask), pa.array([names[i] for i in chosen])
-            )
 
 
 class _Packed:
@@ -243,15 +244,16 @@ class _Packed:
 
     def __init__(self, schema: pa.Schema) -> None:
         self._schema = schema
-        self._batches: list[pa.RecordBatch] = []
+        self._parts: dict[str, list[pa.Array]] = {name: [] for name in schema.names}
+        self._count = 0
         self._waiting: list[tuple[Any, ...]] = []
 
     def __len__(self) -> int:
-        return sum(map(len, self._batches)) + len(self._waiting)
+        return self._count + len(self._waiting)
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        for batch in self._batches:
-            yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        for parts in zip(*self._parts.values(), strict=True):
+            yield from zip(*(part.to_pylist() for part in parts), strict=True)
         yield from self._waiting
 
     def append(self, row: tuple[Any, ...]) -> None:
@@ -259,29 +261,42 @@ class _Packed:
         if len(self._waiting) == _PACK:
             self._pack()
 
-    def extend(self, batch: pa.RecordBatch) -> None:
+    def extend(self, count: int, columns: dict[str, pa.Array]) -> None:
+        """Add `count` rows; columns that are left out are null."""
         self._pack()
-        self._batches.append(batch)
+        for name, parts in self._parts.items():
+            parts.append(columns.get(name, pa.nulls(count)))
+        self._count += count
 
     def columns(self) -> dict[str, pa.Array]:
-        """Return all rows as columns and forget them."""
+        """Return all rows as columns and forget them; a column without any value has Arrow's type `null`."""
         self._pack()
-        table = pa.Table.from_batches(self._batches, self._schema).unify_dictionaries()
-        self._batches.clear()
-        # Column by column, so that the packed and the joined form of all of them are never there together.
         joined = {}
-        for name in self._schema.names:
-            joined[name] = table[name].combine_chunks()
-            table = table.drop_columns([name]) if len(joined) < len(self._schema) else None
+        for field in self._schema:
+            parts, self._parts[field.name] = self._parts[field.name], []
+            if all(part.type == pa.null() for part in parts):
+                joined[field.name] = pa.nulls(self._count)
+                continue
+            typed = [part if part.type == field.type else pa.nulls(len(part), field.type) for part in parts]
+            joined[field.name] = pa.chunked_array(typed, field.type).unify_dictionaries().combine_chunks()
+            # One column after the other: packed and joined, all of them would take twice the room.
+            del parts, typed
             pa.default_memory_pool().release_unused()
+        self._count = 0
         return joined
 
     def _pack(self) -> None:
         if self._waiting:
-            columns = zip(*self._waiting, strict=True)
-            arrays = [pa.array(c, kind) for c, kind in zip(columns, self._schema.types, strict=True)]
-            self._batches.append(pa.record_batch(arrays, schema=self._schema))
+            count, columns = len(self._waiting), list(zip(*self._waiting, strict=True))
             self._waiting.clear()
+            self.extend(
+                count,
+                {
+                    field.name: pa.array(values, field.type)
+                    for field, values in zip(self._schema, columns, strict=True)
+                    if any(value is not None for value in values)
+                },
+            )
 
 
 class Rejections(_Packed):

@@ -124,9 +124,8 @@ def _by_row(tree: Tree, pixels: PixelTable | None, labelled: list[str]) -> tuple
                 chosen = good & pc.equal(cells_of["Usage"], usage).to_numpy(zero_copy_only=False)
                 images = cells_of["Image name"].filter(pa.array(chosen))
                 names = pc.utf8_slice_codeunits(images, 0, -4)
-                listing.extend(
-                    names, split, FOLDERS[split], images, VOTES_FILE, block.rows[chosen], votes[chosen]
-                )
+                before = f"{FOLDERS[split]}/"
+                listing.extend(names, split, before, ".png", VOTES_FILE, block.rows[chosen], votes[chosen])
                 named.add(keys[chosen])
                 if split in voted:
                     voted[split][0].add(keys[chosen])
@@ -205,7 +204,7 @@ def _by_folder(tree: Tree, labelled: list[str]) -> tuple[Listing, np.ndarray]:
         for names, rows, votes in _label_blocks(tree, split, listing, named):
             named.add(_keys(names))
             stems = pc.utf8_slice_codeunits(names, 0, -4)
-            listing.extend(stems, split, FOLDERS[split], names, file, rows, votes)
+            listing.extend(stems, split, f"{FOLDERS[split]}/", ".png", file, rows, votes)
     return listing, named.sorted()
 
 
