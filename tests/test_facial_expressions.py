@@ -1,19 +1,27 @@
 """facial_expressions: the real files where they are, small trees for what they lack."""
 
+import json
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline import params
 from pipeline.datasets import facial_expressions, folder
 from pipeline.datasets._tree import open_tree
 from pipeline.errors import UserError
+from pipeline.faces import weights
+from pipeline.faces.detectors.scrfd import PACKAGED
+from pipeline.stages import align, ingest, label
 from tests import toy
+
+ROOT = Path(__file__).parents[1]
 
 SHARED = Path(os.environ.get("FER_SHARED", Path(__file__).parents[2] / "shared")) / "data/facial_expressions"
 real = pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs facial_expressions in {SHARED}")
@@ -51,6 +59,36 @@ def test_a_person_of_the_real_set_is_one_group():
     groups = {r["name"]: r["group"] for r in toy.listed(facial_expressions.records(open_tree(SHARED)))}
     assert groups["Alejandro_Toledo_0004.jpg"] == groups["Alejandro_Toledo_0037.jpg"] == "Alejandro_Toledo"
     assert sum(group is None for group in groups.values()) == 4  # named after the repository
+
+
+@real
+def test_faces_of_the_real_set_are_found_and_no_person_is_in_two_splits(project: Path):
+    try:
+        weights.fetch(PACKAGED, ROOT / "models/detector")
+    except UserError as error:
+        pytest.skip(str(error))
+    (project / "models").symlink_to(ROOT / "models")
+    toy.set_params(project, datasets=["facial_expressions"])
+    p = params.load()
+    ingest.run(p, "facial_expressions", SHARED)
+    align.run(p, "facial_expressions")
+    label.run(p)
+    found = json.loads(Path("metrics/align/facial_expressions.json").read_text())
+    assert found["images"] == 2_554
+    assert found["found_rate"] >= 0.995
+
+    splits = defaultdict(set)
+    rows = pq.read_table("data/labels.parquet").to_pylist()
+    for row in rows:
+        splits[row["id"].split("/")[1].rsplit("_", 1)[0]].add(row["split"])
+    assert all(len(found) == 1 for person, found in splits.items() if person != "facial-expressions")
+    counts = Counter(row["split"] for row in rows)
+    assert counts.total() == 2_554
+    assert 0.09 < counts["valid"] / counts.total() < 0.11
+    assert 0.09 < counts["test"] / counts.total() < 0.11
+    kept = json.loads(Path("metrics/label.json").read_text())
+    assert not any(kept["duplicates"].values())
+    assert not any(value for key, value in kept["near_duplicates"].items() if "_in_" in key)
 
 
 def test_rows_that_agree_are_one_record_and_rows_that_do_not_are_none(tmp_path):
