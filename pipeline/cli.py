@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from pipeline.errors import UserError
-from pipeline.paths import ALIGNED, INGESTED
+from pipeline.paths import ALIGNED, INGESTED, RAW
 
 app = typer.Typer(
     name="fer",
@@ -108,13 +108,19 @@ def evaluate() -> None:
 
 @app.command()
 def check() -> None:
-    """Validate params.yaml and say what it chooses."""
+    """Validate params.yaml, say what it chooses, and see whether the raw data is there."""
     from pipeline import params
 
     p = params.load()
     for key in ("datasets", "augment", "loss", "model", "optimizer", "gan", "seed"):
         value = getattr(p, key)
         typer.echo(f"{key:>10}: {', '.join(value) if isinstance(value, list) else value}")
+    for name in p.datasets:
+        if name != "sample" and not (RAW / name).exists():
+            raise UserError(
+                f"{RAW / name}: found nothing, expected: the data set's folder, an archive of it, or a symbolic "
+                "link to either"
+            )
 
 
 def _place(address: str) -> str | Path:

@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline import schema
-from pipeline.datasets import _fer2013, _tree
+from pipeline.datasets import _archive, _fer2013, _folder
 from pipeline.datasets._image import decode, fingerprint
 from pipeline.datasets._listing import Refused
 from pipeline.errors import UserError
@@ -783,7 +783,8 @@ def test_encrypted_members_are_listed(raw, archive):
 @pytest.mark.parametrize("archive", ["zip"], indirect=True)
 @pytest.mark.parametrize("claimed", [None, 99], ids=["zip bomb", "zip bomb that claims 99 bytes"])
 def test_a_zip_bomb_is_listed(raw, archive, monkeypatch, claimed):
-    monkeypatch.setattr(_tree, "MOST_BYTES", 2**20)
+    for module in (_archive, _folder):
+        monkeypatch.setattr(module, "MOST_BYTES", 2**20)
     write_rows(raw, "c.png,train,1,0,0")
     path = archive(("images/c.png", bytes(2**22)))
     assert path.stat().st_size < 10_000
@@ -796,7 +797,7 @@ def test_a_zip_bomb_is_listed(raw, archive, monkeypatch, claimed):
 
 @pytest.mark.parametrize("archive", ["tar.gz"], indirect=True)
 def test_a_tar_bomb_stops_in_one_line_and_does_not_fill_the_disk(archive, monkeypatch):
-    monkeypatch.setattr(_tree, "_SMALL", 2**20)
+    monkeypatch.setattr(_archive, "_SMALL", 2**20)
     archive(("images/c.png", bytes(2**22)))
     assert "table.tar.gz: found more than 1,048,576 bytes in it, allowed: at most that" in stopped()
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.datasets import _csv
 from pipeline.datasets._listing import Refused
-from pipeline.datasets._tree import open_tree
+from pipeline.datasets._open import open_tree
 from pipeline.errors import UserError
 
 CELL = st.sampled_from(["a", "1", "", " b", '"c,d"', '"', "é", "\0", "\t"]) | st.text(max_size=3)

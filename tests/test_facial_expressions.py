@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline import params
 from pipeline.datasets import facial_expressions, folder
-from pipeline.datasets._tree import open_tree
+from pipeline.datasets._open import open_tree
 from pipeline.errors import UserError
 from pipeline.faces import weights
 from pipeline.faces.detectors.scrfd import PACKAGED

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.datasets import ferplus
-from pipeline.datasets._tree import open_tree
+from pipeline.datasets._open import open_tree
 from pipeline.errors import UserError
 from pipeline.schema import VOTES
 from pipeline.stages import ingest

@@ -16,7 +16,7 @@ from pipeline import parallel
 from pipeline.datasets import _image, table
 from pipeline.datasets._image import decode, fingerprint
 from pipeline.datasets._listing import Listing, Refused
-from pipeline.datasets._tree import open_tree
+from pipeline.datasets._open import open_tree
 from pipeline.errors import UserError
 from pipeline.stages import ingest
 from tests import toy

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline import params
 from pipeline.datasets import sample
-from pipeline.datasets._tree import open_tree
+from pipeline.datasets._open import open_tree
 from pipeline.drawing import scene
 from pipeline.drawing.expression import EXPRESSIONS, expression
 from pipeline.drawing.geometry import Geometry, Proportions, geometry

@@ -13,7 +13,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from pipeline.datasets import table
-from pipeline.datasets._tree import open_tree
+from pipeline.datasets._open import open_tree
 from pipeline.errors import UserError
 from pipeline.storage import open_store, taken
 from tests import toy

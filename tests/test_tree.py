@@ -13,8 +13,11 @@ import cv2
 import numpy as np
 import pytest
 
+from pipeline.datasets._archive import Tar, Zip
+from pipeline.datasets._folder import Folder
 from pipeline.datasets._listing import Refused
-from pipeline.datasets._tree import Folder, Tar, Tree, Zip, open_tree
+from pipeline.datasets._open import open_tree
+from pipeline.datasets._tree import Tree
 from pipeline.errors import UserError
 from pipeline.parallel import ordered
 from pipeline.schema import VOTES

@@ -11,7 +11,8 @@ from ruamel.yaml import YAML
 
 from pipeline import params, paths, schema
 from pipeline.datasets._listing import Listing
-from pipeline.datasets._tree import Tree, open_tree
+from pipeline.datasets._open import open_tree
+from pipeline.datasets._tree import Tree
 from pipeline.errors import UserError
 
 PARAMS = params.load(Path(__file__).parents[1] / "params.yaml")

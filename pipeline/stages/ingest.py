@@ -17,7 +17,7 @@ import typer
 from pipeline.datasets._image import decode, fingerprint
 from pipeline.datasets._landmarks import inside
 from pipeline.datasets._listing import Listing, Refused, Rejections
-from pipeline.datasets._tree import open_tree
+from pipeline.datasets._open import open_tree
 from pipeline.errors import UserError
 from pipeline.parallel import ordered
 from pipeline.params import Params, choices
