@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,7 +11,8 @@ import onnx
 import onnxruntime
 from onnx import numpy_helper
 
-from pipeline.faces.detection import Detection, distinct
+from pipeline.errors import UserError, one_line
+from pipeline.faces.detection import Detection, Search, distinct
 
 STRIDES = (8, 16, 32)
 ANCHORS = 2  # per place
@@ -30,15 +32,11 @@ def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     )
 
 
-class Distances:
-    """A network of insightface's form: nine outputs, scores, boxes and landmarks, each for the strides 8, 16, 32.
-
-    Boxes and landmarks are distances from a regular grid of points, in strides (insightface,
-    `model_zoo/retinaface.py` and `model_zoo/scrfd.py`, which decode alike). Safe to share between threads.
-    """
+class Network:
+    """A network that finds faces on canvases of any size, as many as are given. Safe to share between threads."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        self._session = session(dynamic(model))
+        self._session = session(model)
         self._input = self._session.get_inputs()[0].name
 
     def faces(self, canvases: list[np.ndarray], threshold: float) -> list[list[Detection]]:
@@ -48,6 +46,64 @@ class Distances:
             canvases: BGR, uint8, all size x size x 3 with the same size, a multiple of 32.
             threshold: the least score of a face, 0 to 1.
         """
+        raise NotImplementedError
+
+
+class NetworkDetector:
+    """A detector that is such a network. Safe to share between threads.
+
+    Attributes:
+        kind: what its weights are called in a message, with its article.
+        search: its way from coarse to fine.
+    """
+
+    kind: str
+    search: Search
+
+    def __init__(self, weights: Path, threshold: float) -> None:
+        """Load the network.
+
+        Args:
+            weights: an .onnx file that `network` reads.
+            threshold: the least score of a face, 0 to 1.
+
+        Raises:
+            UserError: the file is not such a network.
+        """
+        self._threshold = threshold
+        try:
+            self._network = self.network(onnx.load(weights))
+            self.faces([np.zeros((64, 64, 3), np.uint8)] * 2)
+        except Exception as error:  # onnx and onnxruntime raise a dozen unrelated types
+            raise UserError(
+                f"{weights}: not {self.kind} network with five landmarks: {one_line(error)}"
+            ) from error
+
+    def network(self, model: onnx.ModelProto) -> Network:
+        """Return the network that a model is."""
+        raise NotImplementedError
+
+    def detect(self, pictures: list[np.ndarray]) -> list[Detection | None]:
+        """Return the chosen face of each picture (BGR, uint8, H x W x 3), None where there is none."""
+        return self.search.chosen(pictures, self.faces)
+
+    def faces(self, canvases: list[np.ndarray]) -> list[list[Detection]]:
+        """Return all faces of each canvas, best score first, in pixels of the canvas; see `Network.faces`."""
+        return self._network.faces(canvases, self._threshold)
+
+
+class Distances(Network):
+    """A network of insightface's form: nine outputs, scores, boxes and landmarks, each for the strides 8, 16, 32.
+
+    Boxes and landmarks are distances from a regular grid of points, in strides (insightface,
+    `model_zoo/retinaface.py` and `model_zoo/scrfd.py`, which decode alike).
+    """
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        super().__init__(dynamic(model))
+
+    def faces(self, canvases: list[np.ndarray], threshold: float) -> list[list[Detection]]:
+        """See `Network.faces`."""
         size = canvases[0].shape[0]
         blob = cv2.dnn.blobFromImages(canvases, 1 / 128, (size, size), (127.5, 127.5, 127.5), swapRB=True)
         outputs = self._session.run(None, {self._input: blob})
@@ -103,9 +159,13 @@ def dynamic(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
+def grid(size: int, stride: int) -> np.ndarray:
+    """Return the cells of a canvas at a stride, int64 (places, 2), x before y, row by row."""
+    ys, xs = np.mgrid[: size // stride, : size // stride]
+    return np.stack([xs, ys], axis=-1).reshape(-1, 2)
+
+
 @cache
 def _anchors(size: int, stride: int) -> np.ndarray:
     """Return the points of a canvas that the outputs refer to, float32 (places, 2), in the outputs' order."""
-    ys, xs = np.mgrid[: size // stride, : size // stride]
-    points = np.stack([xs, ys], axis=-1).reshape(-1, 2) * stride
-    return np.repeat(points, ANCHORS, axis=0).astype(np.float32)
+    return np.repeat(grid(size, stride) * stride, ANCHORS, axis=0).astype(np.float32)

@@ -11,15 +11,13 @@ Two forms of it are read, told apart by their number of outputs:
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
 import cv2
 import numpy as np
 import onnx
 
-from pipeline.errors import UserError, one_line
 from pipeline.faces.detection import Detection, Look, Search, distinct
-from pipeline.faces.network import STRIDES, Distances, session
+from pipeline.faces.network import STRIDES, Distances, Network, NetworkDetector, grid
 from pipeline.faces.weights import Packaged
 
 PACKAGED = Packaged(
@@ -50,20 +48,11 @@ PLACE_VARIANCE, SIZE_VARIANCE = 0.1, 0.2
 MEAN = (104, 117, 123)  # BGR
 
 
-class Priors:
+class Priors(Network):
     """A network with three outputs: boxes, scores and landmarks relative to prior boxes."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
-        self._session = session(model)
-        self._input = self._session.get_inputs()[0].name
-
     def faces(self, canvases: list[np.ndarray], threshold: float) -> list[list[Detection]]:
-        """Return all faces of each canvas, best score first, in pixels of the canvas.
-
-        Args:
-            canvases: BGR, uint8, all size x size x 3 with the same size, a multiple of 32.
-            threshold: the least score of a face, 0 to 1.
-        """
+        """See `Network.faces`."""
         size = canvases[0].shape[0]
         blob = cv2.dnn.blobFromImages(canvases, 1.0, (size, size), MEAN)
         boxes, scores, landmarks = self._session.run(None, {self._input: blob})
@@ -80,40 +69,15 @@ class Priors:
         return faces
 
 
-class Detector:
-    """RetinaFace with weights of either form. Safe to share between threads."""
+class Detector(NetworkDetector):
+    """RetinaFace with weights of either form: an .onnx file with three or nine outputs."""
 
-    def __init__(self, weights: Path, threshold: float) -> None:
-        """Load the network.
+    kind = "a RetinaFace"
+    search = SEARCH
 
-        Args:
-            weights: an .onnx file with three or nine outputs.
-            threshold: the least score of a face, 0 to 1.
-
-        Raises:
-            UserError: the file is not such a network.
-        """
-        self._threshold = threshold
-        try:
-            model = onnx.load(weights)
-            self._network = Distances(model) if len(model.graph.output) == 9 else Priors(model)
-            self.faces([np.zeros((64, 64, 3), np.uint8)] * 2)
-        except Exception as error:  # onnx and onnxruntime raise a dozen unrelated types
-            raise UserError(
-                f"{weights}: not a RetinaFace network with five landmarks: {one_line(error)}"
-            ) from error
-
-    def detect(self, pictures: list[np.ndarray]) -> list[Detection | None]:
-        """Return the chosen face of each picture (BGR, uint8, H x W x 3), None where there is none."""
-        return SEARCH.chosen(pictures, self.faces)
-
-    def faces(self, canvases: list[np.ndarray]) -> list[list[Detection]]:
-        """Return all faces of each canvas, best score first, in pixels of the canvas.
-
-        Args:
-            canvases: BGR, uint8, all size x size x 3 with the same size, a multiple of 32.
-        """
-        return self._network.faces(canvases, self._threshold)
+    def network(self, model: onnx.ModelProto) -> Network:
+        """See `NetworkDetector`."""
+        return Distances(model) if len(model.graph.output) == 9 else Priors(model)
 
 
 @cache
@@ -121,8 +85,7 @@ def _priors(size: int) -> tuple[np.ndarray, np.ndarray]:
     """Return centres (places, 2) and sides (places, 1) of the prior boxes of a canvas, float32, pixels."""
     centres, sides = [], []
     for stride, pair in zip(STRIDES, SIDES, strict=True):
-        ys, xs = np.mgrid[: size // stride, : size // stride]
-        points = (np.stack([xs, ys], axis=-1).reshape(-1, 2) + 0.5) * stride
+        points = (grid(size, stride) + 0.5) * stride
         centres.append(np.repeat(points, len(pair), axis=0))
         sides.append(np.tile(pair, len(points)))
     return (

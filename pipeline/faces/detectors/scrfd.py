@@ -4,14 +4,10 @@ Detection"), with five landmarks, through onnxruntime.
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
 import onnx
 
-from pipeline.errors import UserError, one_line
-from pipeline.faces.detection import Detection, Look, Search
-from pipeline.faces.network import Distances
+from pipeline.faces.detection import Look, Search
+from pipeline.faces.network import Distances, NetworkDetector
 from pipeline.faces.weights import Packaged
 
 PACKAGED = Packaged(
@@ -38,36 +34,12 @@ SEARCH = Search(
 )
 
 
-class Detector:
-    """SCRFD with weights of insightface's form. Safe to share between threads."""
+class Detector(NetworkDetector):
+    """SCRFD with weights of insightface's form: an .onnx file with nine outputs."""
 
-    def __init__(self, weights: Path, threshold: float) -> None:
-        """Load the network.
+    kind = "an SCRFD"
+    search = SEARCH
 
-        Args:
-            weights: an .onnx file with nine outputs: scores, boxes, landmarks, each for the strides 8, 16, 32.
-            threshold: the least score of a face, 0 to 1.
-
-        Raises:
-            UserError: the file is not such a network.
-        """
-        self._threshold = threshold
-        try:
-            self._network = Distances(onnx.load(weights))
-            self.faces([np.zeros((64, 64, 3), np.uint8)] * 2)
-        except Exception as error:  # onnx and onnxruntime raise a dozen unrelated types
-            raise UserError(
-                f"{weights}: not an SCRFD network with five landmarks: {one_line(error)}"
-            ) from error
-
-    def detect(self, pictures: list[np.ndarray]) -> list[Detection | None]:
-        """Return the chosen face of each picture (BGR, uint8, H x W x 3), None where there is none."""
-        return SEARCH.chosen(pictures, self.faces)
-
-    def faces(self, canvases: list[np.ndarray]) -> list[list[Detection]]:
-        """Return all faces of each canvas, best score first, in pixels of the canvas.
-
-        Args:
-            canvases: BGR, uint8, all size x size x 3 with the same size, a multiple of 32.
-        """
-        return self._network.faces(canvases, self._threshold)
+    def network(self, model: onnx.ModelProto) -> Distances:
+        """See `NetworkDetector`."""
+        return Distances(model)
