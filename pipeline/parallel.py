@@ -14,8 +14,6 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import Any, TypeVar
 
-import cv2
-
 from pipeline.errors import UserError, one_line
 
 A = TypeVar("A")
@@ -52,6 +50,8 @@ def ordered(
 
 
 def _in_processes(function: Callable[[A], B], items: Iterable[A], workers: int) -> Iterator[B]:
+    import cv2  # here, as every command imports this module
+
     # A forked worker has the imports already. Elsewhere than on Linux forking is not safe, and even there OpenCV
     # waits for ever, in the worker, for threads that only the parent has: so it gets none.
     cv2.setNumThreads(1)
@@ -77,6 +77,8 @@ _function: Callable[[Any], Any]
 
 
 def _start(function: Callable[[Any], Any]) -> None:
+    import cv2
+
     global _function
     _function = function
     cv2.setNumThreads(1)  # one picture per core beats many cores on one picture

@@ -11,7 +11,6 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from pipeline.errors import UserError, not_made, one_line
+from pipeline.parallel import chunks
 
 # Canonical class names and order (FER+). Every data set maps to them by name, never by position.
 CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
@@ -257,14 +257,11 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-def write_parquet(path: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> None:
-    """Write rows, streaming, in groups of `GROUP_ROWS`."""
-    write_batches(path, schema, _batches(schema, rows))
-
-
-def write_arrow(path: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> None:
-    """Write rows, streaming, as uncompressed Arrow IPC in batches of `GROUP_ROWS`."""
-    write_batches(path, schema, _batches(schema, rows))
+def write_rows(path: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> None:
+    """Write rows, streaming, as `write_batches` does."""
+    write_batches(
+        path, schema, (pa.RecordBatch.from_pylist(some, schema) for some in chunks(rows, GROUP_ROWS))
+    )
 
 
 def write_batches(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
@@ -299,12 +296,6 @@ def _leaves(schema: pa.Schema) -> list[str]:
             is_list = pa.types.is_list(field.type) or pa.types.is_fixed_size_list(field.type)
             leaves.append(f"{field.name}.list.element" if is_list else field.name)
     return leaves
-
-
-def _batches(schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
-    remaining = iter(rows)
-    while group := list(islice(remaining, GROUP_ROWS)):
-        yield pa.RecordBatch.from_pylist(group, schema)
 
 
 def _regrouped(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:

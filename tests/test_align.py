@@ -51,7 +51,7 @@ def ingested(folder: Path, pictures: dict[str, bytes]) -> None:
         | {"votes": None, "label": "fear", "group": None, "source": name, "pixels": ""}
         for name, image in pictures.items()
     ]
-    schema.write_parquet(folder / INGESTED / "toy.parquet", schema.ingested(), rows)
+    schema.write_rows(folder / INGESTED / "toy.parquet", schema.ingested(), rows)
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def inputs(settings: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for dataset, count in (("table", 20), ("sample", 10)):
         ids = [f"{dataset}/{i:02}" for i in range(count)]
         faces = [{"id": id_, "status": "whole", "face": rng.bytes(SIZE * SIZE)} for id_ in ids]
-        schema.write_arrow(folder / paths.ALIGNED / f"{dataset}.arrow", schema.aligned(SIZE, 1), faces)
+        schema.write_rows(folder / paths.ALIGNED / f"{dataset}.arrow", schema.aligned(SIZE, 1), faces)
         labels += [
             {
                 "id": id_,
@@ -57,9 +57,7 @@ def inputs(settings: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
             }
             for i, id_ in enumerate(ids)
         ]
-    schema.write_parquet(
-        folder / paths.LABELS, schema.labels(NAMES), sorted(labels, key=lambda row: row["id"])
-    )
+    schema.write_rows(folder / paths.LABELS, schema.labels(NAMES), sorted(labels, key=lambda row: row["id"]))
     torch.manual_seed(0)
     save_classifier(folder / paths.CLASSIFIER, build_network(settings).state_dict(), settings)
     return folder
@@ -136,7 +134,7 @@ def test_repeats_of_an_earlier_split_and_data_sets_are_scored_apart(
 def test_one_data_set_is_not_reported_twice_and_repeats_alone_have_no_score(p: Params) -> None:
     rows = [row | {"cluster": "all"} for row in pq.read_table(paths.LABELS).to_pylist()]
     rows = [row for row in rows if row["dataset"] == "sample"]
-    schema.write_parquet(paths.LABELS, schema.labels(NAMES), rows)
+    schema.write_rows(paths.LABELS, schema.labels(NAMES), rows)
     evaluate.run(p.model_copy(update={"datasets": ["sample"]}))
     report = json.loads((paths.METRICS / "evaluate.json").read_text())
     assert "datasets" not in report["test"]
@@ -193,7 +191,7 @@ def test_faces_of_another_size_are_refused(p: Params) -> None:
     for dataset in p.datasets:
         table = schema.Faces(paths.ALIGNED / f"{dataset}.arrow").table
         rows = [{**row, "face": bytes(24 * 24)} for row in table.to_pylist()]
-        schema.write_arrow(paths.ALIGNED / f"{dataset}.arrow", schema.aligned(24, 1), rows)
+        schema.write_rows(paths.ALIGNED / f"{dataset}.arrow", schema.aligned(24, 1), rows)
 
     with pytest.raises(UserError, match="found faces of 24x24x1, allowed: 20x20x1"):
         evaluate.run(p)

@@ -12,7 +12,7 @@ from pipeline import schema
 from pipeline.errors import UserError
 from pipeline.params import Params, load
 from pipeline.paths import ALIGNED, INGESTED, LABELS, METRICS
-from pipeline.schema import CLASSES, VOTES, aligned, write_arrow, write_json, write_parquet
+from pipeline.schema import CLASSES, VOTES, aligned, write_json, write_rows
 from pipeline.stages import label
 
 OWN = load(Path(__file__).parents[1] / "params.yaml")
@@ -57,9 +57,9 @@ def write_dataset(
     own = ("id", "split", "votes", "label", "pixels", "group")
     ingested = [{**{key: row[key] for key in own}, **rest} for row in rows]
     columns = schema.ingested(draw.split(",") if draw else ())
-    write_parquet(INGESTED / f"{dataset}.parquet", columns, ingested)
+    write_rows(INGESTED / f"{dataset}.parquet", columns, ingested)
     faces = ({"id": row["id"], "status": row["status"], "face": row["face"].tobytes()} for row in rows)
-    write_arrow(ALIGNED / f"{dataset}.arrow", aligned(SIZE, 1), faces)
+    write_rows(ALIGNED / f"{dataset}.arrow", aligned(SIZE, 1), faces)
     write_json(METRICS / "ingest" / f"{dataset}.json", {"records": len(rows), "rejected": rejected or {}})
     write_json(METRICS / "align" / f"{dataset}.json", {"images": len(rows)})
     (INGESTED / f"{dataset}.rejected.csv").write_text("file,row,record,reason,detail\n")
@@ -228,7 +228,7 @@ def test_bad_input_is_answered_in_one_line():
     (ALIGNED / "voted.arrow").unlink()
     with pytest.raises(UserError, match=r"^data/aligned/voted\.arrow: not found; [^\n]+$"):
         label.run(params("voted"))
-    write_arrow(
+    write_rows(
         ALIGNED / "voted.arrow", aligned(2, 1), [{"id": "voted/a", "status": "found", "face": bytes(4)}]
     )
     with pytest.raises(

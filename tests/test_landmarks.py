@@ -112,7 +112,7 @@ def write(project, *faces: dict) -> np.ndarray:
         | face
         for i, face in enumerate(faces)
     ]
-    schema.write_parquet(project / INGESTED / "toy.parquet", schema.ingested(), rows)
+    schema.write_rows(project / INGESTED / "toy.parquet", schema.ingested(), rows)
     return picture
 
 

@@ -21,7 +21,7 @@ from skimage.transform import SimilarityTransform
 from pipeline.errors import UserError
 from pipeline.faces.alignment import REFERENCE, carried, similarity
 from pipeline.labels import sheets
-from pipeline.schema import CLASSES, GROUP_ROWS, VOTES, Faces, aligned, take_parquet, write_arrow
+from pipeline.schema import CLASSES, GROUP_ROWS, VOTES, Faces, aligned, take_parquet, write_rows
 from pipeline.stages import label
 from tests.test_label import params, picture, write_dataset
 
@@ -70,7 +70,7 @@ def coloured(status: list[str], landmarks: list[np.ndarray] | None = None, chann
         }
         for row, found in enumerate(status)
     ]
-    write_arrow(Path("faces.arrow"), aligned(SIZE, channels), rows)
+    write_rows(Path("faces.arrow"), aligned(SIZE, channels), rows)
     return Faces(Path("faces.arrow"))
 
 

@@ -74,7 +74,7 @@ def test_only_the_training_split_reaches_the_gan(project: Path) -> None:
     first = paths.SYNTHETIC.read_bytes()
     # Without the other splits the faces are the same, to the byte.
     kept = [row for row in labels if row["split"] == "train"]
-    schema.write_parquet(paths.LABELS, schema.labels(toy.CLASSES), kept)
+    schema.write_rows(paths.LABELS, schema.labels(toy.CLASSES), kept)
     synthesize.run(params.load())
     assert paths.SYNTHETIC.read_bytes() == first
 
@@ -107,7 +107,7 @@ def test_a_class_without_faces_is_refused_by_name(project: Path) -> None:
     rows = pq.read_table(paths.LABELS).to_pylist()
     for row in rows:
         row["target"] = [*row["target"], 0.0]
-    schema.write_parquet(paths.LABELS, schema.labels([*toy.CLASSES, "fear"]), rows)
+    schema.write_rows(paths.LABELS, schema.labels([*toy.CLASSES, "fear"]), rows)
     with pytest.raises(UserError, match="'fear' with 0 faces"):
         synthesize.run(params.load())
 

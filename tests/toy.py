@@ -32,9 +32,9 @@ def write(project: Path, **changes: Any) -> None:
         rows.append({"id": name, "status": "whole", "face": face.tobytes()})
         label = {"id": name, "dataset": "sample", "split": split, "label": CLASSES[i % 2]}
         labels.append(label | {"target": [1.0 - i % 2, float(i % 2)]})
-    schema.write_arrow(project / paths.ALIGNED / "sample.arrow", schema.aligned(SIZE, 1), rows)
-    schema.write_parquet(project / paths.LABELS, schema.labels(changes.get("classes", CLASSES)), labels)
-    schema.write_arrow(project / paths.SYNTHETIC, schema.synthetic(SIZE, 1), [])
+    schema.write_rows(project / paths.ALIGNED / "sample.arrow", schema.aligned(SIZE, 1), rows)
+    schema.write_rows(project / paths.LABELS, schema.labels(changes.get("classes", CLASSES)), labels)
+    schema.write_rows(project / paths.SYNTHETIC, schema.synthetic(SIZE, 1), [])
     settings = {
         "datasets": ["sample"],
         "classes": CLASSES,

@@ -15,7 +15,7 @@ from pipeline.evaluation.metrics import confident_mistakes, headline, scores
 from pipeline.params import Params
 from pipeline.paths import ALIGNED, CLASSIFIER, LABELS, METRICS, PLOTS, PREDICTIONS
 from pipeline.schema import PREDICTIONS as PREDICTION_COLUMNS
-from pipeline.schema import SPLITS, read_parquet, write_json, write_parquet
+from pipeline.schema import SPLITS, read_parquet, write_json, write_rows
 from pipeline.training import data, device
 from pipeline.training.classifier import Classifier, load
 from pipeline.training.predict import probabilities
@@ -50,7 +50,7 @@ def run(p: Params) -> None:
         earlier |= {row["cluster"] for row in rows}
 
     write_json(METRICS / "evaluate.json", report)
-    write_parquet(PREDICTIONS, PREDICTION_COLUMNS, sorted(predictions, key=lambda row: row["id"]))
+    write_rows(PREDICTIONS, PREDICTION_COLUMNS, sorted(predictions, key=lambda row: row["id"]))
     # The last split there is, of which training knew least: test, else valid.
     _draw(p, split, samples, labels, probability)
     typer.echo("\n".join(summary))

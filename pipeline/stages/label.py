@@ -29,7 +29,7 @@ from pipeline.schema import (
     replacing_folder,
     take_parquet,
     write_json,
-    write_parquet,
+    write_rows,
 )
 from pipeline.schema import labels as labels_of
 
@@ -108,7 +108,7 @@ def run(p: Params) -> None:
         **({"datasets": {name: counted(datasets == name) for name in p.datasets}} if several else {}),
     }
     rows = _rows(pictures.filter(pa.array(keep)), splits[keep], labels[keep], targets[keep], clusters[keep])
-    write_parquet(LABELS, labels_of(p.classes), rows)
+    write_rows(LABELS, labels_of(p.classes), rows)
     write_json(METRICS / "label.json", metrics)
     with replacing_folder(FIGURES) as folder:
         for name in p.datasets:

@@ -16,7 +16,7 @@ from safetensors.torch import save
 from pipeline.gan import Generator
 from pipeline.params import Params
 from pipeline.paths import METRICS, MODELS, PLOTS, SYNTHETIC
-from pipeline.schema import replacing_folder, synthetic, write_arrow, write_json
+from pipeline.schema import replacing_folder, synthetic, write_json, write_rows
 from pipeline.training import data, device
 
 GENERATORS = MODELS / "gan"
@@ -49,7 +49,7 @@ def run(p: Params) -> None:
                 row = {"id": f"synthetic/{cls}/{seed:06d}", "label": cls, "face": face.tobytes()}
                 yield row | {"seed": seed, "generator": origin}
 
-    write_arrow(SYNTHETIC, synthetic(p.align.face_size, 3 if p.align.colour else 1), rows())
+    write_rows(SYNTHETIC, synthetic(p.align.face_size, 3 if p.align.colour else 1), rows())
     index = {
         cls: {"gan": name, "sha256": digests[cls], "trained_on": generator.trained_on}
         for cls, generator in generators.items()
