@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import version
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -52,7 +51,7 @@ def ingest(
     from pipeline import params
     from pipeline.stages import ingest as stage
 
-    stage.run(params.load(), dataset, source, _place(output))
+    stage.run(params.load(), dataset, source, output)
 
 
 @app.command()
@@ -67,7 +66,7 @@ def align(
     from pipeline import params
     from pipeline.stages import align as stage
 
-    stage.run(params.load(), dataset, _place(source), _place(output))
+    stage.run(params.load(), dataset, source, output)
 
 
 @app.command()
@@ -121,11 +120,6 @@ def check() -> None:
                 f"{RAW / name}: found nothing, expected: the data set's folder, an archive of it, or a symbolic "
                 "link to either"
             )
-
-
-def _place(address: str) -> str | Path:
-    """Return an address as a path, unless it is one of an object store."""
-    return address if address.startswith("s3://") else Path(address)
 
 
 def _version(show: bool) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from pipeline.datasets._listing import Refused
-from pipeline.datasets._tree import BROKEN, MOST_BYTES, is_junk, too_large
+from pipeline.datasets._tree import BROKEN, MOST_BYTES, is_junk, leads_out, too_large
 from pipeline.errors import UserError, one_line
 
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -89,8 +89,7 @@ class _Members:
         yield from (place for place in self._members if place.startswith(prefix) and not is_junk(place))
 
     def _member(self, place: str) -> Any:
-        parts = PurePosixPath(place).parts
-        if ".." in parts or place.startswith("/"):
+        if leads_out(place):
             raise Refused("outside_folder", f"{place!r}, allowed: members of {self.address}")
         try:
             member = self._members[place]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from functools import cached_property
-from pathlib import PurePosixPath
 from typing import IO, Any
 
 import pyarrow.fs as pafs
 
 from pipeline.datasets._listing import Refused
-from pipeline.datasets._tree import MOST_BYTES, too_large
+from pipeline.datasets._tree import MOST_BYTES, leads_out, too_large
 from pipeline.errors import UserError, one_line
 from pipeline.storage import open_store
 
@@ -67,7 +66,7 @@ class Bucket:
 
     def read(self, place: str) -> bytes:
         """See `Tree`."""
-        if ".." in PurePosixPath(place).parts or place.startswith("/"):
+        if leads_out(place):
             raise Refused("outside_folder", f"{place!r}, allowed: objects below {self.address}")
         system, root = self._store
         try:

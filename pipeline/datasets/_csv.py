@@ -145,7 +145,8 @@ def _plain_texts(tree: Tree, place: str) -> Iterator[bytes | None]:
             held += data if data or not held or held.endswith(b"\n") else b"\n"
             end = held.rfind(b"\n") + 1
             text, held = held[:end], held[end:]
-            odd = b"\r" in text or any(b"\n" + mark in b"\n" + text for mark in (b"\n", b",", b" ", b"\t"))
+            before = b"\n" + text
+            odd = b"\r" in text or any(b"\n" + mark in before for mark in (b"\n", b",", b" ", b"\t"))
             if odd or not text.isascii() or len(held) > _LONGEST:
                 yield None
                 return

@@ -11,13 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline.datasets._packed import PACK, Packed
 from pipeline.errors import printable
 from pipeline.schema import SPLITS, VOTES
 
 # Nine digits fit the table's 32-bit columns, and no crowd is larger.
 _MOST_DIGITS = 9
-# Rows that are held as Python objects before they are packed: a listing of millions stays small.
-_PACK = 4096
 
 _SHORT = pa.dictionary(pa.int16(), pa.string())
 _LONG = pa.dictionary(pa.int32(), pa.string())  # where each record may have a file of its own
@@ -26,10 +25,8 @@ _RECORDS = pa.schema(
         ("name", pa.string()),
         ("split", pa.int8()),
         ("before", _LONG),  # what stands before the name in the picture's place
-        (
-            "behind",
-            _LONG,
-        ),  # and behind it; null where the place does not hold the name, and is all in `before`
+        # And behind it; null where the place does not hold the name, and is all in `before`.
+        ("behind", _LONG),
         ("file", _LONG),
         ("row", pa.int32()),
         ("votes", pa.int32()),  # which of the votes that occur
@@ -95,7 +92,7 @@ class Listing:
         self.draw = tuple(draw)
         self.rejected = Rejections()
         self.notes: dict[str, Any] = {}
-        self._records = _Packed(_RECORDS)
+        self._records = Packed(_RECORDS)
         self._votes: dict[tuple[int, ...], int] = {}  # few of all possible votes ever occur
 
     def add(
@@ -187,8 +184,8 @@ class Listing:
         del order
         self._renamed: dict[int, str] = {}  # by the record's number
         repeated = []
-        for start in range(0, len(self), _PACK):
-            names = self._columns["name"].take(pa.array(self._order[start : start + _PACK + 1]))
+        for start in range(0, len(self), PACK):
+            names = self._columns["name"].take(pa.array(self._order[start : start + PACK + 1]))
             same = pc.indices_nonzero(pc.equal(names[1:], names[:-1]))
             repeated += [start + place for place in same.to_pylist()]
         if repeated:
@@ -239,67 +236,7 @@ class Listing:
         self._order = np.delete(self._order, gone)
 
 
-class _Packed:
-    """Rows that are kept as Arrow columns, a hundred bytes where Python's objects take a thousand."""
-
-    def __init__(self, schema: pa.Schema) -> None:
-        self._schema = schema
-        self._parts: dict[str, list[pa.Array]] = {name: [] for name in schema.names}
-        self._count = 0
-        self._waiting: list[tuple[Any, ...]] = []
-
-    def __len__(self) -> int:
-        return self._count + len(self._waiting)
-
-    def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        for parts in zip(*self._parts.values(), strict=True):
-            yield from zip(*(part.to_pylist() for part in parts), strict=True)
-        yield from self._waiting
-
-    def append(self, row: tuple[Any, ...]) -> None:
-        self._waiting.append(row)
-        if len(self._waiting) == _PACK:
-            self._pack()
-
-    def extend(self, count: int, columns: dict[str, pa.Array]) -> None:
-        """Add `count` rows; columns that are left out are null."""
-        self._pack()
-        for name, parts in self._parts.items():
-            parts.append(columns.get(name, pa.nulls(count)))
-        self._count += count
-
-    def columns(self) -> dict[str, pa.Array]:
-        """Return all rows as columns and forget them; a column without any value has Arrow's type `null`."""
-        self._pack()
-        joined = {}
-        for field in self._schema:
-            parts, self._parts[field.name] = self._parts[field.name], []
-            if all(part.type == pa.null() for part in parts):
-                joined[field.name] = pa.nulls(self._count)
-                continue
-            typed = [part if part.type == field.type else pa.nulls(len(part), field.type) for part in parts]
-            joined[field.name] = pa.chunked_array(typed, field.type).unify_dictionaries().combine_chunks()
-            # One column after the other: packed and joined, all of them would take twice the room.
-            del parts, typed
-            pa.default_memory_pool().release_unused()
-        self._count = 0
-        return joined
-
-    def _pack(self) -> None:
-        if self._waiting:
-            count, columns = len(self._waiting), list(zip(*self._waiting, strict=True))
-            self._waiting.clear()
-            self.extend(
-                count,
-                {
-                    field.name: pa.array(values, field.type)
-                    for field, values in zip(self._schema, columns, strict=True)
-                    if any(value is not None for value in values)
-                },
-            )
-
-
-class Rejections(_Packed):
+class Rejections(Packed):
     """The rows refused, as `Rejected`."""
 
     def __init__(self) -> None:
@@ -317,8 +254,8 @@ class Rejections(_Packed):
         columns = self.columns()
         table = pa.table(columns | {"file": columns["file"].cast(pa.string())})
         order = pc.sort_indices(table, [(name, "ascending") for name in ("file", "row", "record")])
-        for start in range(0, len(order), _PACK):
-            rows = table.take(order.slice(start, _PACK)).to_pydict().values()
+        for start in range(0, len(order), PACK):
+            rows = table.take(order.slice(start, PACK)).to_pydict().values()
             yield from map(Rejected._make, zip(*rows, strict=True))
 
 

@@ -12,6 +12,7 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
+from pathlib import PurePosixPath
 from typing import IO, Protocol
 
 from pipeline.datasets._listing import Refused
@@ -69,6 +70,11 @@ def wrong(tree: Tree, expected: str) -> UserError:
     """Return the error of a tree of another shape: what was found and what an adapter expects."""
     found = ", ".join(tree.entries()[:8]) or "nothing"
     return UserError(f"{tree.address}: found {found}; expected: {expected}")
+
+
+def leads_out(place: str) -> bool:
+    """Return whether a place is no path inside the tree."""
+    return place.startswith("/") or ".." in PurePosixPath(place).parts
 
 
 def is_junk(place: str) -> bool:

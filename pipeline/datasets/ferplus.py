@@ -185,8 +185,7 @@ def _disagreements(
     """
     images, pairs = _Keys(), _Keys()
     why = Refused("no_votes", f"{VOTES_FILE}, whose votes count, has no row for this picture")
-    for names, rows, votes in _label_blocks(tree, split, listing):
-        keys = _keys(names)
+    for names, keys, rows, votes in _label_blocks(tree, split, listing):
         images.add(keys)
         pairs.add(_pairs(keys, votes))
         for index in np.flatnonzero(~_among(keys, named)):
@@ -201,8 +200,8 @@ def _by_folder(tree: Tree, labelled: list[str]) -> tuple[Listing, np.ndarray]:
     listing, named = Listing(_Pictures(tree, None), keep_repeats=True), _Keys()
     for split in labelled:
         file = f"{FOLDERS[split]}/{LABEL_FILE}"
-        for names, rows, votes in _label_blocks(tree, split, listing, named):
-            named.add(_keys(names))
+        for names, keys, rows, votes in _label_blocks(tree, split, listing, named):
+            named.add(keys)
             stems = pc.utf8_slice_codeunits(names, 0, -4)
             listing.extend(stems, split, f"{FOLDERS[split]}/", ".png", file, rows, votes)
     return listing, named.sorted()
@@ -210,8 +209,8 @@ def _by_folder(tree: Tree, labelled: list[str]) -> tuple[Listing, np.ndarray]:
 
 def _label_blocks(
     tree: Tree, split: str, listing: Listing, refused: _Keys | None = None
-) -> Iterator[tuple[pa.Array, np.ndarray, np.ndarray]]:
-    """Yield image names, row numbers and votes int32 [N, V] of a `label.csv`; reject its other rows.
+) -> Iterator[tuple[pa.Array, np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield image names, their keys, row numbers and votes int32 [N, V] of a `label.csv`; reject its other rows.
 
     `refused` takes the keys of the names in these.
     """
@@ -219,8 +218,8 @@ def _label_blocks(
     for block in _csv.blocks(tree, file):
         rows, plain = block.rows, np.zeros(len(block.rows), bool)
         if cells_of := block.columns(("image", "box", *VOTES)):
-            _, votes, plain = _plain(cells_of["image"], cells_of)
-            yield cells_of["image"].filter(pa.array(plain)), rows[plain], votes[plain]
+            keys, votes, plain = _plain(cells_of["image"], cells_of)
+            yield cells_of["image"].filter(pa.array(plain)), keys[plain], rows[plain], votes[plain]
         lines = [] if plain.all() else block.lines()
         for row, line in ((int(rows[i]), lines[i]) for i in np.flatnonzero(~plain)):
             image = line.split(",")[0].strip()[:80]
@@ -228,7 +227,8 @@ def _label_blocks(
                 image, _, *cells = _csv.cells(line, 2 + len(VOTES))
                 _stem(image)
                 given = votes_of(VOTES, tuple(cells))
-                yield pa.array([image]), np.array([row], np.int32), np.array([given], np.int32)
+                name = pa.array([image])
+                yield name, _keys(name), np.array([row], np.int32), np.array([given], np.int32)
             except Refused as why:
                 listing.reject(file, row, image, why)
                 if refused is not None:

@@ -24,7 +24,7 @@ from pathlib import PurePosixPath
 
 from pipeline.datasets import _csv
 from pipeline.datasets._listing import Listing, Refused, votes_of
-from pipeline.datasets._tree import Tree, wrong
+from pipeline.datasets._tree import Tree, leads_out, wrong
 from pipeline.errors import UserError
 from pipeline.schema import CLASSES, SPLITS, VOTES
 
@@ -108,8 +108,8 @@ def _add(listing: Listing, row: int, cell: dict[str, str]) -> None:
 def _inside(text: str) -> str:
     """Return a path inside `images/` in its shortest form."""
     path = PurePosixPath(text)
-    if not path.name and not path.is_absolute() and ".." not in path.parts:
+    if not path.name and not leads_out(text):
         raise Refused("no_image_name", f"found {text!r}, expected: the path of a picture in {IMAGES}/")
-    if path.is_absolute() or ".." in path.parts:
+    if leads_out(text):
         raise Refused("outside_folder", f"found {text[:80]!r}, allowed: paths inside {IMAGES}/")
     return str(path)

@@ -43,7 +43,7 @@ def run(p: Params, dataset: str, source: str | Path = INGESTED, output: str | Pa
     """
     with taken(source, f"{dataset}.parquet") as table, given(output) as folder:
         counts = _align(p, dataset, table, folder / f"{dataset}.arrow")
-        metrics = METRICS / "align" if output == ALIGNED else folder
+        metrics = METRICS / "align" if Path(output) == ALIGNED else folder
         write_json(metrics / f"{dataset}.json", counts)
     typer.echo(
         f"{dataset}: {counts['images']} pictures, faces found in {counts['found']} ({counts['found_rate']:.2%}), "

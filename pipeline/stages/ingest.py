@@ -62,7 +62,12 @@ def run(p: Params, dataset: str, source: str | Path | None = None, output: str |
     listing.settle()
     with given(output) as folder:
         _write(
-            p, dataset, tree.address, listing, folder, METRICS / "ingest" if output == INGESTED else folder
+            p,
+            dataset,
+            tree.address,
+            listing,
+            folder,
+            METRICS / "ingest" if Path(output) == INGESTED else folder,
         )
 
 
