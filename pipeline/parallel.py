@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import gc
+import mmap
 import multiprocessing
 import os
+import pickle
 import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from itertools import islice
+from dataclasses import dataclass
+from itertools import accumulate, islice, pairwise
+from tempfile import TemporaryDirectory, mkstemp
 from typing import Any, TypeVar
 
 from pipeline.errors import UserError, one_line
@@ -56,37 +60,86 @@ def _in_processes(function: Callable[[A], B], items: Iterable[A], workers: int) 
     # waits for ever, in the worker, for threads that only the parent has: so it gets none.
     cv2.setNumThreads(1)
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    pool = ProcessPoolExecutor(workers, context, _start, (function,))
-    under_way: deque[Future[B]] = deque()
+    under_way: deque[Future[_Parcel]] = deque()
     gc.freeze()  # or collecting garbage in a worker copies all that it shares with its parent
-    try:
-        for item in items:
-            under_way.append(pool.submit(_call, item))
-            if len(under_way) > 2 * workers:
-                yield under_way.popleft().result()
-        while under_way:
-            yield under_way.popleft().result()
-    except BrokenProcessPool:
-        raise UserError("a worker process was killed, which is what a machine short of memory does") from None
-    finally:
-        pool.shutdown(cancel_futures=True)
-        gc.unfreeze()
+    with TemporaryDirectory(prefix="fer-") as folder:
+        pool = ProcessPoolExecutor(workers, context, _start, (function, folder))
+        try:
+            for item in items:
+                under_way.append(pool.submit(_call, item))
+                if len(under_way) > 2 * workers:
+                    yield under_way.popleft().result().opened()
+            while under_way:
+                yield under_way.popleft().result().opened()
+        except BrokenProcessPool:
+            raise UserError(
+                "a worker process was killed, which is what a machine short of memory does"
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+            gc.unfreeze()
+
+
+@dataclass(frozen=True)
+class _Parcel:
+    """A result on its way from a worker: what is large in it lies in a file, which beats a pipe's small pieces.
+
+    Attributes:
+        content: the result as pickle, without its large buffers.
+        file: which holds these, one behind the other; empty if there are none.
+        sizes: of the buffers, in bytes.
+    """
+
+    content: bytes
+    file: str
+    sizes: list[int]
+
+    @classmethod
+    def packed(cls, result: object, folder: str) -> _Parcel:
+        """Pack a result, with its large buffers in a new file of a folder if there is room for them."""
+        buffers: list[pickle.PickleBuffer] = []
+        content = pickle.dumps(result, protocol=5, buffer_callback=buffers.append)
+        parts = [buffer.raw() for buffer in buffers]
+        sizes = [part.nbytes for part in parts]
+        if not any(sizes):
+            return cls(content, "", sizes)
+        name = ""
+        try:
+            number, name = mkstemp(dir=folder)
+            with open(number, "wb") as file:
+                file.writelines(parts)
+        except OSError:
+            if name:
+                os.unlink(name)
+            return cls(pickle.dumps(result), "", [])
+        return cls(content, name, sizes)
+
+    def opened(self) -> Any:
+        """Return the result; its buffers are the file's pages, which go when the result goes."""
+        pages = memoryview(bytearray())
+        if self.file:
+            with open(self.file, "rb") as file:
+                os.unlink(self.file)
+                pages = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
+        ends = list(accumulate(self.sizes, initial=0))
+        return pickle.loads(self.content, buffers=[pages[a:b] for a, b in pairwise(ends)])
 
 
 _function: Callable[[Any], Any]
+_folder: str
 
 
-def _start(function: Callable[[Any], Any]) -> None:
+def _start(function: Callable[[Any], Any], folder: str) -> None:
     import cv2
 
-    global _function
-    _function = function
+    global _function, _folder
+    _function, _folder = function, folder
     cv2.setNumThreads(1)  # one picture per core beats many cores on one picture
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends its workers
 
 
-def _call(item: Any) -> Any:
-    return _function(item)
+def _call(item: Any) -> _Parcel:
+    return _Parcel.packed(_function(item), _folder)
 
 
 def _on_ray(function: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:

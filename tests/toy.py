@@ -51,8 +51,10 @@ def write(project: Path, **changes: Any) -> None:
 
 
 def listed(listing: Listing) -> list[dict[str, Any]]:
-    """Return the records of a listing in the order of their names, splits and files by name."""
+    """Return the records of a listing in the order of their names, splits and files by name; it is then complete."""
     listing.settle()
+    for _ in listing.beside:
+        pass
     rows = listing.batch(0, len(listing)).to_pylist()
     for row in rows:
         row["split"] = None if row["split"] is None else schema.SPLITS[row["split"]]

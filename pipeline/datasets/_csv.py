@@ -91,20 +91,25 @@ class Block(NamedTuple):
         Returns:
             A column of text for each name, or None if a row has more or fewer cells, or its quotes do not match.
         """
-        if b'"' in self.text and any(line.count(b'"') % 2 for line in self.text.split(b"\n")):
+        characters = np.frombuffer(self.text, np.uint8)
+        quotes, ends = (np.flatnonzero(characters == ord(mark)) for mark in '"\n')
+        if np.any(np.searchsorted(quotes, ends) % 2):  # a row with an odd number of them
             return None
         try:
             table = csv_of_arrow.read_csv(
                 pa.py_buffer(self.text),
-                csv_of_arrow.ReadOptions(column_names=list(names), use_threads=False),
+                # One chunk for each column.
+                csv_of_arrow.ReadOptions(
+                    column_names=list(names), use_threads=False, block_size=len(self.text) + 1
+                ),
                 csv_of_arrow.ParseOptions(newlines_in_values=False),
-                csv_of_arrow.ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
+                csv_of_arrow.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), check_utf8=False),
             )
         except pa.ArrowInvalid:
             return None
         if len(table) != len(self.rows):
             return None
-        return {name: column.combine_chunks() for name, column in zip(names, table.columns, strict=True)}
+        return {name: column.chunk(0) for name, column in zip(names, table.columns, strict=True)}
 
 
 def blocks(tree: Tree, place: str, after: int = 0) -> Iterator[Block]:
@@ -145,8 +150,9 @@ def _plain_texts(tree: Tree, place: str) -> Iterator[bytes | None]:
             held += data if data or not held or held.endswith(b"\n") else b"\n"
             end = held.rfind(b"\n") + 1
             text, held = held[:end], held[end:]
-            before = b"\n" + text
-            odd = b"\r" in text or any(b"\n" + mark in before for mark in (b"\n", b",", b" ", b"\t"))
+            characters = np.frombuffer(b"\n" + text, np.uint8)
+            first = characters[np.flatnonzero(characters[:-1] == ord("\n")) + 1]  # of each line
+            odd = b"\r" in text or np.isin(first, list(b"\n, \t")).any()
             if odd or not text.isascii() or len(held) > _LONGEST:
                 yield None
                 return

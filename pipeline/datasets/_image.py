@@ -18,7 +18,7 @@ MOST_PIXELS = 64_000_000
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _PNG = b"\x89PNG\r\n\x1a\n"
 _IHDR = struct.Struct(">12x4sIIxB")  # kind of the first chunk, width, height, kind of colour
-_HEAD = 64 * 1024  # where a PNG's animation is announced, if it has one
+_HEAD = 64 * 1024  # where a PNG's animation is announced, if it has one: before the first chunk of pixels
 
 # Both libraries talk on standard error; what is wrong with a picture goes into the list of rejected ones.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -62,7 +62,8 @@ def fingerprint(pixels: np.ndarray) -> str:
 def _measure(data: bytes) -> bool:
     """Refuse what must not be decoded, from the header alone; return whether the file is a grey PNG."""
     # Pillow takes longer to look at the header of a small PNG than OpenCV to decode it.
-    if data.startswith(_PNG) and len(data) > _IHDR.size and data.find(b"acTL", 0, _HEAD) < 0:
+    head = data.find(b"IDAT", 0, _HEAD)
+    if data.startswith(_PNG) and len(data) > _IHDR.size and data.find(b"acTL", 0, head) < 0:
         chunk, width, height, colour = _IHDR.unpack_from(data)
         if chunk == b"IHDR":
             if width * height > MOST_PIXELS:

@@ -83,6 +83,8 @@ class Listing:
     Attributes:
         rejected: the rows refused.
         notes: what else a user should know, for the metrics: counts, or a few words.
+        beside: what the adapter compares with the records, a step at a time, while others read the pictures; it
+            may still reject rows and make notes.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Listing:
         self.draw = tuple(draw)
         self.rejected = Rejections()
         self.notes: dict[str, Any] = {}
+        self.beside: Iterator[None] = iter(())
         self._records = Packed(_RECORDS)
         self._votes: dict[tuple[int, ...], int] = {}  # few of all possible votes ever occur
 
@@ -156,14 +159,14 @@ class Listing:
             votes: int32 [N, V], in the order of `schema.VOTES`.
         """
         _, first, which = np.unique(mixed(votes), return_index=True, return_inverse=True)
-        known = [self._votes.setdefault(tuple(votes[i].tolist()), len(self._votes)) for i in first]
+        known = [self._votes.setdefault(some, len(self._votes)) for some in map(tuple, votes[first].tolist())]
         count = len(name)
         columns = {
             "name": name,
             "split": pa.array(np.full(count, SPLITS.index(split), np.int8)),
-            "before": pa.array([before] * count, _LONG),
-            "behind": pa.array([behind] * count, _LONG),
-            "file": pa.array([file] * count, _LONG),
+            "before": _repeated(before, count),
+            "behind": _repeated(behind, count),
+            "file": _repeated(file, count),
             "row": pa.array(row, pa.int32()),
             "votes": pa.array(np.array(known, np.int32)[which] if count else [], pa.int32()),
         }
@@ -174,7 +177,7 @@ class Listing:
         self.rejected.append(Rejected(printable(file), row, printable(record[:80]), why.reason, why.detail))
 
     def settle(self) -> None:
-        """Sort the records by name and see to names that occur twice; nothing can be added afterwards."""
+        """Sort the records by name and see to names that occur twice; no record can be added afterwards."""
         self._columns = self._records.columns()
         self._known_votes = pa.array(list(self._votes), pa.list_(pa.int32(), len(VOTES)))
         # Of equal names the first row comes first.
@@ -197,10 +200,11 @@ class Listing:
     def batch(self, start: int, rows: int) -> pa.RecordBatch:
         """Return some of the settled records, which are sorted by name; columns as arguments of `add`."""
         chosen = self._order[start : start + rows]
+        places = pa.array(chosen)
         columns = {}
         for field in _RECORDS:
-            taken = self._columns[field.name].take(pa.array(chosen))
-            columns[field.name] = taken if taken.type == field.type else pa.nulls(len(taken), field.type)
+            taken = self._columns[field.name].take(places)
+            columns[field.name] = pa.nulls(len(taken), field.type) if taken.type == pa.null() else taken
         before, behind = (columns.pop(name).cast(pa.string()) for name in ("before", "behind"))
         inside = pc.binary_join_element_wise(before, columns["name"], behind, "")
         columns["place"] = pc.if_else(pc.is_valid(behind), inside, before)
@@ -236,6 +240,10 @@ class Listing:
         self._order = np.delete(self._order, gone)
 
 
+def _repeated(text: str, count: int) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([text]))
+
+
 class Rejections(Packed):
     """The rows refused, as `Rejected`."""
 
@@ -249,14 +257,14 @@ class Rejections(Packed):
         """Return how many rows were refused for each reason, by name."""
         return dict(sorted(Counter(row.reason for row in self).items()))
 
-    def ordered(self) -> Iterator[Rejected]:
-        """Yield them by file and row, and forget them."""
+    def ordered(self) -> Iterator[tuple[Any, ...]]:
+        """Yield them by file and row, columns as `Rejected`, and forget them."""
         columns = self.columns()
         table = pa.table(columns | {"file": columns["file"].cast(pa.string())})
         order = pc.sort_indices(table, [(name, "ascending") for name in ("file", "row", "record")])
         for start in range(0, len(order), PACK):
-            rows = table.take(order.slice(start, PACK)).to_pydict().values()
-            yield from map(Rejected._make, zip(*rows, strict=True))
+            rows = table.take(order.slice(start, PACK)).columns
+            yield from zip(*(column.to_pylist() for column in rows), strict=True)
 
 
 _MIX = np.random.default_rng(0).integers(2**63, size=len(VOTES), dtype=np.uint64) * 2 + 1

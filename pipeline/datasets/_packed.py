@@ -50,7 +50,9 @@ class Packed:
                 joined[field.name] = pa.nulls(self._count)
                 continue
             typed = [part if part.type == field.type else pa.nulls(len(part), field.type) for part in parts]
-            joined[field.name] = pa.chunked_array(typed, field.type).unify_dictionaries().combine_chunks()
+            joined[field.name] = _narrow(
+                pa.chunked_array(typed, field.type).unify_dictionaries().combine_chunks()
+            )
             # One column after the other: packed and joined, all of them would take twice the room.
             del parts, typed
             pa.default_memory_pool().release_unused()
@@ -69,3 +71,13 @@ class Packed:
                     if any(value is not None for value in values)
                 },
             )
+
+
+def _narrow(column: pa.Array) -> pa.Array:
+    """Return a dictionary's column with the narrowest indices that will do: most have few entries."""
+    if not pa.types.is_dictionary(column.type):
+        return column
+    index = pa.int8() if len(column.dictionary) < 2**7 else pa.int16()
+    if len(column.dictionary) >= 2**15 or column.type.index_type.bit_width <= index.bit_width:
+        return column
+    return pa.DictionaryArray.from_arrays(column.indices.cast(index), column.dictionary)

@@ -28,6 +28,7 @@ import re
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from operator import itemgetter
 
 import numpy as np
@@ -60,22 +61,24 @@ def records(tree: Tree) -> Listing:
         UserError: the tree is none of them, or a file does not hold what its name promises.
     """
     top = tree.entries()
-    pictures = {split: _pictures(tree, name) for split, name in FOLDERS.items() if f"{name}/" in top}
+    # Of each folder that is there: does it hold a picture?
+    pictures = {
+        split: any(place.endswith(".png") for place in tree.files(name))
+        for split, name in FOLDERS.items()
+        if f"{name}/" in top
+    }
     pixels = next((PixelTable(tree, name) for name in FILES if name in top), None)
     labelled = [split for split in pictures if tree.has(f"{FOLDERS[split]}/{LABEL_FILE}")]
 
-    if VOTES_FILE in top and (any(map(len, pictures.values())) or pixels):
-        listing, named = _by_row(tree, pixels, labelled)
-    elif labelled and any(map(len, pictures.values())):
-        if bare := [FOLDERS[split] for split in pictures if len(pictures[split]) and split not in labelled]:
+    if VOTES_FILE in top and (any(pictures.values()) or pixels):
+        return _by_row(tree, pixels, labelled, list(pictures))
+    if labelled and any(pictures.values()):
+        if bare := [FOLDERS[split] for split, some in pictures.items() if some and split not in labelled]:
             raise UserError(
                 f"{tree.address}/{bare[0]}: found pictures without votes, expected: {LABEL_FILE} beside them"
             )
-        listing, named = _by_folder(tree, labelled)
-    else:
-        raise wrong(tree, _EXPECTED)
-    listing.notes["images_without_row"] = sum(int((~_among(p, named)).sum()) for p in pictures.values())
-    return listing
+        return _by_folder(tree, labelled, list(pictures))
+    raise wrong(tree, _EXPECTED)
 
 
 @dataclass
@@ -95,14 +98,8 @@ class _Pictures:
             raise
 
 
-def _pictures(tree: Tree, folder: str) -> np.ndarray:
-    """Return the keys of the names of a folder's pictures: eight bytes each, however many there are."""
-    names = (printable(place.rpartition("/")[2]) for place in tree.files(folder) if place.endswith(".png"))
-    return np.concatenate([np.empty(0, np.int64), *(_keys(pa.array(some)) for some in chunks(names, 4096))])
-
-
-def _by_row(tree: Tree, pixels: PixelTable | None, labelled: list[str]) -> tuple[Listing, np.ndarray]:
-    """List `fer2013new.csv`; return also the sorted keys of the names that its rows hold."""
+def _by_row(tree: Tree, pixels: PixelTable | None, labelled: list[str], folders: list[str]) -> Listing:
+    """List `fer2013new.csv`, and compare it with the `label.csv` and the pictures of some splits."""
     where = f"{tree.address}/{VOTES_FILE}"
     first = next(_csv.lines(tree, VOTES_FILE), (0, ""))
     header = _csv.header(tree, VOTES_FILE, iter([first]), ", ".join(_COLUMNS))
@@ -122,6 +119,8 @@ def _by_row(tree: Tree, pixels: PixelTable | None, labelled: list[str]) -> tuple
             keys, votes, good = _plain(cells_of["Image name"], cells_of)
             for usage, split in USAGES.items():
                 chosen = good & pc.equal(cells_of["Usage"], usage).to_numpy(zero_copy_only=False)
+                if not chosen.any():  # the published file has one after the other
+                    continue
                 images = cells_of["Image name"].filter(pa.array(chosen))
                 names = pc.utf8_slice_codeunits(images, 0, -4)
                 before = f"{FOLDERS[split]}/"
@@ -141,7 +140,7 @@ def _by_row(tree: Tree, pixels: PixelTable | None, labelled: list[str]) -> tuple
             try:
                 cells = _csv.cells(line, len(header))
                 usage, image = usage_and_image(cells)
-                key = _keys(pa.array([image]))
+                key = _key(image)
                 named.add(key)
                 if cell and cell["Usage"] != usage:
                     raise UserError(
@@ -163,40 +162,52 @@ def _by_row(tree: Tree, pixels: PixelTable | None, labelled: list[str]) -> tuple
         raise UserError(
             f"{where}: found {count:,} rows, expected: {others:,}, as many as the CSV of pixels has"
         )
-    all_named = named.sorted()
-    if labelled:
-        listing.notes["disagreements_with_label_csv"] = {
-            split: _disagreements(tree, split, voted[split], all_named, listing) for split in labelled
-        }
-    return listing, all_named
+    listing.beside = chain(
+        _disagreements(tree, voted, named, listing), _without_row(tree, folders, named, listing)
+    )
+    return listing
 
 
 def _disagreements(
-    tree: Tree, split: str, voted: tuple[_Keys, _Keys], named: np.ndarray, listing: Listing
-) -> int:
+    tree: Tree, voted: dict[str, tuple[_Keys, _Keys]], named: _Keys, listing: Listing
+) -> Iterator[None]:
     """Count the rows to whose picture `label.csv` gives other votes; reject its rows that `named` does not hold.
 
     Args:
         tree: the data set's files.
-        split: whose `label.csv`.
-        voted: keys of the names, and of the names with the votes, of the split's records.
-        named: keys of all names in `fer2013new.csv`, sorted.
-        listing: takes the rejected rows.
+        voted: keys of the names, and of the names with the votes, of the records of each split with a `label.csv`.
+        named: keys of all names in `fer2013new.csv`.
+        listing: takes the counts and the rejected rows.
     """
-    images, pairs = _Keys(), _Keys()
     why = Refused("no_votes", f"{VOTES_FILE}, whose votes count, has no row for this picture")
-    for names, keys, rows, votes in _label_blocks(tree, split, listing):
-        images.add(keys)
-        pairs.add(_pairs(keys, votes))
-        for index in np.flatnonzero(~_among(keys, named)):
-            listing.reject(f"{FOLDERS[split]}/{LABEL_FILE}", int(rows[index]), names[index].as_py(), why)
-    both = _among(voted[0].sorted(), images.sorted())
-    same = _among(voted[1].sorted(), pairs.sorted())
-    return int(both.sum() - same.sum())
+    known = named.sorted()
+    for split in list(voted):
+        voted_names, voted_pairs = voted.pop(split)
+        both, same = _Found(voted_names), _Found(voted_pairs)
+        for names, keys, rows, votes in _label_blocks(tree, split, listing):
+            both.find(keys)
+            same.find(_pairs(keys, votes))
+            for index in np.flatnonzero(~_among(keys, known)):
+                listing.reject(f"{FOLDERS[split]}/{LABEL_FILE}", int(rows[index]), names[index].as_py(), why)
+            yield
+        differ = listing.notes.setdefault("disagreements_with_label_csv", {})
+        differ[split] = both.count() - same.count()
 
 
-def _by_folder(tree: Tree, labelled: list[str]) -> tuple[Listing, np.ndarray]:
-    """List the `label.csv` of each split's folder; return also the sorted keys of the names in them."""
+def _without_row(tree: Tree, folders: list[str], named: _Keys, listing: Listing) -> Iterator[None]:
+    """Count the pictures in the folders of some splits that no row names."""
+    listing.notes["images_without_row"] = 0
+    known = named.sorted()
+    for split in folders:
+        for places in chunks(tree.files(FOLDERS[split]), 2048):
+            names = (printable(place.rpartition("/")[2]) for place in places if place.endswith(".png"))
+            keys = _keys(pa.array(names, pa.string()))
+            listing.notes["images_without_row"] += int((~_among(keys, known)).sum())
+            yield
+
+
+def _by_folder(tree: Tree, labelled: list[str], folders: list[str]) -> Listing:
+    """List the `label.csv` of some splits' folders, and compare it with the pictures of some."""
     listing, named = Listing(_Pictures(tree, None), keep_repeats=True), _Keys()
     for split in labelled:
         file = f"{FOLDERS[split]}/{LABEL_FILE}"
@@ -204,7 +215,8 @@ def _by_folder(tree: Tree, labelled: list[str]) -> tuple[Listing, np.ndarray]:
             named.add(keys)
             stems = pc.utf8_slice_codeunits(names, 0, -4)
             listing.extend(stems, split, f"{FOLDERS[split]}/", ".png", file, rows, votes)
-    return listing, named.sorted()
+    listing.beside = _without_row(tree, folders, named, listing)
+    return listing
 
 
 def _label_blocks(
@@ -227,36 +239,42 @@ def _label_blocks(
                 image, _, *cells = _csv.cells(line, 2 + len(VOTES))
                 _stem(image)
                 given = votes_of(VOTES, tuple(cells))
-                name = pa.array([image])
-                yield name, _keys(name), np.array([row], np.int32), np.array([given], np.int32)
+                yield pa.array([image]), _key(image), np.array([row], np.int32), np.array([given], np.int32)
             except Refused as why:
                 listing.reject(file, row, image, why)
                 if refused is not None:
-                    refused.add(_keys(pa.array([image])))
+                    refused.add(_key(image))
 
 
 def _plain(images: pa.Array, cells: dict[str, pa.Array]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return keys of the names, votes int32 [N, V], and which rows have a good name and good votes."""
     keys = _keys(images)
     good = keys >= 0
-    votes = np.zeros((len(images), len(VOTES)), np.int32)
-    for place, name in enumerate(VOTES):
-        number = _matches(cells[name], "[0-9]{1,9}")
-        good &= number
-        votes[:, place] = pc.if_else(pa.array(number), cells[name], "0").cast(pa.int32()).to_numpy()
+    given = pa.concat_arrays([cells[name] for name in VOTES])
+    numbers = _numbers(given, 9)
+    votes = pc.if_else(numbers, given, "0").cast(pa.int32()).to_numpy().reshape(len(VOTES), -1).T
+    good &= numbers.to_numpy(zero_copy_only=False).reshape(len(VOTES), -1).all(axis=0)
     return keys, votes, good & votes.any(axis=1)
 
 
-def _matches(text: pa.Array, pattern: str) -> np.ndarray:
-    return pc.match_substring_regex(text, f"^{pattern}$").to_numpy(zero_copy_only=False)
+def _numbers(text: pa.Array, most: int) -> pa.Array:
+    """Return which texts are 1 to `most` digits."""
+    return pc.and_(pc.ascii_is_decimal(text), pc.less_equal(pc.binary_length(text), most))
 
 
 def _keys(images: pa.Array) -> np.ndarray:
     """Return a number for each file name, int64, the same for the same name; -1 for what is no name of FER+'s."""
-    good = _matches(images, r"fer[0-9]{1,15}\.png")
-    digits = pc.if_else(pa.array(good), pc.utf8_slice_codeunits(images, 3, -4), "0")
-    keys = digits.cast(pa.int64()).to_numpy() * 16 + pc.utf8_length(digits).to_numpy()  # 007 is not 7
-    return np.where(good, keys, -1)
+    digits = pc.utf8_slice_codeunits(images, 3, -4)
+    shaped = pc.and_(pc.starts_with(images, "fer"), pc.ends_with(images, ".png"))
+    good = pc.and_(shaped, _numbers(digits, 15))
+    digits = pc.if_else(good, digits, "0")
+    keys = digits.cast(pa.int64()).to_numpy() * 16 + pc.binary_length(digits).to_numpy()  # 007 is not 7
+    return np.where(good.to_numpy(zero_copy_only=False), keys, -1)
+
+
+def _key(image: str) -> np.ndarray:
+    """Return what `_keys` returns for one name."""
+    return np.array([int(image[3:-4]) * 16 + len(image) - 7 if _NAME.fullmatch(image) else -1])
 
 
 def _pairs(keys: np.ndarray, votes: np.ndarray) -> np.ndarray:
@@ -275,10 +293,27 @@ class _Keys:
         self._all.frombytes(keys.tobytes())
 
     def sorted(self) -> np.ndarray:
-        """Return all keys in order."""
-        keys = np.array(self._all)
+        """Return all keys in order; none can be added afterwards."""
+        keys = np.frombuffer(self._all, np.int64)
         keys.sort()
         return keys
+
+
+class _Found:
+    """Which of some keys are found elsewhere, looked for a block at a time."""
+
+    def __init__(self, keys: _Keys) -> None:
+        self._keys = keys.sorted()
+        self._found = np.zeros(len(self._keys), bool)
+
+    def find(self, values: np.ndarray) -> None:
+        if len(self._keys):
+            first = np.searchsorted(self._keys, values).clip(max=len(self._keys) - 1)
+            self._found[first[self._keys[first] == values]] = True
+
+    def count(self) -> int:
+        """Return how many keys were found, those that occur twice counted twice."""
+        return int(self._found[np.searchsorted(self._keys, self._keys)].sum())
 
 
 def _among(values: np.ndarray, known: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,9 @@ def fingerprint(params: Params, inputs: Iterable[Path]) -> str:
 def store(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
     """Write tensors and a JSON-serialisable description of the rest."""
     data = save({k: v.detach().contiguous() for k, v in tensors.items()}, {"about": json.dumps(about)})
-    with replacing(path) as temporary:
-        temporary.write_bytes(data)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        file.write(data)
+        os.fsync(file.fileno())  # hours of work, even where the machine itself goes down
 
 
 def restore(path: Path, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
