@@ -176,6 +176,20 @@ class Listing:
         """Add a row that cannot be used; `record` is what is known of its name."""
         self.rejected.append(Rejected(printable(file), row, printable(record[:80]), why.reason, why.detail))
 
+    def reject_all(self, batch: pa.RecordBatch, reason: pa.Array, detail: pa.Array) -> None:
+        """Add records of a `batch`, whose names are texts, as rows that cannot be used, each with its `Refused`."""
+        file = batch["file"].cast(pa.string())
+        if not pc.all(pc.ascii_is_printable(file)).as_py():
+            file = pa.array(map(printable, file.to_pylist()), pa.string())
+        columns = {
+            "file": file.dictionary_encode(),
+            "row": batch["row"],
+            "record": pc.utf8_slice_codeunits(batch["name"], 0, 80),
+            "reason": reason.dictionary_encode().cast(_SHORT),
+            "detail": detail,
+        }
+        self.rejected.extend(len(batch), columns)
+
     def settle(self) -> None:
         """Sort the records by name and see to names that occur twice; no record can be added afterwards."""
         self._columns = self._records.columns()

@@ -174,10 +174,8 @@ def _kept(
             shown.update(len(batch))
             refused = pc.is_valid(result["reason"])
             if pc.any(refused).as_py():
-                rows = batch.select(["file", "row", "name"]).filter(refused).to_pydict().values()
-                why = result.select(["reason", "detail"]).filter(refused).to_pydict().values()
-                for file, row, name, reason, detail in zip(*rows, *why, strict=True):
-                    listing.reject(file, row, name, Refused(reason, detail))
+                why = result.filter(refused)
+                listing.reject_all(batch.filter(refused), why["reason"], why["detail"])
                 good = pc.invert(refused)
                 batch, result = batch.filter(good), result.filter(good)
             for entry in batch["split"].value_counts().to_pylist():
