@@ -122,6 +122,88 @@ def check() -> None:
             )
 
 
+recipes = typer.Typer(
+    help="A paper's table as one named recipe in recipes/: its parameters, its rows and its figures.",
+    no_args_is_help=True,
+)
+app.add_typer(recipes, name="recipe")
+
+Name = Annotated[str, typer.Argument(help="Name of the recipe: a file in recipes/ without .yaml.")]
+Short = Annotated[bool, typer.Option("--short", help="The short form, for a machine without a GPU.")]
+
+
+@recipes.command("list")
+def list_recipes() -> None:
+    """Name every recipe, its table and its rows."""
+    from pipeline import recipes
+
+    for name in recipes.names():
+        recipe = recipes.load(name)
+        typer.echo(f"{name}: {recipe.title} ({recipe.source}), {recipe.runs} runs")
+        typer.echo(f"    {', '.join(recipe.variants)}")
+
+
+@recipes.command("apply")
+def apply_recipe(
+    name: Name,
+    variant: Annotated[str, typer.Argument(help="A row of the table.")],
+    short: Short = False,
+) -> None:
+    """Write a row's parameters into params.yaml, whose comments stay; `dvc repro` then runs it."""
+    from pipeline import recipes
+
+    recipes.apply(recipes.load(name).settings(variant, short))
+
+
+@recipes.command("run")
+def run_recipe(
+    name: Name,
+    variant: Annotated[
+        list[str] | None, typer.Option(help="A row; may be given again.", show_default="all rows")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Runs of each row.", show_default="the paper's")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Experiments at a time.")] = 1,
+    short: Short = False,
+) -> None:
+    """Put every row and seed that has not run yet into DVC's queue and start it."""
+    from pipeline import experiments, recipes
+
+    recipe = recipes.load(name)
+    count = 0
+    for experiment in experiments.queue(
+        name, recipe, variant or list(recipe.variants), seeds or recipe.runs, short
+    ):
+        typer.echo(f"queued {experiment}")
+        count += 1
+    if count:
+        experiments.start(jobs)
+    typer.echo(
+        f"{count} experiments queued; `dvc queue status` shows them, `fer recipe show {name}` the table"
+    )
+
+
+@recipes.command("show")
+def show_recipe(
+    name: Name,
+    score: Annotated[
+        list[str] | None,
+        typer.Option(help="Key of metrics/evaluate.json; may be given again.", show_default="the paper's"),
+    ] = None,
+    short: Short = False,
+) -> None:
+    """Print our figures beside the paper's: mean and standard deviation over the finished runs."""
+    from tabulate import tabulate
+
+    from pipeline import experiments, recipes
+
+    recipe = recipes.load(name)
+    rows = experiments.figures(name, recipe, score or [], short)
+    typer.echo(f"{recipe.title} ({recipe.source}){', short form' if short else ''}\n")
+    typer.echo(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".4f", missingval="-"))
+
+
 def _version(show: bool) -> None:
     if show:
         typer.echo(f"fer {version('fer-pipeline')}")

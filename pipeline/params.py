@@ -341,6 +341,15 @@ def load(path: Path = PARAMS_FILE) -> Params:
         raise UserError(f"{path}: not valid YAML: {one_line(error)}") from None
     if not isinstance(raw, dict):
         raise UserError(f"{path}: found {type(raw).__name__}, allowed: keys and values")
+    return validated(raw, path)
+
+
+def validated(raw: dict[str, Any], path: Path) -> Params:
+    """Return parameters that were read from `path`.
+
+    Raises:
+        UserError: as `load`.
+    """
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
