@@ -186,6 +186,8 @@ class Evaluate(Block):
     """How the trained network is scored."""
 
     ten_crop: bool
+    mirror: bool
+    bootstrap: Annotated[int, Field(ge=0, le=100_000)]
     mistakes: Annotated[int, Field(ge=1, le=1000)]
 
 
@@ -277,6 +279,10 @@ class Params(Block):
         if self.evaluate.ten_crop and self.train.crop == self.align.face_size:
             raise _Conflict(
                 "evaluate.ten_crop", True, "false while train.crop equals align.face_size: nothing to crop"
+            )
+        if self.evaluate.mirror and self.evaluate.ten_crop:
+            raise _Conflict(
+                "evaluate.mirror", True, "false while evaluate.ten_crop is true: its crops are mirrored too"
             )
         if self.gan != "none":
             if self.align.face_size % 16:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,6 +14,7 @@ from sklearn.metrics import accuracy_score, classification_report, roc_auc_score
 
 from pipeline import paths, schema
 from pipeline.errors import UserError
+from pipeline.evaluation.intervals import intervals
 from pipeline.params import Params, load
 from pipeline.stages import evaluate
 from pipeline.training.classifier import build_network, save_classifier
@@ -30,7 +32,7 @@ def settings() -> Params:
             "datasets": ["sample", "table"],
             "align": p.align.model_copy(update={"face_size": SIZE, "colour": False}),
             "train": p.train.model_copy(update={"crop": 16, "device": "cpu", "precision": "float32"}),
-            "evaluate": p.evaluate.model_copy(update={"mistakes": 8, "ten_crop": False}),
+            "evaluate": p.evaluate.model_copy(update={"mistakes": 8, "ten_crop": False, "mirror": False}),
         }
     )
 
@@ -84,7 +86,7 @@ def test_the_scores_follow_from_the_predictions(p: Params, capsys: pytest.Captur
     evaluate.run(p)
 
     report = json.loads((paths.METRICS / "evaluate.json").read_text())
-    assert list(report) == ["rule", "ten_crop", "train", "test"]  # there is no valid split
+    assert list(report) == ["rule", "ten_crop", "mirror", "train", "test"]  # there is no valid split
     predictions = pq.read_table(paths.PREDICTIONS)
     assert predictions.schema.equals(schema.PREDICTIONS)
     ids = predictions["id"].to_pylist()
@@ -126,8 +128,11 @@ def test_repeats_of_an_earlier_split_and_data_sets_are_scored_apart(
     assert report["test"]["deduplicated"] == expected(once)
     assert "deduplicated" not in report["train"]
     assert report["test"]["datasets"] == {
-        name: expected([row for row in test if row["dataset"] == name]) for name in ("sample", "table")
+        name: expected([row for row in test if row["dataset"] == name])
+        | {"deduplicated": expected([row for row in once if row["dataset"] == name])}
+        for name in ("sample", "table")
     }
+    assert all("deduplicated" not in part for part in report["train"]["datasets"].values())
     assert "without repeats" in capsys.readouterr().out
 
 
@@ -156,18 +161,54 @@ def test_the_same_input_gives_the_same_bytes(p: Params) -> None:
         "evaluate.json",
         "mistakes.png",
         "predictions.parquet",
+        "reliability.png",
     ]
 
 
-def test_ten_crops_are_averaged(p: Params) -> None:
-    evaluate.run(p)
-    one = pq.read_table(paths.PREDICTIONS)["probabilities"].to_pylist()
-    evaluate.run(p.model_copy(update={"evaluate": p.evaluate.model_copy(update={"ten_crop": True})}))
-    ten = pq.read_table(paths.PREDICTIONS)["probabilities"].to_pylist()
+def evaluated(p: Params, **settings: Any) -> dict[str, Any]:
+    """Run the stage with other settings and return its report."""
+    evaluate.run(p.model_copy(update={"evaluate": p.evaluate.model_copy(update=settings)}))
+    return json.loads((paths.METRICS / "evaluate.json").read_text())
 
-    assert np.allclose(np.sum(ten, axis=1), 1, atol=1e-5)
-    assert not np.allclose(one, ten)
-    assert json.loads((paths.METRICS / "evaluate.json").read_text())["ten_crop"] is True
+
+def test_intervals_follow_from_the_predictions_and_the_seed(
+    p: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = evaluated(p, bootstrap=200)
+    rows = [row for row in pq.read_table(paths.PREDICTIONS).to_pylist() if row["split"] == "test"]
+    labels, predicted = (np.array([NAMES.index(row[key]) for row in rows]) for key in ("label", "predicted"))
+
+    assert report["test"]["interval"] == intervals(labels, predicted, 2, 200, p.seed)
+    bounds = report["test"]["interval"]["accuracy"]
+    assert f"{bounds['low']:.4f} - {bounds['high']:.4f}" in capsys.readouterr().out
+    other = evaluated(p.model_copy(update={"seed": p.seed + 1}), bootstrap=200)
+    assert other["train"].pop("interval") != report["train"].pop("interval")
+    assert other["train"] == report["train"]
+    assert "interval" not in evaluated(p, bootstrap=0)["test"]
+
+
+@pytest.mark.parametrize("views", ["ten_crop", "mirror"])
+def test_views_are_averaged(p: Params, views: str) -> None:
+    assert evaluated(p)[views] is False
+    one = pq.read_table(paths.PREDICTIONS)["probabilities"].to_pylist()
+    assert evaluated(p, **{views: True})[views] is True
+    several = pq.read_table(paths.PREDICTIONS)["probabilities"].to_pylist()
+
+    assert np.allclose(np.sum(several, axis=1), 1, atol=1e-5)
+    assert not np.allclose(one, several)
+
+
+def test_a_mirrored_set_of_faces_scores_the_same_where_mirror_images_are_averaged(p: Params) -> None:
+    evaluated(p, mirror=True)
+    once = pq.read_table(paths.PREDICTIONS)["probabilities"].to_pylist()
+    for dataset in p.datasets:
+        path = paths.ALIGNED / f"{dataset}.arrow"
+        faces = schema.Faces(path)
+        rows = [row | {"face": faces[i][:, ::-1].tobytes()} for i, row in enumerate(faces.table.to_pylist())]
+        schema.write_rows(path, schema.aligned(SIZE, 1), rows)
+    evaluated(p, mirror=True)
+
+    assert np.allclose(once, pq.read_table(paths.PREDICTIONS)["probabilities"].to_pylist(), atol=1e-6)
 
 
 def test_a_model_of_other_classes_is_refused(p: Params) -> None:

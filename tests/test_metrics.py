@@ -1,9 +1,13 @@
 import json
+import statistics
+from typing import Any
 
+import krippendorff
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from sklearn import metrics
 
 from pipeline.evaluation.metrics import confident_mistakes, scores
 from pipeline.schema import CLASSES
@@ -102,8 +106,9 @@ def test_a_class_that_the_split_lacks_is_left_out_of_the_means() -> None:
     assert found["macro_recall"] == pytest.approx((1 + 1 / 2) / 2)
     assert found["macro_f1"] == pytest.approx((1 + 2 / 3) / 2)
     assert found["auc"] == pytest.approx((1 + 3 / 4) / 2)
-    assert found["per_class"]["contempt"] == {"precision": 0, "recall": None, "f1": 0, "support": 0}
-    assert found["per_class"]["fear"] == {"precision": None, "recall": None, "f1": None, "support": 0}
+    undefined = {"recall": None, "support": 0, "auc": None, "auc_pr": None}
+    assert found["per_class"]["contempt"] == {"precision": 0, "f1": 0, **undefined}
+    assert found["per_class"]["fear"] == {"precision": None, "f1": None, **undefined}
 
 
 def test_what_one_class_alone_leaves_undefined_is_null() -> None:
@@ -114,35 +119,91 @@ def test_what_one_class_alone_leaves_undefined_is_null() -> None:
     assert found["confidence"]["wrong"] == {"mean": None, "median": None}
 
 
-def area_under_roc(truth: list[bool], score: list[float]) -> float:
+def area_under_roc(truth: np.ndarray, score: np.ndarray) -> float:
     """Mann-Whitney: how often an image of the class scores above one of the others; a tie counts half."""
-    pairs = [
-        (a > b) + (a == b) / 2
-        for a, is_class in zip(score, truth, strict=True)
-        if is_class
-        for b, is_other in zip(score, truth, strict=True)
-        if not is_other
-    ]
-    return sum(pairs) / len(pairs)
+    mine, others = score[truth][:, None], score[~truth][None]
+    return float(((mine > others) + (mine == others) / 2).mean())
 
 
-def average_precision(truth: list[bool], score: list[float]) -> float:
+def average_precision(truth: np.ndarray, score: np.ndarray) -> float:
     """Sum over thresholds of the precision there times the recall gained there."""
-    total, area, before = sum(truth), 0.0, 0
-    for threshold in sorted(set(score), reverse=True):
-        taken = [t for t, s in zip(truth, score, strict=True) if s >= threshold]
-        area += sum(taken) / len(taken) * (sum(taken) - before) / total
-        before = sum(taken)
-    return area
+    area, before = 0.0, 0
+    for threshold in sorted(set(score.tolist()), reverse=True):
+        taken = truth[score >= threshold]
+        area += taken.mean() * (taken.sum() - before) / truth.sum()
+        before = taken.sum()
+    return float(area)
 
 
-def agreement(labels: list[int], predicted: list[int]) -> tuple[float, float]:
-    """Cohen's kappa and Krippendorff's nominal alpha of two annotators, from their definitions."""
-    n, both = len(labels), labels + predicted
-    observed = sum(a == b for a, b in zip(labels, predicted, strict=True)) / n
-    by_chance = sum(labels.count(k) / n * predicted.count(k) / n for k in set(both))
-    pooled = sum(both.count(k) * (both.count(k) - 1) for k in set(both)) / (2 * n * (2 * n - 1))
+def agreement(table: np.ndarray) -> tuple[float | None, float | None]:
+    """Cohen's kappa and Krippendorff's nominal alpha of two annotators, from the table of both."""
+    n, both = table.sum(), table.sum(axis=0) + table.sum(axis=1)
+    if both.max() == 2 * n:
+        return None, None
+    observed = np.trace(table) / n
+    by_chance = table.sum(axis=0) @ table.sum(axis=1) / n**2
+    pooled = both @ (both - 1) / (2 * n * (2 * n - 1))
     return (observed - by_chance) / (1 - by_chance), 1 - (1 - observed) / (1 - pooled)
+
+
+def mean_or_none(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def by_definition(labels: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> dict[str, Any]:
+    """Every score without a library of scores: counted in a table, summed over pairs, thresholds and bins."""
+    probabilities = probabilities.astype(np.float64)
+    predicted = np.array([row.index(max(row)) for row in probabilities.tolist()])
+    table = np.zeros((len(classes), len(classes)))
+    for pair in zip(labels, predicted, strict=True):
+        table[pair] += 1
+    per_class: dict[str, Any] = {}
+    for k, name in enumerate(classes):
+        hits, said, true = table[k, k], table[:, k].sum(), table[k].sum()
+        curve = (labels == k, probabilities[:, k]) if 0 < true < len(labels) else None
+        per_class[name] = {
+            "precision": hits / said if said else None,
+            "recall": hits / true if true else None,
+            "f1": 2 * hits / (said + true) if said + true else None,
+            "support": true,
+            "auc": area_under_roc(*curve) if curve else None,
+            "auc_pr": average_precision(*curve) if curve else None,
+        }
+    occurring = [row for row in per_class.values() if row["support"]]
+    right, confidence = predicted == labels, probabilities.max(axis=1)
+    ece = 0.0
+    for m in range(1, 16):
+        inside = (confidence > (m - 1) / 15) & (confidence <= m / 15)
+        if inside.any():
+            ece += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
+    kappa, alpha = agreement(table)
+    return {
+        "images": len(labels),
+        "accuracy": right.mean(),
+        "macro_recall": mean_or_none([row["recall"] for row in occurring]),
+        "macro_f1": mean_or_none([row["f1"] for row in occurring]),
+        "kappa": kappa,
+        "alpha": alpha,
+        "auc": mean_or_none([row["auc"] for row in occurring]),
+        "auc_pr": mean_or_none([row["auc_pr"] for row in occurring]),
+        "ece": ece,
+        "per_class": per_class,
+        "confidence": {
+            name: {"mean": mean_or_none(part), "median": statistics.median(part) if part else None}
+            for name, part in (
+                ("correct", confidence[right].tolist()),
+                ("wrong", confidence[~right].tolist()),
+            )
+        },
+    }
+
+
+def flat(report: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    rows = {}
+    for key, value in report.items():
+        rows |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return rows
 
 
 @st.composite
@@ -155,46 +216,76 @@ def predictions(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
     return np.array(labels), (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-@settings(max_examples=150, deadline=None)
 @given(predictions())
-def test_every_score_equals_its_definition(drawn: tuple[np.ndarray, np.ndarray]) -> None:
+def test_every_score_of_a_few_images_equals_its_definition(drawn: tuple[np.ndarray, np.ndarray]) -> None:
     labels, probabilities = drawn
     classes = list(CLASSES[: probabilities.shape[1]])
-    truth = labels.tolist()
-    predicted = [row.index(max(row)) for row in probabilities.tolist()]
 
     found = scores(labels, probabilities, classes)
 
-    pairs = list(zip(truth, predicted, strict=True))
-    recalls, f1s, rocs, precisions = [], [], [], []
-    for k, name in enumerate(classes):
-        hits, said, true = pairs.count((k, k)), predicted.count(k), truth.count(k)
-        assert found["per_class"][name] == {
-            "precision": pytest.approx(hits / said) if said else None,
-            "recall": pytest.approx(hits / true) if true else None,
-            "f1": pytest.approx(2 * hits / (said + true)) if said + true else None,
-            "support": true,
-        }
-        if true:
-            recalls.append(hits / true)
-            f1s.append(2 * hits / (said + true))
-        if 0 < true < len(truth):
-            one_vs_rest = [t == k for t in truth], probabilities[:, k].tolist()
-            rocs.append(area_under_roc(*one_vs_rest))
-            precisions.append(average_precision(*one_vs_rest))
-    assert found["accuracy"] == pytest.approx(sum(a == b for a, b in pairs) / len(pairs))
-    assert found["macro_recall"] == pytest.approx(np.mean(recalls))
-    assert found["macro_f1"] == pytest.approx(np.mean(f1s))
-    if rocs:
-        assert found["auc"] == pytest.approx(np.mean(rocs))
-        assert found["auc_pr"] == pytest.approx(np.mean(precisions))
-    else:
-        assert (found["auc"], found["auc_pr"]) == (None, None)
-    if len({*truth, *predicted}) > 1:
-        assert (found["kappa"], found["alpha"]) == pytest.approx(agreement(truth, predicted), abs=1e-12)
-    else:
-        assert (found["kappa"], found["alpha"]) == (None, None)
+    assert flat(found) == pytest.approx(flat(by_definition(labels, probabilities, classes)), abs=1e-12)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def random_case(seed: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Return labels, probabilities and classes of 1 to 120 images, some classes absent from one or both."""
+    rng = np.random.default_rng(seed)
+    count, classes = int(120 ** rng.random()), int(rng.integers(2, 9))
+    occurring, predictable = (rng.permutation(classes)[: rng.integers(1, classes + 1)] for _ in range(2))
+    labels = rng.choice(occurring, count)
+    weights = np.full((count, classes), 1e-3)
+    weights[:, predictable] += rng.gamma(rng.choice([0.3, 1, 5]), size=(count, len(predictable)))
+    weights[np.arange(count), labels] += rng.random(count) * rng.choice([0, 1, 5])
+    if seed % 2:  # many ties, and confidences on the edges of bins
+        weights = np.round(weights) + (weights.max(axis=1, keepdims=True) < 0.5)
+    probabilities = weights / weights.sum(axis=1, keepdims=True)
+    return labels, probabilities.astype(rng.choice([np.float32, np.float64])), list(CLASSES[:classes])
+
+
+def test_every_score_of_a_thousand_random_cases_equals_its_definition() -> None:
+    absent = dict.fromkeys(("truth", "prediction", "both"), 0)
+    undefined = single = 0
+    for seed in range(1000):
+        labels, probabilities, classes = random_case(seed)
+
+        found = scores(labels, probabilities, classes)
+
+        expected = by_definition(labels, probabilities, classes)
+        assert flat(found) == pytest.approx(flat(expected), abs=1e-12), seed
+        rows = found["per_class"].values()
+        absent["truth"] += any(not row["support"] and row["precision"] is not None for row in rows)
+        absent["prediction"] += any(row["support"] and row["precision"] is None for row in rows)
+        absent["both"] += any(not row["support"] and row["precision"] is None for row in rows)
+        undefined += found["kappa"] is None
+        single += len(labels) == 1
+    # The cases hold what they are meant to hold.
+    assert min(*absent.values(), undefined, single) > 40
+
+
+def test_the_scores_are_those_of_plain_library_calls() -> None:
+    # Where every class occurs, no convention of ours takes part.
+    compared = 0
+    for seed in range(1000):
+        labels, probabilities, classes = random_case(seed)
+        if len(set(labels)) < len(classes) or len(classes) == 2:
+            continue
+        predicted = probabilities.argmax(axis=1)
+        truth = np.eye(len(classes))[labels]
+
+        found = scores(labels, probabilities, classes)
+
+        assert {key: found[key] for key in ("accuracy", "macro_recall", "macro_f1", "kappa", "alpha")} == {
+            "accuracy": pytest.approx(metrics.accuracy_score(labels, predicted)),
+            "macro_recall": pytest.approx(metrics.recall_score(labels, predicted, average="macro")),
+            "macro_f1": pytest.approx(metrics.f1_score(labels, predicted, average="macro")),
+            "kappa": pytest.approx(metrics.cohen_kappa_score(labels, predicted)),
+            "alpha": pytest.approx(krippendorff.alpha([labels, predicted], level_of_measurement="nominal")),
+        }
+        wide = probabilities.astype(np.float64)
+        assert found["auc"] == pytest.approx(metrics.roc_auc_score(truth, wide))
+        assert found["auc_pr"] == pytest.approx(metrics.average_precision_score(truth, wide))
+        compared += 1
+    assert compared > 100
 
 
 def test_the_most_confident_mistakes_come_first() -> None:

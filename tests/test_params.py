@@ -82,6 +82,8 @@ def test_the_projects_own_parameters_are_valid_and_every_method_has_a_block() ->
         ("labels.min_votes", -1, ["labels.min_votes", "-1", "0"]),
         ("labels.min_share", 1.5, ["labels.min_share", "1.5", "1"]),
         ("labels.valid", 0.95, ["labels.valid + labels.test", "1.05", "less than 1"]),
+        ("evaluate.bootstrap", -1, ["evaluate.bootstrap", "-1", "0"]),
+        ("evaluate.mirror", 1, ["evaluate.mirror", "1", "true or false"]),
         ("labels.rule", "mean", ["labels.rule", "'mean'", "plurality", "majority", "distribution"]),
     ],
 )
@@ -96,6 +98,12 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
 def test_ten_crops_need_something_to_crop(project: Path) -> None:
     edited(project, "train.crop", 48)
     assert "evaluate.ten_crop" in refused(edited(project, "evaluate.ten_crop", True))
+
+
+def test_mirroring_beside_ten_crops_is_refused(project: Path) -> None:
+    edited(project, "evaluate.ten_crop", True)
+    line = refused(edited(project, "evaluate.mirror", True))
+    assert "evaluate.mirror: found True, allowed: false while evaluate.ten_crop is true" in line
 
 
 def test_a_chosen_method_needs_its_block(project: Path) -> None:

@@ -56,6 +56,33 @@ def test_rows_of_the_confusion_matrix_are_true_and_columns_predicted(tmp_path: P
     assert bottom > top + 50
 
 
+def test_bars_of_the_reliability_diagram_are_as_high_as_the_accuracy(tmp_path: Path) -> None:
+    # Half of the images at 55 % confidence and a quarter of those at 85 % are right.
+    confidence = np.repeat([0.55, 0.85], 100)
+    right = np.arange(200) % 100 < np.repeat([50, 25], 100)
+    plots.reliability(
+        tmp_path / "both.png", "test", 1 - right.astype(int), np.stack([confidence, 1 - confidence], 1)
+    )
+
+    image = pixels(tmp_path / "both.png")
+    # Bars of accuracy are darker than those of the share of faces, 50 % each.
+    dark, light = ((np.abs(image - c).max(axis=-1) < 3) for c in ([0x2F, 0x7E, 0xBC], [0x9E, 0xCA, 0xE1]))
+    heights = dark[100:].sum(axis=0)
+    first, second = heights[: image.shape[1] * 3 // 4].max(), heights[image.shape[1] * 3 // 4 :].max()
+    assert second / first == pytest.approx(0.25 / 0.5, rel=0.03)
+    shares = light.sum(axis=0)
+    assert shares[: image.shape[1] * 3 // 4].max() == pytest.approx(shares.max(), abs=1)
+
+
+@pytest.mark.parametrize("confidence", [0.5, 1.0])
+def test_one_face_has_a_reliability_diagram(tmp_path: Path, confidence: float) -> None:
+    plots.reliability(
+        tmp_path / "one.png", "valid", np.zeros(1, int), np.array([[confidence, 1 - confidence]], np.float32)
+    )
+
+    assert pixels(tmp_path / "one.png").shape == (704, 572, 3)
+
+
 def test_the_sheet_shows_every_face_in_its_colours(tmp_path: Path) -> None:
     faces = np.zeros((10, 32, 32, 3), np.uint8)
     faces[:9, ..., 0] = 255  # red
@@ -93,7 +120,8 @@ def test_pictures_do_not_depend_on_the_user_or_the_time(tmp_path: Path) -> None:
         plots.confusion_matrix(folder / "confusion.png", "test", labels, labels[::-1], CLASSES)
         face = np.arange(48 * 48, dtype=np.uint8).reshape(1, 48, 48, 1)
         plots.mistakes_sheet(folder / "mistakes.png", "test", face, ["fear\n→ happiness 0.51"])
-        return [(folder / name).read_bytes() for name in ("confusion.png", "mistakes.png")]
+        plots.reliability(folder / "reliability.png", "test", labels, np.eye(3)[labels[::-1]])
+        return [path.read_bytes() for path in sorted(folder.iterdir())]
 
     once = draw(tmp_path / "once")
     with matplotlib.rc_context(

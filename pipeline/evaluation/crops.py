@@ -1,6 +1,6 @@
 """Which parts of a face the network sees when it is scored.
 
-Both functions take faces [N, C, H, W] and a size of at most H and W, and return views [V, N, C, size, size]
+The functions take faces [N, C, H, W] and a size of at most H and W, and return views [V, N, C, size, size]
 whose predicted probabilities are averaged. Places are torchvision's, to the pixel.
 """
 
@@ -16,6 +16,11 @@ def centre_crop(images: Tensor, size: int) -> Tensor:
     # Half pixels round to even, as in torchvision.
     top, left = round((height - size) / 2), round((width - size) / 2)
     return images[None, ..., top : top + size, left : left + size]
+
+
+def mirrored(images: Tensor, size: int) -> Tensor:
+    """Return the centre of the images and of their mirror images: [2, N, C, size, size]."""
+    return torch.cat([centre_crop(images, size), centre_crop(images.flip(-1), size)])
 
 
 def ten_crop(images: Tensor, size: int) -> Tensor:

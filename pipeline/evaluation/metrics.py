@@ -21,6 +21,8 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from pipeline.evaluation.calibration import calibration_error
+
 
 def scores(labels: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> dict[str, Any]:
     """Score the predictions of one split.
@@ -38,30 +40,38 @@ def scores(labels: np.ndarray, probabilities: np.ndarray, classes: list[str]) ->
         - `auc`, `auc_pr`: area under the ROC and the precision-recall curve of each class against the others,
           averaged over classes. The latter is average precision, a sum of steps: a straight line between the
           points of that curve overstates it (Davis & Goadrich 2006, whom the weighted-cluster paper cites).
-        - `per_class.<class>`: `precision` (None if never predicted), `recall`, `f1`, `support` (images).
+        - `ece`: expected calibration error.
+        - `per_class.<class>`: `precision` (None if never predicted), `recall`, `f1`, `support` (images), `auc`,
+          `auc_pr`.
         - `confidence.correct|wrong`: `mean` and `median` probability of the predicted class.
     """
     # numpy adds single precision up in single precision.
     probabilities = np.asarray(probabilities, np.float64)
     predicted = probabilities.argmax(axis=1)
-    codes = np.arange(len(classes))
     precision, recall, f1, support = _per_class(labels, predicted, classes)
     # A curve needs images of the class and images of another.
-    curves = [(labels == k, probabilities[:, k]) for k in codes if 0 < support[k] < len(labels)]
+    curves = {
+        k: (labels == k, probabilities[:, k]) for k in range(len(classes)) if 0 < support[k] < len(labels)
+    }
+    auc = {k: float(roc_auc_score(*curve)) for k, curve in curves.items()}
+    auc_pr = {k: float(average_precision_score(*curve)) for k, curve in curves.items()}
     kappa, alpha = _agreement(labels, predicted)
     confidence = probabilities.max(axis=1)
     return {
         **headline(labels, predicted, classes),
         "kappa": kappa,
         "alpha": alpha,
-        "auc": _mean([roc_auc_score(truth, score) for truth, score in curves]),
-        "auc_pr": _mean([average_precision_score(truth, score) for truth, score in curves]),
+        "auc": _mean(list(auc.values())),
+        "auc_pr": _mean(list(auc_pr.values())),
+        "ece": calibration_error(labels, probabilities),
         "per_class": {
             name: {
                 "precision": _defined(precision[k]),
                 "recall": _defined(recall[k]),
                 "f1": _defined(f1[k]),
                 "support": int(support[k]),
+                "auc": auc.get(k),
+                "auc_pr": auc_pr.get(k),
             }
             for k, name in enumerate(classes)
         },

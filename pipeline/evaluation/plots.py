@@ -1,4 +1,4 @@
-"""What the scores look like: the confusion matrix and the most confident mistakes."""
+"""What the scores look like: the confusion matrix, the reliability of confidences, the most confident mistakes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.ticker import PercentFormatter
 from sklearn import metrics
 
+from pipeline.evaluation.calibration import BINS, calibration_error, confidence_bins
 from pipeline.figures import INK, figure_file
 from pipeline.schema import replacing
 
@@ -72,6 +73,41 @@ def confusion_matrix(
         bar = figure.colorbar(image, ax=axes, shrink=0.7, format=PercentFormatter(1, decimals=0))
         bar.set_label("share of the true class")
         bar.outline.set_visible(False)
+
+
+def reliability(path: Path, split: str, labels: np.ndarray, probabilities: np.ndarray) -> None:
+    """Draw the reliability diagram: accuracy by confidence, and below it the share of faces at each confidence.
+
+    Under the dotted diagonal the network is surer than it is right. Bins without faces are empty.
+
+    Args:
+        path: the PNG file.
+        split: name of the split, for the title.
+        labels: true classes, [N] integers, at least one.
+        probabilities: [N, K], rows sum to 1.
+    """
+    images, right, confidence = confidence_bins(labels, probabilities)
+    some = images > 0
+    left = np.arange(BINS)[some] / BINS
+    accuracy, meant = right[some] / images[some], confidence[some] / images[some]
+    bars = {"width": 1 / BINS, "align": "edge", "edgecolor": "white", "linewidth": 1}
+    with figure_file(path, 5.2, 6.4) as figure:
+        figure.set_layout_engine("constrained")
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
+        upper.bar(left, accuracy, color="#2f7ebc", label="accuracy", **bars)
+        upper.plot(meant, meant, "_", color="#d95f0e", markersize=15, markeredgewidth=2.5, label="confidence")
+        upper.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=":")
+        upper.set(ylim=(0, 1.02), ylabel="accuracy")
+        upper.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
+        lower.bar(left, images[some] / len(labels), color="#9ecae1", **bars)
+        lower.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="share of faces")
+        for axes in (upper, lower):
+            axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+            axes.spines[["top", "right"]].set_visible(False)
+        error = calibration_error(labels, probabilities)
+        title = f"{split}: {len(labels):,} faces, expected calibration error {error:.3f}"
+        upper.set_title(title, pad=30, fontsize=11)
 
 
 def mistakes_sheet(path: Path, split: str, faces: np.ndarray, captions: Sequence[str]) -> None:

@@ -10,7 +10,8 @@ import typer
 
 from pipeline.errors import UserError
 from pipeline.evaluation import plots
-from pipeline.evaluation.crops import centre_crop, ten_crop
+from pipeline.evaluation.crops import centre_crop, mirrored, ten_crop
+from pipeline.evaluation.intervals import intervals
 from pipeline.evaluation.metrics import confident_mistakes, headline, scores
 from pipeline.params import Params
 from pipeline.paths import ALIGNED, CLASSIFIER, LABELS, METRICS, PLOTS, PREDICTIONS
@@ -29,9 +30,13 @@ def run(p: Params) -> None:
     classifier = load(CLASSIFIER, where)
     truth = _truth()
 
-    report: dict[str, Any] = {"rule": p.labels.rule, "ten_crop": p.evaluate.ten_crop}
+    report: dict[str, Any] = {
+        "rule": p.labels.rule,
+        "ten_crop": p.evaluate.ten_crop,
+        "mirror": p.evaluate.mirror,
+    }
     predictions: list[dict[str, Any]] = []
-    summary = ["evaluate:              images  accuracy  macro recall  macro F1"]
+    summary = ["evaluate:              images  accuracy     95 % interval  macro recall  macro F1"]
     existing = {row["split"] for row in truth.values()}
     earlier: set[str | None] = set()
     for split in [name for name in SPLITS if name in existing]:
@@ -40,7 +45,11 @@ def run(p: Params) -> None:
         labels = samples.labels.numpy()
         probability = _predict(p, classifier, samples, split)
         rows = [truth[id_] for id_ in samples.ids]
-        report[split] = scores(labels, probability, p.classes) | _parts(p, rows, labels, probability, earlier)
+        report[split] = {
+            **scores(labels, probability, p.classes),
+            **_intervals(p, labels, probability),
+            **_parts(p, rows, labels, probability, earlier),
+        }
         for row, shares in zip(rows, probability, strict=True):
             predicted = p.classes[shares.argmax()]
             predictions.append({**row, "predicted": predicted, "probabilities": shares.tolist()})
@@ -66,6 +75,14 @@ def _truth() -> dict[str, dict[str, Any]]:
     return {row["id"]: row for row in rows}
 
 
+def _intervals(p: Params, labels: np.ndarray, probability: np.ndarray) -> dict[str, Any]:
+    """Return `interval.<score>.low|high`, or nothing where no resamples are wanted."""
+    if not p.evaluate.bootstrap:
+        return {}
+    predicted = probability.argmax(axis=1)
+    return {"interval": intervals(labels, predicted, len(p.classes), p.evaluate.bootstrap, p.seed)}
+
+
 def _parts(
     p: Params,
     rows: list[dict[str, Any]],
@@ -76,20 +93,23 @@ def _parts(
     """Return the scores of parts of a split.
 
     `deduplicated`: over the pictures that no earlier split holds, pixel by pixel or nearly (clusters `earlier`);
-    left out for the first split. `datasets.<name>`: of each data set, where there are several.
+    left out for the first split. `datasets.<name>`: of each data set, where there are several, with a
+    `deduplicated` of its own.
     """
     predicted = probability.argmax(axis=1)
+    fresh = np.array([not row["cluster"] or row["cluster"] not in earlier for row in rows])
 
-    def part(chosen: list[bool]) -> dict[str, Any]:
-        return headline(labels[chosen], predicted[chosen], p.classes)
+    def without_repeats(chosen: np.ndarray) -> dict[str, Any]:
+        chosen = chosen & fresh
+        return {"deduplicated": headline(labels[chosen], predicted[chosen], p.classes)} if earlier else {}
 
-    parts: dict[str, Any] = {}
-    if earlier:
-        parts["deduplicated"] = part([not row["cluster"] or row["cluster"] not in earlier for row in rows])
+    parts = without_repeats(np.ones(len(rows), bool))
     if len(p.datasets) > 1:
-        names = {row["dataset"] for row in rows}
+        sources = np.array([row["dataset"] for row in rows])
+        chosen = {name: sources == name for name in p.datasets if name in sources}
         parts["datasets"] = {
-            name: part([row["dataset"] == name for row in rows]) for name in p.datasets if name in names
+            name: headline(labels[of], predicted[of], p.classes) | without_repeats(of)
+            for name, of in chosen.items()
         }
     return parts
 
@@ -113,7 +133,11 @@ def _predict(p: Params, classifier: Classifier, samples: data.Samples, split: st
     """Return the class probabilities of a split, float32 [N, K]."""
     # The precision of training, in which the best epoch was chosen: valid scores the same here and there.
     precision = device.pick_precision(p.train.precision, samples.targets.device)
-    crops, batch_size = (ten_crop, 32) if p.evaluate.ten_crop else (centre_crop, 256)
+    crops, batch_size = centre_crop, 256
+    if p.evaluate.ten_crop:
+        crops, batch_size = ten_crop, 32
+    elif p.evaluate.mirror:
+        crops, batch_size = mirrored, 128
     probability = probabilities(
         classifier.network, samples, classifier.crop, crops, precision, batch_size, f"evaluate {split}"
     )
@@ -129,6 +153,7 @@ def _draw(p: Params, split: str, samples: data.Samples, labels: np.ndarray, prob
     predicted = probability.argmax(axis=1)
     plots.confusion_table(FIGURES / "confusion.csv", split, labels, predicted, p.classes)
     plots.confusion_matrix(FIGURES / "confusion.png", split, labels, predicted, p.classes)
+    plots.reliability(FIGURES / "reliability.png", split, labels, probability)
     worst = confident_mistakes(labels, probability, p.evaluate.mistakes)
     captions = [
         f"{p.classes[labels[i]]}\n→ {p.classes[predicted[i]]} {probability[i].max():.2f}" for i in worst
@@ -140,4 +165,6 @@ def _draw(p: Params, split: str, samples: data.Samples, labels: np.ndarray, prob
 def _line(name: str, found: dict[str, Any]) -> str:
     values = [found[key] for key in ("accuracy", "macro_recall", "macro_f1")]
     accuracy, recall, f1 = ("-" if value is None else f"{value:.4f}" for value in values)
-    return f"{name:>20} {found['images']:8,}  {accuracy:>8}  {recall:>12}  {f1:>8}"
+    bounds = found["interval"]["accuracy"] if "interval" in found else None
+    interval = f"{bounds['low']:.4f} - {bounds['high']:.4f}" if bounds else "-"
+    return f"{name:>20} {found['images']:8,}  {accuracy:>8}  {interval:>16}  {recall:>12}  {f1:>8}"
