@@ -15,13 +15,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn import functional as F
 from tqdm import tqdm
 
-from pipeline import params, paths
+from pipeline import params, paths, schema
 from pipeline.augment import mixcut, none
 from pipeline.errors import UserError
+from pipeline.losses import Loss
 from pipeline.networks import _torchvision  # noqa: F401 - makes torchvision importable beside a CPU torch
-from pipeline.training import classifier, data, plan
+from pipeline.training import classifier, data, engine, plan
 from pipeline.training.engine import learning_rate
 from tests import toy
 
@@ -117,6 +119,93 @@ def test_a_run_killed_in_the_middle_of_an_epoch_ends_with_the_same_bytes(
     assert paths.CLASSIFIER.read_bytes() == model
     assert (paths.METRICS / "train.json").read_bytes() == metrics
     assert {p.name: p.read_bytes() for p in sorted((paths.PLOTS / "train").rglob("*.tsv"))} == curves
+
+
+@pytest.mark.parametrize(
+    ("loss", "augment"),
+    [("center", "none"), ("weighted_center", "mixup"), ("weighted_cluster", "mixaugment")],
+)
+def test_a_resumed_run_has_the_same_centers_to_the_last_bit(project: Path, loss: str, augment: str) -> None:
+    toy.write(project, loss=loss, augment=augment, **{"optimizers.sgd.learning_rate": 0.01})
+    whole = _run()
+    whole.fit(lambda index, figures: None)
+    assert whole.loss.centers.isfinite().all()
+    assert whole.loss.centers.abs().sum(1).min() > 0
+
+    toy.set_params(project, **{"train.checkpoint_seconds": 0})
+    interrupted = _run()
+    step, interrupted._step = interrupted._step, lambda batch: _until(interrupted, 1, 3) or step(batch)
+    with pytest.raises(InterruptedError):
+        interrupted.fit(lambda index, figures: None)
+    resumed = _run()
+    assert resumed.resumed
+    assert (resumed.progress.epoch, resumed.progress.step) == (1, 3)
+    assert torch.equal(resumed.loss.centers, interrupted.loss.centers)
+    resumed.fit(lambda index, figures: None)
+    assert torch.equal(resumed.loss.centers, whole.loss.centers)
+    weights = whole.network.state_dict()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in resumed.network.state_dict().items())
+    assert resumed.progress.history == whole.progress.history
+
+
+def _run() -> engine.Run:
+    p = params.load()
+    train = data.real("train", p)
+    return engine.Run(p, train, None, torch.device("cpu"), torch.float32, Path("unfinished.safetensors"))
+
+
+def _until(run: engine.Run, epoch: int, step: int) -> None:
+    if (run.progress.epoch, run.progress.step) == (epoch, step):
+        raise InterruptedError
+
+
+class Recorded(Loss):
+    """Keeps what it is told, so that a test can look at it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[torch.Tensor] = []
+        self.moved: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def forward(self, logits: torch.Tensor, features: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        self.seen.append(targets)
+        self.features = features
+        return F.cross_entropy(logits, targets)
+
+    def update(self, features: torch.Tensor, targets: torch.Tensor) -> None:
+        self.moved.append((features, targets))
+
+
+def _recorded(run: engine.Run) -> Recorded:
+    run.loss = Recorded()
+    return run.loss
+
+
+def test_shares_of_votes_reach_the_loss(project: Path) -> None:
+    toy.write(project, augment="none")
+    table = schema.read_parquet(paths.LABELS, ["id", "dataset", "split", "label", "target"])
+    shares = np.random.default_rng(0).dirichlet([1, 1], len(table)).astype(np.float32)
+    rows = [row | {"target": share.tolist()} for row, share in zip(table.to_pylist(), shares, strict=True)]
+    schema.write_rows(paths.LABELS, schema.labels(toy.CLASSES), rows)
+    run = _run()
+    seen = _recorded(run).seen
+    run._epoch()
+    expected = shares[[row["split"] == "train" for row in rows]]
+    np.testing.assert_array_equal(np.unique(torch.cat(seen).numpy(), axis=0), np.unique(expected, axis=0))
+
+
+def test_the_real_faces_of_mixaugment_move_the_centers_once_in_a_step(project: Path) -> None:
+    toy.write(project, augment="mixaugment")
+    run = _run()
+    recorded = _recorded(run)
+    run._epoch()
+    assert len(recorded.moved) == 7
+    assert len(recorded.seen) == 14
+    for (features, targets), last in zip(recorded.moved, recorded.seen[1::2], strict=True):
+        assert targets is last
+        assert set(targets.flatten().tolist()) == {0.0, 1.0}
+        assert features.shape == (len(targets), 512)
+    assert recorded.moved[-1][0] is recorded.features
 
 
 def test_short_epochs_are_checkpointed_as_well(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,8 @@ def apply(
     """Return the mixed view and the real one with weight 2.
 
     The partners are a permutation of the batch, so the mean loss of the partners is the mean loss of the
-    samples: two forward passes give the three terms.
+    samples: two forward passes give the three terms. The real faces come last: the last view moves the centres of
+    a loss that has them.
     """
     lam = draws["lam"]
     mixed = View(mix(images, partner_images, lam), mix(targets, partner_targets, lam))

@@ -1,8 +1,7 @@
-"""One module per loss, each a function of logits and soft targets in float32.
+"""One module per loss, each computed in float32 from logits, features and soft targets.
 
-A module offers `Params`, its settings under `losses.<module>`, and `build(params, counts)`, which returns
-`loss(logits, features, targets) -> scalar`. `counts` is the number of training samples of each class; `logits`
-is [N, K], `features` [N, D] what the network's last layer sees, `targets` [N, K] with rows of sum 1.
+A module offers `Params`, its settings under `losses.<module>`, and `build(params, counts, features)`, which returns
+a `Loss`. `counts` [K] is the number of training samples of each class, `features` the D of the network.
 
 Targets are always soft: with index targets and class weights torch divides by the sum of the weights instead of
 the number of samples, which made a factor of 5.3 in one measured case.
@@ -10,8 +9,26 @@ the number of samples, which made a factor of 5.3 in one measured case.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from torch import Tensor, nn
 
-from torch import Tensor
 
-Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
+class Loss(nn.Module):
+    """A loss, and what it keeps from step to step: its buffers, which a checkpoint holds."""
+
+    def forward(self, logits: Tensor, features: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of a batch, a float32 scalar.
+
+        Args:
+            logits: [N, K].
+            features: [N, D], what the network's last layer sees.
+            targets: [N, K], rows of sum 1.
+        """
+        raise NotImplementedError
+
+    def update(self, features: Tensor, targets: Tensor) -> None:
+        """Move what the loss keeps, once in a step and after its gradients; most losses keep nothing.
+
+        Args:
+            features: [N, D], of the last view of the batch: MixAugment shows the real faces there.
+            targets: [N, K], of that view.
+        """

@@ -1,6 +1,7 @@
 """Softmax cross-entropy in which a class counts the more the rarer it is.
 
-Weighted-cluster paper: W_y = N_min / N_y, so the rarest class has weight 1 and all others less.
+Weighted-cluster paper (Ngo & Yoon 2020), equations 1 and 6; residual-convnet paper, equations 3 and 4, for other
+weights.
 """
 
 from __future__ import annotations
@@ -9,25 +10,34 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.losses import Loss
-from pipeline.params import Block
+from pipeline.losses._weights import class_weights
+from pipeline.params import Block, ClassWeights
 
 
 class Params(Block):
-    """Nothing to set."""
+    """Settings of the weighted softmax; the default is the weighted-cluster paper's."""
+
+    weights: ClassWeights = "min_over_count"
 
 
-def class_weights(counts: Tensor) -> Tensor:
-    """Return N_min / N_y per class, [K]; a class without samples gets 0 and does not count for N_min."""
-    counts = counts.float()
-    present = counts > 0
-    return (counts[present].min() / counts).where(present, counts)
+class WeightedSoftmax(Loss):
+    """The mean over samples of -sum over classes of weight * target * log softmax(logits).
+
+    Args:
+        weights: of the classes, float32 [K].
+    """
+
+    weights: Tensor
+
+    def __init__(self, weights: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weights", weights, persistent=False)
+
+    def forward(self, logits: Tensor, features: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss of a batch, see `Loss`."""
+        return F.cross_entropy(logits.float(), targets.float(), weight=self.weights)
 
 
-def build(params: Params, counts: Tensor) -> Loss:
-    """Return the mean over samples of -sum over classes of weight * target * log softmax(logits)."""
-    weights = class_weights(counts)
-
-    def loss(logits: Tensor, features: Tensor, targets: Tensor) -> Tensor:
-        return F.cross_entropy(logits.float(), targets.float(), weight=weights.to(logits.device))
-
-    return loss
+def build(params: Params, counts: Tensor, features: int) -> Loss:
+    """Return the loss with weights from the number of training samples of each class."""
+    return WeightedSoftmax(class_weights(params.weights, counts))

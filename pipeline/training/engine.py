@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.errors import UserError
 from pipeline.evaluation.crops import centre_crop
+from pipeline.losses import Loss
 from pipeline.params import Params, Train
 from pipeline.progress import bar
 from pipeline.training import checkpoint
@@ -81,13 +82,14 @@ class Run:
         self.device, self.precision = device, precision
 
         torch.manual_seed(params.seed)
-        self.network: nn.Module = build_network(params).to(device)
+        self.network = build_network(params).to(device)
         name, settings = params.chosen("optimizer")
         self.optimizer = importlib.import_module(f"pipeline.optimizers.{name}").build(settings, self.network)
         self.peak = [group["lr"] for group in self.optimizer.param_groups]
         name, settings = params.chosen("loss")
         counts = torch.bincount(self.train.labels, minlength=len(params.classes))
-        self.loss = importlib.import_module(f"pipeline.losses.{name}").build(settings, counts)
+        build = importlib.import_module(f"pipeline.losses.{name}").build
+        self.loss: Loss = build(settings, counts, self.network.head.in_features).to(device)
         name, settings = params.chosen("augment")
         self.augment = importlib.import_module(f"pipeline.augment.{name}")
         self.draw = partial(self.augment.draw, settings)
@@ -181,6 +183,7 @@ class Run:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
+        self.loss.update(features, view.targets)  # of the last view, the real faces where there are several
         return loss.detach()
 
     def _accuracy(self, samples: Samples) -> float:
@@ -198,6 +201,7 @@ class Run:
             **checkpoint.prefixed("network", self.network.state_dict()),
             **checkpoint.prefixed("optimizer", checkpoint.optimizer_tensors(self.optimizer)),
             **checkpoint.prefixed("best", self.best_weights),
+            **checkpoint.prefixed("loss", self.loss.state_dict()),
             "loss_sum": self.loss_sum,
         }
         checkpoint.store(self.path, tensors, vars(self.progress))
@@ -210,6 +214,7 @@ class Run:
         self.network.load_state_dict(checkpoint.under("network", tensors))
         checkpoint.restore_optimizer(self.optimizer, checkpoint.under("optimizer", tensors))
         self.best_weights = checkpoint.under("best", tensors)
+        self.loss.load_state_dict(checkpoint.under("loss", tensors))
         self.loss_sum = tensors["loss_sum"]
         self.progress = Progress(**about)
         return True
