@@ -175,6 +175,8 @@ class Train(Block):
     batch_size: Annotated[int, Field(ge=2)]
     crop: Annotated[int, Field(ge=16)]
     mirror: bool
+    label_smoothing: Fraction
+    sampling: Literal["natural", "over", "under"]
     schedule: Literal["constant", "cosine"]
     warmup: Fraction
     patience: Count

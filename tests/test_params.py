@@ -59,6 +59,8 @@ def test_the_projects_own_parameters_are_valid_and_every_method_has_a_block() ->
         ("train.epochs", 1.5, ["train.epochs", "1.5", "a whole number"]),
         ("train.epoch", 3, ["train.epoch", "unknown key", "did you mean epochs"]),
         ("train.warmup", float("nan"), ["train.warmup", "nan"]),
+        ("train.sampling", "up", ["train.sampling", "'up'", "natural", "over", "under"]),
+        ("train.label_smoothing", 1.5, ["train.label_smoothing", "1.5", "less than or equal to 1"]),
         ("losses.center.gamma", -1, ["losses.center.gamma", "-1", "0"]),
         ("train.crop", 64, ["train.crop", "64", "align.face_size", "48"]),
         ("align.face_size", 50, ["align.face_size", "50", "multiple of 16"]),

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -165,12 +166,15 @@ class Recorded(Loss):
     def __init__(self) -> None:
         super().__init__()
         self.seen: list[torch.Tensor] = []
+        self.values: list[float] = []
         self.moved: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def forward(self, logits: torch.Tensor, features: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         self.seen.append(targets)
         self.features = features
-        return F.cross_entropy(logits, targets)
+        value = F.cross_entropy(logits, targets)
+        self.values.append(value.item())
+        return value
 
     def update(self, features: torch.Tensor, targets: torch.Tensor) -> None:
         self.moved.append((features, targets))
@@ -194,6 +198,28 @@ def test_shares_of_votes_reach_the_loss(project: Path) -> None:
     np.testing.assert_array_equal(np.unique(torch.cat(seen).numpy(), axis=0), np.unique(expected, axis=0))
 
 
+def test_smoothed_targets_give_torchs_smoothed_loss(project: Path) -> None:
+    toy.write(project, augment="none", **{"train.label_smoothing": 0.1})
+    run = _run()
+    recorded = _recorded(run)
+    run._epoch()
+    seen = torch.cat(recorded.seen)
+    logits = torch.randn(len(seen), 2, generator=torch.manual_seed(0))
+    torch.testing.assert_close(
+        F.cross_entropy(logits, seen), F.cross_entropy(logits, seen.argmax(1), label_smoothing=0.1)
+    )
+
+
+def test_real_and_mixed_faces_learn_from_smoothed_targets(project: Path) -> None:
+    toy.write(project, augment="mixaugment", **{"train.label_smoothing": 0.1})
+    run = _run()
+    seen = _recorded(run).seen
+    run._epoch()
+    mixed, real = torch.cat(seen[::2]), torch.cat(seen[1::2])
+    assert set(real.flatten().tolist()) == {np.float32(0.95), np.float32(0.05)}
+    assert 0.05 <= mixed.min() + 1e-6 <= mixed.max() <= 0.95 + 1e-6
+
+
 def test_the_real_faces_of_mixaugment_move_the_centers_once_in_a_step(project: Path) -> None:
     toy.write(project, augment="mixaugment")
     run = _run()
@@ -206,6 +232,61 @@ def test_the_real_faces_of_mixaugment_move_the_centers_once_in_a_step(project: P
         assert set(targets.flatten().tolist()) == {0.0, 1.0}
         assert features.shape == (len(targets), 512)
     assert recorded.moved[-1][0] is recorded.features
+
+
+@given(st.lists(st.integers(0, 7), min_size=2, max_size=200), st.integers(0, 2**32 - 1), st.integers(0, 500))
+def test_sampling_draws_classes_equally_often(labels: list[int], seed: int, epoch: int) -> None:
+    numbers = Counter(labels)
+    for sampling, size in (("over", max(numbers.values())), ("under", min(numbers.values()))):
+        count, order = plan.sampler(np.array(labels), sampling)
+        drawn = order(np.random.default_rng((seed, epoch))).tolist()
+        assert drawn == order(np.random.default_rng((seed, epoch))).tolist()
+        assert len(drawn) == count == size * len(numbers)
+        assert Counter(labels[i] for i in drawn) == dict.fromkeys(numbers, size)
+        times = Counter(drawn)
+        for label, number in numbers.items():
+            own = [times[i] for i, found in enumerate(labels) if found == label]
+            assert len(own) == number
+            assert max(own) - min(own) <= 1, "samples of a class come equally often"
+
+
+def test_each_epoch_draws_another_part() -> None:
+    labels = np.array([0] * 100 + [1] * 10)
+    _, order = plan.sampler(labels, "under")
+    first, second = (set(order(np.random.default_rng((1, epoch))).tolist()) for epoch in (0, 1))
+    assert first != second
+    assert set(range(100, 110)) <= first & second
+
+
+def test_natural_sampling_leaves_plans_as_they_are() -> None:
+    count, order = plan.sampler(np.array([0] * 90 + [1] * 10), "natural")
+    assert count == 100
+
+    def draws(rng: np.random.Generator, n: int, size: int) -> dict[str, np.ndarray]:
+        return mixcut.draw(mixcut.Params(), rng, n, size)
+
+    ours = plan.epoch_plan(1, 3, count, 16, 4, 44, True, draws, order)
+    for a, b in zip(ours, planned(1, 3, 100, 16, mixcut), strict=True):
+        for name in ("samples", "top", "left", "mirrored", "partner"):
+            assert torch.equal(getattr(a, name), getattr(b, name))
+        assert all(torch.equal(a.draws[name], b.draws[name]) for name in a.draws)
+
+
+@pytest.mark.parametrize(("sampling", "faces"), [("over", 72), ("under", 36)])
+def test_a_run_sees_what_sampling_draws(project: Path, sampling: str, faces: int) -> None:
+    # 54 training faces, of which 36 are made the first class and 18 the second.
+    toy.write(project, augment="none", **{"train.sampling": sampling})
+    p = params.load()
+    train = data.real("train", p)
+    train.labels = (torch.arange(54) % 3 == 0).long()
+    train.targets = F.one_hot(train.labels).float()
+    run = engine.Run(p, train, None, torch.device("cpu"), torch.float32, Path("unfinished.safetensors"))
+    seen = _recorded(run).seen
+    run._epoch()
+    assert torch.cat(seen).sum(0).tolist() == [faces / 2, faces / 2]
+    assert len(seen) == plan.steps_per_epoch(faces, 8)
+    mean = sum(value * len(t) for value, t in zip(run.loss.values, seen, strict=True)) / faces
+    assert run.progress.history[0]["loss"] == pytest.approx(mean, rel=1e-5)
 
 
 def test_short_epochs_are_checkpointed_as_well(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

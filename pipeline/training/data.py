@@ -148,3 +148,11 @@ def crop(faces: Tensor, size: int, top: Tensor, left: Tensor, mirrored: Tensor) 
 def scaled(faces: Tensor) -> Tensor:
     """Return uint8 [n, H, W, C] as float32 [n, C, H, W] in 0..1; channels-last, as the bytes already lie."""
     return faces.permute(0, 3, 1, 2).float().div_(255)
+
+
+def smooth(targets: Tensor, share: float) -> Tensor:
+    """Return targets, [n, K] with rows of sum 1, of which `share`, 0 to 1, is spread evenly over the classes.
+
+    Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", 2016, section 7.
+    """
+    return targets * (1 - share) + share / targets.shape[1]

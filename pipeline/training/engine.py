@@ -22,8 +22,8 @@ from pipeline.params import Params, Train
 from pipeline.progress import bar
 from pipeline.training import checkpoint
 from pipeline.training.classifier import build_network
-from pipeline.training.data import Samples, crop
-from pipeline.training.plan import Batch, epoch_plan, steps_per_epoch
+from pipeline.training.data import Samples, crop, smooth
+from pipeline.training.plan import Batch, epoch_plan, sampler, steps_per_epoch
 from pipeline.training.predict import probabilities
 
 Epoch = dict[str, float]
@@ -90,6 +90,7 @@ class Run:
         counts = torch.bincount(self.train.labels, minlength=len(params.classes))
         build = importlib.import_module(f"pipeline.losses.{name}").build
         self.loss: Loss = build(settings, counts, self.network.head.in_features).to(device)
+        self.count, self.order = sampler(self.train.labels.numpy(), self.settings.sampling)
         name, settings = params.chosen("augment")
         self.augment = importlib.import_module(f"pipeline.augment.{name}")
         self.draw = partial(self.augment.draw, settings)
@@ -123,12 +124,13 @@ class Run:
         plan = epoch_plan(
             self.params.seed,
             here.epoch,
-            len(train),
+            self.count,
             settings.batch_size,
             height - settings.crop,
             settings.crop,
             settings.mirror,
             self.draw,
+            self.order,
         )
         self.network.train()
         with bar(len(plan), desc=f"epoch {here.epoch + 1}/{settings.epochs}", unit="steps") as shown:
@@ -140,7 +142,7 @@ class Run:
                 if time.monotonic() - self.saved >= settings.checkpoint_seconds:
                     self._save()
                     self.saved = time.monotonic()
-            figures = {"loss": self.loss_sum.item() / len(train)}
+            figures = {"loss": self.loss_sum.item() / self.count}
             if not math.isfinite(figures["loss"]):
                 raise UserError(
                     f"training diverged in epoch {here.epoch + 1}: the loss is {figures['loss']}; lower "
@@ -160,8 +162,8 @@ class Run:
 
     def _step(self, batch: Batch) -> Tensor:
         here, train = self.progress, self.train
-        done = here.epoch * steps_per_epoch(len(train), self.settings.batch_size) + here.step
-        total = self.settings.epochs * steps_per_epoch(len(train), self.settings.batch_size)
+        steps = steps_per_epoch(self.count, self.settings.batch_size)
+        done, total = here.epoch * steps + here.step, self.settings.epochs * steps
         for group, peak in zip(self.optimizer.param_groups, self.peak, strict=True):
             group["lr"] = peak * learning_rate(self.settings, done, total)
         # Dropout draws from torch's own generator; seeded by step, it needs no place in the checkpoint.
@@ -171,7 +173,7 @@ class Run:
 
         batch = _on(batch, self.device)
         images = crop(train.take(batch.samples), self.settings.crop, batch.top, batch.left, batch.mirrored)
-        targets = train.targets[batch.samples]
+        targets = smooth(train.targets[batch.samples], self.settings.label_smoothing)
         views = self.augment.apply(
             images, targets, images[batch.partner], targets[batch.partner], batch.draws
         )

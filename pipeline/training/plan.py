@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 Draw = Callable[[np.random.Generator, int, int], dict[str, np.ndarray]]
+Order = Callable[[np.random.Generator], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,37 @@ def steps_per_epoch(count: int, batch_size: int) -> int:
     return max(1, min(-(-count // batch_size), count // 2))
 
 
+def sampler(labels: np.ndarray, sampling: str) -> tuple[int, Order]:
+    """Return how many samples an epoch shows and the function that draws which ones, in order.
+
+    Args:
+        labels: class index of each sample of the training set, int [N].
+        sampling: `natural`, every sample once; `over`, every class as often as the largest: its samples come
+            equally often, but for a remainder that is drawn; `under`, every class as often as the smallest: a
+            part of its samples, drawn anew for each epoch. A class without samples is left out.
+    """
+    if sampling == "natural":
+        return len(labels), lambda rng: rng.permutation(len(labels))
+    classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    size = (max if sampling == "over" else min)(map(len, classes))
+
+    def draw(rng: np.random.Generator) -> np.ndarray:
+        parts = [(np.tile(c, size // len(c)), rng.permutation(c)[: size % len(c)]) for c in classes]
+        return rng.permutation(np.concatenate([part for pair in parts for part in pair]))
+
+    return size * len(classes), draw
+
+
 def epoch_plan(
-    seed: int, epoch: int, count: int, batch_size: int, margin: int, crop: int, mirror: bool, draw: Draw
+    seed: int,
+    epoch: int,
+    count: int,
+    batch_size: int,
+    margin: int,
+    crop: int,
+    mirror: bool,
+    draw: Draw,
+    order: Order | None = None,
 ) -> list[Batch]:
     """Draw the plan of an epoch.
 
@@ -47,17 +77,18 @@ def epoch_plan(
     Args:
         seed: of the run.
         epoch: from 0.
-        count: samples in the training set.
+        count: samples in the epoch.
         batch_size: of the largest batch.
         margin: pixels by which a face is larger than the crop.
         crop: side of the crop in pixels.
         mirror: whether half of the faces are mirrored.
         draw: the augmentation's draws for (rng, samples, crop).
+        order: draws which samples the epoch shows, see `sampler`; each of `count` once if None.
     """
     rng = np.random.default_rng((seed, epoch))
     batches = np.array_split(np.arange(count), steps_per_epoch(count, batch_size))
     columns: dict[str, np.ndarray] = {
-        "samples": rng.permutation(count),
+        "samples": order(rng) if order else rng.permutation(count),
         "top": rng.integers(0, margin + 1, count),
         "left": rng.integers(0, margin + 1, count),
         "mirrored": (rng.random(count) < 0.5) & mirror,
