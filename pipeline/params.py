@@ -177,12 +177,31 @@ class Train(Block):
     mirror: bool
     label_smoothing: Fraction
     sampling: Literal["natural", "over", "under"]
-    schedule: Literal["constant", "cosine"]
+    schedule: Literal["constant", "cosine", "step", "multi_step", "one_cycle"]
+    schedule_start: Count
+    schedule_every: Positive
+    schedule_factor: Annotated[float, Field(gt=0, le=1)]
+    milestones: list[Positive]
     warmup: Fraction
+    ema: Decay
+    clip: NonNegative
     patience: Count
     precision: Literal["auto", "float32", "bfloat16"]
     device: Literal["auto", "cpu", "cuda"]
     checkpoint_seconds: NonNegative
+
+    @field_validator("milestones")
+    @classmethod
+    def _milestones(cls, value: list[int]) -> list[int]:
+        if sorted(set(value)) != value:
+            raise ValueError("ascending epochs, each once")
+        return value
+
+    @model_validator(mode="after")
+    def _schedule(self) -> Self:
+        if self.schedule == "multi_step" and not self.milestones:
+            raise _Conflict("train.milestones", [], "at least one epoch while train.schedule is multi_step")
+        return self
 
 
 class Evaluate(Block):

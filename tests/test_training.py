@@ -25,7 +25,9 @@ from pipeline.errors import UserError
 from pipeline.losses import Loss
 from pipeline.networks import _torchvision  # noqa: F401 - makes torchvision importable beside a CPU torch
 from pipeline.training import classifier, data, engine, plan
-from pipeline.training.engine import learning_rate
+from pipeline.training.average import Average
+from pipeline.training.engine import Run
+from pipeline.training.schedule import learning_rate
 from tests import toy
 
 TRAIN = [sys.executable, "-m", "pipeline", "train"]
@@ -96,11 +98,13 @@ def test_learning_rate_rises_then_falls_to_zero(project: Path) -> None:
     assert {learning_rate(constant, step, 1000) for step in range(1000)} == {1.0}
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize(
+    ("optimizer", "more"), [("sgd", {}), ("adam", {}), ("ranger_gc", {"train.ema": 0.9, "train.clip": 1.0})]
+)
 def test_a_run_killed_in_the_middle_of_an_epoch_ends_with_the_same_bytes(
-    project: Path, optimizer: str
+    project: Path, optimizer: str, more: dict[str, float]
 ) -> None:
-    toy.write(project, optimizer=optimizer, **{"models.resnet18.dropout": 0.5})
+    toy.write(project, optimizer=optimizer, **{"models.resnet18.dropout": 0.5}, **more)
     subprocess.run(TRAIN, check=True, capture_output=True)
     model, metrics = paths.CLASSIFIER.read_bytes(), (paths.METRICS / "train.json").read_bytes()
     curves = {p.name: p.read_bytes() for p in sorted((paths.PLOTS / "train").rglob("*.tsv"))}
@@ -287,6 +291,68 @@ def test_a_run_sees_what_sampling_draws(project: Path, sampling: str, faces: int
     assert len(seen) == plan.steps_per_epoch(faces, 8)
     mean = sum(value * len(t) for value, t in zip(run.loss.values, seen, strict=True)) / faces
     assert run.progress.history[0]["loss"] == pytest.approx(mean, rel=1e-5)
+def _one_epoch(project: Path, **changes: object) -> Run:
+    toy.write(project, **{"train.epochs": 1, **changes})
+    p = params.load()
+    return Run(p, data.real("train", p), None, torch.device("cpu"), torch.float32, Path("checkpoint"))
+
+
+def test_the_moving_average_is_a_loop_over_the_steps(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[dict[str, torch.Tensor]] = []
+    update = Average.update
+    start = Average.__init__
+
+    def watched_start(self: Average, network: torch.nn.Module, decay: float) -> None:
+        start(self, network, decay)
+        seen.append({name: tensor.double().clone() for name, tensor in network.state_dict().items()})
+
+    def watched(self: Average) -> None:
+        update(self)
+        seen.append({name: tensor.double().clone() for name, tensor in self.network.state_dict().items()})
+
+    monkeypatch.setattr(Average, "__init__", watched_start)
+    monkeypatch.setattr(Average, "update", watched)
+    run = _one_epoch(project, **{"train.ema": 0.7})
+    run.fit(lambda index, figures: None)
+    assert len(seen) == 1 + 7
+    for name, tensor in run.network.state_dict().items():  # no valid split: the last average is what is saved
+        expected = seen[0][name]
+        for step in seen[1:]:
+            expected = 0.7 * expected + 0.3 * step[name] if tensor.is_floating_point() else step[name]
+        torch.testing.assert_close(tensor.double(), expected, rtol=1e-5, atol=1e-6)
+    assert not torch.equal(run.network.head.weight.double(), seen[-1]["head.weight"])
+
+
+def test_the_moving_average_is_what_valid_sees_and_training_goes_on_without_it() -> None:
+    network = torch.nn.Linear(2, 2)
+    average = Average(network, 0.5)
+    first = average.weights["weight"].clone()
+    with torch.no_grad():
+        network.weight.add_(1)
+    average.update()
+    with average.applied():
+        torch.testing.assert_close(network.weight.detach(), first + 0.5)
+    torch.testing.assert_close(network.weight.detach(), first + 1)
+
+
+def test_a_gradient_longer_than_the_limit_is_scaled_down_to_it(project: Path) -> None:
+    plain = {"optimizer": "sgd", "optimizers.sgd.momentum": 0.0, "optimizers.sgd.nesterov": False}
+    plain |= {"optimizers.sgd.weight_decay": 0.0, "optimizers.sgd.learning_rate": 1.0, "train.warmup": 0.0}
+    plain |= {
+        "train.schedule": "constant",
+        "train.batch_size": 90,
+    }  # one step: the change is minus the gradient
+
+    def change(limit: float) -> torch.Tensor:
+        run = _one_epoch(project, **plain, **{"train.clip": limit})
+        before = torch.cat([v.detach().flatten().double() for v in run.network.parameters()])
+        run.fit(lambda index, figures: None)
+        return torch.cat([v.detach().flatten().double() for v in run.network.parameters()]) - before
+
+    free = change(0.0)
+    assert free.norm() > 0.2
+    torch.testing.assert_close(change(0.1), free * (0.1 / free.norm()), rtol=1e-3, atol=1e-6)
+    assert torch.equal(change(1e6), free), "a shorter one stays as it is"
 
 
 def test_short_epochs_are_checkpointed_as_well(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

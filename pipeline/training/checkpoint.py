@@ -65,23 +65,44 @@ def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def optimizer_tensors(optimizer: optim.Optimizer) -> dict[str, Tensor]:
-    """Return the optimiser's state as named tensors; its settings follow from the parameters and the step."""
-    state = optimizer.state_dict()["state"]
-    return {
+    """Return the optimiser's state as named tensors; its settings follow from the parameters and the step.
+
+    The steps done, which some optimisers count in the groups of parameters, are state as well.
+    """
+    stored = optimizer.state_dict()
+    tensors = {
         f"{index}.{name}": torch.as_tensor(value)
-        for index, values in state.items()
+        for index, values in stored["state"].items()
         for name, value in values.items()
         if value is not None
     }
+    steps = {
+        f"group.{index}": torch.as_tensor(group["step"])
+        for index, group in enumerate(stored["param_groups"])
+        if "step" in group
+    }
+    return tensors | steps
 
 
 def restore_optimizer(optimizer: optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` returned."""
+    """Put back what `optimizer_tensors` returned.
+
+    A tensor of a parameter's shape gets that parameter's layout in memory: arithmetic on another one may take
+    another path, which rounds differently.
+    """
+    stored = optimizer.state_dict()
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = tensor
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        if index == "group":
+            stored["param_groups"][int(name)]["step"] = int(tensor)
+            continue
+        parameter = parameters[int(index)]
+        if tensor.shape == parameter.shape:
+            tensor = torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor)
+        state.setdefault(int(index), {})[name] = tensor.detach()
+    optimizer.load_state_dict({**stored, "state": state})
 
 
 def snapshot(network: nn.Module) -> dict[str, Tensor]:

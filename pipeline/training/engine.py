@@ -18,13 +18,15 @@ from torch import Tensor
 from pipeline.errors import UserError
 from pipeline.evaluation.crops import centre_crop
 from pipeline.losses import Loss
-from pipeline.params import Params, Train
+from pipeline.params import Params
 from pipeline.progress import bar
 from pipeline.training import checkpoint
+from pipeline.training.average import Average
 from pipeline.training.classifier import build_network
 from pipeline.training.data import Samples, crop, smooth
 from pipeline.training.plan import Batch, epoch_plan, sampler, steps_per_epoch
 from pipeline.training.predict import probabilities
+from pipeline.training.schedule import learning_rate
 
 Epoch = dict[str, float]
 
@@ -44,16 +46,6 @@ class Progress:
     step: int = 0
     history: list[Epoch] = field(default_factory=list)
     best: int = -1
-
-
-def learning_rate(train: Train, step: int, steps: int) -> float:
-    """Return the factor on the learning rate at `step` of `steps`: a linear warm-up, then the schedule."""
-    warmup = train.warmup * steps
-    if step < warmup:
-        return (step + 1) / (warmup + 1)
-    if train.schedule == "constant":
-        return 1.0
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
 
 
 class Run:
@@ -96,6 +88,7 @@ class Run:
         self.draw = partial(self.augment.draw, settings)
 
         self.progress = Progress()
+        self.average = Average(self.network, self.settings.ema)
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)
         self.best_weights: dict[str, Tensor] = {}
         self.resumed = self._resume()
@@ -115,8 +108,9 @@ class Run:
         while self.progress.epoch < self.settings.epochs and not self._out_of_patience():
             self._epoch()
             on_epoch(self.progress.epoch - 1, self.progress.history[-1])
-        if self.progress.best >= 0:
-            self.network.load_state_dict(self.best_weights)
+        final = self.best_weights if self.progress.best >= 0 else self.average.weights
+        if final:
+            self.network.load_state_dict(final)
 
     def _epoch(self) -> None:
         here, train, settings = self.progress, self.train, self.settings
@@ -149,14 +143,16 @@ class Run:
                     f"optimizers.{self.params.optimizer}.learning_rate or raise train.warmup"
                 )
             if self.valid is not None:
-                figures["accuracy"] = self._accuracy(self.valid)
+                with self.average.applied():
+                    figures["accuracy"] = self._accuracy(self.valid)
             shown.set_postfix(figures)
         here.history.append(figures)
         if "accuracy" in figures and (
             here.best < 0 or figures["accuracy"] > here.history[here.best]["accuracy"]
         ):
             here.best = here.epoch
-            self.best_weights = checkpoint.snapshot(self.network)
+            with self.average.applied():
+                self.best_weights = checkpoint.snapshot(self.network)
         here.epoch, here.step = here.epoch + 1, 0
         self.loss_sum.zero_()
 
@@ -184,8 +180,11 @@ class Run:
             loss = loss + view.weight * self.loss(logits, features, view.targets)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if self.settings.clip:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
         self.optimizer.step()
         self.loss.update(features, view.targets)  # of the last view, the real faces where there are several
+        self.average.update()
         return loss.detach()
 
     def _accuracy(self, samples: Samples) -> float:
@@ -202,6 +201,7 @@ class Run:
         tensors = {
             **checkpoint.prefixed("network", self.network.state_dict()),
             **checkpoint.prefixed("optimizer", checkpoint.optimizer_tensors(self.optimizer)),
+            **checkpoint.prefixed("average", self.average.weights),
             **checkpoint.prefixed("best", self.best_weights),
             **checkpoint.prefixed("loss", self.loss.state_dict()),
             "loss_sum": self.loss_sum,
@@ -215,6 +215,7 @@ class Run:
         tensors, about = stored
         self.network.load_state_dict(checkpoint.under("network", tensors))
         checkpoint.restore_optimizer(self.optimizer, checkpoint.under("optimizer", tensors))
+        self.average.restore(checkpoint.under("average", tensors))
         self.best_weights = checkpoint.under("best", tensors)
         self.loss.load_state_dict(checkpoint.under("loss", tensors))
         self.loss_sum = tensors["loss_sum"]

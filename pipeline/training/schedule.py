@@ -1,0 +1,47 @@
+"""How the learning rate changes over a run: factors on the optimiser's own rate."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+
+from pipeline.params import Train
+
+# Where a cycle begins and ends, as shares of its peak and of its beginning; torch's OneCycleLR has the same.
+CYCLE_START, CYCLE_END = 1 / 25, 1e-4
+
+
+def learning_rate(train: Train, step: int, steps: int) -> float:
+    """Return the factor on the learning rate at `step`, from 0, of `steps`: a multiple of `train.epochs`.
+
+    A linear warm-up, then the schedule. `step` and `multi_step` count epochs from the start of the run, as torch's
+    StepLR and MultiStepLR do; `cosine` falls from the end of the warm-up. In `one_cycle` (Smith & Topin 2019) the
+    warm-up is the cycle's rise, a half cosine as the fall is; the momentum stays.
+    """
+    warmup = train.warmup * steps
+    if train.schedule == "one_cycle":
+        return _one_cycle(warmup - 1, step, steps - 1)
+    if step < warmup:
+        return (step + 1) / (warmup + 1) * _drops(train, step, steps)
+    if train.schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
+    return _drops(train, step, steps)
+
+
+def _drops(train: Train, step: int, steps: int) -> float:
+    epoch = step * train.epochs // steps
+    if train.schedule == "step" and epoch >= train.schedule_start:
+        return train.schedule_factor ** (1 + (epoch - train.schedule_start) // train.schedule_every)
+    if train.schedule == "multi_step":
+        return train.schedule_factor ** bisect_right(train.milestones, epoch)
+    return 1.0
+
+
+def _one_cycle(peak: float, step: int, last: int) -> float:
+    if step <= peak:
+        return _half_cosine(CYCLE_START, 1.0, step / peak if peak > 0 else 1.0)
+    return _half_cosine(1.0, CYCLE_START * CYCLE_END, (step - peak) / (last - peak))
+
+
+def _half_cosine(start: float, end: float, share: float) -> float:
+    return end + (start - end) * 0.5 * (1 + math.cos(math.pi * share))
