@@ -63,6 +63,22 @@ class Block(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
 
 
+class Network(Block):
+    """What every network of a library can be told."""
+
+    dropout: Fraction = 0.0
+    extra: Positive | None = None
+    frozen: Annotated[int, Field(ge=0, le=5)] = 0
+    weights: str | None = None
+    scaling: Literal["faces", "imagenet"] = "faces"
+
+    @model_validator(mode="after")
+    def _frozen_needs_weights(self) -> Self:
+        if self.frozen and self.weights is None:
+            raise ValueError("frozen: 0 while weights is null, as the stages would stay as they were drawn")
+        return self
+
+
 def _modules(switch: str) -> dict[str, Path]:
     folder = Path(__file__).parent / FOLDERS[switch]
     return {path.stem: path for path in sorted(folder.glob("[!_]*.py"))}
@@ -298,6 +314,8 @@ class Params(Block):
             )
         if self.model.startswith("vgg") and self.train.crop < 32:
             raise _Conflict("train.crop", self.train.crop, f"at least 32 while model is {self.model}")
+        if self.model == "densenet121" and self.train.crop < 32:
+            raise _Conflict("train.crop", self.train.crop, "at least 32 while model is densenet121")
         if self.evaluate.ten_crop and self.train.crop == self.align.face_size:
             raise _Conflict(
                 "evaluate.ten_crop", True, "false while train.crop equals align.face_size: nothing to crop"

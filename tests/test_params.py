@@ -74,6 +74,10 @@ def test_the_projects_own_parameters_are_valid_and_every_method_has_a_block() ->
         ("augments.mixcut.probabilty", 0.5, ["augments.mixcut.probabilty", "did you mean probability"]),
         ("augments.mixcat", {}, ["augments.mixcat", "unknown key", "did you mean mixcut"]),
         ("optimizers.sgd.learning_rate", 0, ["optimizers.sgd.learning_rate", "0", "greater than 0"]),
+        ("models.resnet18.frozen", 6, ["models.resnet18.frozen", "6", "less than or equal to 5"]),
+        ("models.resnet18.frozen", 2, ["models.resnet18", "frozen: 0 while weights is null"]),
+        ("models.resnet50.extra", 0, ["models.resnet50.extra", "0", "greater than or equal to 1"]),
+        ("models.vgg16.top", "large", ["models.vgg16.top", "'large'", "small", "standard"]),
         ("models.resnet18.stem", "large", ["models.resnet18.stem", "'large'", "small", "standard"]),
         (
             "labels.merge",

@@ -430,9 +430,12 @@ def test_a_run_that_diverges_says_what_to_change(project: Path) -> None:
     assert not paths.CLASSIFIER.exists()
 
 
-@pytest.mark.parametrize(("name", "crop"), [("resnet18", 44), ("vgg19_fer", 44)])
+@pytest.mark.parametrize(
+    ("name", "crop"), [("resnet18", 44), ("resnet18_booster", 32), ("se_resnet50", 32), ("vgg19_fer", 44)]
+)
 def test_a_model_file_gives_back_the_same_network(project: Path, name: str, crop: int) -> None:
-    toy.set_params(project, model=name, **{"train.crop": crop})
+    # The weights that it started from need not be there any more.
+    toy.set_params(project, model=name, **{"train.crop": crop, f"models.{name}.weights": "gone.safetensors"})
     p = params.load()
     torch.manual_seed(0)
     network = classifier.build_network(p).eval()

@@ -8,6 +8,9 @@ neither: declaring the two by name lets the import pass, and calling them still 
 from __future__ import annotations
 
 import torch
+from torch import nn
+
+from pipeline.networks import Published
 
 _OPERATORS = torch.library.Library("torchvision", "FRAGMENT")
 
@@ -20,3 +23,22 @@ except RuntimeError:
     import torchvision
 
 models = torchvision.models
+
+
+def published(name: str) -> Published:
+    """Return the weights that torchvision offers for its network `name`."""
+    weights = models.get_model_weights(name)
+    return Published(
+        tuple(entry.name for entry in weights),
+        lambda choice: weights[choice].get_state_dict(progress=False, check_hash=True),
+    )
+
+
+def vgg_stages(features: nn.Sequential) -> list[list[nn.Module]]:
+    """Return the layers of a VGG network's `features` in its five stages, each of which ends in pooling."""
+    stages: list[list[nn.Module]] = [[]]
+    for layer in features:
+        stages[-1].append(layer)
+        if isinstance(layer, nn.MaxPool2d):
+            stages.append([])
+    return stages[:-1]

@@ -6,16 +6,15 @@ from typing import Literal
 
 from torch import nn
 
-from pipeline.networks import Classifier, GlobalAverage, trunk
-from pipeline.networks._torchvision import models
-from pipeline.params import Block, Fraction
+from pipeline.networks import Classifier, assemble, convolution
+from pipeline.networks._torchvision import models, published
+from pipeline.params import Network
 
 
-class Params(Block):
+class Params(Network):
     """Settings of a residual network."""
 
     stem: Literal["small", "standard"] = "small"
-    dropout: Fraction = 0.0
 
 
 def resnet18(params: Params, classes: int, channels: int) -> Classifier:
@@ -25,11 +24,17 @@ def resnet18(params: Params, classes: int, channels: int) -> Classifier:
     pooling) leaves 2 x 2 positions of a 48-pixel face, this one 3 x 3 at the last stage and four times the
     positions at the first.
     """
-    net = models.resnet18()
-    if params.stem == "small":
-        stem = [nn.Conv2d(channels, 64, 3, 2, 1, bias=False), net.bn1, net.relu]
-    else:
-        stem = [nn.Conv2d(channels, 64, 7, 2, 3, bias=False), net.bn1, net.relu, net.maxpool]
-    nn.init.kaiming_normal_(stem[0].weight, mode="fan_out", nonlinearity="relu")
-    stages = [net.layer1, net.layer2, net.layer3, net.layer4]
-    return Classifier(trunk(*stem, *stages, GlobalAverage()), 512, classes, params.dropout)
+    return _classifier(params, classes, channels, "resnet18", 512)
+
+
+def resnet50(params: Params, classes: int, channels: int) -> Classifier:
+    """Return ResNet-50 with 2048 features, its strides in the 3x3 convolutions (torchvision's v1.5)."""
+    return _classifier(params, classes, channels, "resnet50", 2048)
+
+
+def _classifier(params: Params, classes: int, channels: int, name: str, features: int) -> Classifier:
+    net = getattr(models, name)()
+    net.conv1 = convolution(channels, 64, *((3, 2) if params.stem == "small" else (7, 2)))
+    pool: list[nn.Module] = [] if params.stem == "small" else [net.maxpool]
+    stages = [[net.conv1, net.bn1, net.relu, *pool], [net.layer1], [net.layer2], [net.layer3], [net.layer4]]
+    return assemble(params, classes, stages, features, net, published(name))

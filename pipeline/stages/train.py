@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import asdict
 
 import typer
 from dvclive import Live
@@ -12,7 +13,7 @@ from pipeline.errors import UserError
 from pipeline.params import Params
 from pipeline.paths import ALIGNED, CLASSIFIER, LABELS, METRICS, MODELS, PLOTS, SYNTHETIC
 from pipeline.schema import write_json
-from pipeline.training import checkpoint, data, device
+from pipeline.training import checkpoint, data, device, pretrained
 from pipeline.training.classifier import save_classifier
 from pipeline.training.engine import Epoch, Run
 
@@ -37,12 +38,15 @@ def run(p: Params) -> None:
         )
 
     inputs = [LABELS, SYNTHETIC, *(ALIGNED / f"{name}.arrow" for name in p.datasets)]
+    inputs += [path for path in pretrained.file(p) if path.is_file()]
     unfinished = MODELS / "checkpoints" / f"{checkpoint.fingerprint(p, inputs)}.safetensors"
     engine = Run(p, train, valid if len(valid) else None, where, precision, unfinished)
     typer.echo(
         f"train: {len(real)} faces and {len(train) - len(real)} synthetic ones, {p.model}, augment {p.augment}, "
         f"loss {p.loss}, {p.optimizer}, on {where} in {str(precision).removeprefix('torch.')}"
     )
+    if engine.start:
+        typer.echo(f"train: weights {p.chosen('model')[1].weights}: {engine.start}")
     if engine.resumed:
         here = engine.progress
         typer.echo(f"train: resuming an interrupted run at epoch {here.epoch + 1}, step {here.step}")
@@ -72,7 +76,8 @@ def run(p: Params) -> None:
             "valid": {"accuracy": done.history[best].get("accuracy")},
             "samples": {"real": len(real), "synthetic": len(train) - len(real)},
             "precision": str(precision).removeprefix("torch."),
-        },
+        }
+        | ({"weights": asdict(engine.start)} if engine.start else {}),
     )
     unfinished.unlink(missing_ok=True)
     score = done.history[best].get("accuracy")

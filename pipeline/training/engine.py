@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.errors import UserError
 from pipeline.evaluation.crops import centre_crop
 from pipeline.losses import Loss
 from pipeline.params import Params
 from pipeline.progress import bar
-from pipeline.training import checkpoint
+from pipeline.training import checkpoint, pretrained
 from pipeline.training.average import Average
 from pipeline.training.classifier import build_network
 from pipeline.training.data import Samples, crop, smooth
@@ -74,7 +74,9 @@ class Run:
         self.device, self.precision = device, precision
 
         torch.manual_seed(params.seed)
-        self.network = build_network(params).to(device)
+        network = build_network(params)
+        self.start = pretrained.start(network, params)
+        self.network = network.to(device)
         name, settings = params.chosen("optimizer")
         self.optimizer = importlib.import_module(f"pipeline.optimizers.{name}").build(settings, self.network)
         self.peak = [group["lr"] for group in self.optimizer.param_groups]

@@ -1,0 +1,37 @@
+"""Squeeze-and-excitation residual networks (Hu et al. 2018), timm's."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+from pipeline.networks import Classifier, Published, assemble, convolution
+from pipeline.networks import _torchvision as _torchvision  # makes torchvision importable, which timm imports
+from pipeline.params import Network
+
+import timm  # isort: skip
+
+
+class Params(Network):
+    """Settings of a squeeze-and-excitation network."""
+
+    stem: Literal["small", "standard"] = "small"
+
+
+def se_resnet50(params: Params, classes: int, channels: int) -> Classifier:
+    """Return SE-ResNet-50 with 2048 features, the weighted-cluster paper's body.
+
+    That paper freezes its stages 1 to 3 (`frozen: 3`: the stem and two groups of blocks) and adds a layer of 512
+    (`extra: 512`), whose output is the x of its loss.
+    """
+    net = timm.create_model("seresnet50")
+    net.conv1 = convolution(channels, 64, *((3, 2) if params.stem == "small" else (7, 2)))
+    pool: list[nn.Module] = [] if params.stem == "small" else [net.maxpool]
+    stages = [[net.conv1, net.bn1, net.act1, *pool], [net.layer1], [net.layer2], [net.layer3], [net.layer4]]
+    tags = [name.split(".")[1] for name in timm.list_pretrained("seresnet50.*")]
+    return assemble(params, classes, stages, 2048, net, Published(tuple(tags), _fetch))
+
+
+def _fetch(tag: str) -> dict[str, Tensor]:
+    return timm.create_model(f"seresnet50.{tag}", pretrained=True).state_dict()
