@@ -314,8 +314,11 @@ class Params(Block):
             )
         if self.model.startswith("vgg") and self.train.crop < 32:
             raise _Conflict("train.crop", self.train.crop, f"at least 32 while model is {self.model}")
-        if self.model == "densenet121" and self.train.crop < 32:
-            raise _Conflict("train.crop", self.train.crop, "at least 32 while model is densenet121")
+        stem = getattr(self.chosen("model")[1], "stem", None)
+        if (self.model, stem) == ("densenet121", "standard") and self.train.crop < 32:
+            raise _Conflict(
+                "train.crop", self.train.crop, "at least 32 while models.densenet121.stem is standard"
+            )
         if self.evaluate.ten_crop and self.train.crop == self.align.face_size:
             raise _Conflict(
                 "evaluate.ten_crop", True, "false while train.crop equals align.face_size: nothing to crop"

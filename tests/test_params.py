@@ -113,6 +113,16 @@ def test_mirroring_beside_ten_crops_is_refused(project: Path) -> None:
     assert "evaluate.mirror: found True, allowed: false while evaluate.ten_crop is true" in line
 
 
+def test_a_crop_that_a_network_would_pool_to_nothing_is_refused(project: Path) -> None:
+    edited(project, "model", "densenet121")
+    path = edited(project, "train.crop", 28)
+    assert params.load(path).train.crop == 28
+    assert "train.crop: found 28, allowed: at least 32" in refused(
+        edited(project, "models.densenet121.stem", "standard")
+    )
+    assert "at least 32 while model is vgg13" in refused(edited(project, "model", "vgg13"))
+
+
 def test_a_chosen_method_needs_its_block(project: Path) -> None:
     assert "augments.none" in refused(edited(project, "augments.none", None))
 

@@ -291,6 +291,8 @@ def test_a_run_sees_what_sampling_draws(project: Path, sampling: str, faces: int
     assert len(seen) == plan.steps_per_epoch(faces, 8)
     mean = sum(value * len(t) for value, t in zip(run.loss.values, seen, strict=True)) / faces
     assert run.progress.history[0]["loss"] == pytest.approx(mean, rel=1e-5)
+
+
 def _one_epoch(project: Path, **changes: object) -> Run:
     toy.write(project, **{"train.epochs": 1, **changes})
     p = params.load()
@@ -321,6 +323,19 @@ def test_the_moving_average_is_a_loop_over_the_steps(project: Path, monkeypatch:
             expected = 0.7 * expected + 0.3 * step[name] if tensor.is_floating_point() else step[name]
         torch.testing.assert_close(tensor.double(), expected, rtol=1e-5, atol=1e-6)
     assert not torch.equal(run.network.head.weight.double(), seen[-1]["head.weight"])
+
+
+def test_the_moving_average_is_validated_and_kept(project: Path) -> None:
+    toy.write(project, **{"train.epochs": 2, "train.ema": 0.8})
+    p = params.load()
+    valid = data.real("valid", p)
+    run = Run(p, data.real("train", p), valid, torch.device("cpu"), torch.float32, Path("checkpoint"))
+    seen: list[dict[str, torch.Tensor]] = []
+    run.fit(lambda index, figures: seen.append({k: v.clone() for k, v in run.average.weights.items()}))
+    best = run.progress.best
+    for name, tensor in run.network.state_dict().items():
+        assert torch.equal(tensor, seen[best][name]), name
+    assert run._accuracy(valid) == run.progress.history[best]["accuracy"]
 
 
 def test_the_moving_average_is_what_valid_sees_and_training_goes_on_without_it() -> None:
