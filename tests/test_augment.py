@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import runpy
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import kstest
 from torch import Tensor
 
 from pipeline.networks import _torchvision  # noqa: F401 - makes torchvision importable beside a CPU torch
@@ -29,6 +32,10 @@ def batch(seed: int = 0) -> tuple[Tensor, Tensor]:
     images = torch.rand(COUNT, 1, SIZE, SIZE, generator=generator)
     labels = torch.randint(CLASSES, (COUNT,), generator=generator)
     return images, torch.nn.functional.one_hot(labels, CLASSES).float()
+
+
+def tensors(draws: dict[str, np.ndarray]) -> dict[str, Tensor]:
+    return {key: torch.from_numpy(values) for key, values in draws.items()}
 
 
 def applied(name: str, draws: dict[str, np.ndarray], partner: Tensor, **settings: Any) -> list[Any]:
@@ -66,13 +73,19 @@ def test_cutmix_equals_torchvision_given_the_same_box_and_partner(box: tuple[int
     torch.testing.assert_close(view.targets, CutMix().transform(targets, params), rtol=0, atol=1e-6)
 
 
-def test_cutmix_labels_share_the_face_as_its_pixels_do() -> None:
-    module, settings = method("cutmix", probability=1.0)
-    draws = module.draw(settings, np.random.default_rng(0), COUNT, SIZE)
-    images = torch.zeros(COUNT, 1, SIZE, SIZE)
+@pytest.mark.parametrize("settings", [("cutmix", {}), ("fmix", {}), ("fmix", {"mask": "official"})])
+@given(
+    seed=st.integers(0, 2**31), size=st.integers(16, 112), alpha=st.floats(0.1, 5), channels=st.integers(1, 3)
+)
+def test_labels_share_the_face_as_its_pixels_do(
+    settings: tuple[str, dict[str, Any]], seed: int, size: int, alpha: float, channels: int
+) -> None:
+    module, chosen = method(settings[0], probability=0.8, alpha=alpha, **settings[1])
+    draws = tensors(module.draw(chosen, np.random.default_rng(seed), COUNT, size))
+    images = torch.zeros(COUNT, channels, size, size)
     targets = torch.tensor([[1.0, 0.0]]).repeat(COUNT, 1)
-    tensors = {k: torch.from_numpy(v) for k, v in draws.items()}
-    [view] = module.apply(images, targets, images + 1, targets.flip(1), tensors)
+    [view] = module.apply(images, targets, images + 1, targets.flip(1), draws)
+    assert ((view.images == 0) | (view.images == 1)).all()
     torch.testing.assert_close(view.images.mean((1, 2, 3)), view.targets[:, 1], rtol=0, atol=1e-6)
 
 
@@ -181,3 +194,151 @@ def test_probability_zero_leaves_everything_alone(name: str) -> None:
     images, targets = batch()
     assert torch.equal(view.images, images)
     assert torch.equal(view.targets, targets)
+
+
+@pytest.mark.parametrize("name", ["mixup", "cutmix", "mixcut", "mixaugment", "fmix"])
+def test_a_fixed_lambda_takes_the_place_of_the_drawn_one_and_of_nothing_else(name: str) -> None:
+    module, drawn = method(name)
+    fixed = module.Params(lam=0.4)
+    before, after = (module.draw(p, np.random.default_rng(3), 1000, SIZE) for p in (drawn, fixed))
+    if name == "cutmix":
+        inner = (after["y1"] > 0) & (after["y2"] < SIZE) & (after["y1"] < after["y2"])
+        side = (after["y2"] - after["y1"])[inner]
+        assert side == pytest.approx(np.sqrt(0.6) * SIZE, abs=1)
+        return
+    applied = before["lam"] < 1
+    assert (after["lam"][applied] == 0.4).all()
+    assert (after["lam"][~applied] == 1).all()
+    assert all(np.array_equal(after[key], before[key]) for key in before if key != "lam")
+
+
+# The areas and the sides that they correspond to are those of the MixCut paper, section 3.3.2.
+@pytest.mark.parametrize("name", ["mixcut", "cutout"])
+@pytest.mark.parametrize(
+    ("area", "edge"), [(1 / 4, 1 / 2), (9 / 64, 3 / 8), (1 / 16, 1 / 4), (1 / 64, 1 / 8)]
+)
+def test_a_fixed_area_removes_squares_of_the_papers_sides(name: str, area: float, edge: float) -> None:
+    module, settings = method(name, area=area, probability=1.0)
+    draws = module.draw(settings, np.random.default_rng(0), 5000, SIZE)
+    for axis in "yx":
+        low, high = draws[f"{axis}1"], draws[f"{axis}2"]
+        inner = (low > 0) & (high < SIZE)
+        assert inner.mean() == pytest.approx(1 - edge, abs=0.05), "centres are uniform, the rest is clipped"
+        assert (high - low)[inner] == pytest.approx(edge * SIZE, abs=1)
+        assert (high - low).max() <= edge * SIZE + 1
+
+
+def test_mixcut_by_the_printed_algorithm_removes_a_pixel_or_none() -> None:
+    # Lines 8 to 16 of Algorithm 1, as printed, with the same centres and etas from another source of numbers.
+    rng = np.random.default_rng(1)
+    side = np.sqrt(1 - rng.random(200_000))
+    lengths = []
+    for _ in range(2):
+        centre = rng.uniform(0, SIZE, side.size)
+        low, high = np.maximum(centre - side / 2, 0), np.minimum(centre + side / 2, SIZE)
+        lengths.append(np.round(high) - np.round(low))
+    printed = lengths[0] * lengths[1]
+
+    module, settings = method("mixcut", probability=1.0, square="algorithm")
+    draws = module.draw(settings, np.random.default_rng(0), 200_000, SIZE)
+    removed = (draws["y2"] - draws["y1"]) * (draws["x2"] - draws["x1"])
+    assert set(removed) == set(printed) == {0, 1}
+    assert removed.mean() == pytest.approx(printed.mean(), abs=0.005)
+
+
+# ------------------------------------------------------------------------------------------------ FMix
+
+PUBLISHED = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "augment.py"))
+
+
+def fmix_grey(count: int, height: int, width: int, seed: int = 0, **settings: Any) -> np.ndarray:
+    module, chosen = method("fmix", **settings)
+    draws = tensors(module.draw(chosen, np.random.default_rng(seed), count, height))
+    return module.grey(draws, height, width).numpy()
+
+
+def energy(pictures: np.ndarray) -> np.ndarray:
+    """Return the mean energy of the pictures at each frequency (down, across), without their mean."""
+    return (np.abs(np.fft.fft2(pictures - pictures.mean((1, 2), keepdims=True))) ** 2).mean(0)
+
+
+def cycles(size: int) -> np.ndarray:
+    return np.abs(np.fft.fftfreq(size)) * size
+
+
+@pytest.mark.parametrize("size", [44, 48, 33])
+def test_isotropic_masks_come_from_as_much_detail_down_as_across(size: int) -> None:
+    spectrum = energy(fmix_grey(2000, size, size))
+    for k in range(1, 6):
+        assert 0.7 < spectrum[0, k] / spectrum[k, 0] < 1.4, f"frequency {k}"
+    down, across = np.meshgrid(cycles(size), cycles(size), indexing="ij")
+    assert 0.7 < (spectrum * across**2).sum() / (spectrum * down**2).sum() < 1.4
+    # 1 / f^3 in amplitude is 1 / f^6 in energy, in every direction.
+    radius = np.hypot(down, across)
+    chosen = (radius >= 1) & (radius <= size // 3)
+    slope = np.polyfit(np.log(radius[chosen]), np.log(spectrum[chosen]), 1)[0]
+    assert slope == pytest.approx(-6, abs=0.05)
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (15, 17), (12, 20)])
+def test_without_decay_the_noise_is_white_and_normal(height: int, width: int) -> None:
+    pictures = fmix_grey(6000, height, width, decay=1e-9)
+    spectrum = energy(pictures)
+    spectrum[0, 0] = spectrum.mean()
+    assert spectrum / spectrum.mean() == pytest.approx(np.ones((height, width)), abs=0.15)
+    some = pictures[:, 3, 5]
+    assert kstest(some / pictures.std(), "norm").pvalue > 0.01
+
+
+def test_official_masks_have_the_spectrum_of_the_published_sampler() -> None:
+    size = 48
+    # The published sampler scales each picture to 0..1.
+    pictures = fmix_grey(3000, size, size, mask="official")
+    pictures -= pictures.min((1, 2), keepdims=True)
+    ours = energy(pictures / pictures.max((1, 2), keepdims=True))
+    np.random.seed(0)  # noqa: NPY002 - the published sampler draws from numpy's global generator
+    theirs = energy(np.stack([PUBLISHED["published_grey"](size, 3.0) for _ in range(3000)]))
+    for spectrum in (ours, theirs):
+        assert spectrum[:, cycles(size) > 1].sum() / spectrum.sum() < 1e-30, "no detail across"
+    for down in (0, 1, 2, 3, 4):
+        for across in (0, 1):
+            if down or across:
+                expected = pytest.approx(theirs[down, across], rel=0.15)
+                assert ours[down, across] == expected, (down, across)
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.001, 0.3, 0.9999, 1.0])
+def test_the_brightest_share_of_the_picture_keeps_the_face(lam: float) -> None:
+    module, settings = method("fmix", lam=lam)
+    draws = tensors(module.draw(settings, np.random.default_rng(0), COUNT, SIZE))
+    pictures = module.grey(draws, SIZE, SIZE)
+    masks = module.binary(pictures, draws["lam"])
+    for picture, mask in zip(pictures.numpy(), masks.numpy(), strict=True):
+        assert mask.sum() == np.rint(lam * SIZE**2)
+        assert picture[mask].min(initial=np.inf) > picture[~mask].max(initial=-np.inf)
+
+
+def test_the_same_seed_gives_the_same_masks_whatever_else_is_in_the_batch() -> None:
+    module, settings = method("fmix")
+    first, again, other = (
+        tensors(module.draw(settings, np.random.default_rng(seed), 100, SIZE)) for seed in (0, 0, 1)
+    )
+
+    whole = module.masks(first, SIZE, SIZE)
+    assert torch.equal(whole, module.masks(again, SIZE, SIZE))
+    assert not torch.equal(whole, module.masks(other, SIZE, SIZE))
+    order = torch.randperm(100, generator=torch.Generator().manual_seed(0))[:5]
+    some = {key: values[order] for key, values in first.items()}
+    assert torch.equal(module.masks(some, SIZE, SIZE), whole[order])
+    # Neighbouring seeds are no neighbours in what they give.
+    consecutive = {key: values[:1].repeat(200) for key, values in first.items()}
+    consecutive["noise"] = torch.arange(200) - 100
+    consecutive["decay"] = torch.full((200,), 1e-9, dtype=torch.float64)
+    correlation = np.corrcoef(module.grey(consecutive, SIZE, SIZE).flatten(1)) - np.eye(200)
+    assert np.abs(correlation).max() < 6 / SIZE
+
+
+def test_an_epoch_of_fmix_is_a_few_numbers_for_each_face() -> None:
+    module, settings = method("fmix")
+    draws = module.draw(settings, np.random.default_rng(0), 1000, 112)
+    assert sum(values.nbytes for values in draws.values()) <= 32 * 1000

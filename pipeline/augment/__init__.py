@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 Draws = dict[str, np.ndarray]
@@ -35,5 +36,13 @@ def column(values: Tensor, like: Tensor) -> Tensor:
 
 def mix(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
     """Return share * first + (1 - share) * second, with one share in 0..1 per sample."""
-    weight = column(share, first)
-    return first * weight + second * (1 - weight)
+    return torch.lerp(second, first, column(share, first))
+
+
+def blend(rng: np.random.Generator, count: int, alpha: float, lam: float | None) -> np.ndarray:
+    """Return lambda for each of `count` samples: drawn from Beta(alpha, alpha), or `lam` for all.
+
+    A fixed lambda is drawn too and thrown away, so that whatever is drawn next (squares) stays the same.
+    """
+    drawn = rng.beta(alpha, alpha, count)
+    return drawn if lam is None else np.full(count, lam)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.augment import Draws, View, _squares, mix
+from pipeline.augment import Draws, View, _squares, blend, mix
 from pipeline.params import Block, Fraction, Rate
 
 
@@ -20,12 +20,13 @@ class Params(Block):
 
     probability: Fraction = 0.5
     alpha: Rate = 1.0
+    lam: Fraction | None = None
 
 
 def draw(params: Params, rng: np.random.Generator, count: int, size: int) -> Draws:
-    """Draw a square of area 1 - lambda, lambda ~ Beta(alpha, alpha); an empty one where it is not applied."""
+    """Draw a square of area 1 - lambda, from Beta(alpha, alpha) or `lam`; an empty one where it is not applied."""
     applied = rng.random(count) < params.probability
-    lam = rng.beta(params.alpha, params.alpha, count)
+    lam = blend(rng, count, params.alpha, params.lam)
     return _squares.draw(rng, np.where(applied, 1 - lam, 0.0), size)
 
 
@@ -33,5 +34,6 @@ def apply(
     images: Tensor, targets: Tensor, partner_images: Tensor, partner_targets: Tensor, draws: dict[str, Tensor]
 ) -> list[View]:
     """Paste the partner's square (`y1`, `y2`, `x1`, `x2`) and mix the targets by the area left."""
-    pasted = torch.where(_squares.inside(draws, images), partner_images, images)
+    kept = _squares.outside(draws, images)
+    pasted = torch.lerp(partner_images, images, kept, out=kept)
     return [View(pasted, mix(targets, partner_targets, 1 - _squares.share(draws, images)))]

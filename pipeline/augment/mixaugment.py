@@ -1,7 +1,8 @@
 """MixAugment: the network learns from the mixed face and from both real ones in the same step.
 
 Psaroudakis & Kollias, "MixAugment & Mixup: Augmentation Methods for Facial Expression Recognition", equation 3:
-the loss is the sum of the losses of the mixed face and of the two real faces.
+the loss is the sum of the losses of the mixed face and of the two real faces. It holds in every step, so there is
+no probability; the paper compares alpha 0.1, 0.2, 0.6 and 1.
 """
 
 from __future__ import annotations
@@ -9,19 +10,20 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from pipeline.augment import Draws, View, mix
-from pipeline.params import Block, Rate
+from pipeline.augment import Draws, View, blend, mix
+from pipeline.params import Block, Fraction, Rate
 
 
 class Params(Block):
     """Settings of MixAugment."""
 
     alpha: Rate = 0.2
+    lam: Fraction | None = None
 
 
 def draw(params: Params, rng: np.random.Generator, count: int, size: int) -> Draws:
-    """Draw lambda ~ Beta(alpha, alpha) per sample."""
-    return {"lam": rng.beta(params.alpha, params.alpha, count)}
+    """Draw lambda per sample, from Beta(alpha, alpha) or `lam`."""
+    return {"lam": blend(rng, count, params.alpha, params.lam)}
 
 
 def apply(

@@ -1,35 +1,45 @@
 """MixCut: two faces are interpolated, then a square of the mixture is blacked out.
 
 Yu et al., "MixCut: A Data Augmentation Method for Facial Expression Recognition", equations 1 and 2 and section 2.
-Algorithm 1 there has slips (line 6 mixes a face with itself, lines 11 and 12 leave out the face's side); the
-equations and the text are followed.
+Algorithm 1 there differs from both. Its lines 6 and 7 mix a face with itself and its partner's label with itself;
+the equations are followed. Its lines 11 and 12 give the square's side as sqrt(1 - eta), where the text removes the
+share 1 - eta of the face, a side of sqrt(1 - eta) times the face's: `square` chooses.
 """
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from torch import Tensor
 
-from pipeline.augment import Draws, View, _squares, mix
+from pipeline.augment import Draws, View, _squares, blend, mix
 from pipeline.params import Block, Fraction, Rate
 
 
 class Params(Block):
-    """Settings of MixCut; the defaults are the paper's."""
+    """Settings of MixCut; the defaults are the paper's, `lam` and `area` those of its tables 4 and 5."""
 
     probability: Fraction = 0.5
     alpha: Rate = 1.0
+    lam: Fraction | None = None
     eta: Rate = 1.0
+    area: Fraction | None = None
+    square: Literal["text", "algorithm"] = "text"
 
 
 def draw(params: Params, rng: np.random.Generator, count: int, size: int) -> Draws:
-    """Draw lambda ~ Beta(alpha, alpha) and a square of area 1 - Beta(eta, eta) per sample.
+    """Draw lambda, from Beta(alpha, alpha) or `lam`, and a square of area 1 - Beta(eta, eta) or `area` per sample.
 
-    Where MixCut is not applied lambda is 1 and the square is empty.
+    With `square: algorithm` the side is the area's root in pixels, at most one: a pixel is removed, or none. Where
+    MixCut is not applied lambda is 1 and the square is empty.
     """
     applied = rng.random(count) < params.probability
-    lam = np.where(applied, rng.beta(params.alpha, params.alpha, count), 1.0)
-    area = np.where(applied, 1 - rng.beta(params.eta, params.eta, count), 0.0)
+    lam = np.where(applied, blend(rng, count, params.alpha, params.lam), 1.0)
+    kept = blend(rng, count, params.eta, None if params.area is None else 1 - params.area)
+    area = np.where(applied, 1 - kept, 0.0)
+    if params.square == "algorithm":
+        area /= size**2
     return {"lam": lam, **_squares.draw(rng, area, size)}
 
 
@@ -38,5 +48,5 @@ def apply(
 ) -> list[View]:
     """Return M * [lam * sample + (1 - lam) * partner]; targets mix by lam alone, whatever is removed."""
     lam = draws["lam"]
-    mixed = mix(images, partner_images, lam).masked_fill(_squares.inside(draws, images), 0.0)
-    return [View(mixed, mix(targets, partner_targets, lam))]
+    mixed = mix(images, partner_images, lam)
+    return [View(mixed.mul_(_squares.outside(draws, images)), mix(targets, partner_targets, lam))]

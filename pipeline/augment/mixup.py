@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from pipeline.augment import Draws, View, mix
+from pipeline.augment import Draws, View, blend, mix
 from pipeline.params import Block, Fraction, Rate
 
 
@@ -17,12 +17,13 @@ class Params(Block):
 
     probability: Fraction = 1.0
     alpha: Rate = 1.0
+    lam: Fraction | None = None
 
 
 def draw(params: Params, rng: np.random.Generator, count: int, size: int) -> Draws:
-    """Draw lambda ~ Beta(alpha, alpha) per sample; 1, the sample itself, where mixup is not applied."""
+    """Draw lambda per sample, from Beta(alpha, alpha) or `lam`; 1, the sample itself, where mixup is not applied."""
     applied = rng.random(count) < params.probability
-    return {"lam": np.where(applied, rng.beta(params.alpha, params.alpha, count), 1.0)}
+    return {"lam": np.where(applied, blend(rng, count, params.alpha, params.lam), 1.0)}
 
 
 def apply(
