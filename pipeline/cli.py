@@ -114,6 +114,10 @@ def check() -> None:
     for key in ("datasets", "augment", "loss", "model", "optimizer", "gan", "seed"):
         value = getattr(p, key)
         typer.echo(f"{key:>10}: {', '.join(value) if isinstance(value, list) else value}")
+    if p.train.albumentations is not None:
+        from pipeline.training.recipe import Recipe
+
+        Recipe(p.train.albumentations, (p.align.face_size, p.align.face_size, 3 if p.align.colour else 1))
     for name in p.datasets:
         if name != "sample" and not (RAW / name).exists():
             raise UserError(

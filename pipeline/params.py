@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import json
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -51,6 +52,7 @@ FOLDERS = {
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Decay = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -191,6 +193,16 @@ class Train(Block):
     batch_size: Annotated[int, Field(ge=2)]
     crop: Annotated[int, Field(ge=16)]
     mirror: bool
+    resized_crop: Annotated[list[Share], Field(min_length=2, max_length=2)] | None
+    rotation: Annotated[float, Field(ge=0, le=180, allow_inf_nan=False)]
+    shear: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)]
+    translation: Fraction
+    brightness: Fraction
+    contrast: Fraction
+    saturation: Fraction
+    hue: Annotated[float, Field(ge=0, le=0.5, allow_inf_nan=False)]
+    albumentations: Any
+    workers: Annotated[int, Field(ge=0, le=64)]
     label_smoothing: Fraction
     sampling: Literal["natural", "over", "under"]
     schedule: Literal["constant", "cosine", "step", "multi_step", "one_cycle"]
@@ -218,6 +230,25 @@ class Train(Block):
         if self.schedule == "multi_step" and not self.milestones:
             raise _Conflict("train.milestones", [], "at least one epoch while train.schedule is multi_step")
         return self
+    @field_validator("resized_crop")
+    @classmethod
+    def _resized_crop(cls, value: list[float] | None) -> list[float] | None:
+        if value is not None and value[0] > value[1]:
+            raise ValueError("null or two shares of the face's area, the smaller one first")
+        return value
+
+    @field_validator("albumentations")
+    @classmethod
+    def _albumentations(cls, value: Any) -> Any:
+        # Which transforms there are, and what each can be told, is the library's to say: pipeline/training/recipe.py.
+        listed = isinstance(value, list) and value and all(isinstance(entry, dict) for entry in value)
+        try:
+            json.dumps(value, sort_keys=True, allow_nan=False)
+        except (TypeError, ValueError):
+            listed = value = False  # such as a date, which YAML has and the serialised form has not
+        if not (value is None or isinstance(value, dict) or listed):
+            raise ValueError("null, a list of transforms, or what albumentations.to_dict returns")
+        return value
 
 
 class Evaluate(Block):
@@ -312,6 +343,11 @@ class Params(Block):
             raise _Conflict(
                 "train.crop", self.train.crop, f"at most align.face_size, which is {self.align.face_size}"
             )
+        for name in ("saturation", "hue"):
+            if not self.align.colour and getattr(self.train, name):
+                raise _Conflict(
+                    f"train.{name}", getattr(self.train, name), "0 while align.colour is false: grey has none"
+                )
         if self.model.startswith("vgg") and self.train.crop < 32:
             raise _Conflict("train.crop", self.train.crop, f"at least 32 while model is {self.model}")
         stem = getattr(self.chosen("model")[1], "stem", None)

@@ -27,7 +27,7 @@ def fingerprint(params: Params, inputs: Iterable[Path]) -> str:
 
     A checkpoint is named by it, so a run never resumes from one that belongs to other settings.
     """
-    relevant = params.model_dump(exclude={"evaluate": True, "train": {"checkpoint_seconds"}})
+    relevant = params.model_dump(exclude={"evaluate": True, "train": {"checkpoint_seconds", "workers"}})
     digest = hashlib.sha256(json.dumps(relevant, sort_keys=True).encode())
     digest.update(torch.__version__.encode())
     for path in [*inputs, *sorted(Path(__file__).parents[1].rglob("*.py"))]:

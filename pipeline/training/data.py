@@ -51,21 +51,23 @@ class Samples:
             height, width, channels = self.tables[0].shape
             free, _ = torch.cuda.mem_get_info(device)
             if len(self) * height * width * channels <= RESIDENT_SHARE * free:
-                self._resident = self._gather(np.arange(len(self))).to(device)
+                self._resident = torch.from_numpy(self.gather(np.arange(len(self)))).to(device)
         return self
 
     def take(self, samples: Tensor) -> Tensor:
         """Return the faces of `samples`, int64 [n], as uint8 [n, H, W, C] on the device of the targets."""
         if self._resident is not None:
             return self._resident[samples.to(self._resident.device)]
-        return self._gather(samples.cpu().numpy()).to(self.targets.device, non_blocking=True)
+        faces = torch.from_numpy(self.gather(samples.cpu().numpy()))
+        return faces.to(self.targets.device, non_blocking=True)
 
-    def _gather(self, samples: np.ndarray) -> Tensor:
+    def gather(self, samples: np.ndarray) -> np.ndarray:
+        """Return the faces of `samples`, int64 [n], as a new array, uint8 [n, H, W, C]."""
         shape = self.tables[0].shape if self.tables else (0, 0, 0)
         faces = np.empty((len(samples), *shape), np.uint8)
         for i, (table, row) in enumerate(zip(self.table[samples], self.row[samples], strict=True)):
             faces[i] = self.tables[table][row]
-        return torch.from_numpy(faces)
+        return faces
 
 
 def real(split: str, p: Params) -> Samples:

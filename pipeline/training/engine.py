@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,10 @@ from pipeline.evaluation.crops import centre_crop
 from pipeline.losses import Loss
 from pipeline.params import Params
 from pipeline.progress import bar
-from pipeline.training import checkpoint, pretrained
+from pipeline.training import checkpoint, pretrained, recipe, transform
 from pipeline.training.average import Average
 from pipeline.training.classifier import build_network
-from pipeline.training.data import Samples, crop, smooth
+from pipeline.training.data import Samples, smooth
 from pipeline.training.plan import Batch, epoch_plan, sampler, steps_per_epoch
 from pipeline.training.predict import probabilities
 from pipeline.training.schedule import learning_rate
@@ -72,6 +73,10 @@ class Run:
         self.params, self.settings, self.path = params, params.train, path
         self.train, self.valid = train.to(device), valid and valid.to(device)
         self.device, self.precision = device, precision
+        shape = train.tables[0].shape
+        given = self.settings.albumentations
+        self.recipe = None if given is None else recipe.Recipe(given, shape)
+        self.transform = partial(transform.draw, self.settings, shape[0])
 
         torch.manual_seed(params.seed)
         network = build_network(params)
@@ -127,12 +132,17 @@ class Run:
             settings.mirror,
             self.draw,
             self.order,
+            self.transform,
         )
+        faces: Iterator[Tensor | None] = repeat(None)
+        if self.recipe:
+            rest = plan[here.step :]
+            faces = recipe.prepared(self.recipe, train, rest, self.params.seed, here.epoch, settings.workers)
         self.network.train()
         with bar(len(plan), desc=f"epoch {here.epoch + 1}/{settings.epochs}", unit="steps") as shown:
             shown.update(here.step)
             while here.step < len(plan):
-                self.loss_sum += self._step(plan[here.step]) * len(plan[here.step].samples)
+                self.loss_sum += self._step(plan[here.step], next(faces)) * len(plan[here.step].samples)
                 here.step += 1
                 shown.update()
                 if time.monotonic() - self.saved >= settings.checkpoint_seconds:
@@ -158,7 +168,7 @@ class Run:
         here.epoch, here.step = here.epoch + 1, 0
         self.loss_sum.zero_()
 
-    def _step(self, batch: Batch) -> Tensor:
+    def _step(self, batch: Batch, faces: Tensor | None = None) -> Tensor:
         here, train = self.progress, self.train
         steps = steps_per_epoch(self.count, self.settings.batch_size)
         done, total = here.epoch * steps + here.step, self.settings.epochs * steps
@@ -170,7 +180,10 @@ class Run:
         )
 
         batch = _on(batch, self.device)
-        images = crop(train.take(batch.samples), self.settings.crop, batch.top, batch.left, batch.mirrored)
+        faces = train.take(batch.samples) if faces is None else faces.to(self.device)
+        images = transform.apply(
+            faces, self.settings.crop, batch.top, batch.left, batch.mirrored, batch.transform
+        )
         targets = smooth(train.targets[batch.samples], self.settings.label_smoothing)
         views = self.augment.apply(
             images, targets, images[batch.partner], targets[batch.partner], batch.draws

@@ -28,6 +28,7 @@ class Batch:
     mirrored: Tensor  # bool
     partner: Tensor  # position in this batch of the sample to mix with
     draws: dict[str, Tensor]  # what the augmentation drew
+    transform: dict[str, Tensor]  # what the geometric and colour transforms drew
 
 
 def steps_per_epoch(count: int, batch_size: int) -> int:
@@ -69,6 +70,7 @@ def epoch_plan(
     mirror: bool,
     draw: Draw,
     order: Order | None = None,
+    transform: Draw | None = None,
 ) -> list[Batch]:
     """Draw the plan of an epoch.
 
@@ -84,6 +86,7 @@ def epoch_plan(
         mirror: whether half of the faces are mirrored.
         draw: the augmentation's draws for (rng, samples, crop).
         order: draws which samples the epoch shows, see `sampler`; each of `count` once if None.
+        transform: the draws of geometric and colour transforms, made last.
     """
     rng = np.random.default_rng((seed, epoch))
     batches = np.array_split(np.arange(count), steps_per_epoch(count, batch_size))
@@ -95,9 +98,17 @@ def epoch_plan(
         "partner": np.concatenate([rng.permutation(len(b)) for b in batches]),
     }
     drawn = draw(rng, count, crop)
+    transformed = transform(rng, count, crop) if transform else {}
     plan = []
     for b in batches:
         part = slice(b[0], b[-1] + 1)
-        common = {name: torch.from_numpy(values[part]) for name, values in columns.items()}
-        plan.append(Batch(**common, draws={name: torch.from_numpy(v[part]) for name, v in drawn.items()}))
+        plan.append(
+            Batch(
+                **_tensors(columns, part), draws=_tensors(drawn, part), transform=_tensors(transformed, part)
+            )
+        )
     return plan
+
+
+def _tensors(columns: dict[str, np.ndarray], part: slice) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(values[part]) for name, values in columns.items()}

@@ -1,0 +1,218 @@
+"""Geometric and colour transforms of a batch of faces; every sample has draws of its own, made with the plan.
+
+Geometry is one affine map per sample and one bilinear look-up in the whole face. So what turns or moves into the crop
+is the face's own wherever the face reaches that far; beyond its edges it goes on as its mirror image, because black
+corners would be there in training and never in evaluation. Colour follows in a fixed order: brightness, contrast,
+saturation, hue. Angles and factors mean what they mean in torchvision's `affine` and `adjust_*`. Without a geometric
+transform the integer crop stays as it is.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+from pipeline.params import Train
+from pipeline.training.data import crop, scaled
+
+LUMA = (0.2989, 0.587, 0.114)  # of red, green, blue: ITU-R 601, rounded as torchvision does
+ASPECT = (3 / 4, 4 / 3)  # least and most width over height of a resized crop, the field's custom
+TRIES = 10  # at a resized crop that fits into the face, torchvision's number
+
+
+def draw(
+    settings: Train, face: int, rng: np.random.Generator, count: int, size: int
+) -> dict[str, np.ndarray]:
+    """Draw, for an epoch, the transforms that the settings turn on; they take nothing from `rng` if that is none.
+
+    Args:
+        settings: `train` of params.yaml.
+        face: side of the stored faces in pixels.
+        rng: the epoch's.
+        count: samples.
+        size: side of the crop in pixels; no draw depends on it.
+
+    Returns:
+        Of these float32 columns of `count` rows those that are turned on: `box` (top, left, height and width of the
+        resized crop, pixels and fractions of them), `angle` and `shear` (degrees), `shift` (to the right and down,
+        shares of what is cut out), `brightness`, `contrast`, `saturation` (factors), `hue` (shares of a full turn).
+    """
+    drawn: dict[str, np.ndarray] = {}
+    if settings.resized_crop is not None:
+        drawn["box"] = _boxes(settings.resized_crop, face, rng, count)
+    for name, middle, reach, each in (
+        ("angle", 0, settings.rotation, ()),
+        ("shear", 0, settings.shear, ()),
+        ("shift", 0, settings.translation, (2,)),
+        ("brightness", 1, settings.brightness, ()),
+        ("contrast", 1, settings.contrast, ()),
+        ("saturation", 1, settings.saturation, ()),
+        ("hue", 0, settings.hue, ()),
+    ):
+        if reach:
+            drawn[name] = rng.uniform(middle - reach, middle + reach, (count, *each))
+    return {name: values.astype(np.float32) for name, values in drawn.items()}
+
+
+def _boxes(area: list[float], face: int, rng: np.random.Generator, count: int) -> np.ndarray:
+    """Return top, left, height and width [count, 4]; the whole face where no try fits into it."""
+    share = rng.uniform(area[0], area[1], (count, TRIES))
+    low, high = np.log(ASPECT)
+    aspect = np.exp(rng.uniform(low, high, (count, TRIES)))
+    place = rng.random((count, 2))
+    sides = face * np.sqrt(np.stack([share / aspect, share * aspect], 2))
+    fits = sides.max(2) <= face
+    first = sides[np.arange(count), fits.argmax(1)]
+    sides = np.where(fits.any(1)[:, None], first, float(face))
+    return np.concatenate([place * (face - sides), sides], 1)
+
+
+def apply(
+    faces: Tensor, size: int, top: Tensor, left: Tensor, mirrored: Tensor, draws: dict[str, Tensor]
+) -> Tensor:
+    """Cut a square out of every face, scale it to 0..1 and transform it.
+
+    Args:
+        faces: uint8 [n, H, W, C]; C is 1 or 3, and 3 where `draws` holds `saturation` or `hue`.
+        size: side of the square in pixels.
+        top, left: first row and column of each square, int64 [n]; a drawn `box` takes their place.
+        mirrored: which ones to mirror left to right, bool [n].
+        draws: as `draw` returns them, for these samples.
+
+    Returns:
+        float32 [n, C, size, size] in 0..1, channels-last. No sample depends on which others are in the batch.
+    """
+    if draws.keys().isdisjoint(("box", "angle", "shear", "shift")):
+        images = crop(faces, size, top, left, mirrored)
+    else:
+        box = draws.get("box")
+        if box is None:
+            side = torch.full_like(top, size)
+            box = torch.stack([top, left, side, side], 1).float()
+        height, width = faces.shape[1:3]
+        images = warp(scaled(faces), size, affine(height, width, box, mirrored, draws))
+    return colour(images, draws).contiguous(memory_format=torch.channels_last)
+
+
+def affine(height: int, width: int, box: Tensor, mirrored: Tensor, draws: dict[str, Tensor]) -> Tensor:
+    """Return where in the face each place of the result comes from.
+
+    The face is sheared along its rows, turned (clockwise, as it is seen) about the middle of the box, and moved; then
+    the box is cut out and some boxes are mirrored.
+
+    Args:
+        height, width: of the face in pixels.
+        box: top, left, height, width in pixels, float32 [n, 4].
+        mirrored: bool [n].
+        draws: `angle`, `shear` and `shift`, each of them absent or as `draw` returns it.
+
+    Returns:
+        float32 [n, 2, 3]: (x, y, 1) in the result to (x, y) in the face; both run from -1 to 1, edge to edge.
+    """
+    top, left, high, wide = box.unbind(1)
+    none = torch.zeros_like(top)
+    angle = draws.get("angle", none).deg2rad()
+    lean = draws.get("shear", none).deg2rad().tan()
+    right, down = draws.get("shift", torch.zeros_like(box[:, :2])).mul(box[:, [3, 2]]).unbind(1)
+    cos, sin = angle.cos(), angle.sin()
+    # The inverse of the rotation, followed by that of the shear.
+    linear = [[cos - lean * sin, sin + lean * cos], [-sin, cos]]
+    middle = [left + wide / 2, top + high / 2]
+    across = torch.where(mirrored, -wide, wide) / 2
+    rows = []
+    for (along_x, along_y), centre, extent in zip(linear, middle, (width, height), strict=True):
+        start = centre - along_x * right - along_y * down
+        row = torch.stack([along_x * across, along_y * high / 2, start], 1) * (2 / extent)
+        rows.append(row - row.new_tensor([0, 0, 1]))
+    return torch.stack(rows, 1)
+
+
+def warp(images: Tensor, size: int, maps: Tensor) -> Tensor:
+    """Look every pixel of the results up in the images, bilinearly; beyond its edges an image is mirrored.
+
+    Args:
+        images: float32 [n, C, H, W].
+        size: side of the results in pixels.
+        maps: as `affine` returns them, float32 [n, 2, 3].
+
+    Returns:
+        float32 [n, C, size, size].
+    """
+    place = (torch.arange(size, device=images.device) * 2 + 1) / size - 1
+    # Products and sums written out: a batched matrix product may round differently in batches of different sizes.
+    x, y, one = maps[..., None, None].unbind(2)
+    grid = x * place + y * place[:, None] + one
+    return grid_sample(images, grid.movedim(1, 3), "bilinear", "reflection", align_corners=False)
+
+
+def colour(images: Tensor, draws: dict[str, Tensor]) -> Tensor:
+    """Change brightness, contrast, saturation and hue, in this order; every step ends in 0..1.
+
+    Args:
+        images: float32 [n, C, H, W] in 0..1; C is 1 or 3, and 3 for saturation and hue.
+        draws: `brightness`, `contrast`, `saturation` (factors) and `hue` (shares of a full turn), float32 [n] each;
+            what is absent stays as it is.
+
+    Returns:
+        float32 [n, C, H, W].
+    """
+    if "brightness" in draws:
+        images = (images * _per_sample(draws["brightness"])).clamp_(0, 1)
+    if "contrast" in draws:
+        # In float64, so that the order of summation, which depends on the batch, does not show.
+        mean = _grey(images).mean((1, 2, 3), keepdim=True, dtype=torch.float64).float()
+        images = _blend(images, mean, draws["contrast"])
+    if "saturation" in draws:
+        images = _blend(images, _grey(images), draws["saturation"])
+    if "hue" in draws:
+        images = turn_hue(images, draws["hue"])
+    return images
+
+
+def _per_sample(values: Tensor) -> Tensor:
+    return values[:, None, None, None]
+
+
+def _blend(images: Tensor, ground: Tensor, factor: Tensor) -> Tensor:
+    """Return the images, as far from `ground` as the factors say."""
+    factors = _per_sample(factor)
+    return (images * factors).add_(ground * (1 - factors)).clamp_(0, 1)
+
+
+def _grey(images: Tensor) -> Tensor:
+    """Return the luma [n, 1, H, W] of grey or RGB images."""
+    if images.shape[1] == 1:
+        return images
+    red, green, blue = images.split(1, 1)
+    return (red * LUMA[0]).add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2])
+
+
+def turn_hue(images: Tensor, shares: Tensor) -> Tensor:
+    """Turn the hue of RGB images about the colour circle of HSV; saturation and value stay.
+
+    Args:
+        images: float32 [n, 3, H, W] in 0..1.
+        shares: of a full turn, float32 [n].
+
+    Returns:
+        float32 [n, 3, H, W].
+    """
+    red, green, blue = images.unbind(1)
+    value = torch.maximum(torch.maximum(red, green), blue)
+    spread = value - torch.minimum(torch.minimum(red, green), blue)
+    per_spread = 1 / spread.where(spread > 0, 1)
+    # Hue in sixths of a turn from red; that of grey does not matter, as its spread is 0.
+    sixths = torch.where(
+        value == red,
+        (green - blue) * per_spread,
+        torch.where(value == green, (blue - red) * per_spread + 2, (red - green) * per_spread + 4),
+    )
+    sixths += 6 * shares[:, None, None]
+    # Each channel is `value` less a trapezium of the hue's distance from that channel's own hue.
+    turned = torch.empty_like(images, memory_format=torch.contiguous_format)
+    for channel, own in enumerate((0, 2, 4)):
+        distance = (sixths - own).remainder_(6).sub_(3).abs_().neg_().add_(3)
+        torch.sub(value, distance.sub_(1).clamp_(0, 1).mul_(spread), out=turned[:, channel])
+    return turned.clamp_(0, 1)
