@@ -230,6 +230,7 @@ class Train(Block):
         if self.schedule == "multi_step" and not self.milestones:
             raise _Conflict("train.milestones", [], "at least one epoch while train.schedule is multi_step")
         return self
+
     @field_validator("resized_crop")
     @classmethod
     def _resized_crop(cls, value: list[float] | None) -> list[float] | None:

@@ -139,7 +139,7 @@ def test_a_resumed_run_has_the_same_centers_to_the_last_bit(project: Path, loss:
 
     toy.set_params(project, **{"train.checkpoint_seconds": 0})
     interrupted = _run()
-    step, interrupted._step = interrupted._step, lambda batch: _until(interrupted, 1, 3) or step(batch)
+    step, interrupted._step = interrupted._step, lambda *given: _until(interrupted, 1, 3) or step(*given)
     with pytest.raises(InterruptedError):
         interrupted.fit(lambda index, figures: None)
     resumed = _run()
