@@ -1,0 +1,186 @@
+"""Faces prepared per second: this loader over PyTorch's with albumentations; and what transforms add to a step.
+
+Both prepare the same operations on the same faces, 48 x 48 colour pixels in memory: rotation, shear and translation,
+a random 44 x 44 crop, mirroring, brightness, contrast, saturation and hue, to float32 in 0..1. PyTorch's DataLoader has
+two workers, which stay from epoch to epoch; ours has none and uses the same two cores. Epochs in turn; the first ones,
+which start workers and fill caches, do not count.
+
+The share of a training step: the time of all transforms less that of the crop alone, over that of a step of `resnet18`
+with the crop alone, one by one in turn.
+
+    python benchmarks/loader.py [faces] [rounds]
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the package index
+
+import albumentations as A
+import cv2
+import numpy as np
+import torch
+from albumentations.pytorch import ToTensorV2
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from pipeline import params
+from pipeline.augment import none
+from pipeline.training import device, transform
+from pipeline.training.data import Samples
+from pipeline.training.engine import Run
+from pipeline.training.plan import Batch, Draw, epoch_plan
+
+PARAMS = Path(__file__).parents[1] / "params.yaml"
+FACE, CROP, WORKERS = 48, 44, 2
+ALL = {
+    "rotation": 15,
+    "shear": 15,
+    "translation": 0.1,
+    "brightness": 0.25,
+    "contrast": 0.25,
+    "saturation": 0.05,
+    "hue": 0.05,
+}
+
+
+class Theirs(Dataset[Tensor]):
+    """The operations as a recipe of albumentations, face by face."""
+
+    def __init__(self, faces: np.ndarray) -> None:
+        self.faces = faces
+        self.recipe = A.Compose(
+            [
+                A.Affine(
+                    rotate=(-ALL["rotation"], ALL["rotation"]),
+                    shear={"x": (-ALL["shear"], ALL["shear"]), "y": (0, 0)},
+                    translate_percent=(-ALL["translation"], ALL["translation"]),
+                    border_mode=cv2.BORDER_REFLECT,
+                    p=1.0,
+                ),
+                A.RandomCrop(CROP, CROP),
+                A.HorizontalFlip(p=0.5),
+                A.ColorJitter(
+                    (0.75, 1.25),
+                    (0.75, 1.25),
+                    (0.95, 1.05),
+                    (-ALL["hue"], ALL["hue"]),
+                    p=1.0,
+                ),
+                ToTensorV2(),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    def __getitem__(self, sample: int) -> Tensor:
+        return self.recipe(image=self.faces[sample])["image"]
+
+
+class Table:
+    """Faces in memory, as the tables of `Samples`."""
+
+    def __init__(self, faces: np.ndarray) -> None:
+        self.faces, self.shape = faces, faces.shape[1:]
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        return self.faces[row]
+
+
+def plan_of(p: params.Params, count: int, epoch: int, draw: Draw | None) -> list[Batch]:
+    nothing = partial(none.draw, none.Params())
+    return epoch_plan(p.seed, epoch, count, p.train.batch_size, FACE - CROP, CROP, True, nothing, draw)
+
+
+def timed(work: Callable[[], None]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def loaders(p: params.Params, samples: Samples, faces: np.ndarray, rounds: int) -> None:
+    loader = DataLoader(
+        Theirs(faces), p.train.batch_size, shuffle=True, num_workers=WORKERS, persistent_workers=True
+    )
+    epochs = iter(range(rounds + 1))
+
+    threads = torch.get_num_threads()
+
+    def theirs() -> None:
+        torch.set_num_threads(1)  # its workers need the cores: with more it is slower
+        for images in loader:
+            images.float().div_(255)
+
+    def ours() -> None:
+        torch.set_num_threads(threads)
+        for batch in plan_of(p, len(faces), next(epochs), partial(transform.draw, p.train, FACE)):
+            taken = samples.take(batch.samples)
+            transform.apply(taken, CROP, batch.top, batch.left, batch.mirrored, batch.transform)
+
+    rates: dict[str, list[float]] = {"albumentations, 2 workers": [], "ours": []}
+    for _ in range(rounds + 1):
+        for name, work in zip(rates, (theirs, ours), strict=True):
+            rates[name].append(len(faces) / timed(work))
+    for name, found in rates.items():
+        print(f"{name:>26}: {statistics.median(found[1:]):8.0f} faces/s")
+    ratios = [b / a for a, b in zip(*rates.values(), strict=True)][1:]
+    print(f"{'ratio':>26}: {statistics.median(ratios):8.1f} (from {min(ratios):.1f} to {max(ratios):.1f})")
+
+
+def share(p: params.Params, samples: Samples, steps: int) -> None:
+    where = device.pick("cpu")
+    precision = device.pick_precision("auto", where)
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run(p, samples, None, where, precision, Path(folder, "unused"))
+    plan = plan_of(p, len(samples), 0, partial(transform.draw, p.train, FACE))
+    shares, spent = [], []
+    for i in range(steps + 3):
+        batch = plan[i % len(plan)]
+        faces = samples.take(batch.samples)
+        place = (faces, CROP, batch.top, batch.left, batch.mirrored)
+        alone = timed(lambda place=place: transform.apply(*place, {}))
+        everything = timed(lambda place=place, batch=batch: transform.apply(*place, batch.transform))
+        step = timed(lambda batch=batch: run._step(replace(batch, transform={})))
+        shares.append((everything - alone) / step)
+        spent.append(step)
+    print(
+        f"{p.model}, batch {p.train.batch_size}, {precision}: {1000 * statistics.median(spent[3:]):.0f} ms a step"
+    )
+    print(f"{'all transforms add':>26}: {statistics.median(shares[3:]):8.1%}")
+
+
+def main(count: int, rounds: int) -> None:
+    cv2.setNumThreads(0)  # one core per worker, as albumentations advises
+    p = params.load(PARAMS)
+    p = p.model_copy(
+        update={
+            "model": "resnet18",
+            "align": p.align.model_copy(update={"colour": True, "face_size": FACE}),
+            "train": p.train.model_copy(update=ALL | {"batch_size": 64, "crop": CROP, "mirror": True}),
+        }
+    )
+    rng = np.random.default_rng(0)
+    # Smooth pictures: what is drawn does not change the work, noise would only look odd.
+    faces = np.stack(
+        [cv2.resize(rng.integers(0, 256, (6, 6, 3), np.uint8), (FACE, FACE)) for _ in range(count)]
+    )
+    labels = torch.from_numpy(rng.integers(0, len(p.classes), count))
+    targets = torch.nn.functional.one_hot(labels, len(p.classes)).float()
+    rows = np.arange(count)
+    samples = Samples([str(i) for i in rows], [Table(faces)], np.zeros_like(rows), rows, targets, labels)  # type: ignore[list-item]
+    loaders(p, samples, faces, rounds)
+    share(p, samples, 20)
+
+
+if __name__ == "__main__":
+    main(*(int(value) for value in (*sys.argv[1:], *(8192, 5)[len(sys.argv) - 1 :])))
