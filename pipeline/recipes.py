@@ -98,6 +98,10 @@ def applied(settings: Settings, path: Path = PARAMS_FILE) -> str:
     params.load(path)  # a fault of the file itself is told in its own words
     yaml = YAML()
     yaml.preserve_quotes, yaml.width = True, 2**16
+    # A null stays the word that it is; left to itself ruamel writes nothing.
+    yaml.representer.add_representer(
+        type(None), lambda writer, _: writer.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
     document = yaml.load(path.read_text(encoding="utf-8"))
     for key, value in settings.items():
         *blocks, last = key.split(".")

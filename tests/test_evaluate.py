@@ -182,8 +182,8 @@ def test_intervals_follow_from_the_predictions_and_the_seed(
     bounds = report["test"]["interval"]["accuracy"]
     assert f"{bounds['low']:.4f} - {bounds['high']:.4f}" in capsys.readouterr().out
     other = evaluated(p.model_copy(update={"seed": p.seed + 1}), bootstrap=200)
-    assert other["train"].pop("interval") != report["train"].pop("interval")
-    assert other["train"] == report["train"]
+    assert other["test"].pop("interval") == intervals(labels, predicted, 2, 200, p.seed + 1)
+    assert other["test"] == {key: value for key, value in report["test"].items() if key != "interval"}
     assert "interval" not in evaluated(p, bootstrap=0)["test"]
 
 

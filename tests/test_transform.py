@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import signal
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pipeline import params, paths
+from pipeline import params
 from pipeline.augment import none
 from pipeline.errors import UserError
 from pipeline.networks import _torchvision  # noqa: F401 - makes torchvision importable beside a CPU torch
 from pipeline.training import data, plan, recipe, transform
 from tests import toy
-from tests.test_training import TRAIN, _wait_for_step
 
 PAPER = {"brightness": 0.25, "contrast": 0.25, "saturation": 0.05, "hue": 0.05, "rotation": 15, "shear": 15}
 RECIPE = [
@@ -52,7 +49,7 @@ def planned(chosen: params.Train, count: int = 40, batch: int = 8, face: int = 4
         44,
         True,
         lambda rng, n, size: none.draw(none.Params(), rng, n, size),
-        lambda rng, n, size: transform.draw(chosen, face, rng, n, size),
+        transform=lambda rng, n, size: transform.draw(chosen, face, rng, n, size),
     )
 
 
@@ -87,7 +84,7 @@ def test_an_augmentations_draws_do_not_depend_on_the_transforms() -> None:
             44,
             True,
             lambda rng, n, size: mixcut.draw(mixcut.Params(), rng, n, size),
-            lambda rng, n, size: transform.draw(chosen, 48, rng, n, size),
+            transform=lambda rng, n, size: transform.draw(chosen, 48, rng, n, size),
         )
         return [b.draws for b in batches]
 
@@ -410,26 +407,3 @@ def test_a_recipe_that_fails_on_a_face_is_one_line(
     monkeypatch.setattr(failing, "_transform", transform)
     with pytest.raises(UserError, match=r"train\.albumentations.*two lines$"):
         list(recipe.prepared(failing, samples, planned(settings(), len(samples)), 0, 0, workers))
-
-
-# ------------------------------------------------------------------------------------------------ whole runs
-
-
-def test_a_killed_run_with_everything_on_ends_with_the_same_bytes(project: Path) -> None:
-    grey = {key: value for key, value in PAPER.items() if key not in ("hue", "saturation")}
-    chosen = grey | {"translation": 0.1, "resized_crop": [0.5, 1.0], "albumentations": RECIPE}
-    toy.write(project, **{f"train.{key}": value for key, value in chosen.items()})
-    subprocess.run(TRAIN, check=True, capture_output=True)
-    model = paths.CLASSIFIER.read_bytes()
-
-    # 54 samples in batches of 8 are 7 steps; the rest of the run has another number of workers.
-    toy.set_params(project, **{"train.checkpoint_seconds": 0, "train.workers": 2})
-    running = subprocess.Popen(TRAIN, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        _wait_for_step(running, epoch=1, step=3)
-    finally:
-        running.send_signal(signal.SIGKILL)
-        running.wait()
-    resumed = subprocess.run(TRAIN, check=True, capture_output=True, text=True)
-    assert "resuming an interrupted run at epoch" in resumed.stdout
-    assert paths.CLASSIFIER.read_bytes() == model
