@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# The suite runs in several processes, and these and those that they start would fight for the cores.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 # The suite runs in several processes, and a loaded machine is no reason to fail.
 settings.register_profile("fer", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("fer")

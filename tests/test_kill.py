@@ -1,4 +1,4 @@
-"""A run that is killed, with SIGKILL and at a chosen point, ends as if it had not been."""
+"""A run that is killed again and again, with SIGKILL and at chosen points, ends as if it had not been."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ count = 0
 def killed(file):
     global count
     count += 1
-    if count == 5:
+    if count == 2:
         os.ftruncate(file, 1000)
         die()
 checkpoint.os = type("os", (), {"fsync": staticmethod(killed)})
@@ -91,6 +91,6 @@ def test_a_killed_run_ends_with_the_same_bytes(project: Path, settings: str) -> 
         killed = subprocess.run([sys.executable, "-c", PROGRAM.format(point=point)], capture_output=True)
         assert killed.returncode == -signal.SIGKILL, (name, killed.stderr)
         assert len(list((paths.MODELS / "checkpoints").glob("[!.]*.safetensors"))) == 1, name
-        resumed = subprocess.run(TRAIN, check=True, capture_output=True, text=True)
-        assert "resuming an interrupted run at epoch" in resumed.stdout, name
-        assert results() == unbroken, name
+    resumed = subprocess.run(TRAIN, check=True, capture_output=True, text=True)
+    assert "resuming an interrupted run at epoch 3, step 1" in resumed.stdout
+    assert results() == unbroken
