@@ -31,7 +31,7 @@ from pipeline.datasets.ferplus import FOLDERS, LABEL_FILE, VOTES_FILE
 from pipeline.parallel import chunks, cores
 from pipeline.stages import ingest
 
-PARAMS = Path(__file__).parents[1] / "params.yaml"
+PARAMS = params.load(Path(__file__).parents[1] / "params.yaml")
 
 
 def pngs(root: Path) -> Iterator[Path]:
@@ -54,7 +54,7 @@ def decode_all(files: list[str]) -> None:
 
 
 def ingest_all(root: Path, output: Path) -> None:
-    ingest.run(params.load(PARAMS), "ferplus", root, output)
+    ingest.run(PARAMS, "ferplus", root, output)
 
 
 def seconds(work: Callable[[], None]) -> float:

@@ -30,7 +30,7 @@ VOTES = (*CLASSES, "unknown", "NF")
 SPLITS = ("train", "valid", "test")
 
 # Rows of a Parquet row group, which takes time for each of its columns, and of an Arrow record batch.
-GROUP_ROWS, BATCH_ROWS = 2048, 1024
+GROUP_ROWS, BATCH_ROWS = 4096, 1024
 # Encoded pictures in a group: those of a data set of large photographs would not fit into memory otherwise.
 GROUP_BYTES = 128 * 2**20
 
