@@ -24,7 +24,7 @@ from pipeline.faces.weights import fetch
 from pipeline.labels import likeness
 from pipeline.params import load
 from pipeline.paths import ALIGNED, DETECTORS, INGESTED
-from pipeline.schema import Faces
+from pipeline.tables import Faces
 
 HASH_ALONE = 4  # signs that may differ where nothing else is compared
 MANY = 300_000

@@ -10,7 +10,7 @@ import matplotlib.style
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from pipeline.schema import replacing
+from pipeline.files import replacing
 
 DPI = 110
 INK = "#222222"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ast
 import difflib
 import json
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -27,27 +26,11 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from pipeline.errors import UserError, one_line
+from pipeline.methods import BLOCKS, choices, modules, network_module
+from pipeline.refusal import Conflict, wording
 from pipeline.schema import CLASSES
 
 PARAMS_FILE = Path("params.yaml")
-
-# The rooms whose modules are the values of a switch, and the block of params.yaml that holds their settings.
-BLOCKS = {
-    "augment": "augments",
-    "loss": "losses",
-    "model": "models",
-    "optimizer": "optimizers",
-    "gan": "gans",
-}
-FOLDERS = {
-    "augment": "augment",
-    "loss": "losses",
-    "model": "networks",
-    "optimizer": "optimizers",
-    "gan": "gan",
-    "dataset": "datasets",
-    "detector": "faces/detectors",
-}
 
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -81,30 +64,15 @@ class Network(Block):
         return self
 
 
-def _modules(switch: str) -> dict[str, Path]:
-    folder = Path(__file__).parent / FOLDERS[switch]
-    return {path.stem: path for path in sorted(folder.glob("[!_]*.py"))}
+class Lookahead(Block):
+    """What Ranger can be told, with or without gradient centralisation; `weight_decay` is decoupled (AdamW's)."""
 
-
-@cache
-def choices(switch: str) -> tuple[str, ...]:
-    """Return the allowed values of a switch: the modules in its folder.
-
-    Networks come in families: there the values are the public functions of the modules.
-    """
-    if switch == "model":
-        return tuple(sorted(name for path in _modules(switch).values() for name in _functions(path)))
-    return tuple(_modules(switch))
-
-
-def network_module(name: str) -> str:
-    """Return the module in `pipeline/networks` that builds the network `name`."""
-    return next(module for module, path in _modules("model").items() if name in _functions(path))
-
-
-def _functions(path: Path) -> list[str]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    return [n.name for n in tree.body if isinstance(n, ast.FunctionDef) and not n.name.startswith("_")]
+    learning_rate: Rate
+    beta1: Decay = 0.95
+    beta2: Decay = 0.999
+    weight_decay: NonNegative = 0.0
+    lookahead_steps: Positive = 6
+    lookahead_share: Fraction = 0.5
 
 
 def _declared(path: Path) -> type[Block]:
@@ -124,7 +92,7 @@ def _declared(path: Path) -> type[Block]:
 
 def _room(switch: str, **common: Any) -> type[Block]:
     """Return the model of a plural block: one optional block for each method of the switch."""
-    paths = _modules(switch)
+    paths = modules(switch)
     if switch == "model":
         blocks = {name: _declared(paths[network_module(name)]) for name in choices(switch)}
     else:
@@ -180,7 +148,7 @@ class Labels(Block):
     @model_validator(mode="after")
     def _shares(self) -> Self:
         if self.valid + self.test >= 1:
-            raise _Conflict(
+            raise Conflict(
                 "labels.valid + labels.test", self.valid + self.test, "less than 1: the rest is train"
             )
         return self
@@ -228,7 +196,7 @@ class Train(Block):
     @model_validator(mode="after")
     def _schedule(self) -> Self:
         if self.schedule == "multi_step" and not self.milestones:
-            raise _Conflict("train.milestones", [], "at least one epoch while train.schedule is multi_step")
+            raise Conflict("train.milestones", [], "at least one epoch while train.schedule is multi_step")
         return self
 
     @field_validator("resized_crop")
@@ -327,67 +295,59 @@ class Params(Block):
     def _combinations(self) -> Self:
         for name, into in self.labels.merge.items():
             if name in self.classes:
-                raise _Conflict(
+                raise Conflict(
                     f"labels.merge.{name}",
                     into,
                     f"nothing while {name} is one of classes: take it out of them",
                 )
             if into not in self.classes:
-                raise _Conflict(f"labels.merge.{name}", into, f"one of classes: {', '.join(self.classes)}")
+                raise Conflict(f"labels.merge.{name}", into, f"one of classes: {', '.join(self.classes)}")
         for switch, block in BLOCKS.items():
             name = getattr(self, switch)
             if getattr(getattr(self, block), name) is None:
-                raise _Conflict(
+                raise Conflict(
                     f"{block}.{name}", "nothing", f"a block of settings, because {switch} is {name}"
                 )
         if self.train.crop > self.align.face_size:
-            raise _Conflict(
+            raise Conflict(
                 "train.crop", self.train.crop, f"at most align.face_size, which is {self.align.face_size}"
             )
         for name in ("saturation", "hue"):
             if not self.align.colour and getattr(self.train, name):
-                raise _Conflict(
+                raise Conflict(
                     f"train.{name}", getattr(self.train, name), "0 while align.colour is false: grey has none"
                 )
         if self.model.startswith("vgg") and self.train.crop < 32:
-            raise _Conflict("train.crop", self.train.crop, f"at least 32 while model is {self.model}")
+            raise Conflict("train.crop", self.train.crop, f"at least 32 while model is {self.model}")
         stem = getattr(self.chosen("model")[1], "stem", None)
         if (self.model, stem) == ("densenet121", "standard") and self.train.crop < 32:
-            raise _Conflict(
+            raise Conflict(
                 "train.crop", self.train.crop, "at least 32 while models.densenet121.stem is standard"
             )
         if self.evaluate.ten_crop and self.train.crop == self.align.face_size:
-            raise _Conflict(
+            raise Conflict(
                 "evaluate.ten_crop", True, "false while train.crop equals align.face_size: nothing to crop"
             )
         if self.evaluate.mirror and self.evaluate.ten_crop:
-            raise _Conflict(
+            raise Conflict(
                 "evaluate.mirror", True, "false while evaluate.ten_crop is true: its crops are mirrored too"
             )
         if self.gan != "none":
             if self.align.face_size % 16:
-                raise _Conflict(
+                raise Conflict(
                     "align.face_size", self.align.face_size, f"a multiple of 16 while gan is {self.gan}"
                 )
             for name in self.gans.classes:
                 if name not in self.classes:
-                    raise _Conflict("gans.classes", name, f"names from classes: {', '.join(self.classes)}")
+                    raise Conflict("gans.classes", name, f"names from classes: {', '.join(self.classes)}")
             if len(set(self.gans.classes)) < len(self.gans.classes):
-                raise _Conflict("gans.classes", self.gans.classes, "each name once")
+                raise Conflict("gans.classes", self.gans.classes, "each name once")
         return self
 
     def chosen(self, switch: str) -> tuple[str, Any]:
         """Return the name that a switch has chosen and the settings of that method."""
         name = getattr(self, switch)
         return name, getattr(getattr(self, BLOCKS[switch]), name)
-
-
-class _Conflict(ValueError):
-    """A combination of values that cannot work."""
-
-    def __init__(self, key: str, found: object, allowed: str) -> None:
-        super().__init__(key)
-        self.key, self.found, self.allowed = key, found, allowed
 
 
 def _one_of(value: str, allowed: tuple[str, ...]) -> str:
@@ -439,49 +399,4 @@ def validated(raw: dict[str, Any], path: Path) -> Params:
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
-        raise UserError(f"{path}: {_line(error)}") from None
-
-
-# What pydantic calls "a valid boolean", in the words of the file.
-_ALLOWED = {
-    "bool_type": "true or false",
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "string_type": "a name",
-    "list_type": "a list, such as [sample]",
-    "too_short": "a longer list",
-    "model_type": "a block of keys and values",
-}
-
-
-def _line(error: ValidationError) -> str:
-    """Return the first error of a validation as one line: key, what was found, what is allowed."""
-    # An unknown key is often a misspelt one, whose right spelling is then "missing": name the misspelling.
-    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-    cause = first.get("ctx", {}).get("error")
-    if isinstance(cause, _Conflict):
-        key, found, allowed = cause.key, repr(cause.found), cause.allowed
-    else:
-        key, found = ".".join(map(str, first["loc"])), repr(first["input"])
-        allowed = str(cause) if cause else _ALLOWED.get(first["type"], first["msg"])
-        allowed = allowed.removeprefix("Input should be ")
-    others = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if first["type"] == "extra_forbidden":
-        known = _keys_beside(first["loc"])
-        close = difflib.get_close_matches(str(first["loc"][-1]), known, 1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
-        return f"{key}: unknown key, allowed here: {', '.join(known)}{hint}{others}"
-    if first["type"] == "missing":
-        return f"{key}: missing, no value given{others}"
-    return f"{key}: found {found[:80]}, allowed: {one_line(allowed)}{others}"
-
-
-def _keys_beside(loc: tuple[int | str, ...]) -> list[str]:
-    model: Any = Params
-    for part in loc[:-1]:
-        annotation = model.model_fields[part].annotation
-        model = next(
-            (a for a in (annotation, *getattr(annotation, "__args__", ())) if hasattr(a, "model_fields")),
-            model,
-        )
-    return list(model.model_fields)
+        raise UserError(f"{path}: {wording(error, Params)}") from None

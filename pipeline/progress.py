@@ -24,3 +24,8 @@ def bar(total: int, *, desc: str, unit: str) -> tqdm[Any]:
 def _style() -> dict[str, Any]:
     log = not sys.stderr.isatty()
     return {"mininterval": 10 if log else 0.1, "ascii": log, "dynamic_ncols": True}
+
+
+def in_words(counts: dict[str, int]) -> str:
+    """Return counts by name as text: `train 28,389, valid 3,553`."""
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())

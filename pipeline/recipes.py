@@ -27,8 +27,8 @@ from ruamel.yaml.error import YAMLError
 
 from pipeline import params
 from pipeline.errors import UserError, one_line
+from pipeline.files import replacing
 from pipeline.params import PARAMS_FILE, Block, Positive
-from pipeline.schema import replacing
 
 RECIPES = Path("recipes")
 

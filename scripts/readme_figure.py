@@ -13,7 +13,7 @@ import pandas as pd
 
 from pipeline import params
 from pipeline.paths import ALIGNED, LABELS, PLOTS, RAW
-from pipeline.schema import Faces
+from pipeline.tables import Faces
 
 CLASSES = params.load().classes
 EACH = 6

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from insightface.data import get_image
 
-from pipeline import schema
+from pipeline import schema, tables
 from pipeline.errors import UserError
 from pipeline.faces import extraction, weights
 from pipeline.faces.detectors.scrfd import PACKAGED
@@ -51,7 +51,7 @@ def ingested(folder: Path, pictures: dict[str, bytes]) -> None:
         | {"votes": None, "label": "fear", "group": None, "source": name, "pixels": ""}
         for name, image in pictures.items()
     ]
-    schema.write_rows(folder / INGESTED / "toy.parquet", schema.ingested(), rows)
+    tables.write_rows(folder / INGESTED / "toy.parquet", schema.ingested(), rows)
 
 
 @pytest.fixture
@@ -70,8 +70,8 @@ def with_weights(project: Path, weights_file: Path) -> None:
     shutil.copy(weights_file, project / "models" / "detector")
 
 
-def result() -> tuple[schema.Faces, dict]:
-    return schema.Faces(ALIGNED / "toy.arrow"), json.loads((METRICS / "align" / "toy.json").read_text())
+def result() -> tuple[tables.Faces, dict]:
+    return tables.Faces(ALIGNED / "toy.arrow"), json.loads((METRICS / "align" / "toy.json").read_text())
 
 
 def test_no_face_keeps_the_whole_picture(project: Path, weights_file: Path, capsys) -> None:

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 from torch import Tensor
 
+from pipeline.methods import choices
 from pipeline.networks import _torchvision  # noqa: F401 - makes torchvision importable beside a CPU torch
-from pipeline.params import choices
 
 METHODS = choices("augment")
 COUNT, CLASSES, SIZE = 16, 8, 44

@@ -27,7 +27,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import schema
+from pipeline import schema, tables
 from pipeline.datasets import _archive, _fer2013, _folder
 from pipeline.datasets._image import decode, fingerprint
 from pipeline.datasets._listing import Refused
@@ -913,7 +913,7 @@ def test_a_full_disk_loses_nothing_that_align_wrote(raw):
     assert line.endswith("cannot be written: File too large")
     assert results() == before
     succeed(fer("align", "table"))
-    assert len(schema.Faces(Path("data/aligned/table.arrow"))) == 62
+    assert len(tables.Faces(Path("data/aligned/table.arrow"))) == 62
     assert list(Path("data/interrupted").iterdir()) == []
 
 
@@ -1027,7 +1027,7 @@ def test_two_processes_align_at_once(raw):
         first.send_signal(signal.SIGCONT)
     assert line.endswith("another process is doing this work; wait for it, or end it")
     succeed(first)
-    assert len(schema.Faces(Path("data/aligned/table.arrow"))) == 482
+    assert len(tables.Faces(Path("data/aligned/table.arrow"))) == 482
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,8 @@ from pipeline.datasets import sample
 from pipeline.errors import UserError
 from pipeline.faces import weights
 from pipeline.faces.detection import Detection, FaceDetector
+from pipeline.methods import choices
 from pipeline.networks._torchvision import models
-from pipeline.params import choices
 from pipeline.schema import CLASSES
 
 MODELS = Path(__file__).parents[1] / "models" / "detector"

@@ -83,7 +83,10 @@ def test_every_stage_depends_on_the_modules_it_imports() -> None:
         "pipeline",
         *(
             f"pipeline.{name}"
-            for name in ("params", "paths", "errors", "journal", "parallel", "progress", "schema", "storage")
+            for name in (
+                *("params", "methods", "refusal", "paths", "errors", "journal", "parallel", "progress"),
+                *("schema", "tables", "files", "storage"),
+            )
         ),
     }
     for stage, description in CHAIN["stages"].items():

@@ -10,10 +10,12 @@ import pytest
 
 from pipeline import schema
 from pipeline.errors import UserError
+from pipeline.files import write_json
 from pipeline.params import Params, load
 from pipeline.paths import ALIGNED, INGESTED, LABELS, METRICS
-from pipeline.schema import CLASSES, VOTES, aligned, write_json, write_rows
+from pipeline.schema import CLASSES, VOTES, aligned
 from pipeline.stages import label
+from pipeline.tables import write_rows
 
 OWN = load(Path(__file__).parents[1] / "params.yaml")
 SIZE = 16

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import schema
+from pipeline import schema, tables
 from pipeline.datasets import _landmarks
 from pipeline.errors import UserError
 from pipeline.faces import extraction, weights
@@ -112,7 +112,7 @@ def write(project, *faces: dict) -> np.ndarray:
         | face
         for i, face in enumerate(faces)
     ]
-    schema.write_rows(project / INGESTED / "toy.parquet", schema.ingested(), rows)
+    tables.write_rows(project / INGESTED / "toy.parquet", schema.ingested(), rows)
     return picture
 
 
@@ -126,8 +126,8 @@ def weights_file(project):
     (project / "models/detector").symlink_to(packaged.parent)
 
 
-def result() -> tuple[schema.Faces, dict]:
-    return schema.Faces(ALIGNED / "toy.arrow"), json.loads((METRICS / "align" / "toy.json").read_text())
+def result() -> tuple[tables.Faces, dict]:
+    return tables.Faces(ALIGNED / "toy.arrow"), json.loads((METRICS / "align" / "toy.json").read_text())
 
 
 @pytest.mark.usefixtures("weights_file")
@@ -175,7 +175,7 @@ def test_the_detector_sees_only_pictures_without_given_landmarks(project, monkey
             return [Detection(np.float32([1, 2, 50, 60]), np.float32(REFERENCE / 2), 0.75)] * len(pictures)
 
     monkeypatch.setattr(extraction, "_detector", lambda *_: Stub())
-    (batch,) = schema.stream_parquet(
+    (batch,) = tables.stream_parquet(
         INGESTED / "toy.parquet", ["id", "image", "box", "landmarks"], align.CHUNK
     )
     rows = extraction.Extraction(settings(landmarks="given").align, ROOT)(batch)

@@ -10,12 +10,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from pipeline.methods import choices
 from pipeline.networks import Classifier
 from pipeline.networks._convolution import Convolution
 from pipeline.networks._torchvision import models
 from pipeline.networks.booster import AccuracyBoosterPlus
 from pipeline.networks.vgg_imagenet import AverageToGrid
-from pipeline.params import choices
 from pipeline.training.classifier import build_network
 from tests import toy
 

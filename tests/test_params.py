@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from pipeline import params
+from pipeline import methods, params
 from pipeline.errors import UserError
+from pipeline.refusal import wording
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,8 +43,8 @@ def refused(path: Path) -> str:
 
 def test_the_projects_own_parameters_are_valid_and_every_method_has_a_block() -> None:
     loaded = params.load(ROOT / "params.yaml")
-    for switch, block in params.BLOCKS.items():
-        for name in params.choices(switch):
+    for switch, block in methods.BLOCKS.items():
+        for name in methods.choices(switch):
             assert getattr(getattr(loaded, block), name) is not None, f"{block}.{name}"
 
 
@@ -167,7 +168,7 @@ def test_no_value_anywhere_makes_a_traceback(value: Any, key: str) -> None:
     try:
         params.Params.model_validate(raw)
     except params.ValidationError as error:
-        line = params._line(error)
+        line = wording(error, params.Params)
     assert "\n" not in line
 
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from pipeline.datasets import rafdb
 from pipeline.errors import UserError
 from pipeline.faces.alignment import REFERENCE
-from pipeline.schema import Faces
 from pipeline.stages import align, ingest
+from pipeline.tables import Faces
 from tests import toy
 from tests.test_landmarks import weights_file  # noqa: F401
 

@@ -21,8 +21,9 @@ from skimage.transform import SimilarityTransform
 from pipeline.errors import UserError
 from pipeline.faces.alignment import REFERENCE, carried, similarity
 from pipeline.labels import sheets
-from pipeline.schema import CLASSES, GROUP_ROWS, VOTES, Faces, aligned, take_parquet, write_rows
+from pipeline.schema import CLASSES, VOTES, aligned
 from pipeline.stages import label
+from pipeline.tables import GROUP_ROWS, Faces, take_parquet, write_rows
 from tests.test_label import params, picture, write_dataset
 
 SIZE = 12

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pipeline import params, paths, schema
+from pipeline import params, paths, schema, tables
 from pipeline.errors import UserError
 from pipeline.gan import dcgan, from_faces, to_faces
 from pipeline.gan._convolutional import Decoder, Discriminator
@@ -52,7 +52,7 @@ def test_networks_have_the_published_shape(size: int, channels: int) -> None:
 def test_generated_faces_carry_class_seed_and_generator_and_repeat(project: Path) -> None:
     toy.write(project, **TINY)
     synthesize.run(params.load())
-    table = schema.Faces(paths.SYNTHETIC).table.to_pylist()
+    table = tables.Faces(paths.SYNTHETIC).table.to_pylist()
     assert len(table) == 12
     assert {row["label"] for row in table} == {"happiness"}
     assert sorted(row["seed"] for row in table) == list(range(12))
@@ -74,7 +74,7 @@ def test_only_the_training_split_reaches_the_gan(project: Path) -> None:
     first = paths.SYNTHETIC.read_bytes()
     # Without the other splits the faces are the same, to the byte.
     kept = [row for row in labels if row["split"] == "train"]
-    schema.write_rows(paths.LABELS, schema.labels(toy.CLASSES), kept)
+    tables.write_rows(paths.LABELS, schema.labels(toy.CLASSES), kept)
     synthesize.run(params.load())
     assert paths.SYNTHETIC.read_bytes() == first
 
@@ -97,7 +97,7 @@ def test_synthetic_faces_join_the_training_set_with_their_class(project: Path) -
     both = data.with_synthetic(real, paths.SYNTHETIC, params.load())
     assert len(both) == len(real) + 12
     assert both.labels[len(real) :].tolist() == [1] * 12
-    stored = schema.Faces(paths.SYNTHETIC)
+    stored = tables.Faces(paths.SYNTHETIC)
     taken = both.take(torch.arange(len(real), len(both))).numpy()
     assert np.array_equal(taken, np.stack([stored[i] for i in range(12)]))
 
@@ -107,7 +107,7 @@ def test_a_class_without_faces_is_refused_by_name(project: Path) -> None:
     rows = pq.read_table(paths.LABELS).to_pylist()
     for row in rows:
         row["target"] = [*row["target"], 0.0]
-    schema.write_rows(paths.LABELS, schema.labels([*toy.CLASSES, "fear"]), rows)
+    tables.write_rows(paths.LABELS, schema.labels([*toy.CLASSES, "fear"]), rows)
     with pytest.raises(UserError, match="'fear' with 0 faces"):
         synthesize.run(params.load())
 

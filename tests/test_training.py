@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from pipeline import params, paths, schema
+from pipeline import params, paths, schema, tables
 from pipeline.augment import mixcut, none
 from pipeline.errors import UserError
 from pipeline.losses import Loss
@@ -160,10 +160,10 @@ def _recorded(run: engine.Run) -> Recorded:
 
 def test_shares_of_votes_reach_the_loss(project: Path) -> None:
     toy.write(project, augment="none")
-    table = schema.read_parquet(paths.LABELS, ["id", "dataset", "split", "label", "target"])
+    table = tables.read_parquet(paths.LABELS, ["id", "dataset", "split", "label", "target"])
     shares = np.random.default_rng(0).dirichlet([1, 1], len(table)).astype(np.float32)
     rows = [row | {"target": share.tolist()} for row, share in zip(table.to_pylist(), shares, strict=True)]
-    schema.write_rows(paths.LABELS, schema.labels(toy.CLASSES), rows)
+    tables.write_rows(paths.LABELS, schema.labels(toy.CLASSES), rows)
     run = _run()
     seen = _recorded(run).seen
     run._epoch()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
-from pipeline import params, paths, schema
+from pipeline import params, paths, schema, tables
 from pipeline.datasets._listing import Listing
 from pipeline.datasets._open import open_tree
 from pipeline.datasets._tree import Tree
@@ -32,9 +32,9 @@ def write(project: Path, **changes: Any) -> None:
         rows.append({"id": name, "status": "whole", "face": face.tobytes()})
         label = {"id": name, "dataset": "sample", "split": split, "label": CLASSES[i % 2]}
         labels.append(label | {"target": [1.0 - i % 2, float(i % 2)]})
-    schema.write_rows(project / paths.ALIGNED / "sample.arrow", schema.aligned(SIZE, 1), rows)
-    schema.write_rows(project / paths.LABELS, schema.labels(changes.get("classes", CLASSES)), labels)
-    schema.write_rows(project / paths.SYNTHETIC, schema.synthetic(SIZE, 1), [])
+    tables.write_rows(project / paths.ALIGNED / "sample.arrow", schema.aligned(SIZE, 1), rows)
+    tables.write_rows(project / paths.LABELS, schema.labels(changes.get("classes", CLASSES)), labels)
+    tables.write_rows(project / paths.SYNTHETIC, schema.synthetic(SIZE, 1), [])
     settings = {
         "datasets": ["sample"],
         "classes": CLASSES,

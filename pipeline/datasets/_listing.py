@@ -61,7 +61,7 @@ class Refused(Exception):
 
 
 class Rejected(NamedTuple):
-    """A row that could not be used; the columns are `schema.REJECTED`."""
+    """A row that could not be used, as it stands in `data/ingested/<dataset>.rejected.csv`."""
 
     file: str
     row: int

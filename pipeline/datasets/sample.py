@@ -25,9 +25,10 @@ import numpy as np
 from pipeline.datasets.table import records
 from pipeline.drawing import scene
 from pipeline.drawing.expression import ActionUnits, blend, expression
+from pipeline.files import replacing_folder
 from pipeline.parallel import cores
 from pipeline.progress import track
-from pipeline.schema import CLASSES, SPLITS, VOTES, replacing_folder
+from pipeline.schema import CLASSES, SPLITS, VOTES
 
 __all__ = ["records"]
 

@@ -12,7 +12,7 @@ from sklearn import metrics
 
 from pipeline.evaluation.calibration import BINS, calibration_error, confidence_bins
 from pipeline.figures import INK, figure_file
-from pipeline.schema import replacing
+from pipeline.files import replacing
 
 # The sheet of mistakes: faces beside each other; inches of a face, of its cell with caption, of the title.
 COLUMNS, FACE, CELL_WIDTH, CELL_HEIGHT, TITLE = 8, 1.1, 1.2, 1.55, 0.45

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import UserError, one_line
+from pipeline.files import replacing
 from pipeline.paths import DETECTORS
-from pipeline.schema import replacing
 
 INSIGHTFACE_LICENCE = "insightface's pretrained models are for non-commercial research only"
 

@@ -13,7 +13,8 @@ from matplotlib.axes import Axes
 from pipeline.errors import UserError
 from pipeline.figures import INK, figure_file
 from pipeline.labels.agreement import entropy
-from pipeline.schema import VOTES, Faces
+from pipeline.schema import VOTES
+from pipeline.tables import Faces
 
 COLUMNS = 10
 ROWS = 2  # of pictures without a face; the examples have one for each class

@@ -11,7 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from pipeline.networks import Classifier, assemble, convolution
+from pipeline.networks import Classifier, assemble
+from pipeline.networks._residual import stages
 from pipeline.networks._torchvision import models, published
 from pipeline.params import Network
 
@@ -65,11 +66,9 @@ def _classifier(
     params: Params, classes: int, channels: int, name: str, last: str, features: int
 ) -> Classifier:
     net = getattr(models, name)()
-    net.conv1 = convolution(channels, 64, *((3, 2) if params.stem == "small" else (7, 2)))
     for layer in (net.layer1, net.layer2, net.layer3, net.layer4):
         for block in layer:
             block.relu = nn.Mish()
             setattr(block, last, BoostedNorm(getattr(block, last).num_features))
-    pool: list[nn.Module] = [] if params.stem == "small" else [net.maxpool]
-    stages = [[net.conv1, net.bn1, nn.Mish(), *pool], [net.layer1], [net.layer2], [net.layer3], [net.layer4]]
-    return assemble(params, classes, stages, features, net, published(name))
+    parts = stages(net, nn.Mish(), params.stem, channels)
+    return assemble(params, classes, parts, features, net, published(name))

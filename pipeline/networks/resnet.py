@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from torch import nn
-
-from pipeline.networks import Classifier, assemble, convolution
+from pipeline.networks import Classifier, assemble
+from pipeline.networks._residual import stages
 from pipeline.networks._torchvision import models, published
 from pipeline.params import Network
 
@@ -34,7 +33,5 @@ def resnet50(params: Params, classes: int, channels: int) -> Classifier:
 
 def _classifier(params: Params, classes: int, channels: int, name: str, features: int) -> Classifier:
     net = getattr(models, name)()
-    net.conv1 = convolution(channels, 64, *((3, 2) if params.stem == "small" else (7, 2)))
-    pool: list[nn.Module] = [] if params.stem == "small" else [net.maxpool]
-    stages = [[net.conv1, net.bn1, net.relu, *pool], [net.layer1], [net.layer2], [net.layer3], [net.layer4]]
-    return assemble(params, classes, stages, features, net, published(name))
+    parts = stages(net, net.relu, params.stem, channels)
+    return assemble(params, classes, parts, features, net, published(name))

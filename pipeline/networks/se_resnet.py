@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from pipeline.networks import Classifier, Published, assemble, convolution
+from pipeline.networks import Classifier, Published, assemble
 from pipeline.networks import _torchvision as _torchvision  # makes torchvision importable, which timm imports
+from pipeline.networks._residual import stages
 from pipeline.params import Network
 
 import timm  # isort: skip
@@ -26,11 +27,9 @@ def se_resnet50(params: Params, classes: int, channels: int) -> Classifier:
     (`extra: 512`), whose output is the x of its loss.
     """
     net = timm.create_model("seresnet50")
-    net.conv1 = convolution(channels, 64, *((3, 2) if params.stem == "small" else (7, 2)))
-    pool: list[nn.Module] = [] if params.stem == "small" else [net.maxpool]
-    stages = [[net.conv1, net.bn1, net.act1, *pool], [net.layer1], [net.layer2], [net.layer3], [net.layer4]]
+    parts = stages(net, net.act1, params.stem, channels)
     tags = [name.split(".")[1] for name in timm.list_pretrained("seresnet50.*")]
-    return assemble(params, classes, stages, 2048, net, Published(tuple(tags), _fetch))
+    return assemble(params, classes, parts, 2048, net, Published(tuple(tags), _fetch))
 
 
 def _fetch(tag: str) -> dict[str, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from importlib import import_module
@@ -17,13 +16,15 @@ import typer
 from pipeline import faces
 from pipeline.faces.extraction import GIVEN, Extraction
 from pipeline.faces.weights import Weights, resolve
+from pipeline.files import fingerprint, write_json
 from pipeline.journal import journaled
 from pipeline.parallel import ordered
 from pipeline.params import Align, Params
 from pipeline.paths import ALIGNED, INGESTED, INTERRUPTED, METRICS
 from pipeline.progress import bar
-from pipeline.schema import aligned, count_parquet, stream_parquet, write_batches, write_json
+from pipeline.schema import aligned
 from pipeline.storage import given, taken
+from pipeline.tables import count_parquet, stream_parquet, write_batches
 
 # Pictures that a worker takes at a time. With half as many it is 2 to 12 % slower, as the network gets small batches.
 CHUNK = 64
@@ -103,9 +104,5 @@ def _weights(settings: Align) -> Weights | None:
 
 def _key(settings: Align, weights: Weights | None, table: Path) -> str:
     """Return a hash of all that decides what comes out: settings, weights, pictures and code."""
-    digest = hashlib.sha256(settings.model_dump_json().encode())
-    digest.update((weights.sha256 if weights else "").encode())
-    for path in [table, *sorted(Path(faces.__file__).parent.rglob("*.py"))]:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:16]
+    words = (settings.model_dump_json(), weights.sha256 if weights else "")
+    return fingerprint(words, [table, *sorted(Path(faces.__file__).parent.rglob("*.py"))])

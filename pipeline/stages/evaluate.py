@@ -13,10 +13,12 @@ from pipeline.evaluation import plots
 from pipeline.evaluation.crops import centre_crop, mirrored, ten_crop
 from pipeline.evaluation.intervals import intervals
 from pipeline.evaluation.metrics import confident_mistakes, headline, scores
+from pipeline.files import write_json
 from pipeline.params import Params
 from pipeline.paths import ALIGNED, CLASSIFIER, LABELS, METRICS, PLOTS, PREDICTIONS
 from pipeline.schema import PREDICTIONS as PREDICTION_COLUMNS
-from pipeline.schema import SPLITS, read_parquet, write_json, write_rows
+from pipeline.schema import SPLITS
+from pipeline.tables import read_parquet, write_rows
 from pipeline.training import data, device
 from pipeline.training.classifier import Classifier, load
 from pipeline.training.predict import probabilities

@@ -16,15 +16,18 @@ import typer
 
 from pipeline.datasets._image import decode, fingerprint
 from pipeline.datasets._landmarks import inside
-from pipeline.datasets._listing import Listing, Refused, Rejections
+from pipeline.datasets._listing import Listing, Refused, Rejected, Rejections
 from pipeline.datasets._open import open_tree
 from pipeline.errors import UserError
+from pipeline.files import replacing, write_json
+from pipeline.methods import choices
 from pipeline.parallel import ordered
-from pipeline.params import Params, choices
+from pipeline.params import Params
 from pipeline.paths import INGESTED, METRICS, RAW
-from pipeline.progress import bar
-from pipeline.schema import REJECTED, SPLITS, VOTES, fill, ingested, replacing, write_json
+from pipeline.progress import bar, in_words
+from pipeline.schema import SPLITS, VOTES, ingested
 from pipeline.storage import given
+from pipeline.tables import fill
 
 # What a worker takes at a time: enough pictures to hide the hand-over, few enough bytes to keep memory flat.
 CHUNK, CHUNK_BYTES = 1536, 8 * 2**20
@@ -94,12 +97,12 @@ def _write(
     }
     write_json(metrics_folder / f"{dataset}.json", metrics)
 
-    typer.echo(f"ingest {dataset}: kept {kept.total():,} of {total:,} records ({_counts(splits)})")
+    typer.echo(f"ingest {dataset}: kept {kept.total():,} of {total:,} records ({in_words(splits)})")
     if ignored := listing.notes.get("ignored_columns"):
         typer.echo(f"ingest {dataset}: ignored the columns {ignored}: not in the vocabulary of votes")
     if reasons:
         typer.echo(
-            f"ingest {dataset}: rejected {sum(reasons.values()):,} ({_counts(reasons)}), listed in {listed}"
+            f"ingest {dataset}: rejected {sum(reasons.values()):,} ({in_words(reasons)}), listed in {listed}"
         )
 
 
@@ -227,7 +230,7 @@ def _table(dataset: str, batch: pa.RecordBatch, result: pa.RecordBatch, schema: 
 def _write_rejected(path: Path, rejected: Rejections) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(REJECTED)
+        writer.writerow(Rejected._fields)
         writer.writerows(rejected.ordered())
 
 
@@ -235,9 +238,5 @@ def _none_left(rejected: Rejections) -> str:
     if not len(rejected):
         return "there is no row"
     first = next(iter(rejected))
-    reasons = _counts(rejected.reasons())
+    reasons = in_words(rejected.reasons())
     return f"rejected {reasons}; the first: {first.file}, row {first.row}: {first.detail}"
-
-
-def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in counts.items())

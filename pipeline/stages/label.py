@@ -16,22 +16,15 @@ import typer
 
 from pipeline.errors import UserError
 from pipeline.faces import alignment
+from pipeline.files import replacing_folder, write_json
 from pipeline.labels import agreement, duplicates, likeness, sheets, voting
 from pipeline.labels.splits import DRAWN, draw, random_order
 from pipeline.params import Params
 from pipeline.paths import ALIGNED, INGESTED, LABELS, METRICS, PLOTS
-from pipeline.schema import (
-    DRAW,
-    SPLITS,
-    VOTES,
-    Faces,
-    read_parquet,
-    replacing_folder,
-    take_parquet,
-    write_json,
-    write_rows,
-)
+from pipeline.progress import in_words
+from pipeline.schema import DRAW, SPLITS, VOTES
 from pipeline.schema import labels as labels_of
+from pipeline.tables import Faces, read_parquet, take_parquet, write_rows
 
 FIGURES = PLOTS / "label"
 
@@ -72,7 +65,7 @@ def run(p: Params) -> None:
     reasons[usable[repeated]] = "duplicate"
     keep = reasons == ""
     if not keep.any():
-        dropped = _text(_counted(reasons))
+        dropped = in_words(_counted(reasons))
         raise UserError(f"{', '.join(p.datasets)}: found no sample to train on; dropped: {dropped}")
 
     labels = np.array(VOTES)[winners]
@@ -116,13 +109,13 @@ def run(p: Params) -> None:
                 datasets == name
             )  # pictures and tables are sorted by id: the data set's rows in the same order
             _draw(p, folder, name, np.where(keep, labels, "")[of], votes[of])
-    kept, dropped = _text(metrics["kept"]), _text(metrics["dropped"])
+    kept, dropped = in_words(metrics["kept"]), in_words(metrics["dropped"])
     typer.echo(f"label: kept {keep.sum():,} of {len(keep):,} pictures by {p.labels.rule} ({kept})")
     if dropped:
         typer.echo(f"label: dropped {(~keep).sum():,} ({dropped})")
     if any(leaks.values()):
         typer.echo(
-            f"label: pictures in two splits ({_text(leaks)}); labels.duplicates: {p.labels.duplicates}"
+            f"label: pictures in two splits ({in_words(leaks)}); labels.duplicates: {p.labels.duplicates}"
         )
 
 
@@ -271,7 +264,3 @@ def _not_read(dataset: str) -> dict[str, int]:
 
 def _counted(reasons: np.ndarray) -> dict[str, int]:
     return dict(sorted(Counter(reasons.tolist()).items()))
-
-
-def _text(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} {count:,}" for name, count in counts.items())

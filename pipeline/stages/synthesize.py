@@ -13,10 +13,12 @@ import torch
 import typer
 from safetensors.torch import save
 
+from pipeline.files import replacing_folder, write_json
 from pipeline.gan import Generator
 from pipeline.params import Params
 from pipeline.paths import METRICS, MODELS, PLOTS, SYNTHETIC
-from pipeline.schema import replacing_folder, synthetic, write_json, write_rows
+from pipeline.schema import synthetic
+from pipeline.tables import write_rows
 from pipeline.training import data, device
 
 GENERATORS = MODELS / "gan"

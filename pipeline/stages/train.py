@@ -10,9 +10,9 @@ import typer
 from dvclive import Live
 
 from pipeline.errors import UserError
+from pipeline.files import write_json
 from pipeline.params import Params
 from pipeline.paths import ALIGNED, CLASSIFIER, LABELS, METRICS, MODELS, PLOTS, SYNTHETIC
-from pipeline.schema import write_json
 from pipeline.training import checkpoint, data, device, pretrained
 from pipeline.training.classifier import save_classifier
 from pipeline.training.engine import Epoch, Run

@@ -6,7 +6,6 @@ before. It is a safetensors file and loads without pickle.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable
@@ -18,8 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn, optim
 
+from pipeline import files
 from pipeline.params import Params
-from pipeline.schema import replacing
 
 
 def fingerprint(params: Params, inputs: Iterable[Path]) -> str:
@@ -28,18 +27,14 @@ def fingerprint(params: Params, inputs: Iterable[Path]) -> str:
     A checkpoint is named by it, so a run never resumes from one that belongs to other settings.
     """
     relevant = params.model_dump(exclude={"evaluate": True, "train": {"checkpoint_seconds", "workers"}})
-    digest = hashlib.sha256(json.dumps(relevant, sort_keys=True).encode())
-    digest.update(torch.__version__.encode())
-    for path in [*inputs, *sorted(Path(__file__).parents[1].rglob("*.py"))]:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()[:16]
+    words = (json.dumps(relevant, sort_keys=True), torch.__version__)
+    return files.fingerprint(words, [*inputs, *sorted(Path(__file__).parents[1].rglob("*.py"))])
 
 
 def store(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
     """Write tensors and a JSON-serialisable description of the rest."""
     data = save({k: v.detach().contiguous() for k, v in tensors.items()}, {"about": json.dumps(about)})
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with files.replacing(path) as temporary, temporary.open("wb") as file:
         file.write(data)
         os.fsync(file.fileno())  # hours of work, even where the machine itself goes down
 

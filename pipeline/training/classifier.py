@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from pipeline import networks
 from pipeline.errors import UserError, not_made, one_line
-from pipeline.params import Params, network_module
-from pipeline.schema import replacing
+from pipeline.files import replacing
+from pipeline.methods import network_module
+from pipeline.params import Params
 
 
 @dataclass

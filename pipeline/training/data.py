@@ -14,7 +14,7 @@ from torch import Tensor
 from pipeline.errors import UserError
 from pipeline.params import Params
 from pipeline.paths import ALIGNED, LABELS
-from pipeline.schema import Faces, read_parquet
+from pipeline.tables import Faces, read_parquet
 
 # A set of faces moves to the GPU whole if it takes at most this share of the free memory there.
 RESIDENT_SHARE = 0.5
