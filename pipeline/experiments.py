@@ -36,9 +36,9 @@ class Figure(NamedTuple):
     paper: float | None
 
 
-def name_of(recipe: str, variant: str, seed: int, short: bool) -> str:
-    """Return the name of the experiment that is one run of a variant."""
-    return f"{recipe}{'-short' if short else ''}-{variant}-s{seed}".replace("_", "-")
+def _prefix(recipe: str, variant: str, short: bool) -> str:
+    """Return what the names of a variant's runs have before the seed."""
+    return f"{recipe}{'-short' if short else ''}-{variant}-s".replace("_", "-")
 
 
 def queue(name: str, recipe: Recipe, variants: list[str], seeds: int, short: bool) -> Iterator[str]:
@@ -55,7 +55,7 @@ def queue(name: str, recipe: Recipe, variants: list[str], seeds: int, short: boo
     there = set(_refs()) | _queued()
     for seed in range(1, seeds + 1):
         for variant, settings in chosen.items():
-            experiment = name_of(name, variant, seed, short)
+            experiment = f"{_prefix(name, variant, short)}{seed}"
             if experiment not in there:
                 _dvc("exp", "run", "--queue", "--name", experiment, *_overrides(settings | {"seed": seed}))
                 yield experiment
@@ -74,7 +74,7 @@ def figures(name: str, recipe: Recipe, scores: list[str], short: bool) -> list[F
     found = _refs()
     rows = []
     for variant, entry in recipe.variants.items():
-        prefix = name_of(name, variant, 0, short).removesuffix("0")
+        prefix = _prefix(name, variant, short)
         runs = [_scores(ref) for label, ref in sorted(found.items()) if _is_run(label, prefix)]
         for score in scores or list(entry.paper) or ["valid.accuracy"]:
             values = [value for run in runs if (value := _at(run, score)) is not None]
