@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, NamedTuple
 
 from pipeline.errors import UserError, one_line
@@ -143,9 +144,13 @@ def _dvc(*arguments: str) -> str:
 
 
 def _run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.strip()] or ["no reason given"]
-        program = Path(command[0]).name if command[0] != sys.executable else "dvc"
-        raise UserError(f"{program}: {one_line(said[-1])}")
-    return done.stdout
+    # Into files: a pipe would stay open, and this wait for its end, as long as DVC's workers live.
+    with TemporaryFile("w+") as out, TemporaryFile("w+") as errors:
+        code = subprocess.run(command, stdout=out, stderr=errors, check=False).returncode
+        out.seek(0)
+        errors.seek(0)
+        said = [line for line in errors if line.strip()] or ["no reason given"]
+        if code:
+            program = Path(command[0]).name if command[0] != sys.executable else "dvc"
+            raise UserError(f"{program}: {one_line(said[-1])}")
+        return out.read()
