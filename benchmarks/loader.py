@@ -150,7 +150,7 @@ def share(p: params.Params, samples: Samples, steps: int) -> None:
         place = (faces, CROP, batch.top, batch.left, batch.mirrored)
         alone = timed(lambda place=place: transform.apply(*place, {}))
         everything = timed(lambda place=place, batch=batch: transform.apply(*place, batch.transform))
-        step = timed(lambda batch=batch: run._step(replace(batch, transform={})))
+        step = timed(lambda batch=batch: run._step(replace(batch, transform={}), len(batch.samples)))
         shares.append((everything - alone) / step)
         spent.append(step)
     print(

@@ -171,6 +171,7 @@ class Train(Block):
     hue: Annotated[float, Field(ge=0, le=0.5, allow_inf_nan=False)]
     albumentations: Any
     workers: Annotated[int, Field(ge=0, le=64)]
+    torchrun: str | None
     label_smoothing: Fraction
     sampling: Literal["natural", "over", "under"]
     schedule: Literal["constant", "cosine", "step", "multi_step", "one_cycle"]

@@ -16,9 +16,9 @@ def track(items: Iterable[T], *, total: int | None = None, desc: str, unit: str)
     return tqdm(items, total=total, desc=desc, unit=f" {unit}", **_style())
 
 
-def bar(total: int, *, desc: str, unit: str) -> tqdm[Any]:
-    """Return a progress bar that is moved by hand, a context manager."""
-    return tqdm(total=total, desc=desc, unit=f" {unit}", **_style())
+def bar(total: int, *, desc: str, unit: str, shows: bool = True) -> tqdm[Any]:
+    """Return a progress bar that is moved by hand, a context manager; unless it `shows`, nothing is seen."""
+    return tqdm(total=total, desc=desc, unit=f" {unit}", disable=not shows, **_style())
 
 
 def _style() -> dict[str, Any]:

@@ -13,15 +13,27 @@ from pipeline.errors import UserError
 from pipeline.files import write_json
 from pipeline.params import Params
 from pipeline.paths import ALIGNED, CLASSIFIER, LABELS, METRICS, MODELS, PLOTS, SYNTHETIC
-from pipeline.training import checkpoint, data, device, pretrained
+from pipeline.training import checkpoint, data, device, pretrained, processes
 from pipeline.training.classifier import save_classifier
 from pipeline.training.engine import Epoch, Run
+from pipeline.training.processes import Processes
 
 CURVES = PLOTS / "train"
 
 
 def run(p: Params) -> None:
-    """Train the classifier on the training split and the synthetic faces; keep the best epoch on `valid`."""
+    """Train the classifier on the training split and the synthetic faces; keep the best epoch on `valid`.
+
+    With `train.torchrun`, in the processes that torchrun starts: this one waits for them.
+    """
+    if p.train.torchrun is not None and not processes.launched():
+        processes.launch(p.train.torchrun, ["pipeline", "train"])
+        return
+    with processes.joined() as group:
+        _train(p, group)
+
+
+def _train(p: Params, group: Processes) -> None:
     where = device.pick(p.train.device)
     precision = device.pick_precision(p.train.precision, where)
     real = data.real("train", p)
@@ -40,10 +52,14 @@ def run(p: Params) -> None:
     inputs = [LABELS, SYNTHETIC, *(ALIGNED / f"{name}.arrow" for name in p.datasets)]
     inputs += [path for path in pretrained.file(p) if path.is_file()]
     unfinished = MODELS / "checkpoints" / f"{checkpoint.fingerprint(p, inputs)}.safetensors"
-    engine = Run(p, train, valid if len(valid) else None, where, precision, unfinished)
+    engine = Run(p, train, valid if len(valid) else None, where, precision, unfinished, group)
+    if group.rank:
+        engine.fit(lambda index, figures: None)
+        return
     typer.echo(
         f"train: {len(real)} faces and {len(train) - len(real)} synthetic ones, {p.model}, augment {p.augment}, "
         f"loss {p.loss}, {p.optimizer}, on {where} in {str(precision).removeprefix('torch.')}"
+        + (f", in {group.size} processes" if group.size > 1 else "")
     )
     if engine.start:
         typer.echo(f"train: weights {p.chosen('model')[1].weights}: {engine.start}")

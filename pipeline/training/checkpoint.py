@@ -20,13 +20,16 @@ from torch import Tensor, nn, optim
 from pipeline import files
 from pipeline.params import Params
 
+# Parameters of training that only say how it is carried out: a run may go on with others.
+UNNAMED = {"checkpoint_seconds", "workers", "torchrun"}
+
 
 def fingerprint(params: Params, inputs: Iterable[Path]) -> str:
     """Return a hash of all that decides how a run goes: its parameters, its input files and this package's code.
 
     A checkpoint is named by it, so a run never resumes from one that belongs to other settings.
     """
-    relevant = params.model_dump(exclude={"evaluate": True, "train": {"checkpoint_seconds", "workers"}})
+    relevant = params.model_dump(exclude={"evaluate": True, "train": UNNAMED})
     words = (json.dumps(relevant, sort_keys=True), torch.__version__)
     return files.fingerprint(words, [*inputs, *sorted(Path(__file__).parents[1].rglob("*.py"))])
 
@@ -39,10 +42,10 @@ def store(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None
         os.fsync(file.fileno())  # hours of work, even where the machine itself goes down
 
 
-def restore(path: Path, device: torch.device) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+def restore(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     """Read what `store` wrote; None if there is nothing, or nothing readable."""
     try:
-        with safe_open(path, "pt", device=str(device)) as file:
+        with safe_open(path, "pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
             return tensors, json.loads(file.metadata()["about"])
     except (FileNotFoundError, SafetensorError, KeyError, TypeError, ValueError):

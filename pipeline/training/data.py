@@ -54,6 +54,18 @@ class Samples:
                 self._resident = torch.from_numpy(self.gather(np.arange(len(self)))).to(device)
         return self
 
+    def part(self, rows: slice) -> Samples:
+        """Return some of the samples."""
+        return Samples(
+            self.ids[rows],
+            self.tables,
+            self.table[rows],
+            self.row[rows],
+            self.targets[rows],
+            self.labels[rows],
+            None if self._resident is None else self._resident[rows],
+        )
+
     def take(self, samples: Tensor) -> Tensor:
         """Return the faces of `samples`, int64 [n], as uint8 [n, H, W, C] on the device of the targets."""
         if self._resident is not None:

@@ -10,7 +10,7 @@ from pipeline.errors import UserError
 
 
 def pick(name: str) -> torch.device:
-    """Return the device of `train.device`: the GPU if `auto` and there is one.
+    """Return the device of `train.device`: the GPU if `auto` and there is one; each process of a machine has its own.
 
     Also makes every operation deterministic, so that the same run on the same machine gives the same bytes.
     """
@@ -21,7 +21,15 @@ def pick(name: str) -> torch.device:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic with this alone
     torch.use_deterministic_algorithms(True)
     torch.backends.cudnn.benchmark = False
-    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    here, number = torch.cuda.device_count(), int(os.environ.get("LOCAL_RANK", 0))
+    if number >= here:
+        raise UserError(
+            f"params.yaml: train.torchrun: found more than {here} processes on this machine, allowed: one per GPU"
+        )
+    torch.cuda.set_device(number)
+    return torch.device("cuda", number)
 
 
 def pick_precision(name: str, device: torch.device) -> torch.dtype:

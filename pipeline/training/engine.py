@@ -6,6 +6,7 @@ import importlib
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import repeat
@@ -27,7 +28,9 @@ from pipeline.training.classifier import build_network
 from pipeline.training.data import Samples, smooth
 from pipeline.training.plan import Batch, epoch_plan, sampler, steps_per_epoch
 from pipeline.training.predict import probabilities
+from pipeline.training.processes import Processes
 from pipeline.training.schedule import learning_rate
+from pipeline.training.whole_batch import WholeBatch
 
 Epoch = dict[str, float]
 
@@ -59,6 +62,10 @@ class Run:
         device: where to compute.
         precision: of the forward passes.
         path: where the checkpoint lies; it exists only while a run is unfinished.
+        processes: that train together; each has a `Run` of its own.
+
+    Raises:
+        UserError: a batch has fewer samples than there are processes.
     """
 
     def __init__(
@@ -69,7 +76,9 @@ class Run:
         device: torch.device,
         precision: torch.dtype,
         path: Path,
+        processes: Processes = Processes(),
     ) -> None:
+        self.processes = processes
         self.params, self.settings, self.path = params, params.train, path
         self.train, self.valid = train.to(device), valid and valid.to(device)
         self.device, self.precision = device, precision
@@ -90,6 +99,12 @@ class Run:
         build = importlib.import_module(f"pipeline.losses.{name}").build
         self.loss: Loss = build(settings, counts, self.network.head.in_features).to(device)
         self.count, self.order = sampler(self.train.labels.numpy(), self.settings.sampling)
+        smallest = self.count // steps_per_epoch(self.count, self.settings.batch_size)
+        if smallest < processes.size:
+            raise UserError(
+                f"params.yaml: train.torchrun: found {processes.size} processes, allowed: at most {smallest}, the "
+                "samples of the smallest batch"
+            )
         name, settings = params.chosen("augment")
         self.augment = importlib.import_module(f"pipeline.augment.{name}")
         self.draw = partial(self.augment.draw, settings)
@@ -134,15 +149,21 @@ class Run:
             self.order,
             self.transform,
         )
+        sizes = [len(batch.samples) for batch in plan]
+        plan = [batch.part(self.processes.part(size)) for batch, size in zip(plan, sizes, strict=True)]
         faces: Iterator[Tensor | None] = repeat(None)
         if self.recipe:
             rest = plan[here.step :]
             faces = recipe.prepared(self.recipe, train, rest, self.params.seed, here.epoch, settings.workers)
         self.network.train()
-        with bar(len(plan), desc=f"epoch {here.epoch + 1}/{settings.epochs}", unit="steps") as shown:
+        shows = self.processes.rank == 0
+        with bar(
+            len(plan), desc=f"epoch {here.epoch + 1}/{settings.epochs}", unit="steps", shows=shows
+        ) as shown:
             shown.update(here.step)
             while here.step < len(plan):
-                self.loss_sum += self._step(plan[here.step], next(faces)) * len(plan[here.step].samples)
+                size = sizes[here.step]
+                self.loss_sum += self._step(plan[here.step], size, next(faces)) * size
                 here.step += 1
                 shown.update()
                 if time.monotonic() - self.saved >= settings.checkpoint_seconds:
@@ -168,7 +189,14 @@ class Run:
         here.epoch, here.step = here.epoch + 1, 0
         self.loss_sum.zero_()
 
-    def _step(self, batch: Batch, faces: Tensor | None = None) -> Tensor:
+    def _step(self, batch: Batch, size: int, faces: Tensor | None = None) -> Tensor:
+        """Take a step and return the batch's mean loss.
+
+        Args:
+            batch: this process's part.
+            size: samples in the whole batch.
+            faces: the part's, if they are prepared already.
+        """
         here, train = self.progress, self.train
         steps = steps_per_epoch(self.count, self.settings.batch_size)
         done, total = here.epoch * steps + here.step, self.settings.epochs * steps
@@ -185,34 +213,47 @@ class Run:
             faces, self.settings.crop, batch.top, batch.left, batch.mirrored, batch.transform
         )
         targets = smooth(train.targets[batch.samples], self.settings.label_smoothing)
+        own = len(batch.partner)
         views = self.augment.apply(
-            images, targets, images[batch.partner], targets[batch.partner], batch.draws
+            images[:own], targets[:own], images[batch.partner], targets[batch.partner], batch.draws
         )
         loss = torch.zeros((), device=self.device)
-        for view in views:
-            with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
-                logits, features = self.network(view.images)
-            loss = loss + view.weight * self.loss(logits, features, view.targets)
+        with WholeBatch(self.processes, size) if self.processes.size > 1 else nullcontext():
+            for view in views:
+                with torch.autocast(
+                    self.device.type, self.precision, enabled=self.precision != torch.float32
+                ):
+                    logits, features = self.network(view.images)
+                loss = loss + view.weight * own / size * self.loss(logits, features, view.targets)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        loss = loss.detach()
+        gradients = [weight.grad for weight in self.network.parameters() if weight.grad is not None]
+        self.processes.add([*gradients, loss])
         if self.settings.clip:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
         self.optimizer.step()
-        self.loss.update(features, view.targets)  # of the last view, the real faces where there are several
+        # Of the last view, the real faces where there are several.
+        self.loss.update(self.processes.whole(features, size), self.processes.whole(view.targets, size))
         self.average.update()
-        return loss.detach()
+        return loss
 
     def _accuracy(self, samples: Samples) -> float:
+        part = samples.part(self.processes.part(len(samples)))
         probability = probabilities(
-            self.network, samples, self.settings.crop, centre_crop, precision=self.precision
+            self.network, part, self.settings.crop, centre_crop, precision=self.precision
         )
-        return float((probability.argmax(1) == samples.labels.numpy()).mean())
+        right = torch.tensor((probability.argmax(1) == part.labels.numpy()).sum(), device=self.device)
+        self.processes.add([right])
+        return right.item() / len(samples)
 
     def _out_of_patience(self) -> bool:
         waited = self.progress.epoch - 1 - self.progress.best
         return self.progress.best >= 0 and 0 < self.settings.patience <= waited
 
     def _save(self) -> None:
+        if self.processes.rank:
+            return
         tensors = {
             **checkpoint.prefixed("network", self.network.state_dict()),
             **checkpoint.prefixed("optimizer", checkpoint.optimizer_tensors(self.optimizer)),
@@ -224,10 +265,12 @@ class Run:
         checkpoint.store(self.path, tensors, vars(self.progress))
 
     def _resume(self) -> bool:
-        stored = checkpoint.restore(self.path, self.device)
+        stored = checkpoint.restore(self.path) if self.processes.rank == 0 else None
+        stored = self.processes.first(stored)
         if stored is None:
             return False
         tensors, about = stored
+        tensors = {name: tensor.to(self.device) for name, tensor in tensors.items()}
         self.network.load_state_dict(checkpoint.under("network", tensors))
         checkpoint.restore_optimizer(self.optimizer, checkpoint.under("optimizer", tensors))
         self.average.restore(checkpoint.under("average", tensors))

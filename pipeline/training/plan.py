@@ -30,6 +30,31 @@ class Batch:
     draws: dict[str, Tensor]  # what the augmentation drew
     transform: dict[str, Tensor]  # what the geometric and colour transforms drew
 
+    def part(self, rows: slice) -> Batch:
+        """Return some of the batch's samples, followed by those of their partners that are not among them.
+
+        What concerns the mixing, `partner` and `draws`, has entries for the former alone.
+        """
+        count = len(self.samples)
+        own = torch.arange(count)[rows]
+        if len(own) == count:
+            return self
+        others = torch.ones(count, dtype=torch.bool)
+        others[own] = False
+        partner = self.partner[own]
+        needed = torch.cat([own, partner[others[partner]]])
+        place = torch.empty(count, dtype=torch.int64)
+        place[needed] = torch.arange(len(needed))
+        return Batch(
+            samples=self.samples[needed],
+            top=self.top[needed],
+            left=self.left[needed],
+            mirrored=self.mirrored[needed],
+            partner=place[partner],
+            draws={name: drawn[own] for name, drawn in self.draws.items()},
+            transform={name: drawn[needed] for name, drawn in self.transform.items()},
+        )
+
 
 def steps_per_epoch(count: int, batch_size: int) -> int:
     """Return the number of steps in which `count` samples are seen once, each with at least two of them.

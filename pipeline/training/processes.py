@@ -1,0 +1,140 @@
+"""Training in several processes, on one machine or many: `torchrun` starts them, each takes its part of every batch.
+
+All of them hold the whole network and draw the whole plan. What a step needs of all samples is summed over the
+processes, so that each ends the step with the weights that a single process would have.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import shlex
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from pipeline.errors import UserError, one_line
+from pipeline.parallel import cores
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Those that train together, seen from one of them; by default it is alone.
+
+    Attributes:
+        rank: this one's number, from 0; the first one writes what is written.
+        size: how many there are.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    def part(self, count: int) -> slice:
+        """Return which of `count` samples are this process's: parts differ by at most one sample."""
+        return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
+
+    def add(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each tensor by its sum over the processes.
+
+        In one message of a fixed order: in which order a library's buckets are summed depends on how long a run has
+        gone on, and a resumed one would differ in the last bit.
+        """
+        if self.size == 1:
+            return
+        joined = torch.cat([tensor.flatten() for tensor in tensors])
+        dist.all_reduce(joined)
+        for tensor, summed in zip(tensors, joined.split([t.numel() for t in tensors]), strict=True):
+            tensor.copy_(summed.view(tensor.shape))
+
+    def whole(self, part: Tensor, count: int) -> Tensor:
+        """Return the rows of all processes, float32 [count, ...], of which `part` are this one's."""
+        if self.size == 1:
+            return part
+        rows = torch.zeros(count, *part.shape[1:], device=part.device)
+        rows[self.part(count)] = part.detach().float()
+        dist.all_reduce(rows)
+        return rows
+
+    def first(self, value: Any) -> Any:
+        """Return the first process's `value`, which may hold tensors on the CPU."""
+        if self.size == 1:
+            return value
+        values = [value]
+        dist.broadcast_object_list(values, device=torch.device("cpu"))
+        return values[0]
+
+
+def launched() -> bool:
+    """Say whether `torchrun` started this process."""
+    return dist.is_torchelastic_launched()
+
+
+def launch(arguments: str, command: Sequence[str]) -> None:
+    """Run `python -m command` under `torchrun` and wait for its end.
+
+    Args:
+        arguments: torchrun's, as in a shell.
+        command: module and arguments.
+
+    Raises:
+        UserError: torchrun does not take these arguments, or a process was killed.
+        SystemExit: a process failed, and has said why.
+    """
+    from torch.distributed import run
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    for name in ("torch.distributed.elastic", "torch.distributed.run"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # a line of ours says what went wrong
+    parser = run.get_args_parser()
+    parser.error = _refuse  # type: ignore[assignment]
+    try:
+        options = parser.parse_args([*shlex.split(arguments), "--module", *command])
+        here = run.determine_local_world_size(options.nproc_per_node)
+    except (ValueError, argparse.ArgumentError) as error:
+        raise UserError(f"params.yaml: train.torchrun: {one_line(error)}; see torchrun --help") from None
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // here)))
+    try:
+        run.run(options)
+    except ChildFailedError as error:
+        _, failure = error.get_first_failure()
+        if failure.exitcode < 0:
+            name = signal.Signals(-failure.exitcode).name
+            raise UserError(f"train: a process was ended by {name}, and the others with it") from None
+        raise SystemExit(failure.exitcode) from None
+    except SignalException as stopped:
+        raise SystemExit(128 + stopped.sigval) from None
+
+
+def _refuse(message: str) -> None:
+    raise ValueError(message)
+
+
+@contextmanager
+def joined() -> Iterator[Processes]:
+    """Meet the processes that `torchrun` started together with this one; alone without it.
+
+    Raises:
+        SystemExit: instead of a UserError, where another process of this machine says the same.
+    """
+    if not launched():
+        yield Processes()
+        return
+    # The launcher's end is its processes' end, also where it was killed and could not tell them.
+    torch.multiprocessing._prctl_pr_set_pdeathsig(signal.SIGKILL)  # type: ignore[attr-defined]
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield Processes(dist.get_rank(), dist.get_world_size())
+    except UserError:
+        if os.environ["LOCAL_RANK"] == "0":
+            raise
+        raise SystemExit(1) from None
+    finally:
+        dist.destroy_process_group()

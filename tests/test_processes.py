@@ -1,0 +1,173 @@
+"""Training under torchrun: several processes, on the CPU with gloo, compute what one does."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from pipeline import paths
+from tests import toy
+
+STEP = """
+import sys, torch
+from safetensors.torch import save_file
+from pathlib import Path
+from pipeline import params
+from pipeline.training import data, engine, processes
+from pipeline.training.plan import epoch_plan
+
+p = params.load()
+with processes.joined() as group:
+    train = data.real("train", p)
+    run = engine.Run(p, train, None, torch.device("cpu"), torch.float32, Path("unfinished"), group)
+    if sys.argv[2] == "float64":
+        run.network.double().register_forward_pre_hook(lambda network, images: (images[0].double(),))
+    run.network.train()
+    margin = p.align.face_size - p.train.crop
+    crop = (margin, p.train.crop, p.train.mirror)
+    plan = epoch_plan(p.seed, 0, run.count, p.train.batch_size, *crop, run.draw, run.order, run.transform)
+    found = {}
+    run.optimizer.step = lambda: None  # the gradients are what is asked
+    for index, batch in enumerate(plan[:2]):
+        size = len(batch.samples)
+        loss = run._step(batch.part(group.part(size)), size)
+        found |= {f"{index}.{name}": w.grad.contiguous() for name, w in run.network.named_parameters()}
+        found |= {f"{index}.loss": loss}
+    found |= {f"buffer.{name}": b.clone() for name, b in run.network.named_buffers() if b.is_floating_point()}
+    found |= {f"kept.{name}": b.clone() for name, b in run.loss.named_buffers()}
+    save_file(found, f"{sys.argv[1]}-{group.rank}.safetensors")
+"""
+CASES = {
+    "mixcut and centres": {"augment": "mixcut", "loss": "weighted_cluster", "models.resnet18.dropout": 0.5},
+    "mixaugment": {"augment": "mixaugment", "loss": "center", "train.rotation": 15},
+    "stochastic depth": {
+        "model": "efficientnet_b0",
+        "models.efficientnet_b0.dropout": 0.2,
+        "augment": "fmix",
+    },
+}
+
+
+def _run(count: int, *command: str) -> subprocess.CompletedProcess[str]:
+    launcher = (
+        ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"] if count > 1 else []
+    )
+    return subprocess.run([sys.executable, *launcher, *command], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_have_the_gradients_of_one(project: Path, case: str) -> None:
+    toy.write(project, **CASES[case], **{"train.batch_size": 18})
+    (project / "step.py").write_text(STEP)
+    for count in (1, 2):
+        done = _run(count, "step.py", str(count), "float64")
+        assert done.returncode == 0, done.stderr
+    one, first, second = (load_file(f"{name}.safetensors") for name in ("1-0", "2-0", "2-1"))
+    for name, values in one.items():
+        assert (first[name] == second[name]).all(), name
+        assert (values - first[name]).abs().max() <= 1e-6 * max(1, values.abs().max()), name
+
+
+TWO = {"train.torchrun": "--standalone --nproc-per-node 2"}
+TRAIN = [sys.executable, "-m", "pipeline", "train"]
+OUTCOME = (paths.CLASSIFIER, paths.METRICS / "train.json")
+
+
+def _train() -> subprocess.CompletedProcess[str]:
+    return subprocess.run(TRAIN, capture_output=True, text=True, check=False)
+
+
+def test_a_run_in_two_processes_is_that_of_one_and_goes_on_after_a_kill(project: Path) -> None:
+    toy.write(
+        project,
+        loss="weighted_softmax",
+        **{"train.epochs": 3, "train.ema": 0.5, "optimizers.sgd.learning_rate": 0.001},
+    )
+    assert _train().returncode == 0
+    alone = _losses()
+
+    toy.set_params(project, **TWO)
+    done = _train()
+    assert done.returncode == 0, done.stderr
+    assert "in 2 processes" in done.stdout
+    assert done.stdout.count("best epoch") == 1  # the second process says nothing
+    assert "Traceback" not in done.stderr
+    # Later epochs part: rounding alone leads two runs to other weights.
+    assert _losses()[0] == pytest.approx(alone[0], rel=1e-3)
+    whole = [path.read_bytes() for path in OUTCOME]
+    paths.CLASSIFIER.unlink()
+
+    toy.set_params(project, **{"train.checkpoint_seconds": 0})
+    launcher = subprocess.Popen(TRAIN, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _until(lambda: list((paths.MODELS / "checkpoints").glob("*.safetensors")))
+    launcher.kill()
+    launcher.wait()
+    _until(lambda: not _training_here())
+    assert not paths.CLASSIFIER.exists()
+    done = _train()
+    assert "resuming" in done.stdout, done.stderr
+    assert [path.read_bytes() for path in OUTCOME] == whole
+
+
+def _losses() -> list[float]:
+    with next((paths.PLOTS / "train").rglob("loss.tsv")).open() as file:
+        return [float(row["loss"]) for row in csv.DictReader(file, delimiter="\t")]
+
+
+def _until(true: Callable[[], object]) -> None:
+    for _ in range(1200):
+        if true():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it took more than a minute")
+
+
+def _training_here() -> list[str]:
+    """Return the processes that train in the current folder."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (
+                process.joinpath("cwd").resolve() == Path.cwd()
+                and b"train" in (process / "cmdline").read_bytes()
+            ):
+                found.append(process.name)
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("--nproc-per-node two", "train.torchrun: Unsupported nproc_per_node value: two"),
+        ("--no-such", "train.torchrun: unrecognized arguments: --no-such"),
+        ('"', "train.torchrun: No closing quotation"),
+        ("--standalone --nproc-per-node 12", "found 12 processes, allowed: at most 7"),
+    ],
+)
+def test_what_torchrun_cannot_do_is_one_line(project: Path, arguments: str, said: str) -> None:
+    toy.write(project, **{"train.torchrun": arguments})
+    done = _train()
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
+def test_a_process_that_is_killed_is_one_line(project: Path) -> None:
+    toy.write(project, **TWO)
+    with (project / "sitecustomize.py").open("w") as file:
+        file.write("import os\nif os.environ.get('RANK') == '1':\n    os.kill(os.getpid(), 9)\n")
+    done = subprocess.run(
+        TRAIN, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(project)}
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == ["fer: train: a process was ended by SIGKILL, and the others with it"]
