@@ -64,6 +64,14 @@ class Network(Block):
         return self
 
 
+class Vgg(Network):
+    """What a VGG network can be told; `top` is what stands on the convolutions."""
+
+    dropout: Fraction = 0.5
+    top: Literal["small", "standard"] = "small"
+    batch_norm: bool = True
+
+
 class Lookahead(Block):
     """What Ranger can be told, with or without gradient centralisation; `weight_decay` is decoupled (AdamW's)."""
 
@@ -320,6 +328,8 @@ class Params(Block):
                 )
         if self.model.startswith("vgg") and self.train.crop < 32:
             raise Conflict("train.crop", self.train.crop, f"at least 32 while model is {self.model}")
+        if self.model == "svm_deep_features":
+            self._check_svm()
         stem = getattr(self.chosen("model")[1], "stem", None)
         if (self.model, stem) == ("densenet121", "standard") and self.train.crop < 32:
             raise Conflict(
@@ -344,6 +354,24 @@ class Params(Block):
             if len(set(self.gans.classes)) < len(self.gans.classes):
                 raise Conflict("gans.classes", self.gans.classes, "each name once")
         return self
+
+    def _check_svm(self) -> None:
+        """Refuse what a support vector machine cannot do: it has classes instead of shares, and no steps."""
+        if self.train.crop < 32 and not self.chosen("model")[1].side:
+            raise Conflict(
+                "train.crop", self.train.crop, "at least 32 while models.svm_deep_features.side is null"
+            )
+        for key, found, allowed in (
+            ("augment", self.augment, "none"),
+            ("loss", self.loss, "softmax"),
+            ("train.torchrun", self.train.torchrun, None),
+        ):
+            if found != allowed:
+                raise Conflict(key, found, f"{allowed or 'null'} while model is svm_deep_features")
+        if self.labels.rule == "distribution":
+            raise Conflict(
+                "labels.rule", "distribution", "plurality or majority while model is svm_deep_features"
+            )
 
     def chosen(self, switch: str) -> tuple[str, Any]:
         """Return the name that a switch has chosen and the settings of that method."""

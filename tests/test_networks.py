@@ -14,8 +14,8 @@ from pipeline.methods import choices
 from pipeline.networks import Classifier
 from pipeline.networks._convolution import Convolution
 from pipeline.networks._torchvision import models
+from pipeline.networks._vgg import AverageToGrid
 from pipeline.networks.booster import AccuracyBoosterPlus
-from pipeline.networks.vgg_imagenet import AverageToGrid
 from pipeline.training.classifier import build_network
 from tests import toy
 

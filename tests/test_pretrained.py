@@ -23,9 +23,7 @@ def started(project: Path, weights: str, **changes: object) -> tuple[torch.nn.Mo
     toy.set_params(project, **changes, **{f"models.{changes['model']}.weights": weights})
     p = params.load()
     network = classifier.build_network(p)
-    start = pretrained.start(network, p)
-    assert start is not None
-    return network.eval(), start
+    return network.eval(), pretrained.starts(network, p)[""]
 
 
 def refused(project: Path, weights: str, **changes: object) -> str:
@@ -215,5 +213,5 @@ def test_a_changed_file_of_weights_is_another_run(project: Path) -> None:
     found = []
     for content in (b"one", b"two"):
         Path("w.safetensors").write_bytes(content)
-        found.append(checkpoint.fingerprint(p, pretrained.file(p)))
+        found.append(checkpoint.fingerprint(p, pretrained.files(p)))
     assert found[0] != found[1]

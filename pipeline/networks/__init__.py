@@ -19,6 +19,7 @@ from pipeline.params import Network
 # Mean and deviation by which faces are scaled, for all channels or each: FER+ has 0.51 and 0.25.
 SCALINGS = {
     "faces": ((0.5,), (0.25,)),
+    "none": ((0.0,), (1.0,)),
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
 
@@ -50,6 +51,7 @@ class Classifier(nn.Module):
         frozen: modules that do not train.
         published: weights that a library offers for the body.
         names: names of the body's tensors in `state_dict`, each with that library's.
+        parts: classifiers whose features make this one's, by name; each starts from weights of its own.
     """
 
     mean: Tensor
@@ -64,6 +66,7 @@ class Classifier(nn.Module):
         self.frozen: tuple[nn.Module, ...] = ()
         self.published = Published()
         self.names: dict[str, str] = {}
+        self.parts: dict[str, Classifier] = {}
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Map faces, float [N, C, H, W] in 0..1, to logits [N, K] and features [N, D]."""

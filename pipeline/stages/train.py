@@ -17,6 +17,7 @@ from pipeline.training import checkpoint, data, device, pretrained, processes
 from pipeline.training.classifier import save_classifier
 from pipeline.training.engine import Epoch, Run
 from pipeline.training.processes import Processes
+from pipeline.training.svm import SupportVectors
 
 CURVES = PLOTS / "train"
 
@@ -50,9 +51,14 @@ def _train(p: Params, group: Processes) -> None:
         )
 
     inputs = [LABELS, SYNTHETIC, *(ALIGNED / f"{name}.arrow" for name in p.datasets)]
-    inputs += [path for path in pretrained.file(p) if path.is_file()]
+    inputs += [path for path in pretrained.files(p) if path.is_file()]
     unfinished = MODELS / "checkpoints" / f"{checkpoint.fingerprint(p, inputs)}.safetensors"
-    engine = Run(p, train, valid if len(valid) else None, where, precision, unfinished, group)
+    chooses = valid if len(valid) else None
+    engine: Run | SupportVectors
+    if p.model == "svm_deep_features":
+        engine = SupportVectors(p, train, chooses, where, precision)
+    else:
+        engine = Run(p, train, chooses, where, precision, unfinished, group)
     if group.rank:
         engine.fit(lambda index, figures: None)
         return
@@ -61,8 +67,8 @@ def _train(p: Params, group: Processes) -> None:
         f"loss {p.loss}, {p.optimizer}, on {where} in {str(precision).removeprefix('torch.')}"
         + (f", in {group.size} processes" if group.size > 1 else "")
     )
-    if engine.start:
-        typer.echo(f"train: weights {p.chosen('model')[1].weights}: {engine.start}")
+    for part, start in engine.starts.items():
+        typer.echo(f"train: weights {pretrained.choices(p)[part]}: {start}")
     if engine.resumed:
         here = engine.progress
         typer.echo(f"train: resuming an interrupted run at epoch {here.epoch + 1}, step {here.step}")
@@ -82,6 +88,7 @@ def _train(p: Params, group: Processes) -> None:
 
     done = engine.progress
     save_classifier(CLASSIFIER, engine.network.state_dict(), p)
+    weights = {part: asdict(start) for part, start in engine.starts.items()}
     best = done.best if done.best >= 0 else len(done.history) - 1
     write_json(
         METRICS / "train.json",
@@ -93,7 +100,7 @@ def _train(p: Params, group: Processes) -> None:
             "samples": {"real": len(real), "synthetic": len(train) - len(real)},
             "precision": str(precision).removeprefix("torch."),
         }
-        | ({"weights": asdict(engine.start)} if engine.start else {}),
+        | ({"weights": weights.get("", weights)} if weights else {}),
     )
     unfinished.unlink(missing_ok=True)
     score = done.history[best].get("accuracy")

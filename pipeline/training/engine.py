@@ -89,7 +89,7 @@ class Run:
 
         torch.manual_seed(params.seed)
         network = build_network(params)
-        self.start = pretrained.start(network, params)
+        self.starts = pretrained.starts(network, params)
         self.network = network.to(device)
         name, settings = params.chosen("optimizer")
         self.optimizer = importlib.import_module(f"pipeline.optimizers.{name}").build(settings, self.network)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -14,7 +14,6 @@ from pipeline.training.data import Samples, scaled
 Crops = Callable[[Tensor, int], Tensor]
 
 
-@torch.no_grad()
 def probabilities(
     network: nn.Module,
     samples: Samples,
@@ -38,17 +37,33 @@ def probabilities(
     Returns:
         float32 [N, K], rows of sum 1.
     """
+    parts = [
+        logits.float().softmax(2).mean(0).cpu()
+        for logits, _ in passes(network, samples, crop, crops, precision, batch_size, desc)
+    ]
+    return torch.cat(parts).numpy() if parts else np.empty((0, samples.targets.shape[1]), np.float32)
+
+
+@torch.no_grad()
+def passes(
+    network: nn.Module,
+    samples: Samples,
+    crop: int,
+    crops: Crops,
+    precision: torch.dtype,
+    batch_size: int,
+    desc: str | None,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield logits [V, n, K] and features [V, n, D] of `batch_size` faces after the other, see `probabilities`."""
     was_training = network.training
     network.eval()
     device = samples.targets.device
-    parts = []
     starts = range(0, len(samples), batch_size)
     for start in track(starts, desc=desc, unit="batches") if desc else starts:
         rows = torch.arange(start, min(start + batch_size, len(samples)))
         views = crops(scaled(samples.take(rows)), crop)
         flat = views.flatten(0, 1).contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            logits, _ = network(flat)
-        parts.append(logits.float().softmax(1).unflatten(0, views.shape[:2]).mean(0).cpu())
+            logits, features = network(flat)
+        yield logits.unflatten(0, views.shape[:2]), features.unflatten(0, views.shape[:2])
     network.train(was_training)
-    return torch.cat(parts).numpy() if parts else np.empty((0, samples.targets.shape[1]), np.float32)

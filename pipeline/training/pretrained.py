@@ -52,24 +52,36 @@ class Start:
         return "; ".join(words)
 
 
-def file(params: Params) -> list[Path]:
-    """Return the file of weights that `params` names, in a list; an empty one where there is none."""
-    choice = _choice(params)
-    return [Path(choice)] if choice is not None and choice.endswith(SAFE + PICKLED) else []
+def files(params: Params) -> list[Path]:
+    """Return the files of weights that `params` names."""
+    return [Path(choice) for choice in choices(params).values() if choice.endswith(SAFE + PICKLED)]
 
 
-def start(network: Classifier, params: Params) -> Start | None:
-    """Load the weights that `params` chooses into `network`; None if it starts from drawn ones.
+def starts(network: Classifier, params: Params) -> dict[str, Start]:
+    """Load the weights that `params` chooses into `network` or its parts.
+
+    Returns:
+        By the part's name, "" for the network itself; nothing where it starts from drawn weights.
 
     Raises:
         UserError: they cannot be had, hold more than tensors, or do not fit.
     """
-    choice = _choice(params)
-    if choice is None:
-        return None
     key = f"params.yaml: models.{params.model}.weights"
-    paths = file(params)
-    if not paths:
+    return {
+        name: _start(network.parts[name] if name else network, choice, f"{key}.{name}".rstrip("."), params)
+        for name, choice in choices(params).items()
+    }
+
+
+def choices(params: Params) -> dict[str, str]:
+    """Return where the weights of the network or of its parts come from, by part as in `starts`."""
+    chosen = getattr(params.chosen("model")[1], "weights", None)
+    named = chosen if isinstance(chosen, dict) else {"": chosen}
+    return {name: choice for name, choice in named.items() if choice is not None}
+
+
+def _start(network: Classifier, choice: str, key: str, params: Params) -> Start:
+    if not choice.endswith(SAFE + PICKLED):
         if choice not in network.published.choices:
             allowed = ", ".join([*network.published.choices, *(f"a {end} file" for end in SAFE + PICKLED)])
             raise UserError(f"{key}: found {choice!r}, allowed: null, {allowed}")
@@ -78,7 +90,7 @@ def start(network: Classifier, params: Params) -> Start | None:
         except Exception as error:  # the libraries' and their transports' own, of many kinds
             raise UserError(f"{key}: {choice} cannot be downloaded: {one_line(error)}") from None
         return _place(network, tensors, None, params.classes, f"{key}: {choice}", None)
-    path = paths[0]
+    path = Path(choice)
     if path.resolve() == CLASSIFIER.resolve():
         raise UserError(
             f"{key}: found {choice!r}, allowed: a copy of it elsewhere, as DVC removes it before training"
@@ -89,10 +101,6 @@ def start(network: Classifier, params: Params) -> Start | None:
     with path.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
     return _place(network, tensors, classes, params.classes, str(path), digest)
-
-
-def _choice(params: Params) -> str | None:
-    return getattr(params.chosen("model")[1], "weights", None)
 
 
 def _safe(path: Path) -> tuple[dict[str, Tensor], list[str] | None]:
