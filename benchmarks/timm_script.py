@@ -1,0 +1,124 @@
+"""Faces per second of a training run: this engine over timm's own training script with the flags that make it fastest.
+
+timm's script is no part of its package: get `train.py` from its repository, at the tag of the installed version. Both
+train timm's ResNet-18 with the stem for small faces (3 x 3, stride 2, no pooling) on the same faces. timm reads them as
+PNG files through its loader without augmentation, which is the least that it can do; this engine crops and mirrors.
+
+    python benchmarks/timm_script.py path/to/train.py [steps]     (in a folder with the outputs of `label`)
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+import torch
+
+from pipeline import params
+from pipeline.paths import SYNTHETIC
+from pipeline.training import data, device
+from pipeline.training.engine import Run
+from pipeline.training.plan import epoch_plan
+
+LAUNCH = """
+import runpy, sys
+from pipeline.networks import _torchvision   # torchvision imports beside a CPU build of torch
+import timm
+from torch import nn
+
+@timm.models.register_model
+def small_resnet18(pretrained=False, pretrained_cfg=None, pretrained_cfg_overlay=None, cache_dir=None, **settings):
+    net = timm.create_model("resnet18", **settings)
+    net.conv1 = nn.Conv2d(net.conv1.in_channels, 64, 3, 2, 1, bias=False)
+    net.maxpool = nn.Identity()
+    return net
+
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+COMMON = (
+    "--model small_resnet18 --device cpu --opt sgd --lr 0.05 --weight-decay 5e-4 --smoothing 0 --no-aug "
+    "--epochs 2 --warmup-epochs 0 --val-interval 100 --log-interval 1"
+)
+HALF = ["--amp", "--amp-dtype", "bfloat16"]
+FLAGS = {
+    "default": ["--workers", "2"],
+    "channels-last": ["--workers", "2", "--channels-last"],
+    "bfloat16": ["--workers", "2", *HALF],
+    "bfloat16, channels-last": ["--workers", "2", "--channels-last", *HALF],
+    "bfloat16, channels-last, one worker": ["--workers", "1", "--channels-last", *HALF],
+    "bfloat16, channels-last, no worker": ["--workers", "0", "--channels-last", *HALF],
+    "bfloat16, channels-last, compiled": ["--workers", "1", "--channels-last", *HALF, "--torchcompile"],
+    "bfloat16 weights, channels-last": ["--workers", "1", "--channels-last", "--model-dtype", "bfloat16"],
+}
+
+
+def main(script: Path, steps: int) -> None:
+    p = params.load()
+    where = device.pick("cpu")
+    precision = device.pick_precision("auto", where)
+    train = data.with_synthetic(data.real("train", p), SYNTHETIC, p)
+    batch, crop = p.train.batch_size, p.train.crop
+    ours = Run(p, train, None, where, precision, Path(tempfile.mkdtemp()) / "unused")
+    margin = p.align.face_size - crop
+    plan = epoch_plan(p.seed, 0, len(train), batch, margin, crop, p.train.mirror, ours.draw)
+
+    def engine() -> float:
+        for i in range(3):
+            ours._step(plan[i], len(plan[i].samples))
+        start = time.perf_counter()
+        for i in range(3, 3 + steps):
+            ours._step(plan[i], len(plan[i].samples))
+        return sum(len(b.samples) for b in plan[3 : 3 + steps]) / (time.perf_counter() - start)
+
+    with tempfile.TemporaryDirectory() as folder:
+        for row in range(min(len(train), steps * batch)):
+            for split in ("train", "validation"):
+                path = Path(folder, split, p.classes[int(train.labels[row])], f"{row}.png")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if split == "train" or row < batch:
+                    cv2.imwrite(str(path), train.gather(torch.tensor([row]).numpy())[0])
+
+        channels = train.tables[0].shape[2]
+        sizes = f"--input-size {channels} {crop} {crop} --num-classes {len(p.classes)} --batch-size {batch}"
+        mode = "--input-img-mode L --mean 0.5 --std 0.25" if channels == 1 else ""
+
+        def timm(flags: list[str]) -> float:
+            given = [
+                *COMMON.split(),
+                *sizes.split(),
+                *mode.split(),
+                *flags,
+            ]
+            command = [sys.executable, "-c", LAUNCH, str(script), "--data-dir", folder, *given]
+            done = subprocess.run(
+                [*command, "--output", f"{folder}/out"], capture_output=True, text=True, check=False
+            )
+            # The second epoch's mean: the first one starts workers and compiles.
+            found = re.findall(r"Train: 1 \[.*\(\s*[\d.]+s,\s*([\d.]+)/s\)", done.stdout + done.stderr)
+            if not found:
+                sys.exit(f"timm's script with {' '.join(flags)}: {done.stderr[-2000:]}")
+            return float(found[-1])
+
+        rates = {name: timm(flags) for name, flags in FLAGS.items()}
+        for name, rate in rates.items():
+            print(f"{name:>40}: {rate:7.1f} faces/s", flush=True)
+        best = max(rates, key=lambda name: rates[name])
+        ratios = []
+        for _ in range(3):
+            mine, theirs = engine(), timm(FLAGS[best])
+            ratios.append(mine / theirs)
+            print(
+                f"engine {mine:7.1f}, timm's script ({best}) {theirs:7.1f} faces/s: {ratios[-1]:.2f}",
+                flush=True,
+            )
+    print(f"resnet18, batch {batch}, {precision}; ratio: {sorted(ratios)[1]:.2f}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 40)
