@@ -6,6 +6,7 @@ import hashlib
 import io
 import struct
 import warnings
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -54,9 +55,14 @@ def fingerprint(pixels: np.ndarray) -> str:
         blue, green, red = cv2.split(pixels)
         if np.array_equal(blue, green) and np.array_equal(green, red):
             pixels = blue
-    digest = hashlib.sha256(repr(pixels.shape).encode())
+    digest = _over_shape(pixels.shape).copy()
     digest.update(np.ascontiguousarray(pixels).data)
     return digest.hexdigest()
+
+
+@lru_cache(2**8)  # faces of a data set mostly have one
+def _over_shape(shape: tuple[int, ...]) -> hashlib._Hash:
+    return hashlib.sha256(repr(shape).encode())
 
 
 def _measure(data: bytes) -> bool:

@@ -200,8 +200,12 @@ def _without_row(tree: Tree, folders: list[str], named: _Keys, listing: Listing)
     known = named.sorted()
     for split in folders:
         for places in chunks(tree.files(FOLDERS[split]), 2048):
-            names = (printable(place.rpartition("/")[2]) for place in places if place.endswith(".png"))
-            keys = _keys(pa.array(names, pa.string()))
+            try:
+                files = pa.array(places, pa.string())
+            except UnicodeEncodeError:
+                files = pa.array(map(printable, places), pa.string())
+            pictures = files.filter(pc.ends_with(files, ".png"))
+            keys = _keys(pc.utf8_slice_codeunits(pictures, len(FOLDERS[split]) + 1))
             listing.notes["images_without_row"] += int((~_among(keys, known)).sum())
             yield
 
