@@ -23,8 +23,8 @@ _ALLOWED = {
     "bool_type": "true or false",
     "int_type": "a whole number",
     "float_type": "a number",
-    "string_type": "a name",
-    "list_type": "a list, such as [sample]",
+    "string_type": "text",
+    "list_type": "a list in square brackets",
     "too_short": "a longer list",
     "model_type": "a block of keys and values",
 }
@@ -38,9 +38,13 @@ def wording(error: ValidationError, model: type[BaseModel]) -> str:
     if isinstance(cause, Conflict):
         key, found, allowed = cause.key, repr(cause.found), cause.allowed
     else:
-        key, found = ".".join(map(str, first["loc"])), repr(first["input"])
+        # pydantic marks what is wrong with a key itself by one more step.
+        key = ".".join(str(part) for part in first["loc"] if part != "[key]")
+        found = repr(first["input"])
         allowed = str(cause) if cause else _ALLOWED.get(first["type"], first["msg"])
         allowed = allowed.removeprefix("Input should be ")
+        if first["type"] in _ALLOWED and _may_be_null(first["loc"], model):
+            allowed = f"null or {allowed}"
     others = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
         known = _keys_beside(first["loc"], model)
@@ -53,10 +57,23 @@ def wording(error: ValidationError, model: type[BaseModel]) -> str:
 
 
 def _keys_beside(loc: tuple[int | str, ...], model: Any) -> list[str]:
+    return list(_block(loc, model).model_fields)
+
+
+def _may_be_null(loc: tuple[int | str, ...], model: Any) -> bool:
+    field = _block(loc, model).model_fields.get(loc[-1])
+    return field is not None and type(None) in getattr(field.annotation, "__args__", ())
+
+
+def _block(loc: tuple[int | str, ...], model: Any) -> Any:
+    """Return the model that the last step of `loc` is a key of, as far as models go."""
     for part in loc[:-1]:
-        annotation = model.model_fields[part].annotation
+        field = model.model_fields.get(part)
+        if field is None:
+            return model
+        annotation = field.annotation
         model = next(
             (a for a in (annotation, *getattr(annotation, "__args__", ())) if hasattr(a, "model_fields")),
             model,
         )
-    return list(model.model_fields)
+    return model

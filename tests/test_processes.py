@@ -11,9 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
+from torch.nn import functional as F
 
 from pipeline import paths
+from pipeline.networks._torchvision import torchvision
+from pipeline.training.processes import Processes
+from pipeline.training.whole_batch import WholeBatch
 from tests import toy
 
 STEP = """
@@ -74,6 +79,20 @@ def test_two_processes_have_the_gradients_of_one(project: Path, case: str) -> No
     for name, values in one.items():
         assert (first[name] == second[name]).all(), name
         assert (values - first[name]).abs().max() <= 1e-6 * max(1, values.abs().max()), name
+
+
+@pytest.mark.parametrize("mode", ["row", "batch"])
+def test_each_process_has_its_rows_of_what_one_draws(mode: str) -> None:
+    def drawn(rows: slice) -> torch.Tensor:
+        torch.manual_seed(0)
+        part = torch.ones(20, 4)[rows]
+        return torch.stack([torchvision.ops.stochastic_depth(part, 0.5, mode), F.dropout(part, 0.3)])
+
+    alone = drawn(slice(None))
+    for rank in range(3):
+        group = Processes(rank, 3)
+        with WholeBatch(group, 20):
+            assert (drawn(group.part(20)) == alone[:, group.part(20)]).all()
 
 
 TWO = {"train.torchrun": "--standalone --nproc-per-node 2"}

@@ -77,9 +77,10 @@ class WholeBatch(TorchFunctionMode):
         return features * F.dropout(self._everywhere(features).fill_(1), p)[self.processes.part(self.count)]
 
     def _bernoulli(self, mask: Tensor, p: float = 0.5, *, generator: torch.Generator | None = None) -> Tensor:
-        return mask.copy_(
-            self._everywhere(mask).bernoulli_(p, generator=generator)[self.processes.part(self.count)]
-        )
+        rows = self.processes.part(self.count)
+        if len(mask) != rows.stop - rows.start:  # one draw for the whole batch, the same everywhere
+            return mask.bernoulli_(p, generator=generator)
+        return mask.copy_(self._everywhere(mask).bernoulli_(p, generator=generator)[rows])
 
     def _everywhere(self, part: Tensor) -> Tensor:
         return part.new_empty(self.count, *part.shape[1:])
