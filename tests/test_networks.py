@@ -114,6 +114,11 @@ def test_boosters_add_a_square_matrix_and_a_norm_to_each_block(name: str, blocks
     assert weights(boosted) - weights(plain) == added
     assert not any(isinstance(m, nn.ReLU) for m in boosted.modules())
     assert boosted.body[0].kernel_size == (7, 7)
+    with torch.device("meta"):
+        mish, booster = network(name, booster=False), network(name, mish=False)
+    assert (weights(mish) - weights(plain), weights(booster) - weights(plain)) == (0, added)
+    assert not any(isinstance(m, nn.ReLU) for m in mish.modules())
+    assert not any(isinstance(m, nn.Mish) for m in booster.modules())
 
 
 def test_the_booster_is_the_papers_formula() -> None:

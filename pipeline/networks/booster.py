@@ -18,9 +18,11 @@ from pipeline.params import Network
 
 
 class Params(Network):
-    """Settings of a boosted residual network."""
+    """Settings of a boosted residual network; the paper's table 6 has rows with one of its two changes alone."""
 
     stem: Literal["small", "standard"] = "standard"
+    mish: bool = True
+    booster: bool = True
 
 
 class AccuracyBoosterPlus(nn.Module):
@@ -66,9 +68,11 @@ def _classifier(
     params: Params, classes: int, channels: int, name: str, last: str, features: int
 ) -> Classifier:
     net = getattr(models, name)()
+    activation = nn.Mish() if params.mish else nn.ReLU()
     for layer in (net.layer1, net.layer2, net.layer3, net.layer4):
         for block in layer:
-            block.relu = nn.Mish()
-            setattr(block, last, BoostedNorm(getattr(block, last).num_features))
-    parts = stages(net, nn.Mish(), params.stem, channels)
+            block.relu = activation
+            if params.booster:
+                setattr(block, last, BoostedNorm(getattr(block, last).num_features))
+    parts = stages(net, activation, params.stem, channels)
     return assemble(params, classes, parts, features, net, published(name))
