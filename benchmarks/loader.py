@@ -5,8 +5,8 @@ a random 44 x 44 crop, mirroring, brightness, contrast, saturation and hue, to f
 two workers, which stay from epoch to epoch; ours has none and uses the same two cores. Epochs in turn; the first ones,
 which start workers and fill caches, do not count.
 
-The share of a training step: the time of all transforms less that of the crop alone, over that of a step of `resnet18`
-with the crop alone, one by one in turn.
+The share of a training step: the time of all transforms and of a method of mixing less that of the crop alone, over
+that of a step of `resnet18` with the crop alone, one by one in turn.
 
     python benchmarks/loader.py [faces] [rounds]
 """
@@ -21,7 +21,9 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the package index
 
@@ -34,11 +36,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline import params
-from pipeline.augment import none
 from pipeline.training import device, transform
 from pipeline.training.data import Samples
 from pipeline.training.engine import Run
-from pipeline.training.plan import Batch, Draw, epoch_plan
+from pipeline.training.plan import Batch, epoch_plan
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 FACE, CROP, WORKERS = 48, 44, 2
@@ -97,12 +98,17 @@ class Table:
         return self.faces[row]
 
 
-def plan_of(p: params.Params, count: int, epoch: int, draw: Draw | None) -> list[Batch]:
-    nothing = partial(none.draw, none.Params())
-    return epoch_plan(p.seed, epoch, count, p.train.batch_size, FACE - CROP, CROP, True, nothing, draw)
+def plan_of(p: params.Params, count: int, epoch: int, method: str = "none") -> list[Batch]:
+    """Draw the plan of an epoch with all transforms and a method of mixing."""
+    module = import_module(f"pipeline.augment.{method}")
+    mixing = partial(module.draw, module.Params())
+    transforms = partial(transform.draw, p.train, FACE)
+    return epoch_plan(
+        p.seed, epoch, count, p.train.batch_size, FACE - CROP, CROP, True, mixing, transform=transforms
+    )
 
 
-def timed(work: Callable[[], None]) -> float:
+def timed(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
@@ -123,7 +129,7 @@ def loaders(p: params.Params, samples: Samples, faces: np.ndarray, rounds: int) 
 
     def ours() -> None:
         torch.set_num_threads(threads)
-        for batch in plan_of(p, len(faces), next(epochs), partial(transform.draw, p.train, FACE)):
+        for batch in plan_of(p, len(faces), next(epochs)):
             taken = samples.take(batch.samples)
             transform.apply(taken, CROP, batch.top, batch.left, batch.mirrored, batch.transform)
 
@@ -142,21 +148,30 @@ def share(p: params.Params, samples: Samples, steps: int) -> None:
     precision = device.pick_precision("auto", where)
     with tempfile.TemporaryDirectory() as folder:
         run = Run(p, samples, None, where, precision, Path(folder, "unused"))
-    plan = plan_of(p, len(samples), 0, partial(transform.draw, p.train, FACE))
-    shares, spent = [], []
-    for i in range(steps + 3):
-        batch = plan[i % len(plan)]
-        faces = samples.take(batch.samples)
-        place = (faces, CROP, batch.top, batch.left, batch.mirrored)
-        alone = timed(lambda place=place: transform.apply(*place, {}))
-        everything = timed(lambda place=place, batch=batch: transform.apply(*place, batch.transform))
-        step = timed(lambda batch=batch: run._step(replace(batch, transform={}), len(batch.samples)))
-        shares.append((everything - alone) / step)
-        spent.append(step)
+
+    def prepared(batch: Batch, faces: Tensor, drawn: dict[str, Tensor]) -> Tensor:
+        return transform.apply(faces, CROP, batch.top, batch.left, batch.mirrored, drawn)
+
+    def everything(batch: Batch, faces: Tensor, targets: Tensor, mixing: Any) -> None:
+        images = prepared(batch, faces, batch.transform)
+        mixing(images, targets, images[batch.partner], targets[batch.partner], batch.draws)
+
+    spent: list[float] = []
+    added: dict[str, list[float]] = {}
+    for method in ("none", "mixcut", "fmix"):
+        mixing = import_module(f"pipeline.augment.{method}").apply
+        plan = plan_of(p, len(samples), 0, method)
+        for batch in (plan * (steps + 3))[: steps + 3]:
+            faces, targets = samples.take(batch.samples), samples.targets[batch.samples]
+            alone = timed(partial(prepared, batch, faces, {}))
+            whole = timed(partial(everything, batch, faces, targets, mixing))
+            spent.append(timed(partial(run._step, replace(batch, transform={}, draws={}), len(faces))))
+            added.setdefault(method, []).append((whole - alone) / spent[-1])
     print(
-        f"{p.model}, batch {p.train.batch_size}, {precision}: {1000 * statistics.median(spent[3:]):.0f} ms a step"
+        f"{p.model}, batch {p.train.batch_size}, {precision}: {1000 * statistics.median(spent):.0f} ms a step"
     )
-    print(f"{'all transforms add':>26}: {statistics.median(shares[3:]):8.1%}")
+    for method, shares in added.items():
+        print(f"{f'all transforms and {method} add':>34}: {statistics.median(shares[3:]):8.1%}")
 
 
 def main(count: int, rounds: int) -> None:
@@ -165,6 +180,7 @@ def main(count: int, rounds: int) -> None:
     p = p.model_copy(
         update={
             "model": "resnet18",
+            "augment": "none",
             "align": p.align.model_copy(update={"colour": True, "face_size": FACE}),
             "train": p.train.model_copy(update=ALL | {"batch_size": 64, "crop": CROP, "mirror": True}),
         }
