@@ -104,7 +104,15 @@ def plan_of(p: params.Params, count: int, epoch: int, method: str = "none") -> l
     mixing = partial(module.draw, module.Params())
     transforms = partial(transform.draw, p.train, FACE)
     return epoch_plan(
-        p.seed, epoch, count, p.train.batch_size, FACE - CROP, CROP, True, mixing, transform=transforms
+        p.seed,
+        epoch,
+        count,
+        p.train.batch_size,
+        margin=FACE - CROP,
+        crop=CROP,
+        mirror=True,
+        draw=mixing,
+        transform=transforms,
     )
 
 

@@ -23,7 +23,6 @@ from pipeline import params
 from pipeline.paths import SYNTHETIC
 from pipeline.training import data, device
 from pipeline.training.engine import Run
-from pipeline.training.plan import epoch_plan
 
 LAUNCH = """
 import runpy, sys
@@ -65,8 +64,7 @@ def main(script: Path, steps: int) -> None:
     train = data.with_synthetic(data.real("train", p), SYNTHETIC, p)
     batch, crop = p.train.batch_size, p.train.crop
     ours = Run(p, train, None, where, precision, Path(tempfile.mkdtemp()) / "unused")
-    margin = p.align.face_size - crop
-    plan = epoch_plan(p.seed, 0, len(train), batch, margin, crop, p.train.mirror, ours.draw)
+    plan = ours.plan(0)
 
     def engine() -> float:
         for i in range(3):

@@ -22,7 +22,6 @@ from pipeline.training import data, device
 from pipeline.training.classifier import build_network
 from pipeline.training.data import crop
 from pipeline.training.engine import Run
-from pipeline.training.plan import epoch_plan
 
 
 def main(steps: int) -> None:
@@ -31,10 +30,7 @@ def main(steps: int) -> None:
     precision = device.pick_precision("auto", where)
     train = data.with_synthetic(data.real("train", p), SYNTHETIC, p)
     ours = Run(p, train, None, where, precision, Path(tempfile.mkdtemp()) / "unused")
-    margin = p.align.face_size - p.train.crop
-    plan = epoch_plan(
-        p.seed, 0, len(train), p.train.batch_size, margin, p.train.crop, p.train.mirror, ours.draw
-    )
+    plan = ours.plan(0)
 
     network = build_network(p).to(memory_format=torch.contiguous_format)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4)

@@ -27,7 +27,6 @@ from safetensors.torch import save_file
 from pathlib import Path
 from pipeline import params
 from pipeline.training import data, engine, processes
-from pipeline.training.plan import epoch_plan
 
 p = params.load()
 with processes.joined() as group:
@@ -36,12 +35,9 @@ with processes.joined() as group:
     if sys.argv[2] == "float64":
         run.network.double().register_forward_pre_hook(lambda network, images: (images[0].double(),))
     run.network.train()
-    margin = p.align.face_size - p.train.crop
-    crop = (margin, p.train.crop, p.train.mirror)
-    plan = epoch_plan(p.seed, 0, run.count, p.train.batch_size, *crop, run.draw, run.order, run.transform)
     found = {}
     run.optimizer.step = lambda: None  # the gradients are what is asked
-    for index, batch in enumerate(plan[:2]):
+    for index, batch in enumerate(run.plan(0)[:2]):
         size = len(batch.samples)
         loss = run._step(batch.part(group.part(size)), size)
         found |= {f"{index}.{name}": w.grad.contiguous() for name, w in run.network.named_parameters()}

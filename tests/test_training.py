@@ -33,7 +33,14 @@ TRAIN = [sys.executable, "-m", "pipeline", "train"]
 def planned(seed: int, epoch: int, count: int, batch: int, method=none) -> list[plan.Batch]:
     settings = method.Params()
     return plan.epoch_plan(
-        seed, epoch, count, batch, 4, 44, True, lambda rng, n, size: method.draw(settings, rng, n, size)
+        seed,
+        epoch,
+        count,
+        batch,
+        margin=4,
+        crop=44,
+        mirror=True,
+        draw=lambda rng, n, size: method.draw(settings, rng, n, size),
     )
 
 
@@ -238,7 +245,7 @@ def test_natural_sampling_leaves_plans_as_they_are() -> None:
     def draws(rng: np.random.Generator, n: int, size: int) -> dict[str, np.ndarray]:
         return mixcut.draw(mixcut.Params(), rng, n, size)
 
-    ours = plan.epoch_plan(1, 3, count, 16, 4, 44, True, draws, order)
+    ours = plan.epoch_plan(1, 3, count, 16, margin=4, crop=44, mirror=True, draw=draws, order=order)
     for a, b in zip(ours, planned(1, 3, 100, 16, mixcut), strict=True):
         for name in ("samples", "top", "left", "mirrored", "partner"):
             assert torch.equal(getattr(a, name), getattr(b, name))

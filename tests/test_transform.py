@@ -45,10 +45,10 @@ def planned(chosen: params.Train, count: int = 40, batch: int = 8, face: int = 4
         2,
         count,
         batch,
-        face - 44,
-        44,
-        True,
-        lambda rng, n, size: none.draw(none.Params(), rng, n, size),
+        margin=face - 44,
+        crop=44,
+        mirror=True,
+        draw=lambda rng, n, size: none.draw(none.Params(), rng, n, size),
         transform=lambda rng, n, size: transform.draw(chosen, face, rng, n, size),
     )
 
@@ -80,10 +80,10 @@ def test_an_augmentations_draws_do_not_depend_on_the_transforms() -> None:
             0,
             20,
             5,
-            4,
-            44,
-            True,
-            lambda rng, n, size: mixcut.draw(mixcut.Params(), rng, n, size),
+            margin=4,
+            crop=44,
+            mirror=True,
+            draw=lambda rng, n, size: mixcut.draw(mixcut.Params(), rng, n, size),
             transform=lambda rng, n, size: transform.draw(chosen, 48, rng, n, size),
         )
         return [b.draws for b in batches]

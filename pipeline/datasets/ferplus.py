@@ -24,8 +24,6 @@ counts of rows. The fourth contradicts the row before and is rejected.
 
 from __future__ import annotations
 
-import re
-from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -35,9 +33,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.datasets import _csv
+from pipeline.datasets import _csv, _keys
 from pipeline.datasets._fer2013 import FILES, USAGES, PixelTable
-from pipeline.datasets._listing import Listing, Refused, mixed, votes_of
+from pipeline.datasets._listing import Listing, Refused, votes_of
 from pipeline.datasets._tree import Tree, wrong
 from pipeline.errors import UserError, printable
 from pipeline.parallel import chunks
@@ -46,7 +44,6 @@ from pipeline.schema import VOTES
 VOTES_FILE = "fer2013new.csv"
 LABEL_FILE = "label.csv"
 FOLDERS = {"train": "FER2013Train", "valid": "FER2013Valid", "test": "FER2013Test"}
-_NAME = re.compile(r"fer\d{1,15}\.png", re.ASCII)
 _COLUMNS = ("Usage", "Image name", *VOTES)
 _EXPECTED = (
     f"{', '.join(f'{name}/' for name in FOLDERS.values())} with pictures and {LABEL_FILE} "
@@ -109,14 +106,14 @@ def _by_row(tree: Tree, pixels: PixelTable | None, labelled: list[str], folders:
     vote_cells = itemgetter(*(header.index(name) for name in VOTES))
 
     listing = Listing(_Pictures(tree, pixels), keep_repeats=True)
-    named, voted = _Keys(), {split: (_Keys(), _Keys()) for split in labelled}
+    named, voted = _keys.Keys(), {split: (_keys.Keys(), _keys.Keys()) for split in labelled}
     pixel_rows = pixels.rows() if pixels else iter(())
     count = matched = 0
     for block in _csv.blocks(tree, VOTES_FILE, after=first[0]):
         count += len(block.rows)
         plain = np.zeros(len(block.rows), bool)
         if not pixels and (cells_of := block.columns(header)):
-            keys, votes, good = _plain(cells_of["Image name"], cells_of)
+            keys, votes, good = _keys.plain(cells_of["Image name"], cells_of)
             for usage, split in USAGES.items():
                 chosen = good & pc.equal(cells_of["Usage"], usage).to_numpy(zero_copy_only=False)
                 if not chosen.any():  # the published file has one after the other
@@ -128,7 +125,7 @@ def _by_row(tree: Tree, pixels: PixelTable | None, labelled: list[str], folders:
                 named.add(keys[chosen])
                 if split in voted:
                     voted[split][0].add(keys[chosen])
-                    voted[split][1].add(_pairs(keys[chosen], votes[chosen]))
+                    voted[split][1].add(_keys.with_votes(keys[chosen], votes[chosen]))
                 plain |= chosen
         # One by one: what is wrong, what merely looks odd, and what is joined to a row of pixels.
         lines = block.lines()
@@ -140,7 +137,7 @@ def _by_row(tree: Tree, pixels: PixelTable | None, labelled: list[str], folders:
             try:
                 cells = _csv.cells(line, len(header))
                 usage, image = usage_and_image(cells)
-                key = _key(image)
+                key = _keys.of_one(image)
                 named.add(key)
                 if cell and cell["Usage"] != usage:
                     raise UserError(
@@ -153,7 +150,7 @@ def _by_row(tree: Tree, pixels: PixelTable | None, labelled: list[str], folders:
                 name, given = _stem(image), votes_of(VOTES, vote_cells(cells))
                 if split in voted:
                     voted[split][0].add(key)
-                    voted[split][1].add(_pairs(key, np.array([given])))
+                    voted[split][1].add(_keys.with_votes(key, np.array([given])))
                 file = f"{FOLDERS[split]}/{image}"
                 listing.add(name, split, f"{file}|{place}" if pixels else file, VOTES_FILE, row, votes=given)
             except Refused as why:
@@ -169,7 +166,7 @@ def _by_row(tree: Tree, pixels: PixelTable | None, labelled: list[str], folders:
 
 
 def _disagreements(
-    tree: Tree, voted: dict[str, tuple[_Keys, _Keys]], named: _Keys, listing: Listing
+    tree: Tree, voted: dict[str, tuple[_keys.Keys, _keys.Keys]], named: _keys.Keys, listing: Listing
 ) -> Iterator[None]:
     """Count the rows to whose picture `label.csv` gives other votes; reject its rows that `named` does not hold.
 
@@ -183,18 +180,18 @@ def _disagreements(
     known = named.sorted()
     for split in list(voted):
         voted_names, voted_pairs = voted.pop(split)
-        both, same = _Found(voted_names), _Found(voted_pairs)
+        both, same = _keys.Found(voted_names), _keys.Found(voted_pairs)
         for names, keys, rows, votes in _label_blocks(tree, split, listing):
             both.find(keys)
-            same.find(_pairs(keys, votes))
-            for index in np.flatnonzero(~_among(keys, known)):
+            same.find(_keys.with_votes(keys, votes))
+            for index in np.flatnonzero(~_keys.among(keys, known)):
                 listing.reject(f"{FOLDERS[split]}/{LABEL_FILE}", int(rows[index]), names[index].as_py(), why)
             yield
         differ = listing.notes.setdefault("disagreements_with_label_csv", {})
         differ[split] = both.count() - same.count()
 
 
-def _without_row(tree: Tree, folders: list[str], named: _Keys, listing: Listing) -> Iterator[None]:
+def _without_row(tree: Tree, folders: list[str], named: _keys.Keys, listing: Listing) -> Iterator[None]:
     """Count the pictures in the folders of some splits that no row names."""
     listing.notes["images_without_row"] = 0
     known = named.sorted()
@@ -205,14 +202,14 @@ def _without_row(tree: Tree, folders: list[str], named: _Keys, listing: Listing)
             except UnicodeEncodeError:
                 files = pa.array(map(printable, places), pa.string())
             pictures = files.filter(pc.ends_with(files, ".png"))
-            keys = _keys(pc.utf8_slice_codeunits(pictures, len(FOLDERS[split]) + 1))
-            listing.notes["images_without_row"] += int((~_among(keys, known)).sum())
+            keys = _keys.of(pc.utf8_slice_codeunits(pictures, len(FOLDERS[split]) + 1))
+            listing.notes["images_without_row"] += int((~_keys.among(keys, known)).sum())
             yield
 
 
 def _by_folder(tree: Tree, labelled: list[str], folders: list[str]) -> Listing:
     """List the `label.csv` of some splits' folders, and compare it with the pictures of some."""
-    listing, named = Listing(_Pictures(tree, None), keep_repeats=True), _Keys()
+    listing, named = Listing(_Pictures(tree, None), keep_repeats=True), _keys.Keys()
     for split in labelled:
         file = f"{FOLDERS[split]}/{LABEL_FILE}"
         for names, keys, rows, votes in _label_blocks(tree, split, listing, named):
@@ -224,7 +221,7 @@ def _by_folder(tree: Tree, labelled: list[str], folders: list[str]) -> Listing:
 
 
 def _label_blocks(
-    tree: Tree, split: str, listing: Listing, refused: _Keys | None = None
+    tree: Tree, split: str, listing: Listing, refused: _keys.Keys | None = None
 ) -> Iterator[tuple[pa.Array, np.ndarray, np.ndarray, np.ndarray]]:
     """Yield image names, their keys, row numbers and votes int32 [N, V] of a `label.csv`; reject its other rows.
 
@@ -234,7 +231,7 @@ def _label_blocks(
     for block in _csv.blocks(tree, file):
         rows, plain = block.rows, np.zeros(len(block.rows), bool)
         if cells_of := block.columns(("image", "box", *VOTES)):
-            keys, votes, plain = _plain(cells_of["image"], cells_of)
+            keys, votes, plain = _keys.plain(cells_of["image"], cells_of)
             yield cells_of["image"].filter(pa.array(plain)), keys[plain], rows[plain], votes[plain]
         lines = [] if plain.all() else block.lines()
         for row, line in ((int(rows[i]), lines[i]) for i in np.flatnonzero(~plain)):
@@ -243,93 +240,21 @@ def _label_blocks(
                 image, _, *cells = _csv.cells(line, 2 + len(VOTES))
                 _stem(image)
                 given = votes_of(VOTES, tuple(cells))
-                yield pa.array([image]), _key(image), np.array([row], np.int32), np.array([given], np.int32)
+                yield (
+                    pa.array([image]),
+                    _keys.of_one(image),
+                    np.array([row], np.int32),
+                    np.array([given], np.int32),
+                )
             except Refused as why:
                 listing.reject(file, row, image, why)
                 if refused is not None:
-                    refused.add(_key(image))
-
-
-def _plain(images: pa.Array, cells: dict[str, pa.Array]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return keys of the names, votes int32 [N, V], and which rows have a good name and good votes."""
-    keys = _keys(images)
-    good = keys >= 0
-    given = pa.concat_arrays([cells[name] for name in VOTES])
-    numbers = _numbers(given, 9)
-    votes = pc.if_else(numbers, given, "0").cast(pa.int32()).to_numpy().reshape(len(VOTES), -1).T
-    good &= numbers.to_numpy(zero_copy_only=False).reshape(len(VOTES), -1).all(axis=0)
-    return keys, votes, good & votes.any(axis=1)
-
-
-def _numbers(text: pa.Array, most: int) -> pa.Array:
-    """Return which texts are 1 to `most` digits."""
-    return pc.and_(pc.ascii_is_decimal(text), pc.less_equal(pc.binary_length(text), most))
-
-
-def _keys(images: pa.Array) -> np.ndarray:
-    """Return a number for each file name, int64, the same for the same name; -1 for what is no name of FER+'s."""
-    digits = pc.utf8_slice_codeunits(images, 3, -4)
-    shaped = pc.and_(pc.starts_with(images, "fer"), pc.ends_with(images, ".png"))
-    good = pc.and_(shaped, _numbers(digits, 15))
-    digits = pc.if_else(good, digits, "0")
-    keys = digits.cast(pa.int64()).to_numpy() * 16 + pc.binary_length(digits).to_numpy()  # 007 is not 7
-    return np.where(good.to_numpy(zero_copy_only=False), keys, -1)
-
-
-def _key(image: str) -> np.ndarray:
-    """Return what `_keys` returns for one name."""
-    return np.array([int(image[3:-4]) * 16 + len(image) - 7 if _NAME.fullmatch(image) else -1])
-
-
-def _pairs(keys: np.ndarray, votes: np.ndarray) -> np.ndarray:
-    """Return a hash of each name with its votes, int64, not negative."""
-    hashes = (keys.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) ^ mixed(votes)
-    return (hashes >> np.uint64(1)).astype(np.int64)
-
-
-class _Keys:
-    """Keys of names, eight bytes each: a million take no more than some thousand names would as text."""
-
-    def __init__(self) -> None:
-        self._all = array("q")
-
-    def add(self, keys: np.ndarray) -> None:
-        self._all.frombytes(keys.tobytes())
-
-    def sorted(self) -> np.ndarray:
-        """Return all keys in order; none can be added afterwards."""
-        keys = np.frombuffer(self._all, np.int64)
-        keys.sort()
-        return keys
-
-
-class _Found:
-    """Which of some keys are found elsewhere, looked for a block at a time."""
-
-    def __init__(self, keys: _Keys) -> None:
-        self._keys = keys.sorted()
-        self._found = np.zeros(len(self._keys), bool)
-
-    def find(self, values: np.ndarray) -> None:
-        if len(self._keys):
-            first = np.searchsorted(self._keys, values).clip(max=len(self._keys) - 1)
-            self._found[first[self._keys[first] == values]] = True
-
-    def count(self) -> int:
-        """Return how many keys were found, those that occur twice counted twice."""
-        return int(self._found[np.searchsorted(self._keys, self._keys)].sum())
-
-
-def _among(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Return which values are in a sorted array; -1 never is."""
-    if not len(known):
-        return np.zeros(len(values), bool)
-    return (values >= 0) & (known[np.searchsorted(known, values).clip(max=len(known) - 1)] == values)
+                    refused.add(_keys.of_one(image))
 
 
 def _stem(image: str) -> str:
     if not image:
         raise Refused("no_image_name", "the row names no image")
-    if not _NAME.fullmatch(image):
+    if not _keys.NAME.fullmatch(image):
         raise Refused("bad_image_name", f"found {image[:80]!r}, allowed: names like fer0000000.png")
     return image[:-4]

@@ -134,21 +134,25 @@ class Run:
         if final:
             self.network.load_state_dict(final)
 
-    def _epoch(self) -> None:
-        here, train, settings = self.progress, self.train, self.settings
-        height = train.tables[0].shape[0]
-        plan = epoch_plan(
+    def plan(self, epoch: int) -> list[Batch]:
+        """Draw the plan of an epoch; all processes draw the same."""
+        settings = self.settings
+        return epoch_plan(
             self.params.seed,
-            here.epoch,
+            epoch,
             self.count,
             settings.batch_size,
-            height - settings.crop,
-            settings.crop,
-            settings.mirror,
-            self.draw,
-            self.order,
-            self.transform,
+            margin=self.train.tables[0].shape[0] - settings.crop,
+            crop=settings.crop,
+            mirror=settings.mirror,
+            draw=self.draw,
+            order=self.order,
+            transform=self.transform,
         )
+
+    def _epoch(self) -> None:
+        here, train, settings = self.progress, self.train, self.settings
+        plan = self.plan(here.epoch)
         sizes = [len(batch.samples) for batch in plan]
         plan = [batch.part(self.processes.part(size)) for batch, size in zip(plan, sizes, strict=True)]
         faces: Iterator[Tensor | None] = repeat(None)

@@ -90,6 +90,7 @@ def epoch_plan(
     epoch: int,
     count: int,
     batch_size: int,
+    *,
     margin: int,
     crop: int,
     mirror: bool,
