@@ -101,13 +101,19 @@ def _is_run(label: str, prefix: str) -> bool:
 
 
 def _overrides(settings: Settings) -> list[str]:
-    """Return the arguments that set parameters, and those that bring git-ignored raw data along."""
+    """Return the arguments that set parameters, and those that bring what git does not have along: data, weights."""
     arguments = []
     for key, value in settings.items():
         arguments += ["--set-param", f"{key}={json.dumps(value)}"]
     for dataset in settings.get("datasets", []):
         if dataset != "sample" and (raw := RAW / dataset).exists():  # the sample is made by a stage
             arguments += ["--copy-paths", str(raw)]
+    for key, value in settings.items():
+        if key.startswith("models.") and key.endswith(".weights"):
+            named = value.values() if isinstance(value, dict) else [value]
+            files = (Path(weights) for weights in named if weights)
+            for file in filter(Path.is_file, files):  # the others are a library's names
+                arguments += ["--copy-paths", str(file)]
     return arguments
 
 

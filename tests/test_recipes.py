@@ -139,7 +139,8 @@ p = yaml.safe_load(open("params.yaml"))
 accuracy = p["seed"] / 10 + (0.01 if p["augment"] == "mixup" else 0) + p["train"]["epochs"] / 1000
 raw = sum(1 for _ in pathlib.Path("data/raw/folder").iterdir())
 pathlib.Path("metrics").mkdir(exist_ok=True)
-json.dump({"valid": {"accuracy": accuracy, "raw": raw}}, open("metrics/evaluate.json", "w"))
+weights = pathlib.Path("weights.safetensors").stat().st_size
+json.dump({"valid": {"accuracy": accuracy, "raw": raw, "weights": weights}}, open("metrics/evaluate.json", "w"))
 """
 STAGE = {
     "stages": {
@@ -162,8 +163,10 @@ def repository(project, monkeypatch):
     Path("dvc.yaml").write_text(yaml.safe_dump(STAGE))
     Path("data/raw/folder").mkdir(parents=True)
     Path("data/raw/folder/a.png").write_bytes(b"a")
-    Path(".gitignore").write_text("data/\n")
-    write(TINY | {"params": TINY["params"] | {"datasets": ["folder"]}})
+    Path("weights.safetensors").write_bytes(b"123")
+    Path(".gitignore").write_text("data/\n*.safetensors\n")
+    settings = {"datasets": ["folder"], "models.resnet18.weights": "weights.safetensors"}
+    write(TINY | {"params": TINY["params"] | settings})
     for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"], ["git", "add", "-A"]):
         subprocess.run(command, check=True)
     subprocess.run(["git", "commit", "-qm", "first"], check=True)
@@ -194,8 +197,8 @@ def test_runs_go_through_the_queue_and_come_back_as_a_table(repository):
     assert plain.spread == pytest.approx(statistics.stdev([0.1, 0.2]))
     assert (mixed.variant, mixed.runs, mixed.paper) == ("mixed", 2, None)
     assert mixed.mean == pytest.approx(0.161)
-    raw = experiments.figures("tiny", recipe, ["valid.raw", "valid.kappa"], short=True)
-    assert [figure.mean for figure in raw] == [1, None, 1, None]
+    raw = experiments.figures("tiny", recipe, ["valid.raw", "valid.weights", "valid.kappa"], short=True)
+    assert [figure.mean for figure in raw] == [1, 3, None, 1, 3, None]
     assert [figure.runs for figure in experiments.figures("tiny", recipe, [], short=False)] == [0, 0]
 
     shown = cli.invoke(app, ["recipe", "show", "tiny", "--short"]).output
