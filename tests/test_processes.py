@@ -15,8 +15,10 @@ import torch
 from safetensors.torch import load_file
 from torch.nn import functional as F
 
-from pipeline import paths
+from pipeline import params, paths
+from pipeline.errors import UserError
 from pipeline.networks._torchvision import torchvision
+from pipeline.stages import train
 from pipeline.training.processes import Processes
 from pipeline.training.whole_batch import WholeBatch
 from tests import toy
@@ -47,12 +49,16 @@ with processes.joined() as group:
     save_file(found, f"{sys.argv[1]}-{group.rank}.safetensors")
 """
 CASES = {
-    "mixcut and centres": {"augment": "mixcut", "loss": "weighted_cluster", "models.resnet18.dropout": 0.5},
-    "mixaugment": {"augment": "mixaugment", "loss": "center", "train.rotation": 15},
-    "stochastic depth": {
+    "dropout, centres and transforms": {
+        "augment": "mixcut",
+        "loss": "weighted_cluster",
+        "models.resnet18.dropout": 0.5,
+        "train.rotation": 15,
+    },
+    "stochastic depth and two views": {
         "model": "efficientnet_b0",
         "models.efficientnet_b0.dropout": 0.2,
-        "augment": "fmix",
+        "augment": "mixaugment",
     },
 }
 
@@ -104,9 +110,9 @@ def test_a_run_in_two_processes_is_that_of_one_and_goes_on_after_a_kill(project:
     toy.write(
         project,
         loss="weighted_softmax",
-        **{"train.epochs": 3, "train.ema": 0.5, "optimizers.sgd.learning_rate": 0.001},
+        **{"train.batch_size": 18, "train.ema": 0.5, "optimizers.sgd.learning_rate": 0.001},
     )
-    assert _train().returncode == 0
+    train.run(params.load())
     alone = _losses()
 
     toy.set_params(project, **TWO)
@@ -166,14 +172,21 @@ def _training_here() -> list[str]:
         ("--nproc-per-node two", "train.torchrun: Unsupported nproc_per_node value: two"),
         ("--no-such", "train.torchrun: unrecognized arguments: --no-such"),
         ('"', "train.torchrun: No closing quotation"),
-        ("--standalone --nproc-per-node 12", "found 12 processes, allowed: at most 7"),
     ],
 )
-def test_what_torchrun_cannot_do_is_one_line(project: Path, arguments: str, said: str) -> None:
+def test_what_torchrun_does_not_know_is_one_line(project: Path, arguments: str, said: str) -> None:
     toy.write(project, **{"train.torchrun": arguments})
+    with pytest.raises(UserError) as error:
+        train.run(params.load())
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_more_processes_than_samples_in_a_batch_are_one_line(project: Path) -> None:
+    toy.write(project, **{"train.torchrun": "--standalone --nproc-per-node 4", "train.batch_size": 3})
     done = _train()
     assert done.returncode == 1
-    assert said in done.stderr
+    assert "found 4 processes, allowed: at most 3" in done.stderr
     assert len(done.stderr.splitlines()) == 1, done.stderr
 
 
