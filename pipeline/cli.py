@@ -197,15 +197,28 @@ def show_recipe(
     ] = None,
     short: Short = False,
 ) -> None:
-    """Print our figures beside the paper's: mean and standard deviation over the finished runs."""
+    """Print our figures beside the paper's: mean and standard deviation over the finished runs (and the paper's)."""
     from tabulate import tabulate
 
     from pipeline import experiments, recipes
 
     recipe = recipes.load(name)
-    rows = experiments.figures(name, recipe, score or [], short)
+    figures = experiments.figures(name, recipe, score or [], short)
+    titles = {figure.score: figure.score for figure in figures}
+    for figure in figures:
+        if figure.read != figure.score:
+            titles[figure.score] = f"{figure.read} ({figure.score})"
+    rows: dict[str, dict[str, str]] = {}
+    for figure in figures:
+        row = rows.setdefault(figure.variant, {"row": figure.variant, "runs": str(figure.runs)})
+        ours = "-" if figure.mean is None else f"{figure.mean:.4f}"
+        spread = "" if figure.spread is None else f" ± {figure.spread:.4f}"
+        paper = "" if figure.paper is None else f" ({figure.paper:.4f})"
+        row[titles[figure.score]] = ours + spread + paper
+    columns = ["row", "runs", *titles.values()]
     typer.echo(f"{recipe.title} ({recipe.source}){', short form' if short else ''}\n")
-    typer.echo(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".4f", missingval="-"))
+    table = [[row.get(column, "-") for column in columns] for row in rows.values()]
+    typer.echo(tabulate(table, columns, tablefmt="github", disable_numparse=True))
 
 
 def _version(show: bool) -> None:

@@ -24,6 +24,7 @@ class Figure(NamedTuple):
     Attributes:
         variant: its name.
         score: dotted key of `metrics/evaluate.json`.
+        read: the key that ours was read at: on valid where there is no test split.
         runs: how many runs have it.
         mean, spread: None without runs; the spread of one run is None.
         paper: None where the paper does not say.
@@ -31,6 +32,7 @@ class Figure(NamedTuple):
 
     variant: str
     score: str
+    read: str
     runs: int
     mean: float | None
     spread: float | None
@@ -68,10 +70,7 @@ def start(jobs: int) -> None:
 
 
 def figures(name: str, recipe: Recipe, scores: list[str], short: bool) -> list[Figure]:
-    """Return each score of each variant; without `scores`, those that the paper has, or accuracy on valid.
-
-    A score on test is read on valid where the runs had no test split; it then stands under that name.
-    """
+    """Return each score of each variant; without `scores`, those that the paper has, or accuracy on valid."""
     found = _refs()
     rows = []
     for variant, entry in recipe.variants.items():
@@ -86,6 +85,7 @@ def figures(name: str, recipe: Recipe, scores: list[str], short: bool) -> list[F
             rows.append(
                 Figure(
                     variant,
+                    score,
                     key if values else score,
                     len(values),
                     statistics.fmean(values) if values else None,

@@ -192,7 +192,8 @@ def test_runs_go_through_the_queue_and_come_back_as_a_table(repository):
     recipe = recipes.load("tiny")
     plain, mixed = experiments.figures("tiny", recipe, [], short=True)
     # There is no test split: the paper's score on test stands beside ours on valid, which is said.
-    assert (plain.variant, plain.score, plain.runs, plain.paper) == ("plain", "valid.accuracy", 2, 0.5)
+    assert (plain.variant, plain.score, plain.read) == ("plain", "test.accuracy", "valid.accuracy")
+    assert (plain.runs, plain.paper) == (2, 0.5)
     assert plain.mean == pytest.approx(0.151)
     assert plain.spread == pytest.approx(statistics.stdev([0.1, 0.2]))
     assert (mixed.variant, mixed.runs, mixed.paper) == ("mixed", 2, None)
@@ -202,7 +203,8 @@ def test_runs_go_through_the_queue_and_come_back_as_a_table(repository):
     assert [figure.runs for figure in experiments.figures("tiny", recipe, [], short=False)] == [0, 0]
 
     shown = cli.invoke(app, ["recipe", "show", "tiny", "--short"]).output
-    assert re.search(r"\| plain +\| valid\.accuracy +\| +2 +\| +0\.1510 +\| +0\.0707 +\| +0\.5000 +\|", shown)
+    assert re.search(r"\| row +\| runs +\| valid\.accuracy \(test\.accuracy\) +\|", shown)
+    assert re.search(r"\| plain +\| 2 +\| 0\.1510 ± 0\.0707 \(0\.5000\) +\|", shown)
     assert "seed: 1 " in Path("params.yaml").read_text()
 
 
