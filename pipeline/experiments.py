@@ -72,11 +72,13 @@ def start(jobs: int) -> None:
 def figures(name: str, recipe: Recipe, scores: list[str], short: bool) -> list[Figure]:
     """Return each score of each variant; without `scores`, those that the paper has, or accuracy on valid."""
     found = _refs()
+    published = dict.fromkeys(score for entry in recipe.variants.values() for score in entry.paper)
+    scores = scores or list(published) or ["valid.accuracy"]
     rows = []
     for variant, entry in recipe.variants.items():
         prefix = _prefix(name, variant, short)
         runs = [_scores(ref) for label, ref in sorted(found.items()) if _is_run(label, prefix)]
-        for score in scores or list(entry.paper) or ["valid.accuracy"]:
+        for score in scores:
             values = [value for run in runs if (value := _at(run, score)) is not None]
             key = score
             if not values and score.startswith("test."):
