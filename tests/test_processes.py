@@ -19,6 +19,8 @@ from pipeline import params, paths
 from pipeline.errors import UserError
 from pipeline.networks._torchvision import torchvision
 from pipeline.stages import train
+from pipeline.training import data
+from pipeline.training.engine import Run
 from pipeline.training.processes import Processes
 from pipeline.training.whole_batch import WholeBatch
 from tests import toy
@@ -183,11 +185,11 @@ def test_what_torchrun_does_not_know_is_one_line(project: Path, arguments: str, 
 
 
 def test_more_processes_than_samples_in_a_batch_are_one_line(project: Path) -> None:
-    toy.write(project, **{"train.torchrun": "--standalone --nproc-per-node 4", "train.batch_size": 3})
-    done = _train()
-    assert done.returncode == 1
-    assert "found 4 processes, allowed: at most 3" in done.stderr
-    assert len(done.stderr.splitlines()) == 1, done.stderr
+    toy.write(project)
+    p = params.load()
+    samples, where = data.real("train", p), torch.device("cpu")
+    with pytest.raises(UserError, match="found 12 processes, allowed: at most 7"):
+        Run(p, samples, None, where, torch.float32, Path("unfinished"), Processes(0, 12))
 
 
 def test_a_process_that_is_killed_is_one_line(project: Path) -> None:
