@@ -20,6 +20,20 @@ SIZE = 16
 CLASSES = ["neutral", "happiness"]
 
 
+class Faces:
+    """Faces in memory, as `tables.Faces`.
+
+    Args:
+        faces: uint8 [N, H, W, C].
+    """
+
+    def __init__(self, faces: np.ndarray) -> None:
+        self.faces, self.shape = faces, faces.shape[1:]
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        return self.faces[row]
+
+
 def write(project: Path, **changes: Any) -> None:
     """Write aligned faces, labels and an empty synthetic table; set parameters by dotted key."""
     rng = np.random.default_rng(0)
