@@ -2,7 +2,8 @@
 
 requirements.lock is what every machine installs. requirements-cuda.lock holds what the CUDA build of torch needs
 besides; scripts/install.sh adds it where that is the build that was installed. One package provides `cv2`:
-opencv-python, which insightface names, is left out.
+opencv-python, which insightface names, is left out. Versions that are locked already stay, with the hashes allowed for
+them; without requirements.lock the newest are taken.
 
 Usage: python scripts/lock.py [WHEEL ...]   (needs uv; a WHEEL is a CPU build of torch whose hash is allowed too)
 """
@@ -23,17 +24,32 @@ torchvision==0.28.0
 """
 CUDA = re.compile(r"(nvidia-(?!ml-py)|cuda-|triton)")
 
-with tempfile.TemporaryDirectory() as folder:
-    overrides = Path(folder, "overrides.txt")
-    overrides.write_text(OVERRIDES)
-    command = "uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes"
-    quiet = ["--no-annotate", "--no-header", "--quiet", "--overrides", str(overrides)]
-    text = subprocess.run([*command.split(), *quiet], check=True, capture_output=True, text=True).stdout
+LOCKS = Path("requirements.lock"), Path("requirements-cuda.lock")
 
-entries = re.split(r"\n(?=\S)", text.strip())
+
+def parted(text: str) -> list[str]:
+    """Return the entries of a lock: a package with its hashes each."""
+    return re.split(r"\n(?=\S)", text.strip())
+
+
+earlier = "".join(path.read_text() for path in LOCKS if path.exists())
+with tempfile.TemporaryDirectory() as folder:
+    overrides, output = Path(folder, "overrides.txt"), Path(folder, "requirements.txt")
+    overrides.write_text(OVERRIDES)
+    output.write_text(earlier)  # uv keeps the versions that it finds there
+    command = "uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes"
+    quiet = ["--no-annotate", "--no-header", "--quiet", "--overrides", str(overrides), "-o", str(output)]
+    subprocess.run([*command.split(), *quiet], check=True)
+    entries = parted(output.read_text())
+
 entries = [entry for entry in entries if "sys_platform == 'never'" not in entry]
+allowed = {name: hashes.splitlines() for name, _, hashes in (e.partition("\n") for e in parted(earlier))}
+for place, entry in enumerate(entries):
+    name, *hashes = entry.splitlines()
+    kept = {line.removesuffix(" \\") for line in hashes + allowed.get(name, [])}
+    entries[place] = " \\\n".join([name.removesuffix(" \\"), *sorted(kept)])
 for wheel in map(Path, sys.argv[1:]):
     extra = f" \\\n    --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}"
     entries = [e + extra if e.startswith(f"{wheel.name.split('-')[0]}==") else e for e in entries]
-Path("requirements.lock").write_text("\n".join(e for e in entries if not CUDA.match(e)) + "\n")
-Path("requirements-cuda.lock").write_text("\n".join(e for e in entries if CUDA.match(e)) + "\n")
+for path, cuda in zip(LOCKS, (False, True), strict=True):
+    path.write_text("\n".join(e for e in entries if bool(CUDA.match(e)) == cuda) + "\n")

@@ -97,6 +97,26 @@ def test_a_fingerprint_knows_the_shape():
     assert fingerprint(np.zeros((2, 3, 3), np.uint8)) != fingerprint(np.zeros((3, 2, 3), np.uint8))
 
 
+@settings(max_examples=300, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    damage=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=3),
+    cut=st.integers(0, 30) | st.just(0),
+)
+def test_a_grey_png_is_accepted_and_decoded_as_opencv_does(shape, damage, cut):
+    data = bytearray(cv2.imencode(".png", np.resize(picture(4, 40)[..., 0], shape))[1].tobytes())
+    for place, value in damage:
+        data[8 + int(place * (len(data) - 8))] = value
+    data = bytes(data[: len(data) - cut])
+    expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
+    try:
+        found = decode(data)
+    except Refused:
+        assert expected is None or not np.array_equal(shape, expected.shape)
+    else:
+        np.testing.assert_array_equal(found if found.ndim == 2 else found[..., 0], expected)
+
+
 def test_row_numbers_are_a_spreadsheets(raw):
     write_table(raw, GOOD[0], "", ",,,,", "absent.png,train,1,0,0", GOOD[1])
     ingest.run(toy.PARAMS, "table")
