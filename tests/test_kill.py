@@ -46,7 +46,8 @@ PROGRAM = """
 import os, signal
 from pipeline import params
 from pipeline.stages import train
-from pipeline.training import checkpoint, engine
+from pipeline import checkpoint
+from pipeline.training import engine
 def die():
     os.kill(os.getpid(), signal.SIGKILL)
 {point}

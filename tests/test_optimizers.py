@@ -10,8 +10,8 @@ import torch
 from pytorch_optimizer import Lookahead, RAdam, centralize_gradient
 from torch import Tensor, nn
 
+from pipeline import checkpoint
 from pipeline.optimizers import adam, ranger, ranger_gc, sgd
-from pipeline.training import checkpoint
 
 # A quadratic f(x) = sum a (x - b)^2 / 2 over a matrix.
 STEEP = np.linspace(0.1, 4.0, 12).reshape(3, 4)

@@ -206,7 +206,7 @@ def test_another_network_that_begins_alike_is_refused(project: Path) -> None:
 
 
 def test_a_changed_file_of_weights_is_another_run(project: Path) -> None:
-    from pipeline.training import checkpoint
+    from pipeline import checkpoint
 
     toy.write(project, **{"models.resnet18.weights": "w.safetensors"})
     p = params.load()

@@ -18,11 +18,11 @@ from tqdm import tqdm
 
 from pipeline import params, paths, schema, tables
 from pipeline.augment import mixcut, none
+from pipeline.average import Average
 from pipeline.errors import UserError
 from pipeline.losses import Loss
 from pipeline.networks import _torchvision  # noqa: F401 - makes torchvision importable beside a CPU torch
 from pipeline.training import classifier, data, engine, plan
-from pipeline.training.average import Average
 from pipeline.training.engine import Run
 from pipeline.training.schedule import learning_rate
 from tests import toy
@@ -364,7 +364,7 @@ def test_short_epochs_are_checkpointed_as_well(project: Path, monkeypatch: pytes
 
 
 def test_a_checkpoint_of_other_settings_is_not_resumed(project: Path) -> None:
-    from pipeline.training import checkpoint
+    from pipeline import checkpoint
 
     toy.write(project)
     before = checkpoint.fingerprint(params.load(), [paths.LABELS])

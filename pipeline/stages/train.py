@@ -9,11 +9,12 @@ from dataclasses import asdict
 import typer
 from dvclive import Live
 
+from pipeline import checkpoint
 from pipeline.errors import UserError
 from pipeline.files import write_json
 from pipeline.params import Params
 from pipeline.paths import ALIGNED, CLASSIFIER, LABELS, METRICS, MODELS, PLOTS, SYNTHETIC
-from pipeline.training import checkpoint, data, device, pretrained, processes
+from pipeline.training import data, device, pretrained, processes
 from pipeline.training.classifier import save_classifier
 from pipeline.training.engine import Epoch, Run
 from pipeline.training.processes import Processes

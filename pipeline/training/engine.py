@@ -17,13 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pipeline import checkpoint
+from pipeline.average import Average
 from pipeline.errors import UserError
 from pipeline.evaluation.crops import centre_crop
 from pipeline.losses import Loss
 from pipeline.params import Params
 from pipeline.progress import bar
-from pipeline.training import checkpoint, pretrained, recipe, transform
-from pipeline.training.average import Average
+from pipeline.training import pretrained, recipe, transform
 from pipeline.training.classifier import build_network
 from pipeline.training.data import Samples, smooth
 from pipeline.training.plan import Batch, epoch_plan, sampler, steps_per_epoch

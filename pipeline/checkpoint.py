@@ -31,7 +31,7 @@ def fingerprint(params: Params, inputs: Iterable[Path]) -> str:
     """
     relevant = params.model_dump(exclude={"evaluate": True, "train": UNNAMED})
     words = (json.dumps(relevant, sort_keys=True), torch.__version__)
-    return files.fingerprint(words, [*inputs, *sorted(Path(__file__).parents[1].rglob("*.py"))])
+    return files.fingerprint(words, [*inputs, *sorted(Path(__file__).parent.rglob("*.py"))])
 
 
 def store(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from pipeline.training.checkpoint import snapshot
+from pipeline.checkpoint import snapshot
 
 
 class Average:
