@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import version
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.errors import UserError
 from pipeline.paths import ALIGNED, INGESTED, RAW
+
+if TYPE_CHECKING:
+    from pipeline.comparison import Runs
+    from pipeline.recipes import Recipe
 
 app = typer.Typer(
     name="fer",
@@ -169,23 +173,43 @@ def run_recipe(
         int | None, typer.Option(min=1, help="Runs of each row.", show_default="the paper's")
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Experiments at a time.")] = 1,
+    wait: Annotated[
+        bool,
+        typer.Option(
+            "--wait", help="Wait until all runs of the recipe have ended and print what `compare` prints."
+        ),
+    ] = False,
     short: Short = False,
 ) -> None:
-    """Put every row and seed that has not run yet into DVC's queue and start it."""
+    """Put every row and seed that has not run yet into DVC's queue and start it.
+
+    The queue goes on when this command has ended, also when it is interrupted while it waits.
+    """
     from pipeline import experiments, recipes
 
     recipe = recipes.load(name)
-    count = 0
+    queued = set()
     for experiment in experiments.queue(
         name, recipe, variant or list(recipe.variants), seeds or recipe.runs, short
     ):
         typer.echo(f"queued {experiment}")
-        count += 1
-    if count:
+        queued.add(experiment)
+    # Earlier ones too. A worker that was idle may have ended some by now.
+    waiting, running = experiments.pending(name, recipe, short) if wait else (queued, set())
+    if queued or waiting:
         experiments.start(jobs)
     typer.echo(
-        f"{count} experiments queued; `dvc queue status` shows them, `fer recipe show {name}` the table"
+        f"{len(queued)} experiments queued; `dvc queue status` shows them, `fer recipe show {name}` the table"
     )
+    if wait:
+        failed = experiments.wait(queued | waiting | running)
+        rows = experiments.runs(name, recipe, short)
+        if len(rows) > 1 and any(rows.values()):
+            _print_comparison(recipe, rows, short)
+        if failed:
+            raise UserError(
+                f"{len(failed)} experiments failed: {', '.join(failed)}; `dvc queue logs NAME` shows why"
+            )
 
 
 @recipes.command("show")
@@ -219,6 +243,42 @@ def show_recipe(
     typer.echo(f"{recipe.title} ({recipe.source}){', short form' if short else ''}\n")
     table = [[row.get(column, "-") for column in columns] for row in rows.values()]
     typer.echo(tabulate(table, columns, tablefmt="github", disable_numparse=True))
+
+
+@recipes.command("compare")
+def compare_recipe(
+    name: Name,
+    baseline: Annotated[
+        str | None,
+        typer.Option(help="The row that the others are compared with.", show_default="the first"),
+    ] = None,
+    score: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Key of metrics/evaluate.json; may be given again.",
+            show_default="accuracy, macro recall, macro F1 and each class's recall on test, or valid",
+        ),
+    ] = None,
+    short: Short = False,
+) -> None:
+    """Print how far each row differs from a baseline, over the seeds that both have run, with 95 % intervals."""
+    from pipeline import experiments, recipes
+
+    recipe = recipes.load(name)
+    _print_comparison(recipe, experiments.runs(name, recipe, short), short, baseline, score)
+
+
+def _print_comparison(
+    recipe: Recipe,
+    rows: dict[str, Runs],
+    short: bool,
+    baseline: str | None = None,
+    scores: list[str] | None = None,
+) -> None:
+    from pipeline.comparison import report
+
+    text = report(rows, baseline, scores)
+    typer.echo(f"{recipe.title} ({recipe.source}){', short form' if short else ''}\n\n{text}")
 
 
 def _version(show: bool) -> None:

@@ -6,16 +6,24 @@ import json
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import psutil
+
+from pipeline.comparison import Runs, Scores, at
 from pipeline.errors import UserError, one_line
 from pipeline.paths import METRICS, RAW
+from pipeline.progress import bar
 from pipeline.recipes import Recipe, Settings, applied
 
 SCORES = METRICS / "evaluate.json"
+LOOK = 5.0  # seconds between two looks at the queue
+# Looks in a row without a worker after which there is none: one that was just started has no process at once.
+LOOKS = 3
 
 
 class Figure(NamedTuple):
@@ -39,6 +47,13 @@ class Figure(NamedTuple):
     paper: float | None
 
 
+class Tasks(NamedTuple):
+    """Names of the experiments in DVC's queue that have not ended; one of `running` may have lost its worker."""
+
+    waiting: set[str]
+    running: set[str]
+
+
 def _prefix(recipe: str, variant: str, short: bool) -> str:
     """Return what the names of a variant's runs have before the seed."""
     return f"{recipe}{'-short' if short else ''}-{variant}-s".replace("_", "-")
@@ -55,7 +70,7 @@ def queue(name: str, recipe: Recipe, variants: list[str], seeds: int, short: boo
     chosen = {variant: recipe.settings(variant, short) for variant in variants}
     for settings in chosen.values():
         applied(settings)
-    there = set(_refs()) | _queued()
+    there = set(_refs()).union(*_tasks())
     for seed in range(1, seeds + 1):
         for variant, settings in chosen.items():
             experiment = f"{_prefix(name, variant, short)}{seed}"
@@ -69,21 +84,62 @@ def start(jobs: int) -> None:
     _dvc("queue", "start", "--jobs", str(jobs))
 
 
+def pending(name: str, recipe: Recipe, short: bool) -> Tasks:
+    """Return the runs of a recipe, whatever their row and seed, that wait or run."""
+    prefixes = [_prefix(name, variant, short) for variant in recipe.variants]
+    waiting, running = (
+        {label for label in some if any(_is_run(label, prefix) for prefix in prefixes)} for some in _tasks()
+    )
+    return Tasks(waiting, running)
+
+
+def wait(names: set[str]) -> list[str]:
+    """Wait until experiments have ended; return the names of those that failed.
+
+    Raises:
+        UserError: some are left, and DVC's queue has no worker.
+    """
+    left = names
+    lonely = 0
+    with bar(len(names), desc="experiments", unit="runs", shows=bool(names)) as shown:
+        while left:
+            tasks = _tasks()
+            still = left & (tasks.waiting | tasks.running)
+            if still != left or sys.stderr.isatty():  # there the time goes on; a log needs no line for it
+                shown.n = len(names - still)
+                shown.refresh()
+            left = still
+            lonely = lonely + 1 if left and not _works() else 0
+            if lonely == LOOKS:
+                raise _deserted(left & tasks.waiting, left & tasks.running)
+            if left:
+                time.sleep(LOOK)
+    return sorted(names - _refs().keys())
+
+
+def runs(name: str, recipe: Recipe, short: bool) -> dict[str, Runs]:
+    """Return the scores of every finished run, by variant and seed."""
+    found = _refs()
+    rows: dict[str, Runs] = {}
+    for variant in recipe.variants:
+        prefix = _prefix(name, variant, short)
+        labels = sorted(label for label in found if _is_run(label, prefix))
+        rows[variant] = {int(label.removeprefix(prefix)): _scores(found[label]) for label in labels}
+    return rows
+
+
 def figures(name: str, recipe: Recipe, scores: list[str], short: bool) -> list[Figure]:
     """Return each score of each variant; without `scores`, those that the paper has, or accuracy on valid."""
-    found = _refs()
     published = dict.fromkeys(score for entry in recipe.variants.values() for score in entry.paper)
     scores = scores or list(published) or ["valid.accuracy"]
     rows = []
-    for variant, entry in recipe.variants.items():
-        prefix = _prefix(name, variant, short)
-        runs = [_scores(ref) for label, ref in sorted(found.items()) if _is_run(label, prefix)]
+    for variant, seeds in runs(name, recipe, short).items():
         for score in scores:
-            values = [value for run in runs if (value := _at(run, score)) is not None]
+            values = [value for run in seeds.values() if (value := at(run, score)) is not None]
             key = score
             if not values and score.startswith("test."):
                 key = score.replace("test.", "valid.", 1)
-                values = [value for run in runs if (value := _at(run, key)) is not None]
+                values = [value for run in seeds.values() if (value := at(run, key)) is not None]
             rows.append(
                 Figure(
                     variant,
@@ -92,7 +148,7 @@ def figures(name: str, recipe: Recipe, scores: list[str], short: bool) -> list[F
                     len(values),
                     statistics.fmean(values) if values else None,
                     statistics.stdev(values) if len(values) > 1 else None,
-                    entry.paper.get(score),
+                    recipe.variants[variant].paper.get(score),
                 )
             )
     return rows
@@ -126,25 +182,44 @@ def _refs() -> dict[str, str]:
     return {ref.rpartition("/")[2]: ref for ref in refs}
 
 
-def _queued() -> set[str]:
-    """Return the names of the experiments that wait or run."""
+def _tasks() -> Tasks:
     from dvc.repo import Repo
 
     with Repo() as repo:
-        tasks = repo.experiments.celery_queue
-        return {
-            entry.name for some in (tasks.iter_queued(), tasks.iter_active()) for entry in some if entry.name
-        }
+        queue = repo.experiments.celery_queue
+        # In this order: what moves from one to the other in between is seen.
+        waiting = {entry.name for entry in queue.iter_queued() if entry.name}
+        return Tasks(waiting, {entry.name for entry in queue.iter_active() if entry.name})
 
 
-def _scores(ref: str) -> dict[str, Any]:
+def _works() -> bool:
+    """Return whether a worker of this repository's queue lives.
+
+    Its process is looked for: a worker that was told to stop finishes its experiment, but answers DVC no more.
+    """
+    return any(
+        "queue-worker" in (process.info["cmdline"] or [])
+        and process.info["cwd"]
+        and Path(process.info["cwd"]).is_relative_to(Path.cwd())
+        for process in psutil.process_iter(["cmdline", "cwd"])
+    )
+
+
+def _deserted(waiting: set[str], running: set[str]) -> UserError:
+    """Return the error of a queue without workers: what to do about experiments that wait, and that were cut off."""
+    if running:
+        names = " ".join(sorted(running))
+        return UserError(
+            f"DVC's queue has no worker, which cut off {len(running)} experiments: `dvc queue kill {names}`, again "
+            "until `dvc queue status` says that they failed, then the same command once more"
+        )
+    return UserError(
+        f"DVC's queue has no worker, and {len(waiting)} experiments wait: `dvc queue start` goes on with them"
+    )
+
+
+def _scores(ref: str) -> Scores:
     return json.loads(_run("git", "show", f"{ref}:{SCORES.as_posix()}"))
-
-
-def _at(values: Any, key: str) -> float | None:
-    for part in key.split("."):
-        values = values.get(part) if isinstance(values, dict) else None
-    return values
 
 
 def _dvc(*arguments: str) -> str:

@@ -25,6 +25,7 @@ from pydantic import (
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
+from pipeline import combinations
 from pipeline.errors import UserError, one_line
 from pipeline.methods import BLOCKS, choices, modules, network_module
 from pipeline.refusal import Conflict, wording
@@ -81,6 +82,39 @@ class Lookahead(Block):
     weight_decay: NonNegative = 0.0
     lookahead_steps: Positive = 6
     lookahead_share: Fraction = 0.5
+
+
+class Adversarial(Block):
+    """What the training of every GAN can be told.
+
+    Attributes:
+        epochs: passes over the class's faces, in steps of the critic.
+        latent: length of the noise vector.
+        width: channels of the generator's layer before the last and of the critic's first; deeper ones have up to 8
+            times as many.
+        ema: decay of the generator's moving average, which then draws the faces; 0: none.
+        mirror: whether half of the real faces are mirrored.
+        diffaugment: differentiable augmentations, none or some of the three.
+        diffaugment_below: they are used where there are fewer faces than this.
+    """
+
+    epochs: Positive
+    batch_size: Annotated[int, Field(ge=2)]
+    learning_rate: Rate
+    latent: Positive
+    width: Positive
+    ema: Decay
+    mirror: bool
+    diffaugment: list[Literal["colour", "translation", "cutout"]]
+    diffaugment_below: Count
+
+
+class Filters(Block):
+    """Which generated faces are not kept."""
+
+    confidence: Fraction
+    detector: bool
+    distance: NonNegative
 
 
 def _declared(path: Path) -> type[Block]:
@@ -194,6 +228,7 @@ class Train(Block):
     precision: Literal["auto", "float32", "bfloat16"]
     device: Literal["auto", "cpu", "cuda"]
     checkpoint_seconds: NonNegative
+    synthetic: Literal["beside", "alone"]
 
     @field_validator("milestones")
     @classmethod
@@ -244,7 +279,11 @@ if TYPE_CHECKING:
         """Which classes get synthetic faces and how many; with one block for each GAN."""
 
         classes: list[str]
-        images_per_class: int
+        images_per_class: int | Literal["balance"]
+        balance_to: int | None
+        processes: int
+        judge_epochs: int
+        filters: Filters
 
     class Augments(Block):
         """One block for each augmentation."""
@@ -259,7 +298,15 @@ if TYPE_CHECKING:
         """One block for each optimiser."""
 else:
     Augments, Losses, Models, Optimizers = (_room(s) for s in ("augment", "loss", "model", "optimizer"))
-    Gans = _room("gan", classes=(list[str], ...), images_per_class=(Positive, ...))
+    Gans = _room(
+        "gan",
+        classes=(list[str], ...),
+        images_per_class=(Positive | Literal["balance"], ...),
+        balance_to=(Positive | None, ...),
+        processes=(Annotated[int, Field(ge=0, le=64)], ...),
+        judge_epochs=(Positive, ...),
+        filters=(Filters, ...),
+    )
 
 
 class Params(Block):
@@ -302,76 +349,8 @@ class Params(Block):
 
     @model_validator(mode="after")
     def _combinations(self) -> Self:
-        for name, into in self.labels.merge.items():
-            if name in self.classes:
-                raise Conflict(
-                    f"labels.merge.{name}",
-                    into,
-                    f"nothing while {name} is one of classes: take it out of them",
-                )
-            if into not in self.classes:
-                raise Conflict(f"labels.merge.{name}", into, f"one of classes: {', '.join(self.classes)}")
-        for switch, block in BLOCKS.items():
-            name = getattr(self, switch)
-            if getattr(getattr(self, block), name) is None:
-                raise Conflict(
-                    f"{block}.{name}", "nothing", f"a block of settings, because {switch} is {name}"
-                )
-        if self.train.crop > self.align.face_size:
-            raise Conflict(
-                "train.crop", self.train.crop, f"at most align.face_size, which is {self.align.face_size}"
-            )
-        for name in ("saturation", "hue"):
-            if not self.align.colour and getattr(self.train, name):
-                raise Conflict(
-                    f"train.{name}", getattr(self.train, name), "0 while align.colour is false: grey has none"
-                )
-        if self.model.startswith("vgg") and self.train.crop < 32:
-            raise Conflict("train.crop", self.train.crop, f"at least 32 while model is {self.model}")
-        if self.model == "svm_deep_features":
-            self._check_svm()
-        stem = getattr(self.chosen("model")[1], "stem", None)
-        if (self.model, stem) == ("densenet121", "standard") and self.train.crop < 32:
-            raise Conflict(
-                "train.crop", self.train.crop, "at least 32 while models.densenet121.stem is standard"
-            )
-        if self.evaluate.ten_crop and self.train.crop == self.align.face_size:
-            raise Conflict(
-                "evaluate.ten_crop", True, "false while train.crop equals align.face_size: nothing to crop"
-            )
-        if self.evaluate.mirror and self.evaluate.ten_crop:
-            raise Conflict(
-                "evaluate.mirror", True, "false while evaluate.ten_crop is true: its crops are mirrored too"
-            )
-        if self.gan != "none":
-            if self.align.face_size % 16:
-                raise Conflict(
-                    "align.face_size", self.align.face_size, f"a multiple of 16 while gan is {self.gan}"
-                )
-            for name in self.gans.classes:
-                if name not in self.classes:
-                    raise Conflict("gans.classes", name, f"names from classes: {', '.join(self.classes)}")
-            if len(set(self.gans.classes)) < len(self.gans.classes):
-                raise Conflict("gans.classes", self.gans.classes, "each name once")
+        combinations.check(self)
         return self
-
-    def _check_svm(self) -> None:
-        """Refuse what a support vector machine cannot do: it has classes instead of shares, and no steps."""
-        if self.train.crop < 32 and not self.chosen("model")[1].side:
-            raise Conflict(
-                "train.crop", self.train.crop, "at least 32 while models.svm_deep_features.side is null"
-            )
-        for key, found, allowed in (
-            ("augment", self.augment, "none"),
-            ("loss", self.loss, "softmax"),
-            ("train.torchrun", self.train.torchrun, None),
-        ):
-            if found != allowed:
-                raise Conflict(key, found, f"{allowed or 'null'} while model is svm_deep_features")
-        if self.labels.rule == "distribution":
-            raise Conflict(
-                "labels.rule", "distribution", "plurality or majority while model is svm_deep_features"
-            )
 
     def chosen(self, switch: str) -> tuple[str, Any]:
         """Return the name that a switch has chosen and the settings of that method."""

@@ -15,6 +15,8 @@ SPLITS = ("train", "valid", "test")
 # Metadata of the ingested table: the splits that the data set does not publish and that `label` draws from its
 # training pictures, joined by commas. Absent: none.
 DRAW = b"draw"
+# Metadata of the table of generated faces: SHA-256 of the training samples that the GAN has learned from.
+MADE_FROM = b"made_from"
 
 _INGESTED = pa.schema(
     [
@@ -99,8 +101,11 @@ def aligned(size: int, channels: int) -> pa.Schema:
     )
 
 
-def synthetic(size: int, channels: int) -> pa.Schema:
-    """Return the schema of `data/synthetic.arrow`: generated faces, laid out as in `aligned`."""
+def synthetic(size: int, channels: int, made_from: str) -> pa.Schema:
+    """Return the schema of `data/synthetic.arrow`: generated faces, laid out as in `aligned`.
+
+    `made_from` is the hash of the training samples behind them.
+    """
     return pa.schema(
         [
             pa.field("id", pa.string(), nullable=False),
@@ -109,5 +114,6 @@ def synthetic(size: int, channels: int) -> pa.Schema:
             pa.field("seed", pa.int64(), nullable=False),  # of the latent vector
             pa.field("generator", pa.string(), nullable=False),  # method, class and SHA-256 of the weights
         ],
-        metadata={"height": str(size), "width": str(size), "channels": str(channels)},
+        metadata={"height": str(size), "width": str(size), "channels": str(channels)}
+        | {MADE_FROM.decode(): made_from},
     )

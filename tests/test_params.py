@@ -64,7 +64,7 @@ def test_the_projects_own_parameters_are_valid_and_every_method_has_a_block() ->
         ("train.label_smoothing", 1.5, ["train.label_smoothing", "1.5", "less than or equal to 1"]),
         ("losses.center.gamma", -1, ["losses.center.gamma", "-1", "0"]),
         ("train.crop", 64, ["train.crop", "64", "align.face_size", "48"]),
-        ("align.face_size", 50, ["align.face_size", "50", "multiple of 16"]),
+        ("align.face_size", 144, ["align.face_size", "144", "16 to 128", "dcgan"]),
         ("align.detector", "haar", ["align.detector", "'haar'", "scrfd"]),
         ("datasets", [], ["datasets", "[]"]),
         ("datasets", ["sample", "sample"], ["datasets", "each name once"]),

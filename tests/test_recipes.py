@@ -134,8 +134,10 @@ def test_a_recipe_that_is_none_is_refused_in_one_line(project, change, line):
 
 # A stage that scores what it was told, so that what runs is DVC's queue and git alone.
 SCORE = """
-import json, pathlib, yaml
+import json, pathlib, sys, yaml
 p = yaml.safe_load(open("params.yaml"))
+if p["augment"] == "cutout":
+    sys.exit("cut out")
 accuracy = p["seed"] / 10 + (0.01 if p["augment"] == "mixup" else 0) + p["train"]["epochs"] / 1000
 raw = sum(1 for _ in pathlib.Path("data/raw/folder").iterdir())
 pathlib.Path("metrics").mkdir(exist_ok=True)
@@ -176,9 +178,12 @@ def repository(project, monkeypatch):
 
 def wait(count: int) -> None:
     end = time.monotonic() + 90
-    while len(experiments._refs()) < count or experiments._queued():
+    seen = False
+    while len(experiments._refs()) < count or any(experiments._tasks()):
         assert time.monotonic() < end, "DVC's queue did not finish"
+        seen |= experiments._works()
         time.sleep(1)
+    assert seen
 
 
 def test_runs_go_through_the_queue_and_come_back_as_a_table(repository):
@@ -207,6 +212,66 @@ def test_runs_go_through_the_queue_and_come_back_as_a_table(repository):
     assert re.search(r"\| plain +\| 2 +\| 0\.1510 ± 0\.0707 \(0\.5000\) +\|", shown)
     assert "seed: 1 " in Path("params.yaml").read_text()
 
+    compared = cli.invoke(app, ["recipe", "compare", "tiny", "--short"]).output
+    assert compared.startswith("Tiny (nowhere), short form\n\nScores on valid. plain: mean")
+    assert "Pairs: mixed 2." in compared
+    cells = r"\| valid\.accuracy +\| 0\.1510 ± 0\.0707 \| \+0\.0100 \[\+0\.0100, \+0\.0100\] \* \|"
+    assert re.search(cells, compared)
+    turned = cli.invoke(
+        app, ["recipe", "compare", "tiny", "--short", "--baseline", "mixed", "--score", "valid.raw"]
+    ).output
+    assert re.search(r"\| valid\.raw \| 1\.0000 ± 0\.0000 \| \+0\.0000 \[\+0\.0000, \+0\.0000\] +\|", turned)
+
+
+def test_a_run_that_waits_prints_the_comparison_and_names_what_failed(repository, monkeypatch):
+    monkeypatch.setattr(experiments, "LOOK", 0.5)
+    monkeypatch.setattr(experiments, "LOOKS", 60)  # 30 seconds for a worker's start on a loaded machine
+    recipe = recipes.load("tiny").model_dump()
+    write(recipe | {"variants": recipe["variants"] | {"cut": {"params": {"augment": "cutout"}}}})
+    # What waits already, after a restart of the machine for example, is started and waited for as well.
+    assert len(list(experiments.queue("tiny", recipes.load("tiny"), ["plain"], 1, True))) == 1
+
+    done = CliRunner().invoke(
+        app, ["recipe", "run", "tiny", "--short", "--seeds", "1", "--jobs", "2", "--wait"]
+    )
+
+    assert "2 experiments queued" in done.output
+    assert re.search(r"experiments: 100%.* 3/3 ", done.output)
+    assert re.search(r"\| valid\.accuracy +\| 0\.1010 +\| \+0\.0100 \[-\] \| - +\|", done.output)
+    assert done.exit_code == 1
+    assert str(done.exception) == ("1 experiments failed: tiny-short-cut-s1; `dvc queue logs NAME` shows why")
+    logs = [sys.executable, "-m", "dvc", "queue", "logs", "tiny-short-cut-s1"]
+    assert "cut out" in subprocess.run(logs, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.mark.parametrize(
+    ("waiting", "running", "line"),
+    [
+        (
+            ["tiny-plain-s1", "other-s1"],
+            [],
+            "has no worker, and 1 experiments wait: `dvc queue start` goes on",
+        ),
+        (
+            ["tiny-plain-s1"],
+            ["tiny-mixed-s1", "other-s1"],
+            "cut off 1 experiments: `dvc queue kill tiny-mixed-s1`",
+        ),
+    ],
+)
+def test_waiting_ends_where_no_worker_is_left(project, monkeypatch, waiting, running, line):
+    monkeypatch.setattr(experiments, "LOOK", 0.01)
+    monkeypatch.setattr(experiments, "_tasks", lambda: experiments.Tasks(set(waiting), set(running)))
+    with pytest.raises(UserError, match=line):
+        experiments.wait({"tiny-plain-s1", "tiny-mixed-s1"})
+
+
+def test_runs_that_end_before_the_first_look_are_seen(project, monkeypatch):
+    monkeypatch.setattr(experiments, "_tasks", lambda: experiments.Tasks(set(), {"other-s1"}))
+    monkeypatch.setattr(experiments, "_refs", lambda: {"tiny-plain-s1": "refs/exps/tiny-plain-s1"})
+    assert experiments.wait({"tiny-plain-s1", "tiny-mixed-s1"}) == ["tiny-mixed-s1"]
+    assert experiments.wait(set()) == []
+
 
 def test_nothing_is_queued_if_one_row_is_not_allowed(repository):
     write(TINY | {"variants": TINY["variants"] | {"odd": {"params": {"augment": "odd"}}}})
@@ -214,4 +279,4 @@ def test_nothing_is_queued_if_one_row_is_not_allowed(repository):
         list(experiments.queue("tiny", recipes.load("tiny"), ["plain", "odd"], 1, True))
     with pytest.raises(UserError, match="variant: found 'plane', allowed: plain, mixed, odd"):
         list(experiments.queue("tiny", recipes.load("tiny"), ["plane"], 1, True))
-    assert experiments._queued() == set()
+    assert not any(experiments._tasks())

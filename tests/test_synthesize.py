@@ -12,8 +12,6 @@ import torch
 
 from pipeline import params, paths, schema, tables
 from pipeline.errors import UserError
-from pipeline.gan import dcgan, from_faces, to_faces
-from pipeline.gan._convolutional import Decoder, Discriminator
 from pipeline.stages import synthesize
 from tests import toy
 
@@ -24,29 +22,8 @@ TINY = {
     "gans.dcgan.epochs": 2,
     "gans.dcgan.width": 8,
     "gans.dcgan.latent": 8,
+    "gans.judge_epochs": 2,
 }
-
-
-def test_faces_survive_the_way_to_the_network_and_back() -> None:
-    faces = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16, 1)
-    assert np.array_equal(to_faces(from_faces(faces)), faces.numpy())
-
-
-@pytest.mark.parametrize("size", [16, 48, 112])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_networks_have_the_published_shape(size: int, channels: int) -> None:
-    torch.manual_seed(0)
-    decoder, discriminator = Decoder(64, size, channels, 16), Discriminator(size, channels, 16)
-    images = decoder(torch.randn(2, 64))
-    assert images.shape == (2, channels, size, size)
-    assert images.abs().max() <= 1
-    assert discriminator(images).shape == (2,)
-    weights = torch.cat([m.weight.flatten() for m in decoder.modules() if hasattr(m, "kernel_size")])
-    assert weights.std().item() == pytest.approx(0.02, rel=0.05)
-    assert abs(weights.mean().item()) < 0.001
-    # No batch norm at the decoder's output and the discriminator's input (section 3 of the paper).
-    assert isinstance(decoder.layers[-1], torch.nn.Tanh)
-    assert isinstance(discriminator.layers[1], torch.nn.LeakyReLU)
 
 
 def test_generated_faces_carry_class_seed_and_generator_and_repeat(project: Path) -> None:
@@ -55,7 +32,7 @@ def test_generated_faces_carry_class_seed_and_generator_and_repeat(project: Path
     table = tables.Faces(paths.SYNTHETIC).table.to_pylist()
     assert len(table) == 12
     assert {row["label"] for row in table} == {"happiness"}
-    assert sorted(row["seed"] for row in table) == list(range(12))
+    assert sorted(row["seed"] for row in table) == list(range(10_000_000, 10_000_012))
     index = json.loads((paths.MODELS / "gan/generators.json").read_text())
     assert {row["generator"] for row in table} == {f"dcgan/happiness/{index['happiness']['sha256']}"}
     assert (paths.PLOTS / "synthesize/happiness.png").stat().st_size > 0
@@ -110,20 +87,3 @@ def test_a_class_without_faces_is_refused_by_name(project: Path) -> None:
     tables.write_rows(paths.LABELS, schema.labels([*toy.CLASSES, "fear"]), rows)
     with pytest.raises(UserError, match="'fear' with 0 faces"):
         synthesize.run(params.load())
-
-
-def test_dcgan_learns_the_brightness_of_its_class() -> None:
-    # Faces of one grey value: after some epochs the generator is closer to it than an untrained one.
-    faces = np.full((32, 16, 16, 1), 200, np.uint8) + np.random.default_rng(0).integers(
-        0, 9, (32, 16, 16, 1), np.uint8
-    )
-    settings = {"batch_size": 16, "learning_rate": 1e-3, "latent": 8, "width": 16}
-    labels = np.full(32, "fear")
-
-    def distance(epochs: int) -> float:
-        fitted = dcgan.fit(
-            dcgan.Params(epochs=epochs, **settings), faces, labels, ["fear"], 0, torch.device("cpu")
-        )
-        return abs(float(fitted["fear"].faces(range(64)).mean()) - 204)
-
-    assert distance(100) < distance(1) / 2

@@ -356,9 +356,7 @@ def test_short_epochs_are_checkpointed_as_well(project: Path, monkeypatch: pytes
     monkeypatch.setattr(engine.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(engine, "bar", lambda total, **_: tqdm(total=total, disable=True))
     saved = []
-    monkeypatch.setattr(
-        engine.Run, "_save", lambda run: saved.append((run.progress.epoch, run.progress.step))
-    )
+    monkeypatch.setattr(engine.Run, "save", lambda run: saved.append((run.progress.epoch, run.progress.step)))
     train.run(params.load())
     assert len(saved) >= 1
 

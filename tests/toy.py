@@ -48,7 +48,7 @@ def write(project: Path, **changes: Any) -> None:
         labels.append(label | {"target": [1.0 - i % 2, float(i % 2)]})
     tables.write_rows(project / paths.ALIGNED / "sample.arrow", schema.aligned(SIZE, 1), rows)
     tables.write_rows(project / paths.LABELS, schema.labels(changes.get("classes", CLASSES)), labels)
-    tables.write_rows(project / paths.SYNTHETIC, schema.synthetic(SIZE, 1), [])
+    tables.write_rows(project / paths.SYNTHETIC, schema.synthetic(SIZE, 1, ""), [])
     settings = {
         "datasets": ["sample"],
         "classes": CLASSES,

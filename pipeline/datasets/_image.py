@@ -19,7 +19,9 @@ from pipeline.datasets._listing import Refused
 MOST_PIXELS = 64_000_000
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 _PNG = b"\x89PNG\r\n\x1a\n"
-_IHDR = struct.Struct(">12x4sIIBBxxB")  # kind of the first chunk, width, height, bits, kind of colour, interlacing
+_IHDR = struct.Struct(
+    ">12x4sIIBBxxB"
+)  # kind of the first chunk, width, height, bits, kind of colour, interlacing
 _IEND = b"\0\0\0\0IEND\xaeB`\x82"
 _HEAD = 64 * 1024  # where a PNG's animation is announced, if it has one: before the first chunk of pixels
 

@@ -1,15 +1,14 @@
-"""One module per GAN: what it trains and how it draws faces.
+"""One module per GAN: its networks and losses. What all share, the training, is `pipeline.gan._training`.
 
-A module offers `Params`, its settings under `gans.<module>`, and
-`fit(params, faces, labels, targets, seed, device) -> dict[str, Generator]`: one generator for each class name in
-`targets`, trained on `faces` (uint8 [N, H, W, C], the training split alone) with `labels` (class names, N). A
-GAN that is conditioned on the class returns generators that share their weights.
+A module offers `Params`, its settings under `gans.<module>`; `CONDITIONAL`, whether one generator serves all classes or
+each class gets its own; and `adversaries(params, size, channels, classes) -> Adversaries`. A module without a training
+(`none`, `repeat`) offers `generators(faces, labels, classes) -> dict[str, Generator]` in the place of both.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,19 +18,42 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
-class Generator:
-    """A trained generator of one class.
+class Adversaries:
+    """A generator and its critic, with fresh weights, and what each of them minimises.
 
     Attributes:
-        network: in evaluation mode; maps noise [n, Z] to faces [n, C, H, W] in -1..1.
+        generator: maps noise [n, Z] and class indices int64 [n] to faces [n, C, H, W] in -1..1.
+        critic: maps such faces and class indices to scores [n]; higher means real.
+        critic_loss: of the scores of real and of generated faces, both [n].
+        generator_loss: of the scores of generated faces.
+        betas: Adam's, for both.
+        critic_steps: steps of the critic for each one of the generator.
+        penalty: weight of the gradient penalty in the critic's loss; 0: none.
+    """
+
+    generator: nn.Module
+    critic: nn.Module
+    critic_loss: Callable[[Tensor, Tensor], Tensor]
+    generator_loss: Callable[[Tensor], Tensor]
+    betas: tuple[float, float]
+    critic_steps: int = 1
+    penalty: float = 0.0
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A trained generator, of one class.
+
+    Attributes:
+        network: in evaluation mode; as `Adversaries.generator`. Classes of a conditional GAN share it.
         latent: Z.
-        device: of the network.
+        label: index of the class that it is asked for.
         trained_on: how many faces of the class it has seen.
     """
 
     network: nn.Module
     latent: int
-    device: torch.device
+    label: int
     trained_on: int
 
     def weights(self) -> dict[str, Tensor]:
@@ -42,19 +64,20 @@ class Generator:
         """Return the SHA-256 of the weights, as `save` writes them."""
         return hashlib.sha256(save(self.weights())).hexdigest()
 
-    @torch.no_grad()
     def faces(self, seeds: Sequence[int], batch_size: int = 256) -> np.ndarray:
         """Return one face per seed, uint8 [n, H, W, C]; the same seed gives the same face."""
+        noise = [np.random.default_rng(seed).standard_normal(self.latent) for seed in seeds]
+        return self.of_noise(np.array(noise, np.float32).reshape(-1, self.latent), batch_size)
+
+    @torch.no_grad()
+    def of_noise(self, noise: np.ndarray, batch_size: int = 256) -> np.ndarray:
+        """Return one face for each row of noise, float32 [n, Z], as uint8 [n, H, W, C]."""
+        device = next(self.network.buffers()).device
         parts = []
-        for start in range(0, len(seeds), batch_size):
-            noise = np.stack(
-                [
-                    np.random.default_rng(s).standard_normal(self.latent)
-                    for s in seeds[start : start + batch_size]
-                ]
-            )
-            images = self.network(torch.from_numpy(noise).float().to(self.device))
-            parts.append(to_faces(images))
+        for start in range(0, max(1, len(noise)), batch_size):
+            some = torch.from_numpy(noise[start : start + batch_size]).to(device)
+            labels = torch.full((len(some),), self.label, device=device)
+            parts.append(to_faces(self.network(some, labels)))
         return np.concatenate(parts)
 
 

@@ -1,21 +1,37 @@
-"""The convolutional generator and discriminator of DCGAN, for any face of a multiple of 16 pixels.
+"""The convolutional generator and critic of DCGAN, for square faces of any side from 16 pixels.
 
 Radford, Metz & Chintala, "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial
 Networks", ICLR 2016, section 3: strided convolutions instead of pooling, batch norm in both except at the
-generator's output and the discriminator's input, ReLU and tanh in the one, LeakyReLU 0.2 in the other.
+generator's output and the discriminator's input, ReLU and tanh in the one, LeakyReLU 0.2 in the other. Sides
+that are no multiple of 16 are halved upwards; where a side is odd the kernel has 3 places instead of 4.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Literal
 
+import torch
 from torch import Tensor, nn
+
+Norm = Literal["batch", "layer"]
+Condition = Literal["projection", "concatenation"]
+
+
+def sides(size: int) -> list[int]:
+    """Return the sides of the maps from the face to the deepest, each half of the one before, rounded up."""
+    found = [size]
+    for _ in range(4):
+        found.append(-(-found[-1] // 2))
+    return found
 
 
 def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
         nn.init.normal_(module.weight, 0.0, 0.02)
-    elif isinstance(module, nn.BatchNorm2d):
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.BatchNorm2d | nn.GroupNorm):
         nn.init.normal_(module.weight, 1.0, 0.02)
         nn.init.zeros_(module.bias)
 
@@ -25,53 +41,94 @@ class Decoder(nn.Module):
 
     Args:
         latent: length Z of the noise vector.
-        size: side of a face, a multiple of 16.
+        size: side of a face in pixels.
         channels: of a face, 1 or 3.
         width: channels of the layer before the last; deeper ones have up to 8 times as many.
+        classes: K, each with a vector of length Z that is put behind the noise; 0: unconditional.
     """
 
-    def __init__(self, latent: int, size: int, channels: int, width: int) -> None:
+    def __init__(self, latent: int, size: int, channels: int, width: int, classes: int = 0) -> None:
         super().__init__()
+        self.embedding = nn.Embedding(classes, latent) if classes else None
         widths = [width * 8, width * 4, width * 2, width]
+        *upper, deepest = sides(size)
         layers: list[nn.Module] = [
-            nn.ConvTranspose2d(latent, widths[0], size // 16, bias=False),
+            nn.ConvTranspose2d(latent * (2 if classes else 1), widths[0], deepest, bias=False),
             nn.BatchNorm2d(widths[0]),
             nn.ReLU(),
         ]
-        for wide, narrow in pairwise(widths):
+        for side, (wide, narrow) in zip(upper[:0:-1], pairwise(widths), strict=True):
             layers += [
-                nn.ConvTranspose2d(wide, narrow, 4, 2, 1, bias=False),
+                nn.ConvTranspose2d(wide, narrow, 4 - side % 2, 2, 1, bias=False),
                 nn.BatchNorm2d(narrow),
                 nn.ReLU(),
             ]
-        layers += [nn.ConvTranspose2d(width, channels, 4, 2, 1), nn.Tanh()]
+        layers += [nn.ConvTranspose2d(width, channels, 4 - size % 2, 2, 1), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
         self.apply(_initialise)
 
-    def forward(self, noise: Tensor) -> Tensor:
-        """Map [n, Z] to [n, C, size, size] in -1..1."""
+    def forward(self, noise: Tensor, labels: Tensor) -> Tensor:
+        """Map [n, Z] and class indices [n] to [n, C, size, size] in -1..1."""
+        if self.embedding is not None:
+            noise = torch.cat([noise, self.embedding(labels)], 1)
         return self.layers(noise[:, :, None, None])
 
 
-class Discriminator(nn.Module):
-    """The discriminator: a face to one logit, through four halvings of the resolution.
+class Critic(nn.Module):
+    """The discriminator or critic: a face to one score, through four halvings of the resolution.
 
     Args:
-        size: side of a face, a multiple of 16.
+        size: side of a face in pixels.
         channels: of a face, 1 or 3.
         width: channels of the first layer; deeper ones have up to 8 times as many.
+        norm: between layers. Batch norm makes a score depend on the whole batch, so that a gradient penalty, which
+            is about single faces, cannot stand beside it (Gulrajani et al. 2017, section 4).
+        classes: K; 0: unconditional.
+        condition: how the class comes in. `projection`: the score grows by the product of the features, summed over
+            positions, with the class's vector (Miyato & Koyama 2018, equation 3); `concatenation`: one more channel
+            of the face, which the class draws (Mirza & Osindero 2014).
     """
 
-    def __init__(self, size: int, channels: int, width: int) -> None:
+    def __init__(
+        self,
+        size: int,
+        channels: int,
+        width: int,
+        norm: Norm = "batch",
+        classes: int = 0,
+        condition: Condition = "projection",
+    ) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(0.2)]
+        self.projection = nn.Embedding(classes, width * 8) if classes and condition == "projection" else None
+        self.maps = nn.Embedding(classes, size * size) if classes and condition == "concatenation" else None
+        first = channels + (self.maps is not None)
+        before = sides(size)
+        layers: list[nn.Module] = [nn.Conv2d(first, width, 4 - size % 2, 2, 1), nn.LeakyReLU(0.2)]
         widths = [width, width * 2, width * 4, width * 8]
-        for narrow, wide in pairwise(widths):
-            layers += [nn.Conv2d(narrow, wide, 4, 2, 1, bias=False), nn.BatchNorm2d(wide), nn.LeakyReLU(0.2)]
-        layers.append(nn.Conv2d(width * 8, 1, size // 16))
+        for side, (narrow, wide) in zip(before[1:], pairwise(widths), strict=False):
+            kernel = 4 - side % 2
+            layers += [
+                nn.Conv2d(narrow, wide, kernel, 2, 1, bias=False),
+                _norm(norm, wide),
+                nn.LeakyReLU(0.2),
+            ]
         self.layers = nn.Sequential(*layers)
+        self.last = nn.Conv2d(width * 8, 1, before[-1])
         self.apply(_initialise)
+        if self.projection is not None:
+            nn.init.normal_(self.projection.weight, 0.0, 0.02)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Map [n, C, size, size] in -1..1 to logits [n]; positive means real."""
-        return self.layers(images).flatten()
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Map [n, C, size, size] in -1..1 and class indices [n] to scores [n]; higher means real."""
+        if self.maps is not None:
+            images = torch.cat([images, self.maps(labels).view(-1, 1, *images.shape[2:])], 1)
+        features = self.layers(images)
+        scores = self.last(features).flatten()
+        if self.projection is not None:
+            scores = scores + (self.projection(labels) * features.sum((2, 3))).sum(1)
+        return scores
+
+
+def _norm(kind: Norm, channels: int) -> nn.Module:
+    # Of one group: layer norm over channels and positions of each face.
+    return nn.BatchNorm2d(channels) if kind == "batch" else nn.GroupNorm(1, channels)

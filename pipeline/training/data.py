@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor
 from pipeline.errors import UserError
 from pipeline.params import Params
 from pipeline.paths import ALIGNED, LABELS
+from pipeline.schema import MADE_FROM
 from pipeline.tables import Faces, read_parquet
 
 # A set of faces moves to the GPU whole if it takes at most this share of the free memory there.
@@ -66,6 +68,14 @@ class Samples:
             None if self._resident is None else self._resident[rows],
         )
 
+    def at(self, rows: np.ndarray) -> Samples:
+        """Return the samples at some places, int64 [n], in that order."""
+        ids = [self.ids[row] for row in rows.tolist()]
+        chosen = torch.from_numpy(rows)
+        return Samples(
+            ids, self.tables, self.table[rows], self.row[rows], self.targets[chosen], self.labels[chosen]
+        )
+
     def take(self, samples: Tensor) -> Tensor:
         """Return the faces of `samples`, int64 [n], as uint8 [n, H, W, C] on the device of the targets."""
         if self._resident is not None:
@@ -107,6 +117,38 @@ def real(split: str, p: Params) -> Samples:
     return Samples(ids, tables, found[:, 0], found[:, 1], torch.from_numpy(targets), labels)
 
 
+def learnable(p: Params) -> Samples:
+    """Return the training samples that a GAN and whatever judges it may learn from.
+
+    Pictures that valid or test hold too, pixel by pixel or nearly, are left out, and of those that the training split
+    holds several times all but the first.
+
+    Raises:
+        UserError: as `real`.
+    """
+    samples = real("train", p)
+    table = read_parquet(LABELS, ["split", "cluster"])
+    splits, clusters = table["split"].to_pylist(), table["cluster"].to_pylist()
+    gone = {cluster for split, cluster in zip(splits, clusters, strict=True) if split != "train"} - {None}
+    kept, row = [], 0
+    for split, cluster in zip(splits, clusters, strict=True):
+        if split == "train":
+            if cluster not in gone:
+                kept.append(row)
+                gone |= {cluster} - {None}
+            row += 1
+    return samples.at(np.array(kept, np.int64))
+
+
+def digest(samples: Samples) -> str:
+    """Return the SHA-256 over ids, labels and faces of samples: what a generated table says it was made from."""
+    found = hashlib.sha256("\n".join(samples.ids).encode())
+    found.update(samples.labels.numpy().tobytes())
+    for start in range(0, len(samples), 4096):
+        found.update(samples.gather(np.arange(start, min(start + 4096, len(samples)))).data)
+    return found.hexdigest()
+
+
 def _faces(path: Path, p: Params) -> Faces:
     faces = Faces(path)
     wanted = (p.align.face_size, p.align.face_size, 3 if p.align.colour else 1)
@@ -119,17 +161,29 @@ def _faces(path: Path, p: Params) -> Faces:
 def with_synthetic(samples: Samples, path: Path, p: Params) -> Samples:
     """Return training samples followed by the generated faces in `path`, whose targets are their classes.
 
+    With `train.synthetic: alone` the generated faces alone.
+
     Raises:
-        UserError: the table is absent, or was made with other parameters.
+        UserError: the table is absent, was made with other parameters, or by a GAN that learned from another split.
     """
     faces = _faces(path, p)
     if not len(faces):
+        if p.train.synthetic == "alone":
+            raise UserError(f"{path}: found no faces, allowed: some while train.synthetic is alone")
         return samples
+    made_from = (faces.table.schema.metadata or {}).get(MADE_FROM, b"").decode()
+    if made_from != (ours := digest(learnable(p))):
+        raise UserError(
+            f"{path}: found faces made from another training split ({made_from[:12] or 'unknown'}), allowed: from "
+            f"{ours[:12]}: run `dvc repro`"
+        )
     names = faces.table["label"].to_pylist()
     if unknown := sorted(set(names) - set(p.classes)):
         raise UserError(f"{path}: found class {unknown[0]}, allowed: {', '.join(p.classes)}: run `dvc repro`")
     labels = torch.tensor([p.classes.index(name) for name in names])
     targets = torch.nn.functional.one_hot(labels, len(p.classes)).float()
+    if p.train.synthetic == "alone":
+        samples = samples.at(np.array([], np.int64))
     return Samples(
         samples.ids + faces.ids(),
         [*samples.tables, faces],

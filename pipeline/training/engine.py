@@ -172,7 +172,7 @@ class Run:
                 here.step += 1
                 shown.update()
                 if time.monotonic() - self.saved >= settings.checkpoint_seconds:
-                    self._save()
+                    self.save()
                     self.saved = time.monotonic()
             figures = {"loss": self.loss_sum.item() / self.count}
             if not math.isfinite(figures["loss"]):
@@ -256,7 +256,8 @@ class Run:
         waited = self.progress.epoch - 1 - self.progress.best
         return self.progress.best >= 0 and 0 < self.settings.patience <= waited
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write the checkpoint; one process does, for all of them."""
         if self.processes.rank:
             return
         tensors = {

@@ -1,0 +1,83 @@
+"""Differentiable augmentation, which keeps a discriminator from learning a small training set by heart.
+
+Zhao et al., "Differentiable Augmentation for Data-Efficient GAN Training", NeurIPS 2020, section 3: real and generated
+faces go through the same kinds of transforms before the critic sees them, in its steps and in the generator's, and
+gradients flow through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+SHIFT, HOLE = 0.125, 0.5  # of the face's side; the authors' settings
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Random numbers for n faces, uniform in 0..1, float [n] each."""
+
+    brightness: Tensor
+    saturation: Tensor
+    contrast: Tensor
+    down: Tensor
+    right: Tensor
+    hole_top: Tensor
+    hole_left: Tensor
+
+
+def draw(count: int, device: torch.device) -> Draws:
+    """Draw for `count` faces from torch's own generator."""
+    return Draws(*torch.rand(7, count, device=device))
+
+
+def apply(images: Tensor, kinds: Sequence[str], draws: Draws) -> Tensor:
+    """Return transformed faces.
+
+    Args:
+        images: float [n, C, H, W] in -1..1.
+        kinds: of transforms: `colour` (brightness by up to 0.5 to either side, saturation times 0..2, contrast times
+            0.5..1.5), `translation` (by up to an eighth of the side, black comes in), `cutout` (a square hole of half
+            the side, cut at the border, turns grey).
+        draws: for n faces.
+    """
+    if "colour" in kinds:
+        images = images + (draws.brightness - 0.5).view(-1, 1, 1, 1)
+        grey = images.mean(1, keepdim=True)
+        images = grey + (images - grey) * (2 * draws.saturation).view(-1, 1, 1, 1)
+        mean = images.mean((1, 2, 3), keepdim=True)
+        images = mean + (images - mean) * (draws.contrast + 0.5).view(-1, 1, 1, 1)
+    if "translation" in kinds:
+        images = _shifted(images, draws.down, draws.right)
+    if "cutout" in kinds:
+        images = images * _hole(images.shape[-1], draws.hole_top, draws.hole_left)
+    return images
+
+
+def _shifted(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
+    side = images.shape[-1]
+    most = int(side * SHIFT + 0.5)
+    steps = torch.arange(side, device=images.device)
+    # Into faces with a border of one black pixel, which everything from outside falls on.
+    rows, columns = (
+        (steps + 1 - most + (share * (2 * most + 1)).long()[:, None]).clamp(0, side + 1)
+        for share in (down, right)
+    )
+    padded = F.pad(images, (1, 1, 1, 1), value=-1.0).permute(0, 2, 3, 1)
+    sample = torch.arange(len(images), device=images.device)[:, None, None]
+    return padded[sample, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _hole(side: int, top: Tensor, left: Tensor) -> Tensor:
+    """Return what is kept, float [n, 1, H, W]: 0 in the hole, whose centre lies anywhere in the face."""
+    hole = int(side * HOLE + 0.5)
+    steps = torch.arange(side, device=top.device)
+    inside = []
+    for share in (top, left):
+        start = (share * (side + 1 - hole % 2)).long()[:, None] - hole // 2
+        inside.append((steps >= start) & (steps < start + hole))
+    return (~(inside[0][:, None, :, None] & inside[1][:, None, None, :])).float()
