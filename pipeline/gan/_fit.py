@@ -52,6 +52,7 @@ class Setting:
         settings: `gans.<name>`.
         seed: of the run.
         device: where to compute.
+        precision: of forward passes.
         processes: classes that train side by side; 0: as many as pay.
         folder: of the checkpoints.
         checkpoint_seconds: between two of them.
@@ -61,6 +62,7 @@ class Setting:
     settings: Any
     seed: int
     device: torch.device
+    precision: torch.dtype
     processes: int
     folder: Path
     checkpoint_seconds: float
@@ -100,12 +102,13 @@ def fit(
     settings = module.Params.model_validate(setting.settings.model_dump())
 
     def task(name: str, chosen: np.ndarray, number: int) -> Task:
-        words = json.dumps([setting.name, settings.model_dump(), setting.seed, name, torch.__version__])
+        words = json.dumps([setting.name, settings.model_dump(), setting.seed, name, str(setting.precision)])
+        words += torch.__version__
         learned = sha256(faces[chosen].tobytes() + labels[chosen].tobytes()).hexdigest()
         path = setting.folder / f"gan-{name}-{fingerprint((words, learned), _code())}.safetensors"
         own = labels[chosen] if number else np.zeros(len(chosen), np.int64)
         return Task(
-            name, faces[chosen], own, number or 1, module.adversaries, settings, setting.seed, path,
+            name, faces[chosen], own, number or 1, module.adversaries, settings, setting.seed, setting.precision, path,
             setting.checkpoint_seconds,
         )  # fmt: skip
 

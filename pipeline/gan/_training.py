@@ -9,7 +9,6 @@ import math
 import time
 import zlib
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +46,7 @@ class Task:
         make: builds generator and critic.
         settings: of the method.
         seed: of the run.
+        precision: of forward passes; losses, penalty and optimisers are float32.
         path: of its checkpoint, which stays when it is done: the stage removes those of all tasks at once.
         checkpoint_seconds: between two checkpoints.
     """
@@ -58,6 +58,7 @@ class Task:
     make: Callable[[Any, int, int, int], Adversaries]
     settings: Adversarial
     seed: int
+    precision: torch.dtype
     path: Path
     checkpoint_seconds: float
 
@@ -95,7 +96,7 @@ class Training:
 
     Args:
         task: what to learn, and how.
-        device: where to compute; on a GPU in bfloat16 but for losses, penalty and optimisers.
+        device: where to compute.
     """
 
     def __init__(self, task: Task, device: torch.device) -> None:
@@ -103,8 +104,11 @@ class Training:
         torch.manual_seed(task.seed)
         _, size, _, channels = task.faces.shape
         self.pair = task.make(task.settings, size, channels, task.classes)
-        self.generator = self.pair.generator.to(device)
-        self.critic = self.pair.critic.to(device)
+        # Channels-last, which convolutions on CPU and GPU prefer.
+        self.generator, self.critic = (
+            network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            for network in (self.pair.generator, self.pair.critic)
+        )
         self.optimizers = {
             name: torch.optim.Adam(
                 network.parameters(), task.settings.learning_rate, self.pair.betas, foreach=True
@@ -238,8 +242,8 @@ class Training:
         return _augment.apply(images, self.kinds, _augment.draw(len(images), self.device))
 
     def _autocast(self) -> Any:
-        on_gpu = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        return torch.autocast("cuda", torch.bfloat16) if on_gpu else nullcontext()
+        precision = self.task.precision
+        return torch.autocast(self.device.type, precision, enabled=precision != torch.float32)
 
     def _figures(self) -> list[float]:
         """Return means over the epoch's steps: the critic's whole loss, without penalty, the generator's, the distance

@@ -63,7 +63,8 @@ def run(p: Params) -> None:
     wanted = _wanted(p)
     name, settings = p.chosen("gan")
     folder, seconds = MODELS / "checkpoints", p.train.checkpoint_seconds
-    setting = Setting(name, settings, p.seed, where, p.gans.processes, folder, seconds)
+    precision = device.pick_precision(p.train.precision, where)
+    setting = Setting(name, settings, p.seed, where, precision, p.gans.processes, folder, seconds)
     fitted = fit(setting, faces, labels, p.classes, list(wanted))
     judges = [judge.trained(p, samples, number) for number in range(2)] if wanted else []
 
