@@ -94,9 +94,12 @@ def _reading(path: Path, columns: list[str]) -> Iterator[None]:
 
 def write_rows(path: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> None:
     """Write rows, streaming, as `write_batches` does."""
-    write_batches(
-        path, schema, (pa.RecordBatch.from_pylist(some, schema) for some in chunks(rows, BATCH_ROWS))
-    )
+    write_batches(path, schema, batches_of(schema, rows))
+
+
+def batches_of(schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
+    """Yield rows as batches."""
+    return (pa.RecordBatch.from_pylist(some, schema) for some in chunks(rows, BATCH_ROWS))
 
 
 def write_batches(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:

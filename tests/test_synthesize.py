@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import resource
+import signal
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -12,7 +17,9 @@ import torch
 
 from pipeline import params, paths, schema, tables
 from pipeline.errors import UserError
-from pipeline.stages import synthesize
+from pipeline.quality.filters import TRIES, keep
+from pipeline.stages import synthesize, train
+from pipeline.training import data, judge
 from tests import toy
 
 TINY = {
@@ -57,8 +64,6 @@ def test_only_the_training_split_reaches_the_gan(project: Path) -> None:
 
 
 def test_without_a_gan_the_table_is_empty_and_training_goes_on(project: Path) -> None:
-    from pipeline.training import data
-
     toy.write(project)
     synthesize.run(params.load())
     real = data.real("train", params.load())
@@ -66,8 +71,6 @@ def test_without_a_gan_the_table_is_empty_and_training_goes_on(project: Path) ->
 
 
 def test_synthetic_faces_join_the_training_set_with_their_class(project: Path) -> None:
-    from pipeline.training import data
-
     toy.write(project, **TINY)
     synthesize.run(params.load())
     real = data.real("train", params.load())
@@ -87,3 +90,214 @@ def test_a_class_without_faces_is_refused_by_name(project: Path) -> None:
     tables.write_rows(paths.LABELS, schema.labels([*toy.CLASSES, "fear"]), rows)
     with pytest.raises(UserError, match="'fear' with 0 faces"):
         synthesize.run(params.load())
+
+
+def rewrite_labels(change: Any) -> None:
+    """Write data/labels.parquet anew with each row as `change` returns it; rows that become None are left out."""
+    rows = [change(row) for row in pq.read_table(paths.LABELS).to_pylist()]
+    tables.write_rows(paths.LABELS, schema.labels(toy.CLASSES), [row for row in rows if row])
+
+
+def measured() -> dict[str, Any]:
+    return json.loads((paths.METRICS / "synthesize.json").read_text())
+
+
+# ---------------------------------------------------------------------------------------------------- leaks
+
+
+def test_a_gan_never_sees_what_valid_or_test_hold_nor_a_face_twice(project: Path) -> None:
+    toy.write(project)
+    train_rows = data.real("train", params.load()).ids
+    valid_rows = data.real("valid", params.load()).ids
+    cluster = {train_rows[0]: "a", valid_rows[0]: "a"}  # in valid too
+    cluster |= dict.fromkeys(train_rows[3:6], "b")  # three times in train
+    rewrite_labels(lambda row: row | {"cluster": cluster.get(row["id"])})
+    learned = data.learnable(params.load())
+    gone = {train_rows[0], train_rows[4], train_rows[5]}
+    assert learned.ids == [id_ for id_ in train_rows if id_ not in gone]
+    every = data.real("train", params.load())
+    rows = np.array([every.ids.index(id_) for id_ in learned.ids])
+    np.testing.assert_array_equal(learned.gather(np.arange(len(rows))), every.gather(rows))
+    assert torch.equal(learned.labels, every.labels[rows])
+
+
+def test_the_hash_knows_ids_labels_and_pixels(project: Path) -> None:
+    toy.write(project)
+    p = params.load()
+    before = data.digest(data.learnable(p))
+    assert data.digest(data.learnable(p)) == before
+    swapped = {"neutral": "happiness", "happiness": "neutral"}
+    rewrite_labels(lambda row: row | {"label": swapped[row["label"]]})
+    assert data.digest(data.learnable(p)) != before
+    toy.write(project)
+    rewrite_labels(lambda row: None if row["id"] == "toy/000" else row)
+    assert data.digest(data.learnable(p)) != before
+
+
+def test_training_refuses_faces_of_a_gan_that_saw_another_split(project: Path) -> None:
+    toy.write(project, **TINY)
+    synthesize.run(params.load())
+    made_from = measured()["made_from"]
+    rewrite_labels(lambda row: None if row["id"] == "toy/000" else row)
+    with pytest.raises(UserError, match=f"another training split .{made_from[:12]}.* run `dvc repro`"):
+        train.run(params.load())
+    assert not paths.CLASSIFIER.exists()
+
+
+# ------------------------------------------------------------------------------------------------- how many
+
+
+def test_balance_fills_a_class_to_the_largest_or_to_a_number(project: Path) -> None:
+    toy.write(project, **TINY | {"gans.images_per_class": "balance"})
+    rewrite_labels(lambda row: None if row["label"] == "happiness" and row["id"] > "toy/060" else row)
+    p = params.load()
+    counts = np.bincount(data.real("train", p).labels.numpy())
+    synthesize.run(p)
+    assert measured()["happiness"]["images"] == counts[0] - counts[1] > 0
+    toy.set_params(project, **{"gans.balance_to": int(counts[1]) + 5})
+    synthesize.run(params.load())
+    assert measured()["happiness"]["images"] == 5
+    toy.set_params(project, **{"gans.balance_to": int(counts[1]) - 5})
+    synthesize.run(params.load())
+    assert len(tables.Faces(paths.SYNTHETIC)) == 0
+
+
+def test_alone_trains_on_synthetic_faces_only(project: Path) -> None:
+    toy.write(project, **TINY | {"gans.classes": toy.CLASSES, "train.synthetic": "alone"})
+    synthesize.run(params.load())
+    p = params.load()
+    alone = data.with_synthetic(data.real("train", p), paths.SYNTHETIC, p)
+    assert len(alone) == 24
+    assert all(id_.startswith("synthetic/") for id_ in alone.ids)
+    train.run(p)
+    assert paths.CLASSIFIER.exists()
+
+
+# -------------------------------------------------------------------------------------------------- filters
+
+
+def test_filters_count_what_they_turn_down_and_others_take_its_place() -> None:
+    def draw(seeds: list[int]) -> np.ndarray:
+        return np.array(seeds, np.uint8).reshape(-1, 1, 1, 1)
+
+    filters = {"even": lambda faces: faces.ravel() % 2 == 0, "small": lambda faces: faces.ravel() < 50}
+    kept = keep(draw, 10, 0, filters)
+    assert kept.seeds == list(range(0, 20, 2))
+    assert kept.faces.ravel().tolist() == kept.seeds
+    assert keep(draw, 10, 0, {}).seeds == list(range(10))
+    few = keep(draw, 5, 0, {"none": lambda faces: np.zeros(len(faces), bool)})
+    assert (few.seeds, few.rejected["none"], len(few.faces)) == ([], 5 * TRIES, 0)
+
+
+def test_a_filter_that_accepts_nothing_leaves_a_class_empty_and_says_so(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toy.write(project, **TINY | {"gans.filters.distance": 1000.0})
+    synthesize.run(params.load())
+    assert "happiness has 0 of 12 faces; rejected distance 240" in capsys.readouterr().out
+    assert measured()["happiness"]["rejected"] == {"distance": 240}
+    assert measured()["happiness"]["fid"] is None
+    assert len(tables.Faces(paths.SYNTHETIC)) == 0
+
+
+def test_repeated_faces_are_memorised_and_a_filter_finds_them(project: Path) -> None:
+    toy.write(project, **TINY | {"gan": "repeat"})
+    synthesize.run(params.load())
+    assert measured()["happiness"]["memorised"] == 1
+    assert measured()["happiness"]["precision"] == 1
+    toy.set_params(project, **{"gans.filters.distance": 0.1})
+    synthesize.run(params.load())
+    assert measured()["happiness"]["images"] == 0
+
+
+# --------------------------------------------------------------------------------------------------- judges
+
+
+def test_judges_are_trained_once_and_know_the_classes(project: Path) -> None:
+    toy.write(project, **TINY | {"gans.judge_epochs": 40})
+    p = params.load()
+    samples = data.learnable(p)
+    first, second = (judge.trained(p, samples, number) for number in range(2))
+    assert first.digest != second.digest
+    assert judge.trained(p, samples, 0).digest == first.digest
+    faces = samples.gather(np.arange(len(samples)))
+    features, chances = first.look(faces)
+    assert features.shape == (len(samples), 256)
+    np.testing.assert_allclose(chances.sum(axis=1), 1)
+    assert (chances.argmax(axis=1) == samples.labels.numpy()).mean() > 0.6
+    # What judges learn does not depend on the GAN.
+    toy.set_params(project, gan="none")
+    assert judge.trained(params.load(), samples, 0).digest == first.digest
+
+
+def test_chances_are_those_under_equally_frequent_classes() -> None:
+    class Even(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            logits = torch.tensor([[0.9, 0.1]]).log().repeat(len(images), 1)
+            return logits, images.flatten(1)
+
+    judged = judge.Judge(Even(), 16, np.array([0.9, 0.1]), "")
+    np.testing.assert_allclose(judged.look(np.zeros((3, 16, 16, 1), np.uint8))[1], 0.5, rtol=1e-6)
+
+
+# ------------------------------------------------------------------------------------------------ bad endings
+
+KILLED = """
+import os, signal
+from pipeline import params
+from pipeline.gan import _training
+from pipeline.stages import synthesize
+save = _training.Training.save
+def killed(training):
+    save(training)
+    if training.progress.epoch == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+_training.Training.save = killed
+synthesize.run(params.load())
+"""
+
+
+def test_a_killed_stage_goes_on_and_ends_with_the_same_bytes(project: Path) -> None:
+    toy.write(project, **TINY | {"gans.processes": 1, "gans.classes": toy.CLASSES})
+    stage = [sys.executable, "-m", "pipeline", "synthesize"]
+    subprocess.run(stage, check=True, capture_output=True)
+    files = [
+        paths.SYNTHETIC,
+        paths.METRICS / "synthesize.json",
+        *sorted((paths.PLOTS / "synthesize").iterdir()),
+    ]
+    whole = {str(path): path.read_bytes() for path in files}
+    assert not list((paths.MODELS / "checkpoints").iterdir()), "a finished run leaves no checkpoint"
+    toy.set_params(project, **{"train.checkpoint_seconds": 0})
+    killed = subprocess.run([sys.executable, "-c", KILLED], capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert {str(path): path.read_bytes() for path in files} == whole
+    subprocess.run(stage, check=True, capture_output=True)
+    assert {str(path): path.read_bytes() for path in files} == whole
+
+
+def test_a_disk_that_fills_up_costs_one_line_and_no_earlier_result(project: Path) -> None:
+    toy.write(project, **TINY)
+    synthesize.run(params.load())
+    files = [paths.SYNTHETIC, paths.METRICS / "synthesize.json", *sorted((paths.MODELS / "gan").iterdir())]
+    before = {str(path): path.read_bytes() for path in files}
+    toy.set_params(project, **{"gans.images_per_class": 14})
+
+    def short_of_space() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    stage = [sys.executable, "-m", "pipeline", "synthesize"]
+    done = subprocess.run(stage, capture_output=True, text=True, preexec_fn=short_of_space)
+    assert done.returncode == 1
+    said = [line for line in done.stderr.splitlines() if line.startswith("fer: ")]
+    assert len(said) == 1
+    assert "cannot be written" in said[0]
+    assert "Traceback" not in done.stderr
+    assert {str(path): path.read_bytes() for path in files} == before
+    left = [path for folder in ("data", "models", "plots") for path in Path(folder).rglob("*.part")]
+    assert not left

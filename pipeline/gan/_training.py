@@ -146,7 +146,7 @@ class Training:
         """
         while self.progress.epoch < self.settings.epochs:
             self._epoch(on_step)
-        self._save()
+        self.save()
 
     def weights(self) -> dict[str, Tensor]:
         """Return the generator's weights, averaged where there is an average."""
@@ -179,7 +179,7 @@ class Training:
             here.step += 1
             on_step()
             if time.monotonic() - self.saved >= self.task.checkpoint_seconds:
-                self._save()
+                self.save()
         self._judge(self._figures())
         here.epoch, here.step = here.epoch + 1, 0
         self.sums.zero_()
@@ -210,6 +210,10 @@ class Training:
             # Each kind goes through batch norm by itself, as published.
             scores = [self.critic(images, labels).float() for images in seen]
         loss = pair.critic_loss(*scores)
+        if pair.mismatched:
+            with self._autocast():
+                misnamed = self.critic(seen[0], self._other(labels)).float()
+            loss = (loss + pair.critic_loss(scores[0], misnamed)) / 2
         total = loss
         if pair.penalty:
             shares = torch.rand(count, device=self.device)
@@ -229,6 +233,13 @@ class Training:
             distance = scores[0].mean() - scores[1].mean()
             figures = [total, loss, fooled, distance, spread, torch.cat(scores).std()]
             self.sums += torch.stack(figures)
+
+    def _other(self, labels: Tensor) -> Tensor:
+        """Return for each label one of the other classes that there are, each equally often."""
+        present = torch.from_numpy(self.present).to(self.device)
+        place = torch.searchsorted(present, labels)
+        shift = torch.randint(1, max(2, len(present)), labels.shape, device=self.device)
+        return present[(place + shift) % len(present)]
 
     def _update(self, name: str, loss: Tensor) -> None:
         optimizer = self.optimizers[name]
@@ -290,10 +301,11 @@ class Training:
             self.generator.train()
         return faces.float().cpu()
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write the checkpoint, unless the state is a bad one: what is there then is the last good state."""
         self.saved = time.monotonic()
         if self.progress.alike or not torch.isfinite(self.sums).all():
-            return  # what is there is the last good state
+            return
         tensors = {"sums": self.sums, "shown": self.shown}
         tensors |= checkpoint.prefixed("average", self.average.weights)
         for name, network in self._networks().items():

@@ -23,6 +23,7 @@ class Params(Adversarial):
 
     penalty: NonNegative
     condition: Literal["projection", "concatenation"]
+    mismatched: bool
 
 
 def adversaries(params: Params, size: int, channels: int, classes: int) -> Adversaries:
@@ -34,4 +35,5 @@ def adversaries(params: Params, size: int, channels: int, classes: int) -> Adver
         non_saturating,
         betas=(0.5, 0.999),
         penalty=params.penalty,
+        mismatched=params.mismatched,
     )

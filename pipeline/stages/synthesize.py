@@ -14,7 +14,7 @@ import typer
 from safetensors.torch import save
 
 from pipeline.faces.weights import resolve
-from pipeline.files import replacing_folder, write_json
+from pipeline.files import replacing, replacing_folder, write_json
 from pipeline.gan import Generator
 from pipeline.gan._fit import Fitted, Setting, fit
 from pipeline.params import Params
@@ -26,7 +26,7 @@ from pipeline.quality.filters import Filter, Kept, keep
 from pipeline.quality.neighbours import nearest
 from pipeline.quality.scores import Seen, recognised, scores
 from pipeline.schema import synthetic
-from pipeline.tables import write_rows
+from pipeline.tables import batches_of, fill
 from pipeline.training import data, device, judge
 
 GENERATORS = MODELS / "gan"
@@ -80,9 +80,16 @@ def run(p: Params) -> None:
         made[cls] = Made(label, generator, kept, training)
     report = _report(p, made, fitted, judges) if made else {}
 
-    _write(p, name, made, made_from)
-    with replacing_folder(GRIDS) as sheet_folder:
-        _draw(sheet_folder, name, made, fitted)
+    # All of it is whole before any takes the place of an earlier run's.
+    with (
+        replacing(SYNTHETIC) as table,
+        replacing_folder(GENERATORS) as weights,
+        replacing_folder(GRIDS) as grids,
+    ):
+        schema = synthetic(p.align.face_size, 3 if p.align.colour else 1, made_from)
+        fill(table, SYNTHETIC.suffix, schema, batches_of(schema, _rows(name, made)))
+        _store(weights, name, made, made_from)
+        _draw(grids, name, made, fitted)
     write_json(METRICS / "synthesize.json", {"gan": name, "made_from": made_from} | report)
     for checkpoint in fitted.checkpoints:
         checkpoint.unlink(missing_ok=True)
@@ -184,27 +191,26 @@ def _report(p: Params, made: dict[str, Made], fitted: Fitted, judges: list[judge
     return report
 
 
-def _write(p: Params, name: str, made: dict[str, Made], made_from: str) -> None:
-    """Write the generated faces and the generators."""
+def _rows(name: str, made: dict[str, Made]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of the table of generated faces, sorted by id."""
+    for cls in sorted(made):
+        origin = f"{name}/{cls}/{made[cls].generator.digest()}"
+        for seed, face in zip(made[cls].kept.seeds, made[cls].kept.faces, strict=True):
+            row = {"id": f"synthetic/{cls}/{seed:08d}", "label": cls, "face": face.tobytes()}
+            yield row | {"seed": seed, "generator": origin}
 
-    def rows() -> Iterator[dict[str, Any]]:
-        for cls in sorted(made):
-            origin = f"{name}/{cls}/{made[cls].generator.digest()}"
-            for seed, face in zip(made[cls].kept.seeds, made[cls].kept.faces, strict=True):
-                row = {"id": f"synthetic/{cls}/{seed:08d}", "label": cls, "face": face.tobytes()}
-                yield row | {"seed": seed, "generator": origin}
 
-    write_rows(SYNTHETIC, synthetic(p.align.face_size, 3 if p.align.colour else 1, made_from), rows())
+def _store(folder: Path, name: str, made: dict[str, Made], made_from: str) -> None:
+    """Write the generators into a folder, with a list of them."""
     index = {}
-    with replacing_folder(GENERATORS) as folder:
-        for cls, of in made.items():
-            digest = of.generator.digest()
-            index[cls] = {"gan": name, "sha256": digest, "trained_on": of.generator.trained_on}
-            index[cls] |= {"made_from": made_from, "file": f"{digest[:16]}.safetensors"}
-            file = folder / f"{digest[:16]}.safetensors"
-            if not file.exists():  # classes of a conditional GAN share one
-                file.write_bytes(save(of.generator.weights()))
-        write_json(folder / "generators.json", index)
+    for cls, of in made.items():
+        digest = of.generator.digest()
+        file = folder / f"{digest[:16]}.safetensors"
+        if not file.exists():  # classes of a conditional GAN share one
+            file.write_bytes(save(of.generator.weights()))
+        index[cls] = {"gan": name, "sha256": digest, "file": file.name, "label": of.generator.label}
+        index[cls] |= {"trained_on": of.generator.trained_on, "made_from": made_from}
+    write_json(folder / "generators.json", index)
 
 
 def _draw(folder: Path, name: str, made: dict[str, Made], fitted: Fitted) -> None:
