@@ -53,7 +53,7 @@ COMMON = {
 OWN: dict[str, dict[str, Any]] = {
     "dcgan": {},
     "wgan_gp": {"penalty": 10.0, "critic_steps": 2},
-    "cgan": {"penalty": 1.0, "condition": "projection", "mismatched": True},
+    "cgan": {"penalty": 1.0, "condition": "projection", "mismatched": 0.25},
 }
 
 

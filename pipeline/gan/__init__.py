@@ -29,8 +29,8 @@ class Adversaries:
         betas: Adam's, for both.
         critic_steps: steps of the critic for each one of the generator.
         penalty: weight of the gradient penalty in the critic's loss; 0: none.
-        mismatched: whether real faces that go by the name of another class stand for half of the generated ones in the
-            critic's loss (Reed et al. 2016, algorithm 1), which teaches it to look at the class.
+        mismatched: share of the critic's loss in which real faces that go by the name of another class stand for
+            generated ones (Reed et al. 2016, algorithm 1: a half), which teaches it to look at the class.
     """
 
     generator: nn.Module
@@ -40,7 +40,7 @@ class Adversaries:
     betas: tuple[float, float]
     critic_steps: int = 1
     penalty: float = 0.0
-    mismatched: bool = False
+    mismatched: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -116,7 +116,7 @@ def fit(
         tasks = [task("all", np.arange(len(faces)), len(classes))]
     else:
         tasks = [task(name, np.flatnonzero(labels == classes.index(name)), 0) for name in targets]
-    processes = min(len(tasks), setting.processes or _worthwhile(setting.device))
+    processes = min(len(tasks), setting.processes or worthwhile(setting.device))
     trained = train(tasks, setting.device, processes, setting.name)
     fitted = Fitted(checkpoints=[task.path for task in tasks])
     for task_, result in zip(tasks, trained, strict=True):
@@ -131,7 +131,7 @@ def fit(
     return fitted
 
 
-def _worthwhile(device: torch.device) -> int:
+def worthwhile(device: torch.device) -> int:
     """Return how many classes to train side by side: one thread each, or all of them on a GPU."""
     return 64 if device.type == "cuda" else torch.get_num_threads()
 

@@ -213,7 +213,7 @@ class Training:
         if pair.mismatched:
             with self._autocast():
                 misnamed = self.critic(seen[0], self._other(labels)).float()
-            loss = (loss + pair.critic_loss(scores[0], misnamed)) / 2
+            loss = torch.lerp(loss, pair.critic_loss(scores[0], misnamed), pair.mismatched)
         total = loss
         if pair.penalty:
             shares = torch.rand(count, device=self.device)

@@ -13,7 +13,7 @@ from typing import Literal
 from pipeline.gan import Adversaries
 from pipeline.gan._convolutional import Critic, Decoder
 from pipeline.gan.dcgan import discriminator_loss, non_saturating
-from pipeline.params import Adversarial, NonNegative
+from pipeline.params import Adversarial, Fraction, NonNegative
 
 CONDITIONAL = True
 
@@ -23,7 +23,7 @@ class Params(Adversarial):
 
     penalty: NonNegative
     condition: Literal["projection", "concatenation"]
-    mismatched: bool
+    mismatched: Fraction
 
 
 def adversaries(params: Params, size: int, channels: int, classes: int) -> Adversaries:
