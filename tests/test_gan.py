@@ -23,6 +23,7 @@ from pipeline.gan import (
     Adversaries,
     Generator,
     _augment,
+    _losses,
     _training,
     cgan,
     dcgan,
@@ -53,7 +54,13 @@ COMMON = {
 OWN: dict[str, dict[str, Any]] = {
     "dcgan": {},
     "wgan_gp": {"penalty": 10.0, "critic_steps": 2},
-    "cgan": {"penalty": 1.0, "condition": "projection", "mismatched": 0.25},
+    "cgan": {
+        "penalty": 1.0,
+        "condition": "projection",
+        "mismatched": 0.25,
+        "loss": "wasserstein",
+        "critic_steps": 2,
+    },
 }
 
 
@@ -220,8 +227,8 @@ def test_dcgan_minimises_cross_entropies(real: list[float], generated: list[floa
     ones, zeros = torch.tensor(real, dtype=torch.float64), torch.tensor(generated, dtype=torch.float64)
     entropy = F.binary_cross_entropy_with_logits
     expected = entropy(ones, torch.ones_like(ones)) + entropy(zeros, torch.zeros_like(zeros))
-    torch.testing.assert_close(dcgan.discriminator_loss(ones, zeros), expected)
-    torch.testing.assert_close(dcgan.non_saturating(zeros), entropy(zeros, torch.ones_like(zeros)))
+    torch.testing.assert_close(_losses.discriminator_loss(ones, zeros), expected)
+    torch.testing.assert_close(_losses.non_saturating(zeros), entropy(zeros, torch.ones_like(zeros)))
 
 
 def test_the_curve_of_wgan_gp_is_its_estimate_of_the_distance(tmp_path: Path) -> None:
@@ -374,7 +381,7 @@ def test_a_training_that_diverges_keeps_its_last_good_state(
     of = replace(task(tmp_path, epochs=50), checkpoint_seconds=0)
 
     def broken(generated: Tensor) -> Tensor:
-        return dcgan.non_saturating(generated) * (float("nan") if training.progress.epoch == 2 else 1)
+        return _losses.non_saturating(generated) * (float("nan") if training.progress.epoch == 2 else 1)
 
     training = Training(of, CPU)
     training.pair = replace(training.pair, generator_loss=broken)

@@ -12,8 +12,8 @@ from typing import Literal
 
 from pipeline.gan import Adversaries
 from pipeline.gan._convolutional import Critic, Decoder
-from pipeline.gan.dcgan import discriminator_loss, non_saturating
-from pipeline.params import Adversarial, Fraction, NonNegative
+from pipeline.gan._losses import LOSSES
+from pipeline.params import Adversarial, Fraction, NonNegative, Positive
 
 CONDITIONAL = True
 
@@ -24,6 +24,8 @@ class Params(Adversarial):
     penalty: NonNegative
     condition: Literal["projection", "concatenation"]
     mismatched: Fraction
+    loss: Literal["cross_entropy", "wasserstein"]
+    critic_steps: Positive
 
 
 def adversaries(params: Params, size: int, channels: int, classes: int) -> Adversaries:
@@ -31,9 +33,9 @@ def adversaries(params: Params, size: int, channels: int, classes: int) -> Adver
     return Adversaries(
         Decoder(params.latent, size, channels, params.width, classes),
         Critic(size, channels, params.width, "layer", classes, params.condition),
-        discriminator_loss,
-        non_saturating,
-        betas=(0.5, 0.999),
+        *LOSSES[params.loss],
+        betas=(0.5, 0.999) if params.loss == "cross_entropy" else (0.0, 0.9),
+        critic_steps=params.critic_steps,
         penalty=params.penalty,
         mismatched=params.mismatched,
     )

@@ -7,11 +7,9 @@ augmentation paper trains it with batches of 16 for 80 epochs at a learning rate
 
 from __future__ import annotations
 
-from torch import Tensor
-from torch.nn import functional as F
-
 from pipeline.gan import Adversaries
 from pipeline.gan._convolutional import Critic, Decoder
+from pipeline.gan._losses import LOSSES
 from pipeline.params import Adversarial
 
 CONDITIONAL = False
@@ -26,17 +24,6 @@ def adversaries(params: Params, size: int, channels: int, classes: int) -> Adver
     return Adversaries(
         Decoder(params.latent, size, channels, params.width),
         Critic(size, channels, params.width, "batch"),
-        discriminator_loss,
-        non_saturating,
+        *LOSSES["cross_entropy"],
         betas=(0.5, 0.999),
     )
-
-
-def discriminator_loss(real: Tensor, generated: Tensor) -> Tensor:
-    """Return the cross-entropies of both kinds' logits, [n] each: real is 1, generated is 0."""
-    return F.softplus(-real).mean() + F.softplus(generated).mean()
-
-
-def non_saturating(generated: Tensor) -> Tensor:
-    """Return the cross-entropy of generated faces' logits that are called real (Goodfellow et al. 2014, section 3)."""
-    return F.softplus(-generated).mean()

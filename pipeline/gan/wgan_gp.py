@@ -8,10 +8,9 @@ from the critic's value.
 
 from __future__ import annotations
 
-from torch import Tensor
-
 from pipeline.gan import Adversaries
 from pipeline.gan._convolutional import Critic, Decoder
+from pipeline.gan._losses import LOSSES
 from pipeline.params import Adversarial, Positive, Rate
 
 CONDITIONAL = False
@@ -29,19 +28,8 @@ def adversaries(params: Params, size: int, channels: int, classes: int) -> Adver
     return Adversaries(
         Decoder(params.latent, size, channels, params.width),
         Critic(size, channels, params.width, "layer"),
-        critic_loss,
-        generator_loss,
+        *LOSSES["wasserstein"],
         betas=(0.0, 0.9),
         critic_steps=params.critic_steps,
         penalty=params.penalty,
     )
-
-
-def critic_loss(real: Tensor, generated: Tensor) -> Tensor:
-    """Return minus the estimate of Wasserstein's distance, from the scores of both kinds, [n] each."""
-    return generated.mean() - real.mean()
-
-
-def generator_loss(generated: Tensor) -> Tensor:
-    """Return minus the mean score of generated faces, [n]."""
-    return -generated.mean()
