@@ -1,9 +1,10 @@
 """CGAN, one for all classes: DCGAN told which class to make, with a gradient penalty.
 
 The GAN augmentation paper describes it by these words and trains it with batches of 64 at a learning rate of
-1e-4; after Mirza & Osindero 2014 and, for `condition: projection`, Miyato & Koyama 2018. The penalty stands
-beside the cross-entropy (Fedus et al. 2018), so the critic has layer norm instead of batch norm. It learns from
-all classes; each is drawn equally often, or a rare one would hardly ever be.
+1e-4. How the critic is told the class: Mirza & Osindero 2014 (`concatenation`), Miyato & Koyama 2018
+(`projection`). A penalty wants a critic without batch norm, and such a one lets cross-entropy (Fedus et al. 2018)
+make the same face over and over, as that paper saw; Wasserstein's losses do not. The GAN learns from all classes;
+each is drawn equally often, or a rare one would hardly ever be.
 """
 
 from __future__ import annotations
