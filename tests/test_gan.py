@@ -420,18 +420,20 @@ def test_a_class_with_hardly_a_face_is_refused_by_name(method: str, count: int, 
     with pytest.raises(
         UserError, match=f"gans.classes: found 'fear' with {count} faces in split train, allowed: at l"
     ):
-        fit(setting(tmp_path, method), faces, labels, ["anger", "fear"], ["anger", "fear"])
+        fit(setting(tmp_path, method), faces.__getitem__, labels, ["anger", "fear"], ["anger", "fear"])
     assert not list(tmp_path.iterdir())
 
 
 def test_the_same_seed_gives_the_same_face(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     faces, labels = rng.integers(0, 256, (40, 16, 16, 1), np.uint8), np.arange(40) % 2
-    one = fit(setting(tmp_path, "cgan"), faces, labels, ["anger", "fear"], ["fear"]).generators
+    one = fit(setting(tmp_path, "cgan"), faces.__getitem__, labels, ["anger", "fear"], ["fear"]).generators
     assert list(one) == ["fear"]
     first = one["fear"].faces([5, 6, 7])
     np.testing.assert_array_equal(one["fear"].faces([7, 5])[::-1], first[[0, 2]])
-    again = fit(setting(tmp_path / "b", "cgan"), faces, labels, ["anger", "fear"], ["fear"]).generators
+    again = fit(
+        setting(tmp_path / "b", "cgan"), faces.__getitem__, labels, ["anger", "fear"], ["fear"]
+    ).generators
     np.testing.assert_array_equal(again["fear"].faces([5, 6, 7]), first)
     assert again["fear"].digest() == one["fear"].digest()
 

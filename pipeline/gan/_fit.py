@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from importlib import import_module
@@ -69,14 +69,18 @@ class Setting:
 
 
 def fit(
-    setting: Setting, faces: np.ndarray, labels: np.ndarray, classes: Sequence[str], targets: Sequence[str]
+    setting: Setting,
+    gather: Callable[[np.ndarray], np.ndarray],
+    labels: np.ndarray,
+    classes: Sequence[str],
+    targets: Sequence[str],
 ) -> Fitted:
     """Train a GAN for each class in `targets` or, where it is conditional, one for all classes.
 
     Args:
         setting: which GAN and how.
-        faces: of the training split, uint8 [N, H, W, C].
-        labels: class of each, int64 [N], an index into `classes`.
+        gather: returns the faces at some places, int64 [n], of the training split: uint8 [n, H, W, C].
+        labels: class of each face there, int64 [N], an index into `classes`.
         classes: names of all classes.
         targets: names of those that need a generator.
 
@@ -94,7 +98,8 @@ def fit(
                 f"{least}" + (", as a GAN can only repeat fewer" if trains else "")
             )
     if not trains:
-        return Fitted(module.generators(faces, np.array(classes)[labels], list(targets)))
+        rows = np.flatnonzero(np.isin(labels, [classes.index(name) for name in targets]))
+        return Fitted(module.generators(gather(rows), np.array(classes)[labels[rows]], list(targets)))
     if not targets:
         return Fitted()
 
@@ -104,16 +109,17 @@ def fit(
     def task(name: str, chosen: np.ndarray, number: int) -> Task:
         words = json.dumps([setting.name, settings.model_dump(), setting.seed, name, str(setting.precision)])
         words += torch.__version__
-        learned = sha256(faces[chosen].tobytes() + labels[chosen].tobytes()).hexdigest()
+        faces = gather(chosen)
+        learned = sha256(faces.tobytes() + labels[chosen].tobytes()).hexdigest()
         path = setting.folder / f"gan-{name}-{fingerprint((words, learned), _code())}.safetensors"
         own = labels[chosen] if number else np.zeros(len(chosen), np.int64)
         return Task(
-            name, faces[chosen], own, number or 1, module.adversaries, settings, setting.seed, setting.precision, path,
+            name, faces, own, number or 1, module.adversaries, settings, setting.seed, setting.precision, path,
             setting.checkpoint_seconds,
         )  # fmt: skip
 
     if module.CONDITIONAL:
-        tasks = [task("all", np.arange(len(faces)), len(classes))]
+        tasks = [task("all", np.arange(len(labels)), len(classes))]
     else:
         tasks = [task(name, np.flatnonzero(labels == classes.index(name)), 0) for name in targets]
     processes = min(len(tasks), setting.processes or worthwhile(setting.device))

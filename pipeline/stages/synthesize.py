@@ -57,28 +57,28 @@ class Made:
 def run(p: Params) -> None:
     """Train the GAN, generate faces, measure them, and draw them beside real ones."""
     where = device.pick(p.train.device)
-    samples = data.learnable(p)
-    made_from = data.digest(samples)
-    faces, labels = samples.gather(np.arange(len(samples))), samples.labels.numpy()
     wanted = _wanted(p)
+    samples = data.learnable(p)
+    labels = samples.labels.numpy()
+    made_from = data.digest(samples) if wanted else ""
     name, settings = p.chosen("gan")
     folder, seconds = MODELS / "checkpoints", p.train.checkpoint_seconds
     precision = device.pick_precision(p.train.precision, where)
     setting = Setting(name, settings, p.seed, where, precision, p.gans.processes, folder, seconds)
-    fitted = fit(setting, faces, labels, p.classes, list(wanted))
+    fitted = fit(setting, samples.gather, labels, p.classes, list(wanted))
     judges = [judge.trained(p, samples, number) for number in range(2)] if wanted else []
 
     made: dict[str, Made] = {}
     for cls, generator in fitted.generators.items():
         label = p.classes.index(cls)
-        training = faces[labels == label]
+        training = samples.gather(np.flatnonzero(labels == label))
         filters = _filters(p, judges[0], label, training)
         kept = keep(generator.faces, wanted[cls], label * SEEDS_PER_CLASS, filters)
         if len(kept.seeds) < wanted[cls]:
             tried = in_words({reason: count for reason, count in kept.rejected.items() if count})
             typer.echo(f"synthesize: {cls} has {len(kept.seeds)} of {wanted[cls]} faces; rejected {tried}")
         made[cls] = Made(label, generator, kept, training)
-    report = _report(p, made, fitted, judges) if made else {}
+    report = _report(p, made, made_from, fitted, judges) if made else {}
 
     # All of it is whole before any takes the place of an earlier run's.
     with (
@@ -90,7 +90,7 @@ def run(p: Params) -> None:
         fill(table, SYNTHETIC.suffix, schema, batches_of(schema, _rows(name, made)))
         _store(weights, name, made, made_from)
         _draw(grids, name, made, fitted)
-    write_json(METRICS / "synthesize.json", {"gan": name, "made_from": made_from} | report)
+    write_json(METRICS / "synthesize.json", {"gan": name} | report)
     for checkpoint in fitted.checkpoints:
         checkpoint.unlink(missing_ok=True)
     typer.echo(_summary(name, made, report))
@@ -133,13 +133,16 @@ def _detected(p: Params) -> Filter:
     return found
 
 
-def _report(p: Params, made: dict[str, Made], fitted: Fitted, judges: list[judge.Judge]) -> dict[str, Any]:
+def _report(
+    p: Params, made: dict[str, Made], made_from: str, fitted: Fitted, judges: list[judge.Judge]
+) -> dict[str, Any]:
     """Return `metrics/synthesize.json`: what measures, and every measure for each class and for all of them."""
     measure, classifier = judges
     valid = data.real("valid", p)
     valid_faces, valid_labels = valid.gather(np.arange(len(valid))), valid.labels.numpy()
     named = classifier.look(valid_faces)[1].argmax(axis=1) if len(valid) else np.array([])
     report: dict[str, Any] = {
+        "made_from": made_from,
         "features": {"network": "light, trained on the training split", "sha256": measure.digest},
         "classifier": {
             "network": "light, trained on the training split with another seed",
