@@ -89,6 +89,7 @@ class Adversarial(Block):
 
     Attributes:
         epochs: passes over the class's faces, in steps of the critic.
+        least_steps: a class so small that its epochs hold fewer steps of the critic is trained for more epochs.
         latent: length of the noise vector.
         width: channels of the generator's layer before the last and of the critic's first; deeper ones have up to 8
             times as many.
@@ -99,6 +100,7 @@ class Adversarial(Block):
     """
 
     epochs: Positive
+    least_steps: Count
     batch_size: Annotated[int, Field(ge=2)]
     learning_rate: Rate
     latent: Positive

@@ -42,6 +42,7 @@ CPU = torch.device("cpu")
 METHODS = {"dcgan": dcgan, "wgan_gp": wgan_gp, "cgan": cgan}
 COMMON = {
     "epochs": 3,
+    "least_steps": 0,
     "batch_size": 8,
     "learning_rate": 2e-4,
     "latent": 8,
@@ -173,6 +174,14 @@ def by_differences(
             squared += ((up - down) / (2 * step)) ** 2
         total += (squared**0.5 - 1) ** 2
     return total / len(real)
+
+
+def test_a_small_class_is_trained_for_as_many_steps_as_it_needs(tmp_path: Path) -> None:
+    # 20 faces in batches of 8 are three steps an epoch.
+    assert task(tmp_path, epochs=3, least_steps=9).epochs() == 3
+    few = task(tmp_path, epochs=3, least_steps=10)
+    assert (few.epochs(), few.steps()) == (4, 12)
+    assert len(trained(few).progress.history) == 4
 
 
 @pytest.mark.parametrize("method", ["wgan_gp", "cgan"])

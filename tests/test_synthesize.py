@@ -27,6 +27,7 @@ TINY = {
     "gans.classes": ["happiness"],
     "gans.images_per_class": 12,
     "gans.dcgan.epochs": 2,
+    "gans.dcgan.least_steps": 0,
     "gans.dcgan.width": 8,
     "gans.dcgan.latent": 8,
     "gans.judge_epochs": 2,

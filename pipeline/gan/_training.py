@@ -66,9 +66,13 @@ class Task:
         """Return the critic's steps in an epoch; batch norm needs batches of two faces."""
         return max(1, min(-(-len(self.faces) // self.settings.batch_size), len(self.faces) // 2))
 
+    def epochs(self) -> int:
+        """Return the settings' epochs or, where these hold fewer than `least_steps`, so many that they hold them."""
+        return max(self.settings.epochs, -(-self.settings.least_steps // self.steps_per_epoch()))
+
     def steps(self) -> int:
         """Return the critic's steps in all epochs."""
-        return self.settings.epochs * self.steps_per_epoch()
+        return self.epochs() * self.steps_per_epoch()
 
 
 @dataclass
@@ -144,7 +148,7 @@ class Training:
             UserError: a loss is no longer a number, or the training has collapsed. The checkpoint is the last one
                 before that.
         """
-        while self.progress.epoch < self.settings.epochs:
+        while self.progress.epoch < self.task.epochs():
             self._epoch(on_step)
         self.save()
 
@@ -183,7 +187,7 @@ class Training:
         self._judge(self._figures())
         here.epoch, here.step = here.epoch + 1, 0
         self.sums.zero_()
-        if here.epoch == 1 or here.epoch % max(1, self.settings.epochs // STAGES) == 0:
+        if here.epoch == 1 or here.epoch % max(1, self.task.epochs() // STAGES) == 0:
             here.shown.append(here.epoch)
             self.shown = torch.cat([self.shown, self._shown()[None]])
 
