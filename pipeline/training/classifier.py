@@ -17,7 +17,7 @@ from pipeline import networks
 from pipeline.errors import UserError, not_made, one_line
 from pipeline.files import replacing
 from pipeline.methods import network_module
-from pipeline.params import Params
+from pipeline.params import Align, Params
 
 
 @dataclass
@@ -27,16 +27,30 @@ class Classifier:
     Attributes:
         network: maps float [N, C, crop, crop] in 0..1 to logits [N, K] and features [N, D].
         classes: K names in the order of the logits.
-        size: side of an aligned face in pixels.
-        channels: 1 (grey) or 3 (RGB).
+        align: how faces were found and cut out of pictures.
         crop: side of what the network sees, cut out of the face.
+        precision: `train.precision`, in which validation and evaluation ran.
+        model: name of the network.
+        labels: `labels.rule`, by which votes became the labels that it learned.
     """
 
     network: nn.Module
     classes: list[str]
-    size: int
-    channels: int
+    align: Align
     crop: int
+    precision: str
+    model: str
+    labels: str
+
+    @property
+    def size(self) -> int:
+        """Return the side of an aligned face in pixels."""
+        return self.align.face_size
+
+    @property
+    def channels(self) -> int:
+        """Return 1 (grey) or 3 (RGB)."""
+        return 3 if self.align.colour else 1
 
 
 def build_network(params: Params) -> networks.Classifier:
@@ -53,11 +67,10 @@ def save_classifier(path: Path, weights: dict[str, Tensor], params: Params) -> N
         "model": name,
         "settings": settings.model_dump(),
         "classes": params.classes,
-        "size": params.align.face_size,
-        "colour": params.align.colour,
+        "align": params.align.model_dump(),
         "crop": params.train.crop,
+        "precision": params.train.precision,
         "labels": params.labels.rule,
-        "align": params.align.mode,
     }
     data = save({k: v.contiguous() for k, v in weights.items()}, {"fer": json.dumps(about, sort_keys=True)})
     with replacing(path) as temporary:
@@ -75,12 +88,20 @@ def load(path: Path, device: torch.device) -> Classifier:
             about: dict[str, Any] = json.loads(file.metadata()["fer"])
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
         module = importlib.import_module(f"pipeline.networks.{network_module(about['model'])}")
-        channels = 3 if about["colour"] else 1
+        align = Align.model_validate(about["align"])
         settings = module.Params.model_validate(about["settings"])
-        network = getattr(module, about["model"])(settings, len(about["classes"]), channels)
+        network = getattr(module, about["model"])(settings, len(about["classes"]), 3 if align.colour else 1)
         network.load_state_dict(weights)
         network.to(device).eval()
-        return Classifier(network, about["classes"], about["size"], channels, about["crop"])
+        return Classifier(
+            network,
+            about["classes"],
+            align,
+            about["crop"],
+            about["precision"],
+            about["model"],
+            about["labels"],
+        )
     except FileNotFoundError:
         raise not_made(path) from None
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError, StopIteration) as error:
