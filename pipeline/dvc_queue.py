@@ -46,21 +46,20 @@ class Task(NamedTuple):
         name: the experiment's.
         state: where it stands.
         folder: where DVC keeps its log and what it knows of its process.
+        took: seconds, of one that has ended; None where its worker did not say.
     """
 
     name: str
     state: State
     folder: Path
+    took: float | None
 
-    def seconds(self) -> float | None:
-        """Return how long it has run, or took; None if it has not started."""
-        started, known = self._file("pid"), self._file("json")
+    def seconds(self) -> float:
+        """Return how long it has run, if it runs."""
         try:
-            begin = started.stat().st_mtime
-            end = known.stat().st_mtime if self.state == State.ENDED else time.time()
+            return time.time() - self._file("pid").stat().st_mtime
         except FileNotFoundError:
-            return None
-        return max(end - begin, 0.0)
+            return 0.0
 
     def last_line(self) -> str:
         """Return what its log says last."""
@@ -106,17 +105,19 @@ def tasks() -> dict[str, Task]:
     with _queue() as queue:
         held, idle = _held()
         # In this order: what moves on in between is seen twice, and its later state counts.
-        found = [(entry, State.WAITING) for entry in queue.iter_queued()]
-        found += [(entry, State.RUNNING) for entry in queue.iter_active()]
-        found += [(entry, State.ENDED) for _, entry in queue._iter_done_tasks()]
+        found: list[tuple[Any, State, float | None]]
+        found = [(entry, State.WAITING, None) for entry in queue.iter_queued()]
+        found += [(entry, State.RUNNING, None) for entry in queue.iter_active()]
+        took = _took(Path(queue.wdir))
+        found += [(entry, State.ENDED, took.get(result.id)) for result, entry in queue._iter_done_tasks()]
         held_now, idle_now = _held()
         runs = {}
-        for entry, state in found:
+        for entry, state, seconds in found:
             # A worker without a process is about to begin a run, collects one, or ends in a few seconds.
             if state == State.RUNNING and not (idle or idle_now or entry.stash_rev in held | held_now):
                 state = State.CUT_OFF
             if entry.name:
-                runs[entry.name] = Task(entry.name, state, Path(queue.pid_dir) / entry.stash_rev)
+                runs[entry.name] = Task(entry.name, state, Path(queue.pid_dir) / entry.stash_rev, seconds)
         return runs
 
 
@@ -144,12 +145,12 @@ def start(jobs: int) -> None:
     run(sys.executable, "-m", "dvc", "queue", "start", "--jobs", str(jobs))
 
 
-def works() -> bool:
-    """Return whether a worker of this repository's queue lives.
+def workers() -> int:
+    """Return how many workers of this repository's queue live.
 
-    Its process is looked for: a worker that was told to stop finishes its experiment, but answers DVC no more.
+    Their processes are looked for: a worker that was told to stop finishes its experiment, but answers DVC no more.
     """
-    return any(_workers())
+    return sum(1 for _ in _workers())
 
 
 def take_out(names: set[str]) -> list[Path]:
@@ -239,6 +240,14 @@ def _held() -> tuple[set[str], bool]:
         held |= own
         idle = idle or not own
     return held, idle
+
+
+def _took(folder: Path) -> dict[str, float]:
+    """Return the seconds that runs took by the number of their task, as the workers' logs say."""
+    logs = "\n".join(log.read_text(encoding="utf-8", errors="replace") for log in folder.glob("*.out"))
+    return {
+        task: float(seconds) for task, seconds in re.findall(r"\[([0-9a-f-]+)\] succeeded in ([\d.]+)s", logs)
+    }
 
 
 def _end(root: Path) -> None:

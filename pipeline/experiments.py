@@ -24,23 +24,26 @@ class Standing(NamedTuple):
         finished: names of those whose scores git has.
         tasks: the others that DVC's queue knows, by name; one that has ended failed.
         took: seconds that finished ones took, of which the queue still knows.
+        workers: how many of the queue's live.
     """
 
     finished: set[str]
     tasks: dict[str, Task]
     took: list[float]
+    workers: int
 
     def of(self, state: State) -> list[Task]:
         """Return the unfinished runs in a state; those that failed for ENDED."""
         return [task for task in self.tasks.values() if task.state == state]
 
     def seconds_left(self) -> float | None:
-        """Return about how long the queue will take, as runs have taken so far; None until one has finished."""
-        if not self.took:
+        """Return about how long the queue will take, as runs have taken so far; None until one has
+        finished, and without workers."""
+        if not self.took or not self.workers:
             return None
-        running = [max(fmean(self.took) - (task.seconds() or 0.0), 0.0) for task in self.of(State.RUNNING)]
+        running = [max(fmean(self.took) - task.seconds(), 0.0) for task in self.of(State.RUNNING)]
         ahead = sum(running) + fmean(self.took) * len(self.of(State.WAITING))
-        return max([ahead / max(len(running), 1), *running])
+        return max([ahead / max(self.workers, 1), *running])
 
 
 def _prefix(recipe: str, variant: str, short: bool) -> str:
@@ -100,8 +103,9 @@ def look(name: str, recipe: Recipe, short: bool) -> Standing:
         if any(_is_run(label, prefix) for prefix in prefixes)
     }
     finished = {label for label in _refs() if any(_is_run(label, prefix) for prefix in prefixes)}
-    took = [seconds for label in finished & tasks.keys() if (seconds := tasks[label].seconds()) is not None]
-    return Standing(finished, {label: tasks[label] for label in tasks if label not in finished}, took)
+    took = [seconds for label in finished & tasks.keys() if (seconds := tasks[label].took) is not None]
+    unfinished = {label: task for label, task in tasks.items() if label not in finished}
+    return Standing(finished, unfinished, took, dvc_queue.workers())
 
 
 def row_counts(name: str, recipe: Recipe, short: bool) -> dict[str, dict[str, int]]:

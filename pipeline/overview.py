@@ -10,7 +10,6 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from pipeline import dvc_queue
 from pipeline.dvc_queue import State
 from pipeline.errors import UserError
 from pipeline.experiments import Standing
@@ -45,7 +44,7 @@ def follow(look: Callable[[], Standing], console: Console) -> Standing:
             waiting, running = standing.of(State.WAITING), standing.of(State.RUNNING)
             if not waiting and not running:
                 break
-            lonely = 0 if running or dvc_queue.works() else lonely + 1
+            lonely = 0 if running or standing.workers else lonely + 1
             if lonely == LOOKS:
                 raise UserError(
                     f"DVC's queue has no worker, and {len(waiting)} runs wait: the same command goes on with them"
@@ -58,11 +57,16 @@ def follow(look: Callable[[], Standing], console: Console) -> Standing:
 def view(standing: Standing) -> Group:
     """Return the overview: a line of counts, and one for each run that runs, failed or was cut off."""
     table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column(no_wrap=True, justify="right")
-    table.add_column(no_wrap=True, overflow="ellipsis")
+    shown = [task for task in standing.tasks.values() if task.state != State.WAITING]
+    table.add_column(no_wrap=True, min_width=max((len(task.name) for task in shown), default=0))
+    table.add_column(no_wrap=True, min_width=len("cut off"), justify="right")
+    table.add_column()
     for task in standing.of(State.RUNNING):
-        table.add_row(Text(task.name), _duration(task.seconds() or 0.0), Text(task.last_line(), "dim"))
+        table.add_row(
+            Text(task.name),
+            _duration(task.seconds()),
+            Text(task.last_line(), "dim", no_wrap=True, overflow="ellipsis"),
+        )
     for task in standing.of(State.ENDED):
         table.add_row(Text(task.name), Text("failed", "red"), Text(task.reason()))
     for task in standing.of(State.CUT_OFF):
