@@ -183,7 +183,8 @@ def take_out(names: set[str]) -> list[Path]:
                 for folder in UNFINISHED:
                     _move(Path(info.root_dir) / folder, folder)
                 shutil.rmtree(info.root_dir, ignore_errors=True)
-            AsyncResult(message.headers["id"]).forget()
+            if (result := AsyncResult(message.headers["id"])).ready():
+                result.forget()
             queue.celery.purge(message.delivery_tag)
     return [folder for folder in UNFINISHED if folder.is_dir() and any(folder.iterdir())]
 

@@ -37,13 +37,15 @@ class Standing(NamedTuple):
         return [task for task in self.tasks.values() if task.state == state]
 
     def seconds_left(self) -> float | None:
-        """Return about how long the queue will take, as runs have taken so far; None until one has
-        finished, and without workers."""
+        """Return about how long the queue will take, as runs have taken so far.
+
+        None until one has finished, and where nothing works.
+        """
         if not self.took or not self.workers:
             return None
         running = [max(fmean(self.took) - task.seconds(), 0.0) for task in self.of(State.RUNNING)]
         ahead = sum(running) + fmean(self.took) * len(self.of(State.WAITING))
-        return max([ahead / max(self.workers, 1), *running])
+        return max([ahead / self.workers, *running])
 
 
 def _prefix(recipe: str, variant: str, short: bool) -> str:
