@@ -88,7 +88,8 @@ def queue(
             continue
         dvc_queue.put(experiment, settings, _paths(settings) + (unfinished if experiment in cut_off else []))
         if experiment in cut_off:
-            yield experiment, "queued again, as its worker was killed; training goes on from its checkpoint"
+            goes_on = "; unfinished training goes on" if unfinished else ""
+            yield experiment, f"queued again, as its worker was killed{goes_on}"
         elif experiment in failed:
             yield experiment, f"queued again, after it failed: {failed[experiment]}"
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import textwrap
 from pathlib import Path
 
 from tabulate import tabulate
@@ -13,6 +14,7 @@ from pipeline.errors import UserError
 from pipeline.files import replacing
 
 KINDS = (".md", ".csv", ".png")
+WIDTH = 120  # letters in a line of the sentences above a table
 
 
 def check_kind(path: Path) -> None:
@@ -42,7 +44,7 @@ def write(path: Path, title: str, comparison: Comparison) -> None:
 
 def markdown(title: str, comparison: Comparison) -> str:
     """Return a table for each score, and the sentences that say what its figures are."""
-    parts = [f"{title}\n\n{_explained(comparison)}\n"]
+    parts = [f"{title}\n\n{textwrap.fill(_explained(comparison), WIDTH)}\n"]
     for key, lines in comparison.scores.items():
         columns = [
             "row",
@@ -157,7 +159,7 @@ def _explained(comparison: Comparison) -> str:
     if not comparison.images:
         return f"{text} No p-values, as no two rows have predictions of equal seeds."
     pooled = (
-        "McNemar's exact test, over several seeds as the permutation test of each image's sum"
+        "McNemar's exact test, over several seeds the permutation test of each image's sum"
         if several > 1
         else "McNemar's exact test"
     )
