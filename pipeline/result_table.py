@@ -12,6 +12,7 @@ from tabulate import tabulate
 from pipeline.comparison import LEVEL, Comparison, Line
 from pipeline.errors import UserError
 from pipeline.files import replacing
+from pipeline.significance import RESAMPLES
 
 KINDS = (".md", ".csv", ".png")
 WIDTH = 120  # letters in a line of the sentences above a table
@@ -165,7 +166,8 @@ def _explained(comparison: Comparison) -> str:
     )
     return (
         f"{text} P-values, two-sided, against {comparison.baseline} on the {comparison.images} images of "
-        f"{comparison.split}: {pooled}; paired bootstrap, 10,000 resamples of the images. They say what other images "
+        f"{comparison.split}: {pooled}; paired bootstrap, {RESAMPLES:,} resamples of the images, at least "
+        f"{2 / (RESAMPLES + 1):.4f}. They say what other images "
         "would change, not other seeds, and are not corrected for the number of rows."
     )
 
