@@ -102,7 +102,8 @@ class Task(NamedTuple):
 
 def tasks() -> dict[str, Task]:
     """Return the runs in DVC's queue by name; of two with one name, the later one."""
-    with _queue() as queue:
+    with repository() as repo:
+        queue = repo.experiments.celery_queue
         held, idle = _held()
         # In this order: what moves on in between is seen twice, and its later state counts.
         found: list[tuple[Any, State, float | None]]
@@ -166,7 +167,8 @@ def take_out(names: set[str]) -> list[Path]:
     from dvc.repo.experiments.executor.base import ExecutorInfo
     from dvc.repo.experiments.executor.local import TempDirExecutor
 
-    with _queue() as queue:
+    with repository() as repo:
+        queue = repo.experiments.celery_queue
         for message, entry in list(queue._iter_processed()):
             if entry.name not in names:
                 continue
@@ -176,9 +178,7 @@ def take_out(names: set[str]) -> list[Path]:
                 info = None
             if info and Path(info.root_dir).parent == Path(queue.pid_dir).parent:
                 if info.result is not None and Path(info.root_dir).is_dir():
-                    queue.collect_executor(
-                        queue.repo.experiments, TempDirExecutor.from_info(info), info.result
-                    )
+                    queue.collect_executor(repo.experiments, TempDirExecutor.from_info(info), info.result)
                 _end(Path(info.root_dir))
                 for folder in UNFINISHED:
                     _move(Path(info.root_dir) / folder, folder)
@@ -193,26 +193,38 @@ def run(*command: str) -> str:
     """Return what a command prints.
 
     Raises:
-        UserError: it fails; the line is the last one that it said.
+        UserError: it fails; the line is the error that it named, or the last one that it said.
     """
     # Into files: a pipe would stay open, and this wait for its end, as long as DVC's workers live.
     with TemporaryFile("w+") as out, TemporaryFile("w+") as errors:
         code = subprocess.run(command, stdout=out, stderr=errors, check=False).returncode
         out.seek(0)
         errors.seek(0)
-        said = [line for line in errors if line.strip()] or ["no reason given"]
         if code:
+            said = [line for line in errors if line.strip()] or ["no reason given"]
+            named = [line for line in said if line.startswith("ERROR")]  # DVC thanks for reports after it
             program = Path(command[0]).name if command[0] != sys.executable else "dvc"
-            raise UserError(f"{program}: {one_line(said[-1])}")
+            raise UserError(f"{program}: {one_line((named or said)[-1])}")
         return out.read()
 
 
 @contextmanager
-def _queue() -> Iterator[Any]:
-    from dvc.repo import Repo
+def repository() -> Iterator[Any]:
+    """Yield DVC's view of this folder.
 
-    with Repo() as repo:
-        yield repo.experiments.celery_queue
+    Raises:
+        UserError: it is none of DVC's.
+    """
+    from dvc.exceptions import NotDvcRepoError
+    from dvc.repo import Repo
+    from dvc.scm import SCMError
+
+    try:
+        repo = Repo()
+    except (NotDvcRepoError, SCMError) as error:
+        raise UserError(f"dvc: {one_line(error)}") from None
+    with repo:
+        yield repo
 
 
 def _workers() -> Iterator[psutil.Process]:

@@ -138,9 +138,7 @@ def runs(name: str, recipe: Recipe, short: bool) -> dict[str, Runs]:
 
 def predictions(name: str, recipe: Recipe, short: bool) -> dict[str, dict[int, Path | None]]:
     """Return the file of predictions of every finished run, by row and seed; None where DVC's cache has it no more."""
-    from dvc.repo import Repo
-
-    with Repo() as repo:
+    with dvc_queue.repository() as repo:
         cache = repo.cache.local
 
         def file(ref: str) -> Path | None:

@@ -99,7 +99,7 @@ def as_csv(comparison: Comparison) -> str:
 
 
 def chart(path: Path, title: str, comparison: Comparison) -> None:
-    """Draw each score with a line for each row: every run, mean ± standard deviation, the paper's figure.
+    """Draw each score with a line for each row: every run, mean ± standard deviation, the paper's figure, p-values.
 
     Raises:
         UserError: the file cannot be written.
@@ -107,13 +107,13 @@ def chart(path: Path, title: str, comparison: Comparison) -> None:
     from pipeline.figures import figure_file
 
     rows = len(next(iter(comparison.scores.values())))
-    with figure_file(path, 2 + 3.4 * len(comparison.scores), 1.5 + 0.34 * rows) as figure:
+    with figure_file(path, 1.5 + 4.4 * len(comparison.scores), 1.6 + 0.34 * rows) as figure:
         figure.suptitle(title, fontsize=10, wrap=True)
         axes = figure.subplots(1, len(comparison.scores), sharey=True, squeeze=False)[0]
         for axis, (key, lines) in zip(axes, comparison.scores.items(), strict=True):
             for place, line in enumerate(lines):
                 values = list(line.values.values())
-                axis.scatter(values, [place] * len(values), s=14, color="#9ecae1", label="a run")
+                axis.scatter(values, [place] * len(values), s=12, color="#9ecae1", zorder=3)
                 if values:
                     axis.errorbar(
                         line.mean(), place, xerr=line.spread() or 0, fmt="o", color="#08519c", ms=5, capsize=3
@@ -122,6 +122,16 @@ def chart(path: Path, title: str, comparison: Comparison) -> None:
                     axis.plot(line.paper, place, "D", color="#d94801", ms=5, mfc="none")
                 if line.row == comparison.baseline and values:
                     axis.axvline(line.mean(), color="#cccccc", lw=0.8, zorder=0)
+            tests = {
+                "McNemar p": [line.mcnemar for line in lines],
+                "bootstrap p": [line.bootstrap for line in lines],
+            }
+            shown = [[name, *map(_p, ps)] for name, ps in tests.items() if any(p is not None for p in ps)]
+            for column, texts in enumerate(shown):
+                for place, text in enumerate(texts, -1):
+                    x, within = 1.02 + 0.2 * column, axis.get_yaxis_transform()
+                    axis.text(x, place, text, fontsize=7, va="center", transform=within)
+            axis.set_ylim(-0.6, rows - 0.4)
             axis.set_yticks(range(rows), [f"{line.row} ({len(line.values)})" for line in lines], fontsize=8)
             axis.set_xlabel(key, fontsize=8)
             axis.tick_params(axis="x", labelsize=8)

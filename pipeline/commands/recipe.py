@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -45,7 +46,7 @@ def show(name: Name, short: Short = False) -> None:
     from pipeline import experiments, recipes
 
     recipe = recipes.load(name)
-    typer.echo(f"{_title(recipe, short)}\n{recipe.note}{chr(10) if recipe.note else ''}")
+    typer.echo("\n".join([_title(recipe, short), *textwrap.wrap(recipe.note, 110), ""]))
     shared = recipe.params | (recipe.short if short else {})
     typer.echo("".join(f"{key}: {_value(value)}\n" for key, value in shared.items()))
     counts = experiments.row_counts(name, recipe, short)
@@ -215,4 +216,7 @@ def _title(recipe: Recipe, short: bool) -> str:
 
 
 def _value(value: object) -> str:
-    return f"[{', '.join(map(str, value))}]" if isinstance(value, list) else str(value)
+    """Return a value as params.yaml has it."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
