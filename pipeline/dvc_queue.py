@@ -67,11 +67,10 @@ class Task(NamedTuple):
 
     def reason(self) -> str:
         """Return why it failed: what killed it, or the last line of the stage that did."""
-        try:
-            code = json.loads(self._file("json").read_text(encoding="utf-8"))["returncode"]
-        except FileNotFoundError:
+        code = self.exit_code()
+        if code is None:
             return "ended before it began; .dvc/tmp/exps/celery/dvc-exp-worker-*.out say why"
-        if code is not None and code < 0:
+        if code < 0:
             return _killed(-code)
         lines = self._log()
         for number, line in enumerate(lines):
@@ -84,6 +83,13 @@ class Task(NamedTuple):
                 said = lines[number - 1] if number and not lines[number - 1].startswith(">") else line
                 return f"{stage}: {said.removeprefix('fer: ')}"
         return self.last_line().removeprefix("ERROR: ") or "its log is empty"
+
+    def exit_code(self) -> int | None:
+        """Return how its process ended: minus the signal that killed it; None if it has not, or never began."""
+        try:
+            return json.loads(self._file("json").read_text(encoding="utf-8"))["returncode"]
+        except FileNotFoundError:
+            return None
 
     def _file(self, kind: str) -> Path:
         return self.folder / f"{self.folder.name}.{kind}"

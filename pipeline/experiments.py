@@ -107,7 +107,12 @@ def look(name: str, recipe: Recipe, short: bool) -> Standing:
     }
     finished = {label for label in _refs() if any(_is_run(label, prefix) for prefix in prefixes)}
     took = [seconds for label in finished & tasks.keys() if (seconds := tasks[label].took) is not None]
-    unfinished = {label: task for label, task in tasks.items() if label not in finished}
+    # One that succeeded, and whose commit is gone, was removed: as if it had never run.
+    unfinished = {
+        label: task
+        for label, task in tasks.items()
+        if label not in finished and not (task.state == State.ENDED and task.exit_code() == 0)
+    }
     return Standing(finished, unfinished, took, dvc_queue.workers())
 
 

@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 ROWS = [
     (path.stem, variant)
     for path in sorted((ROOT / "recipes").glob("*.yaml"))
-    for variant in yaml.safe_load(path.read_text())["variants"]
+    for variant in recipes.Recipe.model_validate(yaml.safe_load(path.read_text())).rows()
 ]
 TINY = {
     "title": "Tiny",
@@ -72,7 +72,7 @@ def test_every_row_of_every_recipe_is_allowed(name, variant, short, monkeypatch)
             block = block[part]
         assert block == value
     assert recipe.short
-    assert all(key.split(".")[0] in ("train", "valid", "test") for key in recipe.variants[variant].paper)
+    assert all(key.split(".")[0] in ("train", "valid", "test") for key in recipe.rows()[variant].paper)
 
 
 def test_a_recipe_changes_values_and_no_comment(project):
@@ -292,9 +292,11 @@ def test_a_sweep_survives_the_kill_of_a_run_and_of_its_queue(repository):
     assert ": queued" not in invoke("run")
     assert re.search(r"\| plain +\| augment: none +\| test\.accuracy 0\.5000 \| 2 finished", invoke("show"))
 
+    subprocess.run([sys.executable, "-m", "dvc", "exp", "remove", "-q", "tiny-short-mixed-s2"], check=True)
+    assert invoke("status") == "3 done\n"
     shutil.rmtree(".dvc/cache/files")  # as `dvc gc` would
     without = invoke("table")
-    assert re.search(r"\| mixed +\| 2 +\| 0\.1610 ± 0\.0707 \| - +\| \+0\.0100 \[.*\] \* \| - +\|", without)
+    assert re.search(r"\| mixed +\| 1 +\| 0\.1110 +\| - +\| \+0\.0100 \[-\] +\| - +\|", without)
     assert "- plain: predictions of seeds 1, 2 are not in DVC's cache, and not tested" in without
 
 
