@@ -1,22 +1,30 @@
-"""Rows of a recipe beside one of them, the baseline: paired differences over seeds, with their intervals.
+"""Rows of a recipe beside one of them, the baseline: paired differences over seeds, with intervals and tests.
 
 Runs of one seed draw the same first weights and order of faces, and the same splits where these are drawn: their
-difference varies less than they do. Its interval covers what other seeds would change, not other test images, which
-`pipeline.evaluation.intervals` covers. Of many intervals one in twenty excludes 0 by chance.
+difference varies less than they do. Its interval covers what other seeds would change; the tests of
+`pipeline.significance` cover what other images would. Of many of either one in twenty is clear by chance.
 """
 
 from __future__ import annotations
 
+import fnmatch
 import math
+import re
 import statistics
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from scipy.special import stdtrit  # scipy.stats has the same, and takes half a second to import
-from tabulate import tabulate
 
+from pipeline import significance
 from pipeline.errors import UserError
+from pipeline.recipes import Recipe
 
 LEVEL = 0.95
+HEADLINE = ("accuracy", "macro_recall", "macro_f1")
 
 Scores = dict[str, Any]  # of one run, as in metrics/evaluate.json
 Runs = dict[int, Scores]  # of one row, by seed
@@ -72,73 +80,197 @@ def at(scores: Scores, key: str) -> float | None:
     return float(found) if isinstance(found, int | float) else None
 
 
-def headline(rows: dict[str, Runs]) -> list[str]:
-    """Return the keys of accuracy, macro recall, macro F1 and each class's recall.
+class Line(NamedTuple):
+    """A row of a table.
 
-    On test if all runs have it, else on valid.
+    Attributes:
+        row: its name.
+        values: the score of each finished run, by seed.
+        paper: the paper's figure; None where it has none.
+        difference: to the baseline, over the seeds that both have; None of the baseline itself.
+        mcnemar, bootstrap: p-values of that difference over other images; None where there are none.
     """
-    runs = [scores for seeds in rows.values() for scores in seeds.values()]
-    split = "test" if all("test" in scores for scores in runs) else "valid"
-    classes = dict.fromkeys(name for scores in runs for name in scores.get(split, {}).get("per_class", {}))
-    recalls = [f"{split}.per_class.{name}.recall" for name in classes]
-    return [f"{split}.accuracy", f"{split}.macro_recall", f"{split}.macro_f1", *recalls]
+
+    row: str
+    values: dict[int, float]
+    paper: float | None
+    difference: Difference | None
+    mcnemar: float | None
+    bootstrap: float | None
+
+    def mean(self) -> float | None:
+        """Return the mean over the seeds; None without runs."""
+        return statistics.fmean(self.values.values()) if self.values else None
+
+    def spread(self) -> float | None:
+        """Return the standard deviation over the seeds; None of fewer than two."""
+        return statistics.stdev(self.values.values()) if len(self.values) > 1 else None
 
 
-def report(rows: dict[str, Runs], baseline: str | None = None, keys: list[str] | None = None) -> str:
-    """Return a table in Markdown, one line per score and one column per row, and the sentences above it.
+class Comparison(NamedTuple):
+    """All rows of a recipe beside one of them.
+
+    Attributes:
+        baseline: that row.
+        split: whose images the tests take.
+        images: how many these are; 0 without predictions.
+        scores: lines by the key that was read; behind it, in brackets, the paper's where that is another.
+        notes: why there are no p-values, where there are none.
+    """
+
+    baseline: str
+    split: str
+    images: int
+    scores: dict[str, list[Line]]
+    notes: list[str]
+
+
+def compare(
+    recipe: Recipe,
+    rows: dict[str, Runs],
+    files: dict[str, dict[int, Path | None]],
+    baseline: str | None = None,
+    keys: list[str] | None = None,
+) -> Comparison:
+    """Compare the rows of a recipe with one of them.
+
+    Scores are read on test if all runs have it, else on valid.
 
     Args:
-        rows: the finished runs of each row of a recipe.
+        recipe: whose rows, and the paper's figures, they are.
+        rows: scores of the finished runs of each row, by seed.
+        files: their predictions, None where they are lost.
         baseline: the row that the others are compared with; the first one if None.
-        keys: dotted keys of scores; those of `headline` if None or empty.
+        keys: dotted keys of scores, `*` stands for any part; the paper's, accuracy, macro recall and macro F1 if None
+            or empty.
 
     Raises:
-        UserError: no such row, none to compare it with, no run, or no run has a score that was asked for.
+        UserError: no such row, or no run has a score that was asked for.
     """
     baseline = baseline or next(iter(rows))
     if baseline not in rows:
         raise UserError(f"baseline: found {baseline!r}, allowed: {', '.join(rows)}")
-    others = [name for name in rows if name != baseline]
-    if not others:
-        raise UserError(f"found one row, {baseline}: there is nothing to compare it with")
-    if not any(rows.values()):
-        raise UserError(
-            "found no finished run: `fer recipe run` makes them, `dvc queue status` shows how far it is"
-        )
-    for key in keys or []:
-        if not any(_values(runs, key) for runs in rows.values()):
-            raise UserError(f"score: found {key!r}, which no finished run has")
-    keys = keys or headline(rows)
-    pairs = {name: len(rows[baseline].keys() & rows[name].keys()) for name in others}
-    lines = []
-    for key in keys:
+    finished = [scores for seeds in rows.values() for scores in seeds.values()]
+    split = "test" if all("test" in scores for scores in finished) else "valid"
+    published = {_moved(key, split): key for row in recipe.rows().values() for key in row.paper}
+    asked = _asked(keys, finished, split)
+    tests = _Tests(rows, files, baseline, split)
+    scores = {}
+    for key in asked if keys else dict.fromkeys([*published, *asked]):
+        paper = published.get(key, key)
         own = _values(rows[baseline], key)
-        found = {name: difference(own, _values(rows[name], key)) for name in others}
-        lines.append([key, _own(own), *(_cell(found[name], pairs[name]) for name in others)])
-    splits = ", ".join(dict.fromkeys(key.split(".")[0] for key in keys))
-    return (
-        f"Scores on {splits}. {baseline}: mean ± standard deviation of {len(rows[baseline])} runs. The others: mean "
-        f"difference to {baseline} over\nruns of equal seeds [{LEVEL:.0%} interval, Student's t over these pairs]; "
-        "* where the interval excludes 0.\n"
-        f"Pairs: {', '.join(f'{name} {count}' for name, count in pairs.items())}.\n\n"
-        + tabulate(lines, ["score", baseline, *others], tablefmt="github", disable_numparse=True)
-    )
+        lines = []
+        for name, row in recipe.rows().items():
+            values = _values(rows[name], key)
+            other = name != baseline
+            lines.append(
+                Line(
+                    name,
+                    values,
+                    row.paper.get(paper),
+                    difference(own, values) if other else None,
+                    tests.mcnemar(name) if other and key == f"{split}.accuracy" else None,
+                    tests.bootstrap(name, key) if other else None,
+                )
+            )
+        scores[key if key == paper else f"{key} (paper: {paper})"] = lines
+    return Comparison(baseline, split, tests.images, scores, tests.notes)
+
+
+class _Tests:
+    """Tests of each row against the baseline, over the seeds whose predictions of both are there."""
+
+    def __init__(
+        self, rows: dict[str, Runs], files: dict[str, dict[int, Path | None]], baseline: str, split: str
+    ) -> None:
+        self.split = split
+        self.notes: list[str] = []
+        self.images = 0
+        self.pairs: dict[
+            str, list[tuple[int, int]]
+        ] = {}  # of each row: which answers of both are of one seed
+        lost = {row: [seed for seed, file in seeds.items() if not file] for row, seeds in files.items()}
+        self.notes += [
+            f"{row}: predictions of seeds {', '.join(map(str, seeds))} are not in DVC's cache, and not tested"
+            for row, seeds in lost.items()
+            if seeds
+        ]
+        places = [
+            (row, seed, file)
+            for row, seeds in files.items()
+            for seed, file in seeds.items()
+            if file and seed in files[baseline]
+        ]
+        if not places:
+            return
+        self.answers, self.classes = significance.read([file for _, _, file in places], split)
+        self.images = len(self.answers[0].labels)
+        number = {(row, seed): place for place, (row, seed, _) in enumerate(places)}
+        for row in rows:
+            pairs = [
+                (number[baseline, seed], number[row, seed])
+                for seed in files[row]
+                if (row, seed) in number and (baseline, seed) in number
+            ]
+            alike = all(
+                np.array_equal(self.answers[theirs].labels, self.answers[ours].labels)
+                for theirs, ours in pairs
+            )
+            if alike and self.images:
+                self.pairs[row] = pairs
+            elif self.images:
+                self.notes.append(
+                    f"{row}: scored on other images, or with other labels, than {baseline}: not tested"
+                )
+
+    def mcnemar(self, row: str) -> float | None:
+        pairs = self.pairs.get(row)
+        if not pairs:
+            return None
+        theirs, ours = zip(*pairs, strict=True)
+        return significance.mcnemar([self.answers[i] for i in theirs], [self.answers[i] for i in ours])
+
+    def bootstrap(self, row: str, key: str) -> float | None:
+        split, _, score = key.partition(".")
+        pairs = self.pairs.get(row)
+        if not pairs or split != self.split or score not in self._resampled[0]:
+            return None
+        drawn = [self._resampled[ours][score] - self._resampled[theirs][score] for theirs, ours in pairs]
+        p = significance.bootstrap(np.mean(drawn, axis=0))
+        return None if math.isnan(p) else p
+
+    @cached_property
+    def _resampled(self) -> list[dict[str, np.ndarray]]:
+        return significance.resampled(self.answers, self.classes)
+
+
+def _moved(key: str, split: str) -> str:
+    """Return the key at which a score on test is read."""
+    return re.sub(r"^test\.", f"{split}.", key)
+
+
+def _asked(keys: list[str] | None, finished: list[Scores], split: str) -> list[str]:
+    """Return the keys that were asked for, one for each that a `*` stands for; the headline's if none were."""
+    if not keys:
+        return [f"{split}.{score}" for score in HEADLINE]
+    known = dict.fromkeys(key for scores in finished for key in _flat(scores))
+    asked: list[str] = []
+    for key in keys:
+        if not (found := fnmatch.filter(known, _moved(key, split))):
+            raise UserError(f"score: found {key!r}, which no finished run has")
+        asked += found
+    return asked
+
+
+def _flat(scores: Scores, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted keys of all numbers."""
+    for key, value in scores.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif at(scores, key) is not None:
+            yield f"{prefix}{key}"
 
 
 def _values(runs: Runs, key: str) -> dict[int, float]:
     """Return a score by seed, of the runs that have it."""
     return {seed: value for seed, scores in runs.items() if (value := at(scores, key)) is not None}
-
-
-def _own(values: dict[int, float]) -> str:
-    spread = f" ± {statistics.stdev(values.values()):.4f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values.values()):.4f}{spread}" if values else "-"
-
-
-def _cell(found: Difference, pairs: int) -> str:
-    """Return a difference as text; with its pairs where a score is not defined in all of the row's."""
-    if found.mean is None:
-        return "-"
-    interval = "[-]" if found.low is None else f"[{found.low:+.4f}, {found.high:+.4f}]"
-    fewer = "" if found.pairs == pairs else f" ({found.pairs} of {pairs} pairs)"
-    return f"{found.mean:+.4f} {interval}{' *' if found.is_clear() else ''}{fewer}"

@@ -13,15 +13,20 @@ variants:
   mixcut:
     params: {augment: mixcut}
     paper: {test.accuracy: 0.8563}    # by dotted key of metrics/evaluate.json, fractions of 1
+grid:                             # rows beside these, or in their place: one for each combination of values
+  augments.mixcut.alpha: [0.5, 1.0]   # rows alpha-0.5_loss-softmax, alpha-0.5_loss-center, ...
+  loss: [softmax, center]
 """
 
 from __future__ import annotations
 
 import io
+import math
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -51,7 +56,33 @@ class Recipe(Block):
     runs: Positive
     params: Settings
     short: Settings
-    variants: Annotated[dict[str, Variant], Field(min_length=1)]
+    variants: dict[str, Variant] = Field(default_factory=dict)
+    grid: dict[str, Annotated[list[str | int | float | bool | None], Field(min_length=1)]] = Field(
+        default_factory=dict
+    )
+
+    @model_validator(mode="after")
+    def _has_rows(self) -> Recipe:
+        if not self.variants and not self.grid:
+            raise ValueError("found neither variants nor a grid, allowed: one of them or both")
+        if both := self.grid.keys() & (self.short.keys() | {"seed"}):
+            raise ValueError(f"grid: found {', '.join(sorted(both))}, which the short form or a run sets")
+        rows = len(self.variants) + math.prod(len(values) for values in self.grid.values()) * bool(self.grid)
+        if len({name.replace("_", "-") for name in self.rows()}) < rows:
+            raise ValueError("found rows whose experiments would have the same name")
+        return self
+
+    def rows(self) -> dict[str, Variant]:
+        """Return the variants, then a row for each combination of the grid's values, named after these."""
+        if not self.grid:
+            return self.variants
+        last = [key.rpartition(".")[2] for key in self.grid]
+        short = last if len(set(last)) == len(last) else list(self.grid)
+        rows = {}
+        for values in product(*self.grid.values()):
+            name = "_".join(f"{key}-{_word(value)}" for key, value in zip(short, values, strict=True))
+            rows[name] = Variant(params=dict(zip(self.grid, values, strict=True)))
+        return self.variants | rows
 
     def settings(self, variant: str, short: bool) -> Settings:
         """Return the parameters of a variant by dotted key; the short form's come last.
@@ -59,9 +90,15 @@ class Recipe(Block):
         Raises:
             UserError: there is no such variant.
         """
-        if variant not in self.variants:
-            raise UserError(f"variant: found {variant!r}, allowed: {', '.join(self.variants)}")
-        return self.params | self.variants[variant].params | (self.short if short else {})
+        rows = self.rows()
+        if variant not in rows:
+            raise UserError(f"variant: found {variant!r}, allowed: {', '.join(rows)}")
+        return self.params | rows[variant].params | (self.short if short else {})
+
+
+def _word(value: object) -> str:
+    """Return a value as part of a row's name, which becomes part of an experiment's."""
+    return "".join(letter if letter.isalnum() or letter in ".-" else "-" for letter in str(value).lower())
 
 
 def names() -> list[str]:
@@ -84,7 +121,8 @@ def load(name: str) -> Recipe:
         return Recipe.model_validate(YAML(typ="safe").load(path.read_text(encoding="utf-8")))
     except ValidationError as error:
         first = error.errors()[0]
-        raise UserError(f"{path}: {'.'.join(map(str, first['loc']))}: {one_line(first['msg'])}") from None
+        place = ": ".join([str(path), ".".join(map(str, first["loc"]))]).removesuffix(": ")
+        raise UserError(f"{place}: {one_line(first['msg']).removeprefix('Value error, ')}") from None
     except (YAMLError, ValueError) as error:
         raise UserError(f"{path}: not valid YAML: {one_line(error)}") from None
 

@@ -1,15 +1,25 @@
-"""Paired differences against scipy's paired t-test, published data and cases by hand; the report as it is printed."""
+"""Paired differences against scipy's paired t-test, published data and cases by hand; the table as it is printed."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from PIL import Image
 from scipy import stats
 
-from pipeline.comparison import Difference, at, difference, headline, report
+from pipeline import result_table
+from pipeline.comparison import Difference, at, compare, difference
 from pipeline.errors import UserError
+from pipeline.recipes import Recipe
+from pipeline.result_table import markdown
+from pipeline.schema import PREDICTIONS
+from pipeline.tables import write_rows
 
 FRACTIONS = st.floats(0, 1)
 
@@ -106,15 +116,6 @@ def scored(split: str, accuracy: float, **recalls: float | None) -> dict:
     return {split: {"accuracy": accuracy, "macro_recall": 0.5, "macro_f1": 0.5, "per_class": per_class}}
 
 
-def test_unasked_the_headline_and_each_recall_are_read_on_test_if_all_runs_have_it() -> None:
-    one, two = scored("test", 0.5, happiness=1.0, fear=0.5), scored("test", 0.5, happiness=1.0, anger=0.5)
-    keys = ["accuracy", "macro_recall", "macro_f1"]
-    both = [f"per_class.{name}.recall" for name in ("happiness", "fear", "anger")]
-    assert headline({"a": {1: one}, "b": {1: two}}) == [f"test.{key}" for key in keys + both]
-    mixed = {"a": {1: one | scored("valid", 0.5, fear=1.0)}, "b": {1: scored("valid", 0.5)}}
-    assert headline(mixed) == [f"valid.{key}" for key in [*keys, both[1]]]
-
-
 ROWS = {
     "real": {
         1: scored("valid", 0.50, fear=0.2),
@@ -127,42 +128,180 @@ ROWS = {
 }
 
 
-def test_the_report_says_what_its_figures_are() -> None:
+def recipe(rows: dict, **paper: dict) -> Recipe:
+    variants = {name: {"paper": paper.get(name, {})} for name in rows}
+    return Recipe(title="Faces", source="nowhere", runs=3, params={}, short={}, variants=variants)
+
+
+def lost(rows: dict) -> dict:
+    """Return files of predictions of which there are none."""
+    return {name: dict.fromkeys(seeds) for name, seeds in rows.items()}
+
+
+def test_the_table_says_what_its_figures_are() -> None:
+    found = compare(recipe(ROWS, dcgan={"test.accuracy": 0.7}), ROWS, lost(ROWS))
     # dcgan: mean 0.04 / 3, deviation 0.01 / sqrt 3, so half of the interval is 4.302653 * 0.01 / 3 = 0.014342.
-    assert report(ROWS).splitlines() == [
-        "Scores on valid. real: mean ± standard deviation of 3 runs. The others: mean difference to real over",
-        "runs of equal seeds [95% interval, Student's t over these pairs]; * where the interval excludes 0.",
-        "Pairs: dcgan 3, cgan 1, late 0.",
+    lines = markdown("Faces (nowhere)", found).splitlines()
+    assert lines[0] == "Faces (nowhere)"
+    assert "No p-values" in lines[3]
+    assert lines[5:13] == [
+        "**valid.accuracy (paper: test.accuracy)**",
         "",
-        "| score                       | real            | dcgan                      | cgan        | late   |",
-        "|-----------------------------|-----------------|----------------------------|-------------|--------|",
-        "| valid.accuracy              | 0.6000 ± 0.1000 | +0.0133 [-0.0010, +0.0277] | -0.0500 [-] | -      |",
-        "| valid.macro_recall          | 0.5000 ± 0.0000 | +0.0000 [+0.0000, +0.0000] | +0.0000 [-] | -      |",
-        "| valid.macro_f1              | 0.5000 ± 0.0000 | +0.0000 [+0.0000, +0.0000] | +0.0000 [-] | -      |",
-        "| valid.per_class.fear.recall | 0.3000 ± 0.1414 | +0.1000 [-] (1 of 3 pairs) | -           | -      |",
-    ]  # fmt: skip
+        "| row   | seeds   | ours            | paper   | minus real                 | bootstrap p   |",
+        "|-------|---------|-----------------|---------|----------------------------|---------------|",
+        "| real  | 3       | 0.6000 ± 0.1000 | -       | -                          | -             |",
+        "| dcgan | 3       | 0.6133 ± 0.1002 | 0.7000  | +0.0133 [-0.0010, +0.0277] | -             |",
+        "| cgan  | 1       | 0.6500          | -       | -0.0500 [-]                | -             |",
+        "| late  | 0       | -               | -       | -                          | -             |",
+    ]
+    assert [line for line in lines if line.startswith("**")][1:] == [
+        "**valid.macro_recall**",
+        "**valid.macro_f1**",
+    ]
+    assert "- dcgan: predictions of seeds 1, 2, 3 are not in DVC's cache, and not tested" in lines
+
+
+def test_scores_are_read_on_test_if_all_runs_have_it() -> None:
+    rows = {"a": {1: scored("test", 0.5) | scored("valid", 0.6)}, "b": {1: scored("test", 0.5)}}
+    assert next(iter(compare(recipe(rows), rows, lost(rows)).scores)) == "test.accuracy"
+    rows["b"][2] = scored("valid", 0.6)
+    assert next(iter(compare(recipe(rows), rows, lost(rows)).scores)) == "valid.accuracy"
+
+
+def test_a_star_stands_for_any_part_of_a_key() -> None:
+    rows = {"a": {1: scored("test", 0.5, happiness=1.0, fear=0.5)}, "b": {1: scored("test", 0.5, anger=0.5)}}
+    found = compare(recipe(rows), rows, lost(rows), "b", ["test.per_class.*.recall", "test.accuracy"])
+    keys = [f"test.per_class.{name}.recall" for name in ("happiness", "fear", "anger")]
+    assert list(found.scores) == [*keys, "test.accuracy"]
+    assert [line.difference is None for line in found.scores["test.accuracy"]] == [False, True]
 
 
 def test_an_interval_without_0_is_marked() -> None:
-    rows = {"a": {1: {"x": 0.5}, 2: {"x": 0.5}}, "b": {1: {"x": 0.6}, 2: {"x": 0.6001}}}
-    assert "+0.1000 [+0.0994, +0.1007] *" in report(rows, keys=["x"])
-    assert "-0.1000 [-0.1007, -0.0994] *" in report(rows, "b", ["x"])
-    assert report(rows, "b", ["x"]).splitlines()[4].split() == ["|", "score", "|", "b", "|", "a", "|"]
+    rows = {
+        "a": {1: {"valid": {"x": 0.5}}, 2: {"valid": {"x": 0.5}}},
+        "b": {1: {"valid": {"x": 0.6}}, 2: {"valid": {"x": 0.6001}}},
+    }
+    assert "+0.1000 [+0.0994, +0.1007] *" in markdown(
+        "", compare(recipe(rows), rows, lost(rows), keys=["valid.x"])
+    )
+    turned = markdown("", compare(recipe(rows), rows, lost(rows), "b", ["valid.x"]))
+    assert "-0.1000 [-0.1007, -0.0994] *" in turned
+    assert "minus b" in turned
 
 
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ((ROWS, "dogan"), "baseline: found 'dogan', allowed: real, dcgan, cgan, late"),
-        (({"real": ROWS["real"]},), "found one row, real: there is nothing to compare it with"),
-        (({"a": {}, "b": {}},), "found no finished run: `fer recipe run` makes them"),
-        ((ROWS, None, ["valid.acuracy"]), "score: found 'valid.acuracy', which no finished run has"),
+        (("dogan", None), "baseline: found 'dogan', allowed: real, dcgan, cgan, late"),
+        ((None, ["valid.acuracy"]), "score: found 'valid.acuracy', which no finished run has"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_in_one_line(arguments: tuple, line: str) -> None:
     with pytest.raises(UserError) as refused:
-        report(*arguments)
+        compare(recipe(ROWS), ROWS, lost(ROWS), *arguments)
     assert str(refused.value).startswith(line)
+
+
+def test_without_runs_the_table_has_the_papers_figures_alone() -> None:
+    rows: dict = {"a": {}, "b": {}}
+    text = markdown("", compare(recipe(rows, a={"test.accuracy": 0.5}), rows, lost(rows)))
+    assert "| a     | 0       | -      | 0.5000  | -         | -             |" in text
+
+
+def predictions(path: Path, labels: str, predicted: str, split: str = "test") -> Path:
+    """Write a table of predictions whose classes are single letters; another split's rows beside."""
+    shares = [1 / 3] * 3
+    rows = [
+        {
+            "id": f"{part}/{number}",
+            "dataset": "table",
+            "split": part,
+            "label": label,
+            "cluster": None,
+            "predicted": said,
+            "probabilities": shares,
+        }
+        for part in (split, "train")
+        for number, (label, said) in enumerate(zip(labels, predicted, strict=True))
+    ]
+    write_rows(path, PREDICTIONS, sorted(rows, key=lambda row: row["id"]))
+    return path
+
+
+@pytest.fixture
+def tested(tmp_path: Path) -> tuple[dict, dict]:
+    """Scores and predictions of two seeds of two rows over ten images: the row finds 8 and 9, the baseline 2."""
+    labels, wrong = "ab" * 5, "c" * 8
+    said = {"base": ["ab" + wrong, "ab" + wrong], "row": ["ab" * 4 + "cc", "cb" + "ab" * 4]}
+    files = {
+        row: {
+            seed: predictions(tmp_path / f"{row}{seed}.parquet", labels, text)
+            for seed, text in enumerate(texts, 1)
+        }
+        for row, texts in said.items()
+    }
+    rows = {
+        row: {
+            seed: scored("test", sum(map(str.__eq__, labels, text)) / 10)
+            for seed, text in enumerate(texts, 1)
+        }
+        for row, texts in said.items()
+    }
+    return rows, files
+
+
+def test_p_values_come_from_the_predictions(tested: tuple[dict, dict]) -> None:
+    rows, files = tested
+    found = compare(recipe(rows), rows, files)
+    base, row = found.scores["test.accuracy"]
+    assert (base.mcnemar, base.bootstrap) == (None, None)
+    # How many more seeds are right on each image: once -1, six times 2, twice 1. Of the 2^9 ways to choose signs, the
+    # negative ones add up to at most 1 in 4: where there is none, and where one of the three ones is negative.
+    assert row.mcnemar == pytest.approx(2 * 4 / 2**9)
+    assert row.bootstrap is not None
+    assert row.bootstrap < 0.01
+    assert found.scores["test.macro_f1"][1].mcnemar is None
+    assert found.scores["test.macro_f1"][1].bootstrap is not None
+    assert (found.images, found.split) == (10, "test")
+    text = markdown("", found)
+    assert "on the 10 images of test" in " ".join(text.split())
+    assert "not corrected for the number of rows" in " ".join(text.split())
+    assert re.search(
+        r"\| row +\| 2 +\| 0\.8500 ± 0\.0707 \| - +\| \+0\.6500 \[.*\] \* \| 0\.0156 +\| 0\.00\d\d +\|", text
+    )
+
+
+def test_runs_without_predictions_or_with_other_images_are_not_tested(
+    tested: tuple[dict, dict], tmp_path
+) -> None:
+    rows, files = tested
+    other = {"row": {1: None, 2: predictions(tmp_path / "other.parquet", "ba" * 5, "ba" * 5)}}
+    found = compare(recipe(rows), rows, files | other)
+    assert found.scores["test.accuracy"][1].mcnemar is None
+    assert found.scores["test.accuracy"][1].bootstrap is None
+    assert found.notes == [
+        "row: predictions of seeds 1 are not in DVC's cache, and not tested",
+        "row: scored on other images, or with other labels, than base: not tested",
+    ]
+
+
+def test_a_table_is_written_as_its_files_ending_says(tested: tuple[dict, dict], tmp_path: Path) -> None:
+    rows, files = tested
+    found = compare(recipe(rows, row={"test.accuracy": 0.9}), rows, files)
+    for ending in ("md", "csv", "png"):
+        result_table.write(tmp_path / f"t.{ending}", "Faces", found)
+
+    assert (tmp_path / "t.md").read_text() == markdown("Faces", found)
+    table = pd.read_csv(tmp_path / "t.csv")
+    line = table[(table.score == "test.accuracy") & (table.row == "row")].iloc[0]
+    assert (line.seeds, line["mean"], line.paper, line.pairs) == pytest.approx((2, 0.85, 0.9, 2))
+    assert line.mcnemar_p == pytest.approx(8 / 512)
+    with Image.open(tmp_path / "t.png") as picture:
+        assert picture.width > picture.height > 100
+    with pytest.raises(
+        UserError, match=r"--output: found t\.xlsx, allowed: a file that ends in \.md, \.csv, \.png"
+    ):
+        result_table.write(Path("t.xlsx"), "Faces", found)
 
 
 def test_a_difference_without_interval_is_never_clear() -> None:

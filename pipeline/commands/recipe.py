@@ -1,0 +1,222 @@
+"""`fer recipe`: a paper's table as one named recipe, from its parameters to its figures."""
+
+from __future__ import annotations
+
+import textwrap
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.errors import UserError
+
+if TYPE_CHECKING:
+    from pipeline.comparison import Comparison
+    from pipeline.recipes import Recipe
+
+app = typer.Typer(
+    help="A paper's table as one named recipe in recipes/: its parameters, its rows and its figures.",
+    no_args_is_help=True,
+)
+
+Name = Annotated[str, typer.Argument(help="Name of the recipe: a file in recipes/ without .yaml.")]
+Short = Annotated[bool, typer.Option("--short", help="The short form, for a machine without a GPU.")]
+
+
+@app.command("list")
+def list_recipes() -> None:
+    """Name every recipe, its table and its rows."""
+    from pipeline import recipes
+
+    for name in recipes.names():
+        recipe = recipes.load(name)
+        typer.echo(f"{name}: {recipe.title} ({recipe.source}), {recipe.runs} runs")
+        typer.echo(f"    {', '.join(recipe.rows())}")
+
+
+@app.command()
+def show(name: Name, short: Short = False) -> None:
+    """Print what a recipe is: its parameters, its rows, the paper's figures, and how many runs stand where.
+
+    Example: fer recipe show mixcut_ferplus --short
+    """
+    from tabulate import tabulate
+
+    from pipeline import experiments, recipes
+
+    recipe = recipes.load(name)
+    typer.echo("\n".join([_title(recipe, short), *textwrap.wrap(recipe.note, 110), ""]))
+    shared = recipe.params | (recipe.short if short else {})
+    typer.echo("".join(f"{key}: {_value(value)}\n" for key, value in shared.items()))
+    counts = experiments.row_counts(name, recipe, short)
+    table = [
+        [
+            label,
+            ", ".join(f"{key}: {_value(value)}" for key, value in row.params.items()),
+            ", ".join(f"{key} {value:.4f}" for key, value in row.paper.items()) or "-",
+            ", ".join(f"{count} {state}" for state, count in counts[label].items() if count) or "-",
+        ]
+        for label, row in recipe.rows().items()
+    ]
+    columns = ["row", "parameters", "paper", f"runs (of {recipe.runs})"]
+    typer.echo(tabulate(table, columns, tablefmt="github", disable_numparse=True))
+
+
+@app.command()
+def apply(
+    name: Name,
+    variant: Annotated[str, typer.Argument(help="A row of the table.")],
+    short: Short = False,
+) -> None:
+    """Write a row's parameters into params.yaml, whose comments stay; `dvc repro` then runs it.
+
+    Example: fer recipe apply mixcut_ferplus mixcut --short
+    """
+    from pipeline import recipes
+
+    recipes.apply(recipes.load(name).settings(variant, short))
+
+
+@app.command()
+def run(
+    name: Name,
+    variant: Annotated[
+        list[str] | None, typer.Option(help="A row; may be given again.", show_default="all rows")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Runs of each row.", show_default="the paper's")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Experiments at a time.")] = 1,
+    wait: Annotated[
+        bool,
+        typer.Option("--wait", help="Show the overview until all runs have ended, then the table."),
+    ] = False,
+    short: Short = False,
+) -> None:
+    """Put every row and seed that has not finished into DVC's queue and start it.
+
+    The queue goes on when this command has ended, also when it is interrupted while it waits. The same command takes
+    up what failed and, after a kill, what was cut off.
+
+    Example: fer recipe run mixcut_sample --short --seeds 2 --jobs 2 --wait
+    """
+    from rich.console import Console
+
+    from pipeline import dvc_queue, experiments, overview, recipes
+    from pipeline.dvc_queue import State
+
+    recipe = recipes.load(name)
+    look = partial(experiments.look, name, recipe, short)
+    for experiment, what in experiments.queue(
+        name, recipe, variant or list(recipe.rows()), seeds or recipe.runs, short
+    ):
+        typer.echo(f"{experiment}: {what}")
+    if look().of(State.WAITING):
+        dvc_queue.start(jobs)
+    if not wait:
+        typer.echo(
+            f"`fer recipe status {name}` shows how far the runs are, `fer recipe table {name}` the table"
+        )
+        return
+    standing = overview.follow(look, Console(stderr=True))
+    if standing.finished:
+        typer.echo(_markdown(recipe, _comparison(name, recipe, short), short))
+    if missing := [*standing.of(State.ENDED), *standing.of(State.CUT_OFF)]:
+        raise UserError(
+            f"{len(missing)} runs did not finish: "
+            + "; ".join(
+                f"{task.name}: {task.reason() if task.state == State.ENDED else 'its worker was killed'}"
+                for task in missing
+            )
+            + " (the same command queues them again; `dvc queue logs NAME` shows the whole log)"
+        )
+
+
+@app.command()
+def status(
+    name: Name,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Go on showing it until no run waits or runs.")
+    ] = False,
+    short: Short = False,
+) -> None:
+    """Print how far a recipe's runs are: done, running, waiting, failed and why, and the time that is left.
+
+    Example: fer recipe status mixcut_sample --short --wait
+    """
+    from rich.console import Console
+
+    from pipeline import experiments, overview, recipes
+
+    look = partial(experiments.look, name, recipes.load(name), short)
+    if wait:
+        overview.follow(look, Console(stderr=True))
+    Console(soft_wrap=True).print(overview.view(look()))
+
+
+@app.command()
+def table(
+    name: Name,
+    baseline: Annotated[
+        str | None,
+        typer.Option(help="The row that the others are compared with.", show_default="the first"),
+    ] = None,
+    score: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Key of metrics/evaluate.json, in which * stands for any part; may be given again.",
+            show_default="the paper's, accuracy, macro recall and macro F1",
+        ),
+    ] = None,
+    output: Annotated[
+        list[Path] | None,
+        typer.Option(help="File to write: .md, .csv or .png; may be given again.", show_default="printed"),
+    ] = None,
+    short: Short = False,
+) -> None:
+    """Print our figures beside the paper's: mean, spread, seeds, and tests of each row against a baseline.
+
+    Example: fer recipe table mixcut_sample --short --output table.md --output table.csv --output table.png
+    """
+    from pipeline import recipes, result_table
+
+    for path in output or []:
+        result_table.check_kind(path)
+    recipe = recipes.load(name)
+    comparison = _comparison(name, recipe, short, baseline, score)
+    if not output:
+        typer.echo(_markdown(recipe, comparison, short))
+    for path in output or []:
+        result_table.write(path, _title(recipe, short), comparison)
+
+
+def _comparison(
+    name: str,
+    recipe: Recipe,
+    short: bool,
+    baseline: str | None = None,
+    scores: list[str] | None = None,
+) -> Comparison:
+    from pipeline import comparison, experiments
+
+    rows = experiments.runs(name, recipe, short)
+    files = experiments.predictions(name, recipe, short)
+    return comparison.compare(recipe, rows, files, baseline, scores)
+
+
+def _markdown(recipe: Recipe, comparison: Comparison, short: bool) -> str:
+    from pipeline.result_table import markdown
+
+    return markdown(_title(recipe, short), comparison).rstrip()
+
+
+def _title(recipe: Recipe, short: bool) -> str:
+    return f"{recipe.title} ({recipe.source}){', short form' if short else ''}"
+
+
+def _value(value: object) -> str:
+    """Return a value as params.yaml has it."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
