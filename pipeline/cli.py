@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.commands.data import data
+from pipeline.commands.doctor import doctor
 from pipeline.errors import UserError
 from pipeline.paths import ALIGNED, INGESTED, RAW
 
@@ -128,6 +130,10 @@ def check() -> None:
                 f"{RAW / name}: found nothing, expected: the data set's folder, an archive of it, or a symbolic "
                 "link to either"
             )
+
+
+app.command()(doctor)
+app.command()(data)
 
 
 recipes = typer.Typer(
