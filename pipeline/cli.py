@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline import completion
+from pipeline.commands import examples
 from pipeline.commands.data import data
 from pipeline.commands.doctor import doctor
 from pipeline.errors import UserError
@@ -21,19 +23,29 @@ app = typer.Typer(
     name="fer",
     help="Facial expression recognition as a chain of DVC stages. `dvc repro` runs them all in order; each "
     "command here runs one of them with what params.yaml says.",
+    epilog=examples(
+        "fer doctor",
+        "fer check",
+        "fer ingest ferplus --help",
+        "fer --install-completion",
+    ),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 
 Dataset = Annotated[
-    str, typer.Argument(help="Name of the data set: a folder in data/raw/, a module in pipeline/datasets/.")
+    str,
+    typer.Argument(
+        help="Name of the data set: a folder in data/raw/, a module in pipeline/datasets/.",
+        autocompletion=completion.datasets,
+    ),
 ]
 
 # Stages import torch, OpenCV or onnxruntime, so each command imports its own: `fer --help` and a wrong key in
 # params.yaml answer at once.
 
 
-@app.command()
+@app.command(epilog=examples("fer sample"))
 def sample() -> None:
     """Generate the embedded sample: drawn faces in scenes, with the votes of simulated annotators."""
     from pipeline import params
@@ -42,7 +54,12 @@ def sample() -> None:
     stage.run(params.load())
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "fer ingest ferplus",
+        "fer ingest ferplus --source s3://bucket/raw/ferplus --output s3://bucket/ingested",
+    )
+)
 def ingest(
     dataset: Dataset,
     source: Annotated[
@@ -60,7 +77,11 @@ def ingest(
     stage.run(params.load(), dataset, source, output)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "fer align ferplus", "fer align ferplus --source s3://bucket/ingested --output s3://bucket/aligned"
+    )
+)
 def align(
     dataset: Dataset,
     source: Annotated[str, typer.Option(help="Folder or s3:// address of the ingested table.")] = str(
@@ -75,7 +96,7 @@ def align(
     stage.run(params.load(), dataset, source, output)
 
 
-@app.command()
+@app.command(epilog=examples("fer label"))
 def label() -> None:
     """Turn votes into labels, filter classes and count duplicates between splits."""
     from pipeline import params
@@ -84,7 +105,7 @@ def label() -> None:
     stage.run(params.load())
 
 
-@app.command()
+@app.command(epilog=examples("fer synthesize"))
 def synthesize() -> None:
     """Train the GAN that params.yaml chooses on the training split and generate faces."""
     from pipeline import params
@@ -93,7 +114,7 @@ def synthesize() -> None:
     stage.run(params.load())
 
 
-@app.command()
+@app.command(epilog=examples("fer train"))
 def train() -> None:
     """Train the classifier; a run that was killed goes on where it stopped."""
     from pipeline import params
@@ -102,7 +123,7 @@ def train() -> None:
     stage.run(params.load())
 
 
-@app.command()
+@app.command(epilog=examples("fer evaluate"))
 def evaluate() -> None:
     """Score the trained classifier on every split."""
     from pipeline import params
@@ -111,7 +132,7 @@ def evaluate() -> None:
     stage.run(params.load())
 
 
-@app.command()
+@app.command(epilog=examples("fer check"))
 def check() -> None:
     """Validate params.yaml, say what it chooses, and see whether the raw data is there."""
     from pipeline import params
@@ -132,8 +153,8 @@ def check() -> None:
             )
 
 
-app.command()(doctor)
-app.command()(data)
+app.command(epilog=examples("fer doctor"))(doctor)
+app.command(epilog=examples("fer data"))(data)
 
 
 recipes = typer.Typer(
@@ -142,7 +163,12 @@ recipes = typer.Typer(
 )
 app.add_typer(recipes, name="recipe")
 
-Name = Annotated[str, typer.Argument(help="Name of the recipe: a file in recipes/ without .yaml.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        help="Name of the recipe: a file in recipes/ without .yaml.", autocompletion=completion.recipes
+    ),
+]
 Short = Annotated[bool, typer.Option("--short", help="The short form, for a machine without a GPU.")]
 
 
