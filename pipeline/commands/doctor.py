@@ -20,6 +20,7 @@ def doctor() -> None:
     A warning may stand in the way, a fault does: then the exit code is 1. Nothing is changed or downloaded.
     """
     from pipeline.doctor import State, fault
+    from pipeline.doctor.environment import INSTALL
 
     colours = {State.OK: "green", State.WARNING: "yellow", State.FAULT: "red"}
     counts = dict.fromkeys(State, 0)
@@ -27,14 +28,14 @@ def doctor() -> None:
         try:
             findings = list(check())
         except Exception as error:  # what a broken installation raises is what this is for
-            findings = [fault(f"cannot be checked: {type(error).__name__}: {one_line(error)}", "make demo")]
+            findings = [fault(f"cannot be checked: {type(error).__name__}: {one_line(error)}", INSTALL)]
         for finding in findings:
             counts[finding.state] += 1
             state = typer.style(f"{finding.state.value:<8}", fg=colours[finding.state])
             typer.echo(f"{state} {name:<10} {printable(finding.found)}")
             if finding.remedy:
                 typer.echo(f"{'':<19} -> {printable(finding.remedy)}")
-    typer.echo(f"{counts[State.WARNING]} warnings, {counts[State.FAULT]} faults")
+    typer.echo(f"warnings: {counts[State.WARNING]}, faults: {counts[State.FAULT]}")
     raise typer.Exit(bool(counts[State.FAULT]))
 
 

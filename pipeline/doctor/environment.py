@@ -18,6 +18,7 @@ from pipeline.errors import one_line
 from pipeline.progress import in_bytes
 
 PACKAGE = "fer-pipeline"
+INSTALL = "scripts/install.sh .venv, in the project's folder"
 DRIVER = Path("/proc/driver/nvidia/version")
 # Training ResNet-18 on faces of 48 pixels takes 1.3 GB beside the faces.
 LEAST_MEMORY = 2 * 10**9
@@ -48,7 +49,7 @@ def packages() -> Iterator[Finding]:
     needed = [r for r in requirements if r.marker is None or r.marker.evaluate({"extra": ""})]
     wrong = [(r, found) for r in needed if (found := _unmet(r))]
     for requirement, found in wrong:
-        yield fault(f"{requirement.name} {found}, needed: {requirement.specifier}", "make demo")
+        yield fault(f"{requirement.name} {found}, needed: {requirement.specifier}", INSTALL)
     if not wrong:
         yield ok(f"{len(needed)} packages, all as new as needed")
     extras = metadata.metadata(PACKAGE).get_all("Provides-Extra") or []
@@ -103,7 +104,7 @@ def gpu() -> Iterator[Finding]:
 
         from pipeline.training.device import pick_precision
     except Exception as error:  # whatever a broken installation raises
-        yield fault(f"torch cannot be loaded: {one_line(error)}", "make demo")
+        yield fault(f"torch cannot be loaded: {one_line(error)}", INSTALL)
         return
     driver = DRIVER.read_text().splitlines()[0].split("  ")[1:2] if DRIVER.exists() else []
     build = f"torch {torch.__version__}"
@@ -122,7 +123,7 @@ def gpu() -> Iterator[Finding]:
         why = "is a build without CUDA" if torch.version.cuda is None else f"needs CUDA {torch.version.cuda}"
         yield warning(
             f"there is an NVIDIA driver ({''.join(driver) or 'version unknown'}), and torch sees no GPU: it {why}",
-            "pip install torch of the CUDA that `nvidia-smi` names: https://pytorch.org/get-started/locally",
+            "install a build of torch for the CUDA that `nvidia-smi` names, or a newer driver",
         )
 
 
