@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(abspath $(VENV)/bin)
 RUN := PATH="$(BIN):$$PATH"
 
-.PHONY: demo test lint format clean help
+.PHONY: demo test lint format fresh clean help
 
 help:  ## Show this list.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -23,6 +23,9 @@ lint: $(VENV)/.installed  ## Check formatting, lint and types.
 format: $(VENV)/.installed  ## Format the code and mend what ruff can mend.
 	$(RUN) ruff format .
 	$(RUN) ruff check --fix .
+
+fresh: $(VENV)/.installed  ## Say whether dvc.lock is what a run of this commit would write; needs no data.
+	$(RUN) python scripts/fresh.py
 
 clean:  ## Remove everything that can be made again; raw data stays.
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

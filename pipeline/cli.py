@@ -8,6 +8,10 @@ from typing import Annotated
 
 import typer
 
+from pipeline import completion
+from pipeline.commands import examples
+from pipeline.commands.data import data
+from pipeline.commands.doctor import doctor
 from pipeline.commands import recipe
 from pipeline.errors import UserError
 from pipeline.paths import ALIGNED, INGESTED, RAW
@@ -16,19 +20,29 @@ app = typer.Typer(
     name="fer",
     help="Facial expression recognition as a chain of DVC stages. `dvc repro` runs them all in order; each "
     "command here runs one of them with what params.yaml says.",
+    epilog=examples(
+        "fer doctor",
+        "fer check",
+        "fer ingest ferplus --help",
+        "fer --install-completion",
+    ),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 
 Dataset = Annotated[
-    str, typer.Argument(help="Name of the data set: a folder in data/raw/, a module in pipeline/datasets/.")
+    str,
+    typer.Argument(
+        help="Name of the data set: a folder in data/raw/, a module in pipeline/datasets/.",
+        autocompletion=completion.datasets,
+    ),
 ]
 
 # Stages import torch, OpenCV or onnxruntime, so each command imports its own: `fer --help` and a wrong key in
 # params.yaml answer at once.
 
 
-@app.command()
+@app.command(epilog=examples("fer sample"))
 def sample() -> None:
     """Generate the embedded sample: drawn faces in scenes, with the votes of simulated annotators."""
     from pipeline import params
@@ -37,7 +51,12 @@ def sample() -> None:
     stage.run(params.load())
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "fer ingest ferplus",
+        "fer ingest ferplus --source s3://bucket/raw/ferplus --output s3://bucket/ingested",
+    )
+)
 def ingest(
     dataset: Dataset,
     source: Annotated[
@@ -55,7 +74,11 @@ def ingest(
     stage.run(params.load(), dataset, source, output)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "fer align ferplus", "fer align ferplus --source s3://bucket/ingested --output s3://bucket/aligned"
+    )
+)
 def align(
     dataset: Dataset,
     source: Annotated[str, typer.Option(help="Folder or s3:// address of the ingested table.")] = str(
@@ -70,7 +93,7 @@ def align(
     stage.run(params.load(), dataset, source, output)
 
 
-@app.command()
+@app.command(epilog=examples("fer label"))
 def label() -> None:
     """Turn votes into labels, filter classes and count duplicates between splits."""
     from pipeline import params
@@ -79,7 +102,7 @@ def label() -> None:
     stage.run(params.load())
 
 
-@app.command()
+@app.command(epilog=examples("fer synthesize"))
 def synthesize() -> None:
     """Train the GAN that params.yaml chooses on the training split and generate faces."""
     from pipeline import params
@@ -88,7 +111,7 @@ def synthesize() -> None:
     stage.run(params.load())
 
 
-@app.command()
+@app.command(epilog=examples("fer train"))
 def train() -> None:
     """Train the classifier; a run that was killed goes on where it stopped."""
     from pipeline import params
@@ -97,7 +120,7 @@ def train() -> None:
     stage.run(params.load())
 
 
-@app.command()
+@app.command(epilog=examples("fer evaluate"))
 def evaluate() -> None:
     """Score the trained classifier on every split."""
     from pipeline import params
@@ -106,7 +129,7 @@ def evaluate() -> None:
     stage.run(params.load())
 
 
-@app.command()
+@app.command(epilog=examples("fer check"))
 def check() -> None:
     """Validate params.yaml, say what it chooses, and see whether the raw data is there."""
     from pipeline import params
@@ -125,6 +148,10 @@ def check() -> None:
                 f"{RAW / name}: found nothing, expected: the data set's folder, an archive of it, or a symbolic "
                 "link to either"
             )
+
+
+app.command(epilog=examples("fer doctor"))(doctor)
+app.command(epilog=examples("fer data"))(data)
 
 
 app.add_typer(recipe.app, name="recipe")

@@ -29,3 +29,12 @@ def _style() -> dict[str, Any]:
 def in_words(counts: dict[str, int]) -> str:
     """Return counts by name as text: `train 28,389, valid 3,553`."""
     return ", ".join(f"{name} {count:,}" for name, count in counts.items())
+
+
+def in_bytes(size: float) -> str:
+    """Return a number of bytes as text: `1.5 GB`."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if round(size) < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:,.1f} TB"

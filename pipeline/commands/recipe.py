@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline import completion
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,7 +21,10 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-Name = Annotated[str, typer.Argument(help="Name of the recipe: a file in recipes/ without .yaml.")]
+Name = Annotated[
+    str,
+    typer.Argument(help="Name of the recipe: a file in recipes/ without .yaml.", autocompletion=completion.recipes),
+]
 Short = Annotated[bool, typer.Option("--short", help="The short form, for a machine without a GPU.")]
 
 

@@ -1,0 +1,239 @@
+"""`fer doctor`: every check with a machine or project that is not as it should be, and what it says to do."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections import namedtuple
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from pipeline import inventory
+from pipeline.cli import app
+from pipeline.doctor import environment
+from pipeline.doctor import project as checks
+from pipeline.faces.detectors import scrfd
+from pipeline.paths import DETECTORS
+from tests import toy
+
+ROOT = Path(__file__).parents[1]
+Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.fixture
+def fit(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project in which all is well, on a machine in which all is well."""
+    (project / ".dvc").mkdir()
+    shutil.copy(ROOT / ".dvc/config", project / ".dvc/config")
+    subprocess.run(["git", "init", "-q"], check=True)
+    for name, value in {
+        "PATH": f"{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin",
+        "GIT_AUTHOR_EMAIL": "me@example.org",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(environment, "DRIVER", project / "no-driver")
+    monkeypatch.setattr(metadata, "packages_distributions", lambda: {"cv2": ["opencv-python-headless"] * 2})
+    toy.set_params(project, **{"align.mode": "none"})
+    return project
+
+
+def doctor() -> Result:
+    return CliRunner().invoke(app, ["doctor"])
+
+
+def said(result: Result, state: str) -> str:
+    """Return what the checks that ended so found, with what to do."""
+    lines = result.output.splitlines()
+    found = [
+        f"{line[9:]} {after.strip() if after.lstrip().startswith('->') else ''}".strip()
+        for line, after in zip(lines, [*lines[1:], ""], strict=True)
+        if line.startswith(state)
+    ]
+    return "\n".join(found)
+
+
+def test_all_is_well(fit: Path) -> None:
+    result = doctor()
+    assert said(result, "fault") == ""
+    assert result.exit_code == 0, result.output
+    ok = said(result, "ok")
+    for words in (
+        "Python     3.",
+        "packages, all as new",
+        "cv2 ",
+        "torch ",
+        " cores, ",
+        "none needed",
+        "no remote",
+    ):
+        assert words in ok
+
+
+def test_the_checks_of_the_machine_need_no_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = doctor()
+    assert result.exit_code == 1
+    assert "parameters params.yaml: not found" in said(result, "fault")
+    assert "torch " in said(result, "ok")
+
+
+def test_a_wrong_parameter_is_one_check_among_others(fit: Path) -> None:
+    toy.set_params(fit, **{"train.epochs": -1})
+    result = doctor()
+    assert result.exit_code == 1
+    assert "params.yaml: train.epochs: found -1, allowed" in said(result, "fault")
+    assert "cv2 " in said(result, "ok")
+
+
+def test_what_is_broken_is_named_and_the_rest_is_checked(fit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    result = doctor()
+    assert result.exit_code == 1
+    assert "torch cannot be loaded: import of torch halted" in said(result, "fault")
+    assert "cv2 cannot be loaded" in said(result, "fault")
+    assert "git and DVC" in said(result, "ok")
+
+
+def test_packages(fit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    needed = ["numpy>=99", "nosuch>=1", "typer>=0.1", 'gone>=1; extra == "some"', 'dvc>=3; extra == "other"']
+    monkeypatch.setattr(metadata, "requires", lambda name: needed)
+    extras = metadata.metadata("fer-pipeline")
+    del extras["Provides-Extra"]
+    extras["Provides-Extra"] = "some"
+    extras["Provides-Extra"] = "other"
+    monkeypatch.setattr(metadata, "metadata", lambda name: extras)
+    monkeypatch.setattr(
+        metadata, "packages_distributions", lambda: {"cv2": ["opencv-python", "opencv-python-headless"]}
+    )
+    result = doctor()
+    assert result.exit_code == 1
+    faults = said(result, "fault").splitlines()
+    assert faults[0].startswith(f"packages   numpy {metadata.version('numpy')}, needed: >=99")
+    assert faults[1].startswith("packages   nosuch is not installed, needed: >=1")
+    assert "opencv-python, opencv-python-headless, which overwrite each other's files" in faults[2]
+    assert "pip uninstall opencv-python opencv-python-headless" in faults[2]
+    assert "extras installed: other; not: some" in said(result, "ok")
+
+
+def test_another_environment_on_the_path(fit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = fit / "bin"
+    other.mkdir()
+    (other / "python").write_text("#!/bin/sh\n")
+    (other / "python").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{other}:/usr/bin:/bin")
+    result = doctor()
+    assert f"`python` is {other}/python, of another environment" in said(result, "warning")
+    assert "no dvc on the path" in said(result, "fault")
+    assert str(Path(sys.executable).parent) in said(result, "fault")
+
+
+def test_a_driver_without_a_gpu_that_torch_sees(fit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    text = "NVRM version: NVIDIA UNIX x86_64 Kernel Module  470.82.01  Wed Oct 27 21:21:55 UTC 2021\nGCC version:\n"
+    (fit / "no-driver").write_text(text)
+    result = doctor()
+    assert "there is an NVIDIA driver (470.82.01), and torch sees no GPU" in said(result, "warning")
+    assert result.exit_code == 0
+    toy.set_params(fit, **{"train.device": "cuda"})
+    result = doctor()
+    assert "train.device: cuda, and torch sees no GPU -> train.device: auto" in said(result, "fault")
+
+
+def test_little_memory_and_little_disk(fit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = psutil.virtual_memory()._replace(available=10**9)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(10**12, 0, 3 * 10**9))
+    monkeypatch.setattr(inventory, "raw", lambda name: inventory.Raw("folder", 100_000, 2 * 10**9))
+    result = doctor()
+    assert result.exit_code == 0
+    assert "1 GB of" in said(result, "warning")
+    # Pictures and faces of 48 x 48 pixels, and both once more in the cache: 2 x (2 GB + 100,000 x 2,304 bytes).
+    assert f"{fit}: 3 GB free, and tables and their copies in DVC's cache may take 4.46 GB" in said(
+        result, "warning"
+    )
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(10**12, 0, 10**8))
+    assert f"disk       {fit}: 100 MB free -> make room" in said(doctor(), "fault")
+
+
+def test_raw_data(fit: Path) -> None:
+    toy.set_params(fit, datasets=["ferplus", "rafdb", "folder", "table"])
+    (fit / "data/raw/folder").mkdir(parents=True)
+    (fit / "data/raw/rafdb").symlink_to("nowhere")
+    (fit / "elsewhere").mkdir()
+    (fit / "elsewhere/labels.csv").write_text("image,label\n")
+    (fit / "data/raw/table").symlink_to(fit / "elsewhere")
+    result = doctor()
+    faults = said(result, "fault").splitlines()
+    assert len(faults) == 3
+    assert faults[0].startswith("data       data/raw/ferplus: found nothing, expected: the data set's folder")
+    assert faults[0].endswith("-> ln -s /where/you/keep/ferplus data/raw/ferplus, or dvc pull")
+    assert "data/raw/rafdb: found a link to nowhere, which is not there" in faults[1]
+    assert "data/raw/folder: an empty folder" in faults[2]
+    assert f"data/raw/table: folder, linked to {fit / 'elsewhere'}, 1 files, 12 bytes" in said(result, "ok")
+    (fit / "data/ingested").mkdir()
+    (fit / "data/ingested/ferplus.parquet").touch()
+    assert "data/ingested/ferplus.parquet is there -> dvc repro --allow-missing" in said(doctor(), "warning")
+
+
+def test_weights_are_looked_at_and_never_downloaded(fit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.faces import weights
+
+    monkeypatch.setattr(weights, "_download", lambda *_: pytest.fail("a download"))
+    monkeypatch.setattr(weights, "_insightface", lambda *_: pytest.fail("a download"))
+    monkeypatch.setenv("HOME", str(fit))
+    toy.set_params(fit, **{"align.mode": "five_point"})
+    result = doctor()
+    assert "models/detector/scrfd.onnx is not there yet: scrfd 0.3.0 for scrfd" in said(result, "warning")
+    assert result.exit_code == 0
+    toy.set_params(fit, **{"align.weights": "buffalo_l"})
+    assert "buffalo_l is not there yet: insightface's pack" in said(doctor(), "warning")
+    toy.set_params(fit, **{"align.weights": "no/such.onnx"})
+    assert "align.weights: found 'no/such.onnx', which is no file" in said(doctor(), "fault")
+    toy.set_params(fit, **{"align.weights": "package"})
+    (fit / DETECTORS).mkdir(parents=True)
+    (fit / DETECTORS / scrfd.PACKAGED.file).write_bytes(b"another")
+    assert f"allowed: {scrfd.PACKAGED.sha256}; delete the file" in said(doctor(), "fault")
+
+
+def test_extras_that_are_chosen(fit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "find_spec", lambda name: None)
+    toy.set_params(fit, engine="ray")
+    with (fit / ".dvc/config").open("a") as file:
+        file.write("    remote = storage\n['remote \"storage\"']\n    url = s3://faces/fer\n")
+    faults = said(doctor(), "fault")
+    assert "engine: ray, which is not installed -> pip install fer-pipeline[ray]" in faults
+    assert "needs dvc-s3, which is not installed -> pip install fer-pipeline[s3]" in faults
+
+
+@pytest.mark.parametrize(
+    ("config", "state", "words"),
+    [
+        ("[core]\n", "warning", "DVC sends statistics of its use -> dvc config core.analytics false"),
+        ("[core]\nremote = there\n", "fault", "core.remote is there, which is no remote"),
+        ("[core\n", "fault", ".dvc/config: "),
+        (None, "fault", "not a DVC repository -> dvc init"),
+    ],
+)
+def test_the_repository(fit: Path, config: str | None, state: str, words: str) -> None:
+    if config is None:
+        shutil.rmtree(fit / ".dvc")
+    else:
+        (fit / ".dvc/config").write_text(config)
+    assert words in said(doctor(), state)
+
+
+def test_no_repository(fit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(fit / ".git")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(fit.parent))
+    assert "not in a git repository -> git init" in said(doctor(), "fault")
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
+    assert "no git on the path" in said(doctor(), "fault")
