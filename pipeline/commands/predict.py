@@ -54,7 +54,9 @@ def predict(
     model: Annotated[Path, typer.Option(help="The model file.")] = CLASSIFIER,
     output: Annotated[
         Path | None,
-        typer.Option(help="File that ends in .csv, .json or .parquet.", show_default="CSV on standard output"),
+        typer.Option(
+            help="File that ends in .csv, .json or .parquet.", show_default="CSV on standard output"
+        ),
     ] = None,
     annotate: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Write each picture or video with its faces marked.")
@@ -72,9 +74,9 @@ def predict(
         Views, typer.Option(help="The face's centre, with its mirror image, or corners and centre mirrored.")
     ] = Views.centre,
     every: Annotated[int, typer.Option(min=1, help="Of a video, one frame in so many.")] = 1,
-    device: Annotated[Device, typer.Option(help="Where the network runs; auto: on a GPU if there is one.")] = (
-        Device.auto
-    ),
+    device: Annotated[
+        Device, typer.Option(help="Where the network runs; auto: on a GPU if there is one.")
+    ] = (Device.auto),
 ) -> None:
     """Find the faces in pictures and say what they express, with the preprocessing that the model was trained with.
 
@@ -90,7 +92,7 @@ def predict(
     from pipeline.progress import bar
 
     if bool(paths) == (camera is not None):
-        raise UserError("predict: found " + ("both" if paths else "neither") + ", allowed: paths or --camera")
+        raise UserError("found " + ("both" if paths else "neither") + ", allowed: paths or --camera")
     if output is not None:
         check_format(output)
     sources = listed(paths or []) if camera is None else [camera_source(camera)]
@@ -112,7 +114,12 @@ def predict(
 
             drawers.append(Explainer(explain, predictor.classifier).add)
         shown = stack.enter_context(
-            bar(count(sources, every) if camera is None else 0, desc="predict", unit="pictures", shows=not camera)
+            bar(
+                count(sources, every) if camera is None else 0,
+                desc="predict",
+                unit="pictures",
+                shows=not camera,
+            )
         )
         try:
             for prediction in predictor.stream(shots(sources, every), live=camera is not None):
@@ -167,7 +174,7 @@ class Tally:
             paths = {source.path for source in sources}
             failed = {source.path for source, _ in self.refused}
             raise UserError(
-                f"predict: {len(failed):,} of {len(paths):,} files could not be read; the others are written"
+                f"{len(failed):,} of {len(paths):,} files could not be read; the others are written"
                 if self.pictures
-                else f"predict: none of {len(paths):,} files could be read"
+                else f"none of {len(paths):,} files could be read"
             )

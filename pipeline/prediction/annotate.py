@@ -138,13 +138,13 @@ class Video:
             raise UserError(f"{path}: cannot be written: {error.strerror}") from None
         self._writer = cv2.VideoWriter(str(self._temporary), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
         if not self._writer.isOpened():
-            raise UserError(f"{path}: cannot be written: OpenCV opens no video of {size[0]} x {size[1]} there")
+            raise UserError(
+                f"{path}: cannot be written: OpenCV opens no video of {size[0]} x {size[1]} there"
+            )
 
     def add(self, frame: np.ndarray) -> None:
         """Add a frame, BGR, uint8; one of another size is resized."""
-        self._writer.write(
-            frame if frame.shape[1::-1] == self._size else cv2.resize(frame, self._size)
-        )
+        self._writer.write(frame if frame.shape[1::-1] == self._size else cv2.resize(frame, self._size))
 
     def close(self) -> None:
         """Finish the file."""

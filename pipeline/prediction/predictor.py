@@ -226,9 +226,10 @@ def _looked_at(sources: Iterable[str | Path | np.ndarray], every: int) -> Iterat
         if isinstance(source, str | Path):
             yield from shots(listed([source]), every)
             continue
-        found = getattr(source, "dtype", type(source).__name__), getattr(source, "shape", ())
-        if found[0] != np.uint8 or len(found[1]) != 3 or found[1][2] != 3 or 0 in found[1]:
+        pixels = np.asarray(source)
+        if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
+            found = f"{pixels.dtype} {pixels.shape}"
             raise UserError(
-                f"picture {number}: found {found[0]} {found[1]}, allowed: a path, or an array of uint8, H x W x 3"
+                f"picture {number}: found {found}, allowed: a path, or an array of uint8, H x W x 3"
             )
-        yield Shot(Source(str(number), "picture", Path(str(number))), pixels=source)
+        yield Shot(Source(str(number), "picture", Path(str(number))), pixels=pixels)
