@@ -1,9 +1,9 @@
 """Pictures predicted per second: this pipeline over a loop of insightface and PyTorch, one picture at a time.
 
-The loop is what one writes in an afternoon: insightface's SCRFD at its default 640 x 640 and a border of half the
-picture's side, without which it sees 1 of 150 faces of facial_expressions, its `norm_crop`, and the network in float32 on
-each face. Ours finds all faces too, in one process per core, and classifies in batches. Same
-weights of the detector, same network, same pictures, in turn, in one process tree; loading is left out of both. With
+The loop is what one writes in an afternoon: insightface's SCRFD at its default 640 x 640 with a border of half the
+picture's side, without which it sees 1 of 150 faces of facial_expressions, its `norm_crop`, and the network in float32
+on each face. Ours finds all faces too, in one process per core, and classifies in batches. Same weights of the
+detector, same network, same pictures, in turn, in one process tree; loading is left out of both. With
 `main`, ours takes from each picture the one face that training would take.
 
     python benchmarks/predict.py 300 data/raw/facial_expressions/images 3 [main]

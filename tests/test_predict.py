@@ -370,9 +370,12 @@ def test_a_video_that_is_cut_short_gives_what_it_has(model: Path, photo: np.ndar
     assert bad["reason"].iloc[1] == "cannot be opened as a video"
 
 
-def test_a_camera_is_predicted_until_ctrl_c(model: Path, photo: np.ndarray, monkeypatch) -> None:
+def test_ctrl_c_ends_a_camera_and_breaks_off_a_video(model: Path, photo: np.ndarray, monkeypatch) -> None:
     film("film.avi", photo)  # stands for the device
     capture = cv2.VideoCapture
+
+    monkeypatch.setattr(prediction_module, "CHUNK", 2)
+    monkeypatch.setattr(prediction_module, "cores", lambda: 1)
 
     class Interrupted:
         def __init__(self, address: str) -> None:
@@ -388,6 +391,10 @@ def test_a_camera_is_predicted_until_ctrl_c(model: Path, photo: np.ndarray, monk
             return getattr(self.film, name)
 
     monkeypatch.setattr("pipeline.prediction.sources.cv2.VideoCapture", Interrupted)
+    stopped = run("film.avi", "--annotate", "out", "--output", "a.json")
+    assert stopped.exit_code == 130
+    assert not Path("a.json").exists()
+    assert os.listdir("out") == []
     arguments = ("--camera", "film.avi", "--annotate", "out", "--output", "a.json", "--faces", "main")
     assert run(*arguments).exit_code == 0
     rows = json.loads(Path("a.json").read_text())
@@ -414,3 +421,22 @@ def test_marks_can_be_read_and_stay_in_the_picture(model: Path, height: int, wid
     assert canvas.shape[0] * width == canvas.shape[1] * height
     assert (picture == 128).all()
     assert (canvas != 128).any(axis=2).mean() > 0.005
+
+
+def test_a_folder_s_odd_files_are_listed(model: Path) -> None:
+    Path("in").mkdir()
+    os.mkfifo("in/pipe.jpg")
+    os.mkfifo("in/pipe.mp4")
+    Path("in/link.png").symlink_to("nowhere")
+    Path("in/loop").symlink_to(".")
+    cv2.imwrite("in/new\nline.png", odd.pixels(1))
+    done = run("in", "x" * 300, "--output", "a.csv")
+    table = pd.read_csv("a.csv")
+    assert dict(zip(table["source"].str.removeprefix("in/"), table["reason"].fillna(""), strict=True)) == {
+        "link.png": "does not exist",
+        "new\\nline.png": "",
+        "pipe.jpg": "is not a file",
+        "pipe.mp4": "is not a file",
+        "x" * 300: "does not exist",
+    }
+    assert str(done.exception) == "4 of 5 files could not be read; the others are written"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.errors import UserError
+from pipeline.errors import UserError, printable
 from pipeline.paths import CLASSIFIER
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ class Tally:
             f"predict: {self.pictures:,} pictures, {self.faces:,} faces; "
             f"without a face {self.without.total():,}{without}; unreadable {len(self.refused):,}"
         ]
-        return "\n".join(lines + [f"{source.path}: {reason}" for source, reason in self.refused])
+        return "\n".join(lines + [printable(f"{source.path}: {reason}") for source, reason in self.refused])
 
     def check(self, sources: list[Source]) -> None:
         """Refuse to succeed where a path that the user named, or all of them, could not be read.

@@ -72,6 +72,8 @@ def _write(
 class Annotator:
     """Writes what it is given into a folder, pictures as pictures and frames as videos; a context manager.
 
+    A video that an error ends is not kept.
+
     Args:
         folder: gets the tree of the sources; files of the same name are replaced.
         classes: names in the order of the probabilities.
@@ -86,8 +88,8 @@ class Annotator:
     def __enter__(self) -> Annotator:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._close(whole=kind is None)
 
     def add(self, prediction: Prediction) -> None:
         """Draw a picture, or the next frame; nothing of one that cannot be read.
@@ -110,9 +112,9 @@ class Annotator:
                 self._video = Video(path, canvas.shape[1::-1], (shot.fps or USUAL_FPS) / self._every)
             self._video.add(canvas)
 
-    def _close(self) -> None:
+    def _close(self, whole: bool = True) -> None:
         if self._video is not None:
-            self._video.close()
+            self._video.close(whole)
         self._video = None
 
 
@@ -146,10 +148,13 @@ class Video:
         """Add a frame, BGR, uint8; one of another size is resized."""
         self._writer.write(frame if frame.shape[1::-1] == self._size else cv2.resize(frame, self._size))
 
-    def close(self) -> None:
-        """Finish the file."""
+    def close(self, whole: bool) -> None:
+        """Finish the file, or leave an earlier one of its name as it was if it is not whole."""
         self._writer.release()
-        self._temporary.replace(self._path)
+        if whole:
+            self._temporary.replace(self._path)
+        else:
+            self._temporary.unlink()
 
 
 def write_picture(path: Path, pixels: np.ndarray) -> None:

@@ -72,17 +72,17 @@ def listed(paths: Iterable[str | Path]) -> list[Source]:
     """
     sources = []
     for path in map(Path, paths):
-        if path.is_dir():
+        if os.path.isdir(path):  # unlike pathlib's it never raises
             inside = sorted(_inside(path))
             sources += [
-                Source(str(file), _kind(file), file.relative_to(path), named=False) for file in inside
+                Source(str(file), _kind(file), file.relative_to(path), False, _refused(file))
+                for file in inside
             ]
             if not inside:
                 refused = "a folder without pictures or videos"
                 sources.append(Source(str(path), "picture", Path(path.name), refused=refused))
         else:
-            refused = "" if path.exists() else "does not exist"
-            sources.append(Source(str(path), _kind(path), Path(path.name), refused=refused))
+            sources.append(Source(str(path), _kind(path), Path(path.name), refused=_refused(path)))
     return sources
 
 
@@ -181,3 +181,9 @@ def _inside(folder: Path) -> Iterator[Path]:
 
 def _kind(path: Path) -> Literal["picture", "video"]:
     return "video" if path.suffix.lower() in VIDEOS else "picture"
+
+
+def _refused(path: Path) -> str:
+    if os.path.isfile(path):
+        return ""
+    return "is not a file" if os.path.exists(path) else "does not exist"
