@@ -10,6 +10,9 @@ import typer
 from pipeline.errors import UserError
 from pipeline.paths import ALIGNED, CLASSIFIER, LABELS, MODELS
 
+# What an exported file depends on.
+LIBRARIES = ("fer-pipeline", "torch", "onnx", "onnxscript", "onnxruntime")
+
 if TYPE_CHECKING:
     from pipeline.export.lineage import Lineage
     from pipeline.params import Align, Params
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 
 def export(
     output: Annotated[
-        Path, typer.Option(help="The file to write; int8 and the card get names of the same stem.")
+        Path, typer.Option(help="The file to write; int8 and the card get names like it.")
     ] = MODELS / "classifier.onnx",
     model: Annotated[Path, typer.Option(help="The model file to export.")] = CLASSIFIER,
     int8: Annotated[
@@ -57,13 +60,13 @@ def export(
     checks = check(classifier, files[output.name], small, splits)
 
     text = card.write(about, traced, files, checks, _detector_terms(classifier.align))
-    for name, content in {**files, output.with_suffix(".md").name: text.encode()}.items():
+    for name, content in {**files, output.with_suffix(".card.md").name: text.encode()}.items():
         with replacing(output.with_name(name)) as temporary:
             temporary.write_bytes(content)
         typer.echo(f"export: {output.with_name(name)}, {len(content):,} bytes")
     for found in checks:
         scores = "".join(
-            f", accuracy {value:.4f} in {form}"
+            f", accuracy in {form} {value:.4f}"
             for form, value in (("float32", found.float32), ("int8", found.int8))
             if value is not None
         )
@@ -134,13 +137,14 @@ def _about(classifier: Classifier, model: Path, traced: Lineage) -> dict[str, An
         "crop": classifier.crop,
         "labels": classifier.labels,
         "opset": onnx.OPSET,
+        "precision": "float32",
         "provenance": {
             "commit": commit,
             "dirty": dirty,
             "model_md5": lineage.md5_of(model),
             "data": traced.data(),
         },
-        "versions": {name: version(name) for name in ("fer-pipeline", "torch", "onnx", "onnxscript")},
+        "versions": {name: version(name) for name in LIBRARIES},
     }
     if classifier.align.mode == "five_point":
         points = REFERENCE * (classifier.size / REFERENCE_SIZE)

@@ -57,4 +57,4 @@ def quantized(model: bytes, train: Samples) -> bytes:
             reduce_range=True,
         )
         result = onnx.load(path)
-    return described(result, about(model))
+    return described(result, about(model) | {"precision": "int8"})

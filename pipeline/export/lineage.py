@@ -57,11 +57,9 @@ class Lineage:
         return self.stages[stage].params if stage in self.stages else {}
 
     def data(self) -> dict[str, str]:
-        """Return the MD5 of raw data and of the tables between stages, by path."""
-        every = {
-            path: md5 for stage in self.stages.values() for path, md5 in (stage.deps | stage.outs).items()
-        }
-        return {path: md5 for path, md5 in sorted(every.items()) if path.startswith("data/")}
+        """Return the MD5 of all data that the stages read, raw data included, by path."""
+        read = {path: md5 for stage in self.stages.values() for path, md5 in stage.deps.items()}
+        return {path: md5 for path, md5 in sorted(read.items()) if path.startswith("data/")}
 
 
 def trace(model_md5: str, lock: Path = LOCK) -> Lineage:
