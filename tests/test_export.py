@@ -177,9 +177,7 @@ def test_int8_is_small_and_tells_what_it_loses(project: Path) -> None:
     )
 
 
-def test_ranges_of_int8_come_from_training_faces_alone(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ranges_of_int8_come_from_training_faces_alone(built: None, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipeline.export import int8
 
     seen = []
