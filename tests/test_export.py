@@ -1,0 +1,378 @@
+"""`fer export`: the ONNX file against PyTorch, its int8 form, the model card, and the model as an artifact of DVC."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from dvc.cli import main
+from gto.cli import app as gto_app
+from huggingface_hub import ModelCard
+from ruamel.yaml import YAML
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from pipeline import params, paths, tables
+from pipeline.cli import app
+from pipeline.errors import UserError
+from pipeline.export import check as checking
+from pipeline.export import lineage
+from pipeline.export import onnx as exporting
+from pipeline.stages import evaluate, train
+from pipeline.training.classifier import build_network, load, save_classifier
+from tests import toy
+
+ROOT = Path(__file__).parents[1]
+SETTINGS = {
+    "model": "light",
+    "augment": "none",
+    "train.crop": 16,
+    "align.face_size": 16,
+    "evaluate.bootstrap": 50,
+}
+
+
+def fer(*arguments: str) -> str:
+    """Return what a command printed; raise what it raised."""
+    done = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def dvc(*arguments: str) -> None:
+    """Run DVC in this process, which is several times faster than one of its own."""
+    assert main(list(arguments)) == 0
+
+
+def gto(*arguments: str) -> None:
+    gto_app(list(arguments), standalone_mode=False)
+
+
+def git(*arguments: str) -> None:
+    subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *arguments], check=True)
+
+
+def record(project: Path) -> None:
+    """Write the part of dvc.lock that the stages train and evaluate would leave behind."""
+
+    def entries(*files: Path) -> list[dict[str, str]]:
+        return [
+            {"path": str(file), "md5": hashlib.md5((project / file).read_bytes()).hexdigest()}
+            for file in files
+        ]
+
+    settings = params.load().model_dump()
+    chosen = {key: settings[key] for key in ("datasets", "seed", "model", "train", "align")}
+    stages = {
+        "train": {
+            "deps": entries(paths.LABELS),
+            "outs": entries(paths.CLASSIFIER, paths.METRICS / "train.json"),
+            "params": {"params.yaml": chosen},
+        },
+        "evaluate": {
+            "deps": entries(paths.CLASSIFIER, paths.LABELS),
+            "outs": entries(paths.METRICS / "evaluate.json"),
+        },
+    }
+    YAML().dump({"schema": "2.0", "stages": stages}, project / "dvc.lock")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose classifier was trained, scored, and exported with --int8."""
+    folder = tmp_path_factory.mktemp("finished")
+    shutil.copy(ROOT / "params.yaml", folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        toy.write(folder, **SETTINGS)
+        train.run(params.load())
+        evaluate.run(params.load())
+        record(folder)
+        (folder / "said.txt").write_text(fer("export", "--int8"))
+    return folder
+
+
+@pytest.fixture
+def project(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the finished project, as the current folder."""
+    shutil.copytree(finished, tmp_path / "project")
+    monkeypatch.chdir(tmp_path / "project")
+    return tmp_path / "project"
+
+
+@pytest.fixture
+def built(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take the exported graph in the place of exporting it again, which takes seconds."""
+    graph = onnx.load("models/classifier.onnx")
+    monkeypatch.setattr(exporting, "build", lambda classifier, about: exporting.described(graph, about))
+
+
+def test_the_file_alone_turns_stored_faces_into_the_scores_of_the_run(project: Path) -> None:
+    session = onnxruntime.InferenceSession("models/classifier.onnx")
+    about = json.loads(session.get_modelmeta().custom_metadata_map["fer"])
+    faces = tables.Faces(paths.ALIGNED / "sample.arrow")
+    rows = tables.read_parquet(paths.PREDICTIONS, ["id", "predicted", "probabilities"]).to_pylist()
+    stored = np.stack([faces[faces.ids().index(row["id"])] for row in rows])
+    expected = np.array([row["probabilities"] for row in rows])
+    for size in (1, 7, len(rows)):  # any number of faces at a time
+        [found] = session.run(["probabilities"], {"face": stored[:size]})
+        np.testing.assert_allclose(found, expected[:size], atol=1e-4)
+    assert [about["classes"][i] for i in found.argmax(1)] == [row["predicted"] for row in rows]
+    assert about["align"] == params.load().align.model_dump()
+    assert about["provenance"]["model_md5"] == hashlib.md5(paths.CLASSIFIER.read_bytes()).hexdigest()
+    assert about["precision"] == "float32"
+
+
+def test_five_points_on_the_face_are_those_of_the_field(project: Path) -> None:
+    from insightface.utils.face_align import arcface_dst
+
+    about = exporting.about(Path("models/classifier.onnx").read_bytes())
+    np.testing.assert_allclose(about["reference"], arcface_dst * 16 / 112, atol=1e-4)
+
+
+def test_the_file_is_a_valid_model_without_traces_of_this_machine(project: Path) -> None:
+    for name in ("classifier.onnx", "classifier.int8.onnx"):
+        model = onnx.load(Path("models", name))
+        onnx.checker.check_model(model, full_check=True)
+        for weights in model.graph.initializer:
+            weights.ClearField("raw_data")
+        origin = model.metadata_props.pop()
+        assert origin.key == "fer"
+        text = str(model)
+        assert not [trace for trace in ("/", ".py", "File ", "torch", "doc_string") if trace in text]
+        assert str(project.parent) not in origin.value
+
+
+def test_exporting_again_gives_the_same_bytes(project: Path) -> None:
+    before = {path.name: path.read_bytes() for path in Path("models").glob("classifier.*")}
+    fer("export", "--int8")
+    assert {path.name: path.read_bytes() for path in Path("models").glob("classifier.*")} == before
+
+
+def test_int8_is_small_and_tells_what_it_loses(project: Path) -> None:
+    session = onnxruntime.InferenceSession("models/classifier.int8.onnx")
+    labels = {
+        row["id"]: row
+        for row in tables.read_parquet(paths.LABELS, ["id", "split", "label"]).to_pylist()
+        if row["split"] == "test"
+    }
+    faces = tables.Faces(paths.ALIGNED / "sample.arrow")
+    stored = np.stack([faces[i] for i, id_ in enumerate(faces.ids()) if id_ in labels])
+    truth = [toy.CLASSES.index(labels[id_]["label"]) for id_ in faces.ids() if id_ in labels]
+    accuracy = (session.run(None, {"face": stored})[0].argmax(1) == truth).mean()
+    said = Path("said.txt").read_text()
+    assert re.search(rf"test, {len(truth)} faces: .* accuracy in int8 {accuracy:.4f}", said)
+    assert (
+        Path("models/classifier.int8.onnx").stat().st_size < Path("models/classifier.onnx").stat().st_size / 3
+    )
+
+
+def test_ranges_of_int8_come_from_training_faces_alone(built: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.export import int8
+
+    seen = []
+    monkeypatch.setattr(int8, "quantized", lambda model, train: (seen.extend(train.ids), model)[1])
+    fer("export", "--int8")
+    splits = tables.read_parquet(paths.LABELS, ["id", "split"]).to_pylist()
+    assert sorted(seen) == [row["id"] for row in splits if row["split"] == "train"]
+
+
+def test_the_card_says_what_the_metrics_say(project: Path) -> None:
+    text = Path("models/classifier.card.md").read_text()
+    card = ModelCard(text)  # Hugging Face's reader of model cards
+    metrics = json.loads((paths.METRICS / "evaluate.json").read_text())
+    [test] = [
+        result
+        for result in card.data.eval_results
+        if result.dataset_split == "test" and result.metric_type == "accuracy"
+    ]
+    assert test.metric_value == metrics["test"]["accuracy"]
+    assert card.data.datasets == ["sample"]
+    bounds = metrics["test"]["interval"]["accuracy"]
+    assert f"{metrics['test']['accuracy']:.4f} [{bounds['low']:.4f}, {bounds['high']:.4f}]" in text
+    assert f"| {metrics['test']['ece']:.4f} |" in text
+    for name, row in metrics["test"]["per_class"].items():
+        assert re.search(rf"^\| {name} \| {row['support']} \| .*{row['recall']:.4f} \[", text, re.M)
+    worst = min(toy.CLASSES, key=lambda name: metrics["test"]["per_class"][name]["recall"])
+    assert f"On `test` {worst} is recognised least" in text
+    assert "No synthetic faces were used." in text
+    for name in ("classifier.onnx", "classifier.int8.onnx"):
+        assert hashlib.sha256(Path("models", name).read_bytes()).hexdigest() in text
+    assert "\n\n\n" not in text
+    assert "None" not in text.replace("session.run(None,", "")
+
+
+def test_the_cards_example_runs(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [code] = re.findall(r"```python\n(.*?)```", Path("models/classifier.card.md").read_text(), re.S)
+    monkeypatch.chdir("models")
+    exec(code, {})
+    said = capsys.readouterr().out
+    assert all(name in said for name in toy.CLASSES)
+
+
+def test_a_card_never_has_the_figures_of_another_run(built: None) -> None:
+    metrics = paths.METRICS / "evaluate.json"
+    changed = metrics.read_text().replace('"images": 18', '"images": 19')
+    metrics.write_text(changed)  # by hand: no longer what the stage wrote
+    fer("export")
+    text = Path("models/classifier.card.md").read_text()
+    assert "## Scores" not in text
+    assert "ties no metrics" in text
+    # And another model file has no run at all.
+    toy.set_params(Path(), **{"labels.rule": "majority"})
+    save_classifier(paths.CLASSIFIER, load_file(paths.CLASSIFIER), params.load())
+    assert "dvc.lock does not know this model file" in fer("export")
+    assert "## Data and training" not in Path("models/classifier.card.md").read_text()
+
+
+def test_the_lineage_of_the_recorded_run_is_its_whole_chain(tmp_path: Path) -> None:
+    lock = YAML(typ="safe").load(ROOT / "dvc.lock")["stages"]
+    [md5] = [out["md5"] for out in lock["train"]["outs"] if out["path"] == "models/classifier.safetensors"]
+    found = lineage.trace(md5, ROOT / "dvc.lock")
+    assert list(found.stages) == list(lock)
+    assert set(lock) >= {"ingest@sample", "align@sample", "label", "train", "evaluate"}
+    assert found.data()["data/raw/sample"] == lock["ingest@sample"]["deps"][0]["md5"]
+    # Labels that were made again since do not lead to this model.
+    [labels] = [out for out in lock["label"]["outs"] if out["path"] == "data/labels.parquet"]
+    labels["md5"] = "0" * 32
+    YAML().dump({"stages": lock}, tmp_path / "dvc.lock")
+    assert "label" not in lineage.trace(md5, tmp_path / "dvc.lock").stages
+    assert lineage.trace("0" * 32, ROOT / "dvc.lock").stages == {}
+
+
+def test_colour_a_crop_and_a_class_without_share_agree_too(project: Path) -> None:
+    toy.set_params(project, **{"align.colour": True, "align.face_size": 21, "train.crop": 18})
+    p = params.load()
+    network = build_network(p)
+    torch.nn.init.normal_(network.head.weight)
+    network.head.bias.data[1] = -torch.inf  # as a support vector machine gives a class that it never saw
+    save_classifier(paths.CLASSIFIER, network.state_dict(), p)
+    classifier = load(paths.CLASSIFIER, torch.device("cpu"))
+    model = exporting.build(classifier, {"versions": {"fer-pipeline": "0"}})
+    [found] = checking.check(classifier, model, None, {"random": checking.random_faces(classifier)})
+    assert found.difference <= 1e-5
+
+
+def test_a_file_that_differs_is_not_written(built: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {path.name: path.read_bytes() for path in Path("models").glob("classifier.*")}
+    honest = exporting.probabilities
+    monkeypatch.setattr(exporting, "probabilities", lambda *given, **named: honest(*given, **named) + 2e-4)
+    with pytest.raises(
+        UserError, match=r"difference of 0\.0002 .* allowed: at most 0\.0001; nothing was written"
+    ):
+        fer("export")
+    assert {path.name: path.read_bytes() for path in Path("models").glob("classifier.*")} == before
+
+
+def test_int8_that_loses_too_much_is_not_written(built: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.export import int8
+
+    def spoilt(model: bytes, train: object) -> bytes:
+        loaded = onnx.load_from_string(model)
+        last = max(loaded.graph.initializer, key=lambda tensor: tensor.name.endswith("head.bias"))
+        last.CopyFrom(onnx.numpy_helper.from_array(np.array([99, 0], np.float32), last.name))
+        return loaded.SerializeToString()
+
+    monkeypatch.setattr(int8, "quantized", spoilt)
+    before = Path("models/classifier.int8.onnx").read_bytes()
+    with pytest.raises(
+        UserError, match=r"in int8 and .* on 36 faces of valid and test, allowed: a loss of at most"
+    ):
+        fer("export", "--int8")
+    assert Path("models/classifier.int8.onnx").read_bytes() == before
+
+
+def test_a_diverged_model_is_not_exported(built: None) -> None:
+    weights = load_file(paths.CLASSIFIER)
+    weights["head.bias"][:] = torch.nan
+    save_classifier(paths.CLASSIFIER, weights, params.load())
+    with pytest.raises(UserError, match="found a difference of nan"):
+        fer("export")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes", "said"),
+    [
+        (["--output", "models/a.pt"], {}, "--output: found models/a.pt, allowed: a name that ends in .onnx"),
+        (["--output", "a.int8.onnx"], {}, "--output: found a.int8.onnx, allowed: a name that ends in .onnx"),
+        (["--output", "none/a.onnx"], {}, "--output: found no folder none, allowed: one that is there"),
+        (["--output", "folder.onnx"], {}, "--output: found folder.onnx, which is a folder, allowed: a file"),
+        (["--model", "none.safetensors"], {}, "none.safetensors: not found"),
+        (["--model", "params.yaml"], {}, "params.yaml: not a classifier of this project"),
+        (
+            ["--int8"],
+            {"classes": ["fear", "anger"]},
+            "--int8 needs faces of the training split: params.yaml: classes",
+        ),
+        (
+            ["--int8"],
+            {"align.face_size": 32},
+            "data/aligned: found faces of 32 pixels, grey, five_point, allowed: 16",
+        ),
+        (["--int8"], {"datasets": ["ferplus"]}, "data/aligned/ferplus.arrow: not found"),
+    ],
+)
+def test_wrong_input_is_one_line(
+    project: Path, arguments: list[str], changes: dict[str, Any], said: str
+) -> None:
+    Path("folder.onnx").mkdir()
+    toy.set_params(project, **({"gan": "none", "train.crop": 16} | changes))
+    with pytest.raises(UserError) as error:
+        fer("export", *arguments)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_without_the_runs_faces_random_ones_are_compared(built: None) -> None:
+    paths.LABELS.unlink()
+    said = fer("export", "--output", "models/other.onnx")
+    assert "compared on random faces, as the run's cannot be used: data/labels.parquet: not found" in said
+    assert "random, 64 faces: differs" in said
+    assert "accuracy" not in said
+    assert Path("models/other.card.md").is_file()
+
+
+def test_the_model_is_had_as_an_artifact_by_version_and_by_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, published = tmp_path / "project", str(tmp_path / "published.git")
+    for folder in (project / "models", project / ".dvc"):
+        folder.mkdir(parents=True)
+    artifacts = YAML(typ="safe").load(ROOT / "dvc.yaml")["artifacts"]
+    stages = {"train": {"cmd": "true", "outs": ["models/classifier.safetensors"]}}
+    YAML().dump({"stages": stages, "artifacts": artifacts}, project / "dvc.yaml")
+    (project / ".dvc/config").write_text("[core]\nanalytics = false\ncheck_update = false\n")
+    shutil.copy(ROOT / ".gitignore", project)
+    monkeypatch.chdir(project)
+    git("init", "-q")
+    git("config", "user.name", "t")
+    git("config", "user.email", "t@example.org")
+    dvc("remote", "add", "--default", "store", str(tmp_path / "store"))
+    for version, content in (("v1.0.0", b"first"), ("v1.1.0", b"second")):
+        paths.CLASSIFIER.write_bytes(content)
+        dvc("commit", "--force")
+        git("add", "dvc.yaml", "dvc.lock", ".dvc/config", ".gitignore")
+        git("commit", "-qm", version)
+        gto("register", "classifier", "--version", version)
+    gto("assign", "classifier", "--version", "v1.0.0", "--stage", "production")
+    dvc("push", "--all-tags")
+    git("clone", "-q", "--bare", str(project), published)
+    monkeypatch.chdir(tmp_path)
+    shutil.rmtree(project)
+
+    dvc("artifacts", "get", published, "classifier", "--rev", "v1.1.0")
+    assert Path("classifier.safetensors").read_bytes() == b"second"
+    dvc("artifacts", "get", published, "classifier", "--stage", "production", "--out", "old.safetensors")
+    assert Path("old.safetensors").read_bytes() == b"first"
