@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.commands.report import report
 from pipeline.errors import UserError
 from pipeline.paths import ALIGNED, INGESTED, RAW
 
@@ -129,6 +130,8 @@ def check() -> None:
                 "link to either"
             )
 
+
+app.command()(report)
 
 recipes = typer.Typer(
     help="A paper's table as one named recipe in recipes/: its parameters, its rows and its figures.",

@@ -70,7 +70,7 @@ def queue(name: str, recipe: Recipe, variants: list[str], seeds: int, short: boo
     chosen = {variant: recipe.settings(variant, short) for variant in variants}
     for settings in chosen.values():
         applied(settings)
-    there = set(_refs()).union(*_tasks())
+    there = set(refs()).union(*_tasks())
     for seed in range(1, seeds + 1):
         for variant, settings in chosen.items():
             experiment = f"{_prefix(name, variant, short)}{seed}"
@@ -114,12 +114,12 @@ def wait(names: set[str]) -> list[str]:
                 raise _deserted(left & tasks.waiting, left & tasks.running)
             if left:
                 time.sleep(LOOK)
-    return sorted(names - _refs().keys())
+    return sorted(names - refs().keys())
 
 
 def runs(name: str, recipe: Recipe, short: bool) -> dict[str, Runs]:
     """Return the scores of every finished run, by variant and seed."""
-    found = _refs()
+    found = refs()
     rows: dict[str, Runs] = {}
     for variant in recipe.variants:
         prefix = _prefix(name, variant, short)
@@ -175,7 +175,7 @@ def _overrides(settings: Settings) -> list[str]:
     return arguments
 
 
-def _refs() -> dict[str, str]:
+def refs() -> dict[str, str]:
     """Return git's reference of each finished experiment by name; of two with one name, the newer one."""
     listed = _run("git", "for-each-ref", "--sort=committerdate", "--format=%(refname)", "refs/exps")
     refs = [ref for ref in listed.splitlines() if ref.split("/")[2] not in ("exec", "stash", "celery")]

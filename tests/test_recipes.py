@@ -179,7 +179,7 @@ def repository(project, monkeypatch):
 def wait(count: int) -> None:
     end = time.monotonic() + 90
     seen = False
-    while len(experiments._refs()) < count or any(experiments._tasks()):
+    while len(experiments.refs()) < count or any(experiments._tasks()):
         assert time.monotonic() < end, "DVC's queue did not finish"
         seen |= experiments._works()
         time.sleep(1)
@@ -268,7 +268,7 @@ def test_waiting_ends_where_no_worker_is_left(project, monkeypatch, waiting, run
 
 def test_runs_that_end_before_the_first_look_are_seen(project, monkeypatch):
     monkeypatch.setattr(experiments, "_tasks", lambda: experiments.Tasks(set(), {"other-s1"}))
-    monkeypatch.setattr(experiments, "_refs", lambda: {"tiny-plain-s1": "refs/exps/tiny-plain-s1"})
+    monkeypatch.setattr(experiments, "refs", lambda: {"tiny-plain-s1": "refs/exps/tiny-plain-s1"})
     assert experiments.wait({"tiny-plain-s1", "tiny-mixed-s1"}) == ["tiny-mixed-s1"]
     assert experiments.wait(set()) == []
 
