@@ -230,7 +230,7 @@ class Run:
     def sheets(self, stage: str) -> list[Path]:
         """Return the pictures that a stage drew."""
         folder = self.source.find(PLOTS / stage)
-        return sorted(folder.glob("*.png")) if folder else []
+        return sorted(folder.glob("*.png"), key=lambda path: path.stem) if folder else []
 
 
 def _metrics(source: Source) -> Iterator[tuple[str, Any]]:

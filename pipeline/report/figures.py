@@ -37,7 +37,7 @@ _STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "fer",
     "text.parse_math": False,  # a name is no formula
-    "font.size": 10,
+    "font.size": 11,
     "text.color": INK,
     "axes.labelcolor": INK,
     "xtick.labelcolor": INK,
@@ -161,7 +161,7 @@ def curve(name: str, found: Curve, best: float | None) -> Markup:
         axes.plot(epochs, found.values, color=ONE, linewidth=1.8, marker=marker)
         if best is not None:
             axes.axvline(best, color=TWO, linewidth=1.2, linestyle="--")
-            axes.set_title(f"dashed: epoch {best:.0f}, whose weights were kept", fontsize=9, loc="left")
+            axes.set_title(f"dashed: epoch {best:.0f}, whose weights were kept", fontsize=10, loc="left")
         axes.set(xlabel="epoch", ylabel=found.name)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid()

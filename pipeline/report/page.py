@@ -68,6 +68,7 @@ def render(runs: list[Run]) -> str:
     )
     environment.filters["face"] = pictures.face
     environment.globals["Number"] = tables.Number
+    sheets = _sheets(run, "label")
     style, script = (_own(name) for name in ("style.css", "script.js"))
     changed = [key for key in run.parameters if key in run.baseline or key in run.now]
     return environment.get_template("template.html").render(
@@ -87,24 +88,23 @@ def render(runs: list[Run]) -> str:
                 tables.records(run),
                 *tables.rejections(run),
                 *tables.rejected_rows(run),
-                tables.class_counts(run),
                 tables.counts(run, "Faces dropped by label, by reason", LABEL, "dropped"),
                 tables.counts(run, "Faces in splits that were drawn", LABEL, "drawn"),
                 tables.leaks(run),
                 tables.agreement(run),
-                tables.counts(
-                    run, "Most frequent second choices, after the winner", LABEL, "agreement", "second_choice"
-                ),
+                tables.second_choices(run),
             ]
             if table
         ],
+        classes=tables.class_counts(run),
         balance=_balance(run),
-        label_sheets=_sheets(run, "label"),
+        contact_sheets=[sheet for sheet in sheets if not sheet.name.endswith("landmarks")],
+        landmarks=[sheet for sheet in sheets if sheet.name.endswith("landmarks")],
         alignment=tables.alignment(run),
         gan=run.of(SYNTHESIZE, "gan"),
         synthetic=tables.synthetic(run),
         synthetic_sheets=_sheets(run, "synthesize"),
-        trained=tables.counts(run, "Training", TRAIN),
+        trained=tables.training(run),
         curves=_curves(run),
         scores=tables.headline(run),
         splits=[_scored(run, split, predictions.get(split)) for split in reversed(run.splits)],

@@ -9,7 +9,7 @@ function valueOf(cell) {
   const number = cell.querySelector("data");
   if (number) return Number(number.value);
   const text = cell.textContent.trim();
-  return text === "" || text === "–" ? null : text !== "" && !isNaN(text) ? Number(text) : text;
+  return text === "" || text === "–" ? null : !isNaN(text) ? Number(text) : text;
 }
 
 function compare(a, b) {
@@ -81,6 +81,12 @@ if (gallery) {
   };
   isTrue.addEventListener("change", show);
   predicted.addEventListener("change", show);
+  for (const link of document.querySelectorAll(".confusion a")) {
+    link.addEventListener("click", () => {
+      [isTrue.value, predicted.value] = [link.dataset.true, link.dataset.predicted];
+      show();
+    });
+  }
   show(); // a browser may remember what was chosen
 }
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.report.collect import LABEL, SCORES, SYNTHESIZE, Run
+from pipeline.report.collect import LABEL, SCORES, SYNTHESIZE, TRAIN, Run
 from pipeline.schema import SPLITS
 
 HEADLINE = {"accuracy": "accuracy", "macro_recall": "macro recall", "macro_f1": "macro F1"}
@@ -60,13 +60,15 @@ def shown(value: Any) -> str:
     """Return a value of a file of metrics as text."""
     if value is None:
         return "–"
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not _is_number(value):
         return setting(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
 
 def setting(value: Any) -> str:
     """Return a value of params.yaml as it stands there."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(setting, value))}]"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
@@ -75,16 +77,14 @@ def number(run: Run, file: str, *keys: str) -> Number:
     value = run.of(file, *keys)
     ends = run.block(file, *keys[:-1], "interval", keys[-1])
     low, high = (end if isinstance(end := ends.get(name), float) else None for name in ("low", "high"))
-    found = value if isinstance(value, int | float) and not isinstance(value, bool) else None
-    return Number(f"{file}:{'.'.join(keys)}", found, low, high)
+    return Number(f"{file}:{'.'.join(keys)}", value if _is_number(value) else None, low, high)
 
 
 def counts(run: Run, caption: str, file: str, *keys: str) -> Table | None:
     """Return the counts of a block by their names; None where there are none."""
-    block = {name: value for name, value in run.block(file, *keys).items() if not isinstance(value, dict)}
-    if not block:
-        return None
-    return Table(caption, ["", "count"], [[name, number(run, file, *keys, name)] for name in block])
+    names = [name for name, value in run.block(file, *keys).items() if not isinstance(value, dict)]
+    rows: list[list[Cell]] = [[name, number(run, file, *keys, name)] for name in names]
+    return Table(caption, ["", "count"], rows) if rows else None
 
 
 # ------------------------------------------------------------------------------------------------------- what was run
@@ -196,6 +196,15 @@ def agreement(run: Run) -> Table | None:
     return Table("Agreement of annotators", ["", "value"], rows) if rows else None
 
 
+def second_choices(run: Run) -> Table | None:
+    """Return which class most often came second to which."""
+    table = counts(run, "Most frequent second choices", LABEL, "agreement", "second_choice")
+    if table:
+        table.columns[0] = "winner, second"
+        table.rows = [[str(name).replace("_", ", "), count] for name, count in table.rows]
+    return table
+
+
 def leaks(run: Run) -> Table | None:
     """Return what occurs in two splits: pictures pixel by pixel, nearly the same, people."""
     kinds = {"duplicates": "same pixels", "near_duplicates": "same or nearly", "groups": "same person"}
@@ -224,19 +233,21 @@ def alignment(run: Run) -> Table | None:
     """Return how many faces were found in each data set."""
     names = {
         "images": "pictures",
-        "found": "found",
-        "found_rate": "share",
+        "found": "faces found",
+        "found_rate": "share found",
         "given": "given by the data set",
         "fallback": "whole picture instead",
         "missing": "missing",
     }
-    rows: list[list[Cell]] = []
-    for name in run.datasets:
-        file = f"metrics/align/{name}.json"
-        if run.block(file):
-            how = [str(value) for key in ("mode", "detector") if (value := run.of(file, key)) is not None]
-            rows.append([name, ", ".join(how), *(number(run, file, key) for key in names)])
-    return Table("Faces found", ["data set", "by", *names.values()], rows) if rows else None
+    files = {name: file for name in run.datasets if run.block(file := f"metrics/align/{name}.json")}
+    if not files:
+        return None
+    rows: list[list[Cell]] = [
+        [name, *(shown(run.of(file, key)) for file in files.values())]
+        for key, name in {"mode": "cut out by", "detector": "detector"}.items()
+    ]
+    rows += [[name, *(number(run, file, key) for file in files.values())] for key, name in names.items()]
+    return Table("Faces found", ["", *files], rows)
 
 
 # ---------------------------------------------------------------------------------------------------- synthetic faces
@@ -277,6 +288,15 @@ def synthetic(run: Run) -> Table | None:
     return Table("Synthetic faces, by class", ["", *classes], rows)
 
 
+def training(run: Run) -> Table | None:
+    """Return the values of metrics/train.json."""
+    rows: list[list[Cell]] = [
+        [" ".join(keys).replace("_", " "), number(run, TRAIN, *keys) if _is_number(value) else shown(value)]
+        for keys, value in _leaves(run.block(TRAIN))
+    ]
+    return Table("Training", ["", "value"], rows) if rows else None
+
+
 # ------------------------------------------------------------------------------------------------------------- scores
 
 
@@ -285,7 +305,7 @@ def headline(run: Run) -> Table:
     rows: list[list[Cell]] = []
     for split in run.splits:
         rows.append([split, *_scores(run, split)])
-        parts = [("without repeats of earlier splits", ["deduplicated"])]
+        parts = [("without repeats", ["deduplicated"])]
         for name in run.block(SCORES, split, "datasets"):
             parts.append((name, ["datasets", name]))
             parts.append((f"{name} without repeats", ["datasets", name, "deduplicated"]))
@@ -379,6 +399,10 @@ def everything(run: Run) -> Iterator[Table]:
         yield Table(
             file, ["key", "value"], [[".".join(keys), setting(value)] for keys, value in _leaves(content)]
         )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _leaves(tree: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
