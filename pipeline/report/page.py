@@ -79,7 +79,9 @@ def render(runs: list[Run]) -> str:
         last=last,
         headline=[(name, tables.number(run, SCORES, last, key)) for key, name in tables.HEADLINE.items()],
         switches=[(key, tables.setting(run.parameters[key])) for key in SWITCHES if key in run.parameters],
-        changed=tables.parameters(run, changed, "Parameters that differ") if changed else None,
+        changed=tables.parameters(run, changed, "Parameters that differ from those of the commit before")
+        if changed
+        else None,
         parameters=tables.parameters(run, run.parameters, "All parameters that the stages used"),
         hashes=tables.hashes(run),
         data=[
@@ -87,7 +89,6 @@ def render(runs: list[Run]) -> str:
             for table in [
                 tables.records(run),
                 *tables.rejections(run),
-                *tables.rejected_rows(run),
                 tables.counts(run, "Faces dropped by label, by reason", LABEL, "dropped"),
                 tables.counts(run, "Faces in splits that were drawn", LABEL, "drawn"),
                 tables.leaks(run),
@@ -96,6 +97,7 @@ def render(runs: list[Run]) -> str:
             ]
             if table
         ],
+        rejected=list(tables.rejected_rows(run)),
         classes=tables.class_counts(run),
         balance=_balance(run),
         contact_sheets=[sheet for sheet in sheets if not sheet.name.endswith("landmarks")],

@@ -94,9 +94,9 @@ def parameters(run: Run, keys: Iterable[str], caption: str) -> Table:
     """Return parameters, with what the commit before and params.yaml now have where that differs."""
     columns = ["parameter", "value"]
     if run.baseline:
-        columns.append("in the commit it started from")
+        columns.append("before")
     if run.now:
-        columns.append("in params.yaml now")
+        columns.append("params.yaml now")
     rows: list[list[Cell]] = []
     for key in keys:
         row: list[Cell] = [key, setting(run.parameters[key])]
@@ -363,34 +363,29 @@ def bins(edges: np.ndarray, images: np.ndarray, right: np.ndarray, confidence: n
 
 
 def comparison(runs: list[Run]) -> Table:
-    """Return a row for each run: the parameters in which they differ, and the scores of every split."""
-    differing = [
-        key
-        for key in dict.fromkeys(key for run in runs for key in run.parameters)
-        if len({setting(run.parameters.get(key)) for run in runs}) > 1
-    ]
-    splits = [split for split in SPLITS if any(run.block(SCORES, split) for run in runs)]
-    columns, parts, paths = ["run", "commit", *differing], [""] * (2 + len(differing)), []
-    for split in splits:
+    """Return a row for each run: its scores on every split, and the parameters in which those that have them differ."""
+    paths = {}
+    for split in SPLITS:
+        scores = {name: [key] for key, name in HEADLINE.items()} | {OTHERS["ece"]: ["ece"]}
         classes = dict.fromkeys(name for run in runs for name in run.classes(split))
-        scores: dict[str, list[str]] = {name: [key] for key, name in HEADLINE.items()}
-        scores |= {OTHERS["ece"]: ["ece"]} | {
-            f"recall of {name}": ["per_class", name, "recall"] for name in classes
-        }
-        for name, path in scores.items():
-            columns.append(f"{split}: {name}")
-            parts.append(split)
-            paths.append([split, *path])
+        scores |= {f"recall of {name}": ["per_class", name, "recall"] for name in classes}
+        if any(split in run.splits for run in runs):
+            paths |= {f"{split}: {name}": [split, *path] for name, path in scores.items()}
+    # What only one choice of a switch has differs because of the switch.
+    keys = dict.fromkeys(key for run in runs for key in run.parameters)
+    values = {key: {setting(run.parameters[key]) for run in runs if key in run.parameters} for key in keys}
+    differing = [key for key in keys if len(values[key]) > 1]
     rows: list[list[Cell]] = [
         [
             run.name,
-            run.commit.sha[:7] if run.commit else "",
+            *(number(run, SCORES, *path) for path in paths.values()),
             *(setting(run.parameters[key]) if key in run.parameters else "" for key in differing),
-            *(number(run, SCORES, *path) for path in paths),
+            run.commit.sha[:7] if run.commit else "",
         ]
         for run in runs
     ]
-    return Table("Runs", columns, rows, parts)
+    parts = ["", *(path[0] for path in paths.values()), *("" for _ in differing), ""]
+    return Table("Runs", ["run", *paths, *differing, "commit"], rows, parts)
 
 
 def everything(run: Run) -> Iterator[Table]:
