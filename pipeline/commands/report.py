@@ -41,7 +41,7 @@ def report(
             runs.append(Run(open_source(name, place)))
             if not runs[-1].splits:
                 raise UserError(f"{name}: {SCORES} is not there or scores no split: run `dvc repro`")
-        page = render(runs)
-        with replacing(output) as temporary:
-            temporary.write_text(page, encoding="utf-8")
-    typer.echo(f"report: {output}, {len(page.encode()) / 1e6:.1f} MB, {len(runs)} runs")
+        page = render(runs).encode("utf-8", "backslashreplace")  # a name may hold what is no character
+    with replacing(output) as temporary:
+        temporary.write_bytes(page)
+    typer.echo(f"report: wrote {output}, {len(page) / 1e6:.1f} MB")

@@ -169,12 +169,15 @@ class Run:
         if split is None:
             return False
         confusion = split.confusion()
-        for row, told in enumerate(self.block(SCORES, name, "per_class").values()):
-            support, recall = (_dict(told).get(key) for key in ("support", "recall"))
-            right = round((recall or 0) * (support or 0), 6)
-            if (confusion[row].sum(), confusion[row, row]) != (support, right):
-                return False
-        return True
+        faces = confusion.sum(axis=1).tolist()
+        # A class without faces has no recall.
+        recall = [
+            right / n if n else None for right, n in zip(confusion.diagonal().tolist(), faces, strict=True)
+        ]
+        told = [_dict(values) for values in self.block(SCORES, name, "per_class").values()]
+        return faces == [values.get("support") for values in told] and recall == [
+            values.get("recall") for values in told
+        ]
 
     def mistakes(self, split: Split, classes: list[str]) -> list[Mistake]:
         """Return the most confident mistakes of a split and of each pair of classes in it, most confident first."""
@@ -267,6 +270,10 @@ def _dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return the leaves of a tree by dotted key."""
     leaves: dict[str, Any] = {}
@@ -279,7 +286,7 @@ def _outputs(stages: dict[str, dict[str, Any]]) -> Iterator[Output]:
     """Yield the raw data that stages read, and all that they made."""
     for stage, content in stages.items():
         for kind, key in (("read", "deps"), ("made", "outs")):
-            for item in map(_dict, content.get(key) or []):
+            for item in map(_dict, _list(content.get(key))):
                 path = str(item.get("path", ""))
                 if kind == "made" or path.startswith("data/raw/"):
                     size = item.get("size")

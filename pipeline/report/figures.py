@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -18,6 +19,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from pipeline.errors import printable
 from pipeline.report.collect import Curve
 from pipeline.report.tables import Number
 
@@ -76,7 +78,10 @@ def _svg(name: str, described: str, height: float) -> Iterator[Svg]:
         yield svg
         file = io.StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        svg.figure.savefig(file, format="svg", transparent=True, metadata=nothing)
+        with warnings.catch_warnings():
+            # The page's font has what matplotlib's lacks.
+            warnings.filterwarnings("ignore", "Glyph")
+            svg.figure.savefig(file, format="svg", transparent=True, metadata=nothing)
     svg.markup = Markup(_in_page(file.getvalue(), name, described))
 
 
@@ -140,7 +145,7 @@ def _bars(axes: Axes, names: Sequence[str], series: dict[str, np.ndarray]) -> No
         axes.barh(
             places + offset, np.nan_to_num(values), thick * 0.9, color=(ONE, TWO, THREE)[i % 3], label=label
         )
-    axes.set_yticks(places, names)
+    axes.set_yticks(places, [_short(name) for name in names])
     axes.set_ylim(len(names) - 0.45, -0.55)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="x")
@@ -215,5 +220,6 @@ def compared(name: str, names: list[str], title: str, scores: list[Number]) -> M
 
 
 def _short(name: str) -> str:
-    """Return a name that leaves room for the figure: the end tells experiments of one recipe apart."""
+    """Return a name on one line that leaves room for the figure: the end tells experiments of one recipe apart."""
+    name = printable(name)
     return name if len(name) <= 24 else f"…{name[-23:]}"

@@ -364,7 +364,7 @@ def bins(edges: np.ndarray, images: np.ndarray, right: np.ndarray, confidence: n
 
 def comparison(runs: list[Run]) -> Table:
     """Return a row for each run: its scores on every split, and the parameters in which those that have them differ."""
-    paths = {}
+    paths: dict[str, list[str]] = {}
     for split in SPLITS:
         scores = {name: [key] for key, name in HEADLINE.items()} | {OTHERS["ece"]: ["ece"]}
         classes = dict.fromkeys(name for run in runs for name in run.classes(split))
