@@ -34,7 +34,9 @@ def shoot(browser: Browser, file: Path, width: int, height: int, scheme: str, to
     page.add_style_tag(content="nav { position: static !important }")
     shots = []
     for top in tops:
-        page.evaluate(f"scrollTo(0, document.querySelector({top!r}).getBoundingClientRect().top + scrollY - 10)")
+        page.evaluate(
+            f"scrollTo(0, document.querySelector({top!r}).getBoundingClientRect().top + scrollY - 10)"
+        )
         shots.append(Image.open(io.BytesIO(page.screenshot())).convert("RGB"))
     gap = 16
     whole = Image.new("RGB", (len(shots) * (width + gap) - gap, height), "#808080")

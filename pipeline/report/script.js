@@ -1,6 +1,7 @@
 "use strict";
-// Sorting and filtering of what is in the page already. A library of tables would bring half a megabyte of code, build
-// the table from data in a script, and need a policy that lets code be evaluated.
+// Sorting and filtering of what is in the page already. itables, the library for it, brings a megabyte, keeps the table
+// in a script instead of the page, and needs a policy that lets text be evaluated as code: the wall that this page has
+// against names that strangers chose.
 
 const find = (id) => document.getElementById(id);
 
