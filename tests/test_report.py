@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import chdir
@@ -327,12 +326,13 @@ def repository(project: Path) -> Path:
     """A repository with a finished run, committed, and an experiment with another one, in its reference."""
     branch = "<svg/onload=alert(2)>"
     git("init", "-q", "-b", branch)
-    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], check=True)
-    finished.write(project)
+    (project / ".dvc").mkdir()
+    (project / ".dvc/config").touch()
+    finished.write(project, splits=("test",))
     git("add", "-A")
     commit("A run")
     head = git("rev-parse", "HEAD")
-    finished.write(project, seed=1, word="mixcut")
+    finished.write(project, seed=1, word="mixcut", splits=("test",))
     git("add", "-A")
     commit("dvc: commit experiment")
     git("update-ref", f"refs/exps/{head[:2]}/{head[2:]}/{EXPERIMENT}", "HEAD")
@@ -353,7 +353,7 @@ def commit(message: str) -> None:
 
 def test_runs_of_git_are_shown_compared_and_told_apart(repository: Path) -> None:
     own = metrics(repository)
-    finished.write(repository, seed=1, word="mixcut")
+    finished.write(repository, seed=1, word="mixcut", splits=("test",))
     other = metrics(repository)
     git("checkout", "-q", ".")
     page = report(EXPERIMENT, "workspace", "without")
@@ -375,7 +375,7 @@ def test_runs_of_git_are_shown_compared_and_told_apart(repository: Path) -> None
     assert "Not committed" not in page.text
     assert "<svg/onload=alert(2)>" in page.text
     assert git("rev-parse", "HEAD")[:7] in page.text
-    finished.write(repository, seed=1, word="mixcut")
+    finished.write(repository, seed=1, word="mixcut", splits=("test",))
     page = report()
     assert "dvc.lock" in page.text.split("Not committed: ")[1].split(".\n")[0]
     assert EXPERIMENT in page.text
