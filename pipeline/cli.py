@@ -9,10 +9,7 @@ from typing import Annotated
 import typer
 
 from pipeline import completion
-from pipeline.commands import examples
-from pipeline.commands.data import data
-from pipeline.commands.doctor import doctor
-from pipeline.commands import recipe
+from pipeline.commands import data, doctor, examples, export, predict, recipe, report
 from pipeline.errors import UserError
 from pipeline.paths import ALIGNED, INGESTED, RAW
 
@@ -150,11 +147,12 @@ def check() -> None:
             )
 
 
-app.command(epilog=examples("fer doctor"))(doctor)
-app.command(epilog=examples("fer data"))(data)
-
-
 app.add_typer(recipe.app, name="recipe")
+app.command(epilog=examples("fer report", "fer report plain mixcut --output both.html"))(report.report)
+app.command(epilog=examples("fer predict photo.jpg holiday/", "fer predict film.mp4 --output film.csv"))(predict.predict)
+app.command(epilog=examples("fer export", "fer export --int8"))(export.export)
+app.command(epilog=examples("fer data"))(data.data)
+app.command(epilog=examples("fer doctor"))(doctor.doctor)
 
 
 def _version(show: bool) -> None:

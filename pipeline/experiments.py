@@ -79,7 +79,7 @@ def queue(
     cut_off = {task.name for task in standing.of(State.CUT_OFF)} & wanted.keys()
     failed = {task.name: task.reason() for task in standing.of(State.ENDED) if task.name in wanted}
     unfinished = dvc_queue.take_out(cut_off | failed.keys()) if cut_off or failed else []
-    finished = _refs().keys()
+    finished = refs().keys()
     left_alone = finished | (standing.tasks.keys() - cut_off - failed.keys())
     for experiment, settings in wanted.items():
         if experiment in cut_off & finished:
@@ -105,7 +105,7 @@ def look(name: str, recipe: Recipe, short: bool) -> Standing:
         for label, task in dvc_queue.tasks().items()
         if any(_is_run(label, prefix) for prefix in prefixes)
     }
-    finished = {label for label in _refs() if any(_is_run(label, prefix) for prefix in prefixes)}
+    finished = {label for label in refs() if any(_is_run(label, prefix) for prefix in prefixes)}
     took = [seconds for label in finished & tasks.keys() if (seconds := tasks[label].took) is not None]
     # One that succeeded, and whose commit is gone, was removed: as if it had never run.
     unfinished = {
@@ -168,12 +168,12 @@ def _md5(lock: str) -> str | None:
 
 def _found(name: str, recipe: Recipe, short: bool) -> dict[str, dict[int, str]]:
     """Return git's reference of every finished run, by row and seed."""
-    refs = _refs()
+    existing = refs()
     found = {}
     for row in recipe.rows():
         prefix = _prefix(name, row, short)
         seeds = {
-            int(label.removeprefix(prefix)): ref for label, ref in refs.items() if _is_run(label, prefix)
+            int(label.removeprefix(prefix)): ref for label, ref in existing.items() if _is_run(label, prefix)
         }
         found[row] = dict(sorted(seeds.items()))
     return found
@@ -197,7 +197,7 @@ def _paths(settings: Settings) -> list[Path]:
     return [path for path in raw if path.exists()] + weights
 
 
-def _refs() -> dict[str, str]:
+def refs() -> dict[str, str]:
     """Return git's reference of each finished experiment by name; of two with one name, the newer one."""
     listed = dvc_queue.run("git", "for-each-ref", "--sort=committerdate", "--format=%(refname)", "refs/exps")
     refs = [ref for ref in listed.splitlines() if ref.split("/")[2] not in ("exec", "stash", "celery")]

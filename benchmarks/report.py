@@ -1,0 +1,126 @@
+"""Size of a report with many predictions, and how soon it can be used, over a blank page in the same browser.
+
+The predictions of the run in this folder are repeated until there are as many as wanted, each face under an id of its
+own, and scored again; everything else is the run's. Pages are opened in turn, each in a window of its own: seconds
+until the document is complete and a choice among the mistakes has been drawn. The first round, which starts processes,
+does not count.
+
+    python benchmarks/report.py [predictions] [rounds]     (after `dvc repro`)
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from playwright.sync_api import Browser, sync_playwright
+
+from pipeline import paths, schema, tables
+from pipeline.evaluation.metrics import scores
+from pipeline.report.collect import SCORES, Run
+from pipeline.report.page import render
+
+BLANK = (
+    '<!DOCTYPE html><html lang="en"><title>blank</title><select id="true-class"><option>a</option></select>'
+)
+USED = """new Promise((done) => {
+    const choice = document.getElementById("true-class");
+    choice.selectedIndex = choice.options.length - 1;
+    choice.dispatchEvent(new Event("change"));
+    requestAnimationFrame(() => requestAnimationFrame(done));
+})"""
+
+
+class Folder:
+    """The files of a folder, and of this one what that does not have."""
+
+    name, commit = "many", None
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def find(self, path: Path) -> Path | None:
+        return next((place for place in (self.root / path, path) if place.exists()), None)
+
+
+def repeat(root: Path, count: int) -> None:
+    """Write predictions, their faces and metrics into a folder."""
+    table = tables.read_parquet(paths.PREDICTIONS, schema.PREDICTIONS.names)
+    rounds = -(-count // len(table))
+    many = pa.concat_tables(
+        table.set_column(0, "id", pc.binary_join_element_wise(table["id"], str(i), "-"))
+        for i in range(rounds)
+    ).slice(0, count)
+    tables.write_batches(
+        root / paths.PREDICTIONS, schema.PREDICTIONS, many.cast(schema.PREDICTIONS).to_batches()
+    )
+    for path in sorted(paths.ALIGNED.glob("*.arrow")):
+        faces = tables.Faces(path)
+        side, _, channels = faces.shape
+
+        def rows(faces: tables.Faces = faces) -> Iterator[dict[str, object]]:
+            for i in range(rounds):
+                for row, id_ in enumerate(faces.ids()):
+                    yield {"id": f"{id_}-{i}", "status": "whole", "face": faces[row].tobytes()}
+
+        tables.write_rows(root / path, schema.aligned(side, channels), rows())
+    shutil.copytree(paths.METRICS, root / paths.METRICS)
+    report = json.loads(Path(SCORES).read_text())
+    for split in schema.SPLITS:
+        if split in report:
+            of = many.filter(pc.equal(many["split"], split))
+            classes = list(report[split]["per_class"])
+            labels = np.array([classes.index(name) for name in of["label"].to_pylist()])
+            probabilities = np.array(of["probabilities"].to_pylist(), np.float32)
+            report[split] |= scores(labels, probabilities, classes)
+    (root / SCORES).write_text(json.dumps(report))
+
+
+def seconds(browser: Browser, file: Path, width: int) -> float:
+    page = browser.new_page(viewport={"width": width, "height": 900})
+    start = time.perf_counter()
+    page.goto(file.as_uri())
+    page.evaluate(USED)
+    taken = time.perf_counter() - start
+    page.close()
+    return taken
+
+
+def main() -> None:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 40_000
+    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 5
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        root = Path(folder)
+        repeat(root, count)
+        files = {"blank page": root / "blank.html", "report": root / "report.html"}
+        files["blank page"].write_text(BLANK)
+        start = time.perf_counter()
+        files["report"].write_text(render([Run(Folder(root))]))
+        print(f"written in {time.perf_counter() - start:.1f} s")
+        print(f"{count:,} predictions: {files['report'].stat().st_size / 1e6:.2f} MB")
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium") or shutil.which("google-chrome"),
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        for width in (375, 1440):
+            taken: dict[str, list[float]] = {name: [] for name in files}
+            for i in range(rounds + 1):
+                for name, file in files.items():
+                    if (found := seconds(browser, file, width)) and i:
+                        taken[name].append(found)
+            medians = {name: statistics.median(some) for name, some in taken.items()}
+            told = ", ".join(f"{name} {medians[name]:.2f} s (most {max(taken[name]):.2f})" for name in files)
+            print(f"{width} pixels wide: {told}, ratio {medians['report'] / medians['blank page']:.1f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""Pictures inside a page, as WebP in data URIs: a tenth of the size of the PNG files that stages draw."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pipeline.errors import UserError, one_line
+
+WIDEST = 1400  # pixels of a sheet
+LARGEST = 96  # pixels of a face
+
+
+def sheet(path: Path) -> tuple[str, int, int]:
+    """Return a picture file as a data URI, with its width and height in pixels.
+
+    Raises:
+        UserError: it is no picture.
+    """
+    try:
+        with Image.open(path) as file:
+            picture = file.convert("RGB")
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: not a picture: {one_line(error)}; `dvc checkout` restores it") from None
+    picture.thumbnail((WIDEST, 8 * WIDEST), Image.Resampling.LANCZOS)
+    return _uri(picture, 80), picture.width, picture.height
+
+
+def face(pixels: np.ndarray) -> str:
+    """Return a face, uint8 [H, W, C] grey or RGB, as a data URI."""
+    picture = Image.fromarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)).astype(np.uint8))
+    picture.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
+    return _uri(picture, 85)
+
+
+def _uri(picture: Image.Image, quality: int) -> str:
+    file = io.BytesIO()
+    picture.save(file, "WEBP", quality=quality, method=4)
+    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"

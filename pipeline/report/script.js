@@ -1,0 +1,100 @@
+"use strict";
+// Sorting and filtering of what is in the page already. itables, the library for it, brings a megabyte, keeps the table
+// in a script instead of the page, and needs a policy that lets text be evaluated as code: the wall that this page has
+// against names that strangers chose.
+
+const find = (id) => document.getElementById(id);
+
+// A number is compared as it was measured, not as it is shown; what is not there comes last either way.
+function valueOf(cell) {
+  const number = cell.querySelector("data");
+  if (number) return Number(number.value);
+  const text = cell.textContent.trim();
+  return text === "" || text === "–" ? null : !isNaN(text) ? Number(text) : text;
+}
+
+function compare(a, b) {
+  if (typeof a === "number" && typeof b === "number") return a - b;
+  return String(a).localeCompare(String(b), "en", { numeric: true });
+}
+
+function sortBy(table, column, direction) {
+  const rows = [...table.tBodies[0].rows].map((row) => [valueOf(row.cells[column]), row]);
+  rows.sort(([a], [b]) => {
+    if (a === null || b === null) return (a === null) - (b === null);
+    return direction * compare(a, b);
+  });
+  table.tBodies[0].append(...rows.map(([, row]) => row));
+}
+
+function makeSortable(table) {
+  const headings = [...table.tHead.rows[0].cells];
+  headings.forEach((heading, column) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...heading.childNodes);
+    heading.append(button);
+    button.addEventListener("click", () => {
+      const isRising = heading.getAttribute("aria-sort") === "ascending";
+      headings.forEach((other) => other.removeAttribute("aria-sort"));
+      heading.setAttribute("aria-sort", isRising ? "descending" : "ascending");
+      sortBy(table, column, isRising ? -1 : 1);
+    });
+  });
+}
+
+const runs = find("runs");
+if (runs) {
+  const filter = find("runs-filter");
+  const split = find("runs-split");
+  const show = () => {
+    const words = filter.value.toLowerCase().split(/\s+/);
+    let count = 0;
+    for (const row of runs.tBodies[0].rows) {
+      const text = row.textContent.toLowerCase();
+      row.hidden = !words.every((word) => text.includes(word));
+      count += !row.hidden;
+    }
+    for (const cell of runs.querySelectorAll("[data-part]")) {
+      const part = cell.dataset.part;
+      cell.hidden = part !== "" && split.value !== "" && part !== split.value;
+    }
+    find("runs-count").textContent = count === 1 ? "1 run" : `${count} runs`;
+  };
+  makeSortable(runs);
+  filter.addEventListener("input", show);
+  split.addEventListener("change", show);
+  show();
+}
+
+const gallery = find("gallery");
+if (gallery) {
+  const [isTrue, predicted] = [find("true-class"), find("predicted-class")];
+  const show = () => {
+    let count = 0;
+    for (const item of gallery.children) {
+      item.hidden =
+        (isTrue.value !== "" && item.dataset.true !== isTrue.value) ||
+        (predicted.value !== "" && item.dataset.predicted !== predicted.value);
+      count += !item.hidden;
+    }
+    find("mistakes-count").textContent = count === 1 ? "1 face" : `${count} faces`;
+  };
+  isTrue.addEventListener("change", show);
+  predicted.addEventListener("change", show);
+  for (const link of document.querySelectorAll(".confusion a")) {
+    link.addEventListener("click", () => {
+      [isTrue.value, predicted.value] = [link.dataset.true, link.dataset.predicted];
+      show();
+    });
+  }
+  show(); // a browser may remember what was chosen
+}
+
+// On paper nothing is folded.
+let folded = [];
+window.addEventListener("beforeprint", () => {
+  folded = [...document.querySelectorAll("details:not([open])")];
+  folded.forEach((details) => (details.open = true));
+});
+window.addEventListener("afterprint", () => folded.forEach((details) => (details.open = false)));

@@ -1,0 +1,66 @@
+"""Draw docs/report_*.png, the pictures of a report, from the report of a run on the embedded sample.
+
+Usage: python scripts/screenshots.py   (after `dvc repro`, in the project's folder; needs Chromium on the PATH)
+"""
+
+import io
+import shutil
+import sys
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
+
+from pipeline.report.collect import Run
+from pipeline.report.page import render
+from pipeline.report.revisions import Workspace
+
+DOCS = Path("docs")
+COLOURS = 192  # of a picture: half of its size, and no difference to be seen
+# A window's width and height in pixels, light or dark, and the elements whose tops it shows.
+SHOTS = {
+    "report_top": (1440, 800, "light", ["body"]),
+    "report_scores": (1440, 1500, "dark", ["#scores"]),
+    "report_phone": (375, 800, "dark", ["body", "#data", "#scores h3", "#mistakes"]),
+}
+
+
+def shoot(browser: Browser, file: Path, width: int, height: int, scheme: str, tops: list[str]) -> Image.Image:
+    """Return what a window shows at some places, beside each other."""
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
+    page = context.new_page()
+    page.goto(file.as_uri())
+    # Beside each other the bar of sections would be in each.
+    page.add_style_tag(content="nav { position: static !important }")
+    shots = []
+    for top in tops:
+        page.evaluate(
+            f"scrollTo(0, document.querySelector({top!r}).getBoundingClientRect().top + scrollY - 10)"
+        )
+        shots.append(Image.open(io.BytesIO(page.screenshot())).convert("RGB"))
+    gap = 16
+    whole = Image.new("RGB", (len(shots) * (width + gap) - gap, height), "#808080")
+    for i, shot in enumerate(shots):
+        whole.paste(shot, (i * (width + gap), 0))
+    return whole
+
+
+def main() -> None:
+    """Draw all of them."""
+    run = Run(Workspace())
+    if run.datasets != ["sample"]:
+        sys.exit(f"screenshots: found {', '.join(run.datasets)}, allowed: sample, whose faces are drawn")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium") or shutil.which("google-chrome"),
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        file = Path("report.html").resolve()
+        file.write_text(render([run]), encoding="utf-8")
+        for name, shot in SHOTS.items():
+            picture = shoot(browser, file, *shot).quantize(COLOURS, dither=Image.Dither.NONE)
+            picture.save(DOCS / f"{name}.png", optimize=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""The report in a real browser: no errors, no requests, light and dark, on a phone and a screen; axe finds no fault."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Page as BrowserPage
+
+from pipeline.report.collect import Run
+from pipeline.report.page import render
+from tests import finished
+from tests.test_report import HOSTILE
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="found no chromium on the PATH")
+
+
+class Folder:
+    """A source of a run: a folder outside of git."""
+
+    commit = None
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.name = root, root.name
+
+    def find(self, path: Path) -> Path | None:
+        return self.root / path if (self.root / path).exists() else None
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of three runs, the third of which holds what must not become markup."""
+    root = tmp_path_factory.mktemp("runs")
+    finished.write(root / "first")
+    finished.write(root / "second", seed=1)
+    finished.write(root / "third", ["neutral", *HOSTILE[:2]], seed=2, word="".join(HOSTILE))
+    runs = [Run(Folder(root / name)) for name in ("first", "second", "third")]
+    (root / "report.html").write_text(render(runs))
+    (root / "hostile.html").write_text(render(runs[::-1]))
+    return root / "report.html"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        yield playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+
+
+def opened(
+    browser: Browser, file: Path, width: int = 1440, scheme: str = "light"
+) -> tuple[BrowserPage, list[str]]:
+    """Open a file; return its page and what must not happen there, which grows as it happens."""
+    page = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme).new_page()
+    faults: list[str] = []
+    page.on("console", lambda message: faults.append(message.text))
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("dialog", lambda dialog: (faults.append(dialog.message), dialog.dismiss()))
+    page.on("request", lambda request: request.url.startswith("data:") or faults.append(request.url))
+    page.goto(file.as_uri())
+    assert faults.pop(0) == file.as_uri()
+    return page, faults
+
+
+@pytest.mark.parametrize(
+    ("width", "scheme"), [(375, "dark"), (375, "light"), (1440, "dark"), (1440, "light")]
+)
+def test_it_opens_without_a_fault(browser: Browser, file: Path, width: int, scheme: str) -> None:
+    page, faults = opened(browser, file, width, scheme)
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert paper == ("rgb(255, 255, 255)" if scheme == "light" else "rgb(20, 23, 28)")
+    page.evaluate("document.querySelectorAll('details').forEach((details) => (details.open = true))")
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.evaluate("[...document.images].every((image) => image.naturalWidth > 0)")
+    assert faults == []
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(375, "dark"), (1440, "light")])
+def test_axe_finds_no_fault(browser: Browser, file: Path, width: int, scheme: str) -> None:
+    page, _ = opened(browser, file, width, scheme)
+    page.evaluate("document.querySelectorAll('details').forEach((details) => (details.open = true))")
+    found = Axe().run(page).response["violations"]
+    assert [(rule["id"], rule["impact"], rule["nodes"][0]["html"]) for rule in found] == []
+
+
+def test_names_that_hold_markup_do_nothing(browser: Browser, file: Path) -> None:
+    page, faults = opened(browser, file.with_name("hostile.html"))
+    page.get_by_label("True class").select_option(HOSTILE[0])
+    assert page.locator("#gallery li:visible").count() > 0
+    assert faults == []
+
+
+def test_runs_are_sorted_and_filtered(browser: Browser, file: Path) -> None:
+    page, faults = opened(browser, file)
+
+    def names() -> list[str]:
+        return page.locator("#runs tbody tr:visible th").all_inner_texts()
+
+    def column(heading: str) -> list[float]:
+        place = page.locator("#runs thead th").all_text_contents().index(heading)
+        rows = "[...document.querySelectorAll('#runs tbody tr')]"
+        return page.evaluate(f"{rows}.map((row) => +row.cells[{place}].querySelector('data').value)")
+
+    assert names() == ["first", "second", "third"]
+    heading = page.locator("#runs thead th", has_text="test: macro F1")
+    heading.get_by_role("button").click()
+    assert column("test: macro F1") == sorted(column("test: macro F1"))
+    assert heading.get_attribute("aria-sort") == "ascending"
+    page.keyboard.press("Enter")
+    assert column("test: macro F1") == sorted(column("test: macro F1"), reverse=True)
+    assert heading.get_attribute("aria-sort") == "descending"
+
+    page.get_by_label("Runs with").fill("SEC")
+    assert names() == ["second"]
+    assert page.locator("#runs-count").inner_text() == "1 run"
+    page.get_by_label("Runs with").fill("")
+    shown = page.locator("#runs thead th:visible").all_inner_texts()
+    assert not [text for text in shown if text.startswith(("train:", "valid:"))]
+    page.get_by_label("Scores on").select_option("valid")
+    shown = page.locator("#runs thead th:visible").all_inner_texts()
+    assert not [text for text in shown if text.startswith(("train:", "test:"))]
+    assert faults == []
+
+
+def test_mistakes_are_chosen_by_class_and_from_the_confusion_matrix(browser: Browser, file: Path) -> None:
+    page, faults = opened(browser, file, 375)
+    faces = page.locator("#gallery li:visible")
+    everything = faces.count()
+    page.get_by_label("True class").select_option("fear")
+    shown = faces.evaluate_all("(items) => items.map((item) => item.dataset.true)")
+    assert 0 < len(shown) < everything
+    assert set(shown) == {"fear"}
+    link = page.get_by_role("link", name="faces of happiness taken for neutral").first
+    count = int(link.locator("b").inner_text())
+    link.click()
+    pairs = faces.evaluate_all("(items) => items.map((item) => [item.dataset.true, item.dataset.predicted])")
+    assert pairs == [["happiness", "neutral"]] * count
+    assert page.locator("#mistakes-count").inner_text().split()[0] == str(count)
+    assert page.get_by_label("Predicted as").input_value() == "neutral"
+    assert faults == []
+
+
+def test_nothing_is_folded_on_paper(browser: Browser, file: Path) -> None:
+    page, _ = opened(browser, file)
+    folded = page.locator("details:not([open])").count()
+    page.evaluate(
+        "addEventListener('beforeprint', () => (window.left = document.querySelectorAll('details:not([open])').length))"
+    )
+    assert folded > 0
+    page.pdf()
+    assert page.evaluate("window.left") == 0
+    assert page.locator("details:not([open])").count() == folded
