@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from pipeline import params
 from pipeline.methods import choices
 from pipeline.paths import ALIGNED, LABELS
 from pipeline.tables import Faces
@@ -46,7 +45,9 @@ figure, axes = plt.subplots(2, (len(rows) + 1) // 2, figsize=(9, 4.9), layout="c
 for axis in axes.flat:
     axis.set_axis_off()
 for axis, (name, pictures) in zip(axes.flat, rows.items(), strict=False):
-    tile = np.vstack([np.hstack(list(pair)) for pair in pictures[:, 0].numpy().reshape(2, 2, *images.shape[2:])])
+    tile = np.vstack(
+        [np.hstack(list(pair)) for pair in pictures[:, 0].numpy().reshape(2, 2, *images.shape[2:])]
+    )
     axis.imshow(tile, cmap="gray", vmin=0, vmax=1)
     axis.set_title(name, fontsize=10)
 figure.savefig("docs/augmentations.png", dpi=75, metadata={"Software": None})

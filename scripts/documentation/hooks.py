@@ -44,7 +44,12 @@ def on_files(files: Files, config: Any) -> Files:
     for section in config.nav:
         if "Methods" in section:
             section["Methods"] += [
-                {kind.title: [f"methods/{name}/index.md", *(methods.uri(name, m) for m in methods.names(name))]}
+                {
+                    kind.title: [
+                        f"methods/{name}/index.md",
+                        *(methods.uri(name, m) for m in methods.names(name)),
+                    ]
+                }
                 for name, kind in methods.KINDS.items()
             ]
         if "Stages" in section:

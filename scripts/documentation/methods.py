@@ -87,7 +87,9 @@ def page(kind: str, name: str, written: str) -> str:
     if used := _recipes(kind, name):
         parts += [
             "## In the papers' tables",
-            "Chosen by the recipes " + ", ".join(f"[{r}](../../reference/recipes.md#{r})" for r in used) + ".",
+            "Chosen by the recipes "
+            + ", ".join(f"[{r}](../../reference/recipes.md#{r})" for r in used)
+            + ".",
         ]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -89,7 +89,7 @@ def table(path: str) -> list[Parameter]:
     described = _attributes(model)
     rows = []
     for name, value in values.items():
-        if any(isinstance(a, type) and issubclass(a, Block) for a in _types(model, name)):
+        if _is_block(model, name):
             continue
         key = f"{path}.{name}".lstrip(".")
         lines = comments().get(key, [])
@@ -104,13 +104,15 @@ def prose(lines: list[str], values: tuple[str, ...] = ()) -> str:
     A line that only names the values says nothing that the table does not say in its own column.
     """
     text, in_list = "", False
-    for line in lines:
-        words = line.replace(",", " ").split()
-        if values and words and set(words) <= set(values) and len(words) > 1:
-            continue
-        if words and words[0] in values and re.match(rf"{words[0]}(\s|$)", line):
-            rest = line.removeprefix(words[0]).strip()
-            text += f"<br>`{words[0]}`: {rest}" if rest else f"<br>`{words[0]}`"
+    lines = [
+        line for line in lines if not set(line.replace(",", " ").split()) <= set(values) or " " not in line
+    ]
+    begins = [line.partition(" ")[0] for line in lines]
+    explained = set(begins) & set(values) if len(set(begins) & set(values)) > 1 else set()
+    for begin, line in zip(begins, lines, strict=True):
+        if begin in explained:
+            rest = line.removeprefix(begin).strip()
+            text += f"<br>`{begin}`: {rest}" if rest else f"<br>`{begin}`"
             in_list = True
         elif in_list and not line.startswith("  "):
             text, in_list = f"{text}<br>{line.strip()}", False
@@ -131,9 +133,14 @@ def markdown(rows: list[Parameter], full: bool = False) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _types(model: type[Block], name: str) -> tuple[Any, ...]:
+def is_block(name: str) -> bool:
+    """Return whether a key at the top of params.yaml holds a block."""
+    return _is_block(params.Params, name)
+
+
+def _is_block(model: type[Block], name: str) -> bool:
     annotation = model.model_fields[name].annotation
-    return (annotation, *get_args(annotation))
+    return any(isinstance(a, type) and issubclass(a, Block) for a in (annotation, *get_args(annotation)))
 
 
 def _attributes(model: type[Block]) -> dict[str, str]:
@@ -222,7 +229,7 @@ def _blocks(path: str, values: dict[str, Any]) -> Iterator[str]:
     """Yield the keys of all blocks in a block, by dots."""
     model = block(path)
     for name, inner in values.items():
-        if any(isinstance(a, type) and issubclass(a, Block) for a in _types(model, name)):
+        if _is_block(model, name):
             key = f"{path}.{name}".lstrip(".")
             yield key
             yield from _blocks(key, inner)

@@ -10,8 +10,11 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from pipeline.methods import BLOCKS
+from scripts.documentation import parameters
+
 ROOT = Path(__file__).parents[2]
-ROW, BOX, LEFT, TOP = 64, (132, 36), 96, 10
+ROW, BOX, LEFT, TOP = 60, (118, 34), 78, 10
 
 
 @cache
@@ -30,7 +33,9 @@ def edges() -> list[tuple[str, str]]:
     found = []
     for reader, reads in chain().items():
         for writer, writes in chain().items():
-            if writer != reader and any(_within(out, dep) for out in outputs(writes) for dep in reads["deps"]):
+            if writer != reader and any(
+                _within(out, dep) for out in outputs(writes) for dep in reads["deps"]
+            ):
                 found.append((writer, reader))
     return found
 
@@ -44,22 +49,23 @@ def _within(out: str, dep: str) -> bool:
 def page(name: str, written: str) -> str:
     """Return the Markdown of a stage's page; `written` is its part that dvc.yaml does not hold."""
     stage = chain()[name]
-    title = f"{name}@<dataset>" if "matrix" in stage else name
     shown = {name: name.replace("${item.dataset}", "<dataset>") for name in (*stage["deps"], *outputs(stage))}
     code = [dep for dep in stage["deps"] if dep.startswith("pipeline/")]
     data = [dep for dep in stage["deps"] if dep not in code]
     rows = {
+        "stage": [f"{name}@<dataset>" if "matrix" in stage else name],
         "command": [stage["cmd"].replace("${item.dataset}", "<dataset>")],
         "reads": [shown[dep] for dep in data],
-        "parameters": stage.get("params", []),
         "writes": [shown[out] for out in outputs(stage)],
     }
     lines = ["| | |", "| --- | --- |"]
     lines += [f"| {what} | {_codes(values)} |" for what, values in rows.items() if values]
+    if "params" in stage:
+        lines.insert(-1, f"| parameters | {'<br>'.join(map(_parameter, stage['params']))} |")
     runs_again = "\n".join(f"- `{shown[dep]}`" for dep in code)
     return "\n\n".join(
         [
-            f"# {title}",
+            f"# {name}",
             stage["desc"],
             "\n".join(lines),
             written.strip(),
@@ -74,8 +80,18 @@ def _codes(values: list[str]) -> str:
     return "<br>".join(f"`{value}`" for value in values)
 
 
+def _parameter(key: str) -> str:
+    """Return a parameter as a link to its section, or to the page of the methods that it stands for."""
+    block = key.partition(".")[0]
+    switch = next((kind for kind, plural in BLOCKS.items() if plural == block and "$" in key), None)
+    if switch:
+        return f"[`{block}.<{switch}>`](../methods/{switch}/index.md)"
+    known = block if parameters.is_block(block) else "switches"
+    return f"[`{key}`](../reference/parameters.md#{known})"
+
+
 def drawing() -> str:
-    """Return the chain as SVG: a box for each stage, an arc where one reads what an earlier one, not the last, wrote."""
+    """Return the chain as SVG: a box for each stage, an arc where one reads what was written more than one before."""
     stages = list(chain())
     width, height = 360, TOP * 2 + ROW * (len(stages) - 1) + BOX[1]
     middle = {name: TOP + ROW * i + BOX[1] / 2 for i, name in enumerate(stages)}
@@ -86,7 +102,7 @@ def drawing() -> str:
             x = LEFT + BOX[0] / 2
             path = f"M{x} {first + BOX[1] / 2}V{last - BOX[1] / 2 - 6}"
         else:
-            bow = LEFT - 18 * (stages.index(reader) - stages.index(writer)) - 4
+            bow = LEFT - 22 * (stages.index(reader) - stages.index(writer))
             path = f"M{LEFT} {first}C{bow} {first} {bow} {last} {LEFT - 6} {last}"
         parts.append(f'<path class="edge" d="{path}" marker-end="url(#arrow)"/>')
     for name, y in middle.items():
