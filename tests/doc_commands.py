@@ -53,7 +53,7 @@ def section(page: str, heading: str) -> list[Command]:
     text = (ROOT / page).read_text(encoding="utf-8")
     part = re.search(rf"(?ms)^## {re.escape(heading)}$(.*?)(?=^## |\Z)", text)
     assert part, f"{page} has no section {heading!r}"
-    return [c for block in re.findall(r"(?ms)^```sh\n(.*?)^```$", part[1]) for c in _parsed(page, block)]
+    return [c for block in re.findall(r"(?ms)^```sh\n(.*?)^```$", part[1]) for c in parsed(page, block)]
 
 
 def groups(page: str) -> Iterator[list[Command]]:
@@ -61,19 +61,20 @@ def groups(page: str) -> Iterator[list[Command]]:
     text = (ROOT / page).read_text(encoding="utf-8")
     for language, block in blocks(page):
         if language in SHELL:
-            yield list(_parsed(page, block))
+            yield list(parsed(page, block))
     prose = re.sub(r"(?ms)^```.*?^```$", "", text)
     for found in INLINE.findall(re.sub(r"\n(?=\S)", " ", prose)):
-        yield [c._replace(in_text=True) for c in _parsed(page, found.removesuffix("..."))]
+        yield [c._replace(in_text=True) for c in parsed(page, found.removesuffix("..."))]
 
 
 def generated() -> Iterator[list[Command]]:
     """Yield the commands on the pages of methods that are made from the code."""
     for uri, (kind, name) in methods.pages().items():
-        yield list(_parsed(uri, methods.choose(kind, name)))
+        yield list(parsed(uri, methods.choose(kind, name)))
 
 
-def _parsed(page: str, block: str) -> Iterator[Command]:
+def parsed(page: str, block: str) -> Iterator[Command]:
+    """Yield the commands of a text."""
     for line in block.replace("\\\n", " ").splitlines():
         lexer = shlex.shlex(line, posix=True, punctuation_chars=";|&")
         lexer.whitespace_split, lexer.commenters = True, "#"

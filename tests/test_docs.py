@@ -3,45 +3,56 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import html
+import io
 import json
-import logging
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from dvc import cli as dvc
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
 from typer.testing import CliRunner
 
+from pipeline import params
 from pipeline.cli import app
-from scripts.documentation import hooks, methods, parameters, stages
+from pipeline.methods import BLOCKS, choices
+from scripts.documentation import hooks, parameters, stages
 from tests import doc_commands, toy
 from tests.doc_commands import ROOT
 
-# Pages whose commands are run, all of them or those under a heading, in the small project after the newcomer's way
-# through README.md. What is left out is checked as all other commands are, see tests/doc_commands.py.
-RUN = {
-    "README.md": ("Two augmentations compared", "A day with it"),
-    "docs/tutorials/sample.md": ("1. Run everything", "2. Compare two augmentations", "4. Try something"),
-    "docs/reference/parameters.md": (),
-}
+# Whose commands are run, all of them but those left out, in the small project. Those of other pages, and those left
+# out, need data, hours or another machine; what can be checked of them without running is in tests/doc_commands.py.
+RUN = [
+    ("README.md", "A day with it"),
+    ("docs/tutorials/sample.md", "1. Run everything"),
+    ("docs/tutorials/sample.md", "2. Compare two augmentations"),
+    ("docs/tutorials/sample.md", "4. Try something"),
+    ("docs/tutorials/own-data.md", "Check what was read"),
+]
 LEFT_OUT = {
     "dvc plots diff --open": "opens a browser",
-    "dvc exp run": "minutes of training; the newcomer's way runs two",
-    "fer recipe run": "hours of training",
-    "fer recipe compare": "needs finished runs",
-    "dvc queue": "needs a queue",
+    "dvc exp run": "trains; the newcomer's way runs two",
+    "fer recipe run": "trains for hours",
+    "fer recipe compare": "needs runs that have ended",
+    "dvc queue": "needs a queue that has run",
 }
 # A chain that takes seconds: whole pictures in the place of faces found, no GAN, one epoch.
 SMALL = {
     "sample.pictures": 200,
     "align.mode": "none",
     "gan": "none",
+    "model": "light",
     "train.epochs": 1,
     "evaluate.bootstrap": 20,
 }
@@ -49,18 +60,22 @@ EVIDENCE = ["README.md", "benchmarks/README.md", "docs/ferplus.md", "docs/synthe
 
 
 def run(folder: Path, *words: str) -> str:
-    """Run a command in a folder as a user does; return what it printed."""
-    words = (sys.executable, "-m", {"dvc": "dvc", "fer": "pipeline"}[words[0]], *words[1:])
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "DVC_NO_ANALYTICS": "1", "PYTHONPATH": str(folder)}
-    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, f"{shlex.join(words)}\n{done.stdout}{done.stderr}"
-    return done.stdout
+    """Run `dvc` or `fer` in a folder, in this process, which has imported what they need; return what was printed."""
+    printed = io.StringIO()
+    with contextlib.chdir(folder), contextlib.redirect_stdout(printed):
+        if words[0] == "dvc":
+            code = dvc.main(list(words[1:]))
+        else:
+            result = CliRunner().invoke(app, words[1:])
+            code = result.exit_code
+            print(result.output)
+    assert code == 0, f"{shlex.join(words)}\n{printed.getvalue()}"
+    return printed.getvalue()
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone of the project with a chain that takes seconds, after `make demo`, whose part it is to run the chain."""
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A clone of the project with a chain that takes seconds, after `make demo`."""
     folder = tmp_path_factory.mktemp("small")
     for name in ("params.yaml", "dvc.yaml", ".gitignore", ".dvcignore"):
         shutil.copy(ROOT / name, folder / name)
@@ -70,19 +85,32 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "models").mkdir()
     toy.set_params(folder, **SMALL)
     for words in (
-        ["git", "init", "-q", "-b", "main"],
-        ["git", "config", "user.name", "test"],
-        ["git", "config", "user.email", "test@example.org"],
+        ["init", "-q", "-b", "main"],
+        ["config", "user.name", "test"],
+        ["config", "user.email", "test@example.org"],
     ):
-        subprocess.run(words, cwd=folder, check=True)
-    run(folder, "dvc", "init", "-q")
-    subprocess.run(["git", "add", "."], cwd=folder, check=True)
-    subprocess.run(["git", "commit", "-qm", "Start"], cwd=folder, check=True)
+        subprocess.run(["git", *words], cwd=folder, check=True)
+    with pytest.MonkeyPatch.context() as patch:
+        # Stages are processes of the interpreter that runs the tests, and of the clone's code.
+        patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+        patch.setenv("PYTHONPATH", str(folder))
+        patch.setenv("DVC_NO_ANALYTICS", "1")
+        run(folder, "dvc", "init", "-q")
+        subprocess.run(["git", "add", "."], cwd=folder, check=True)
+        subprocess.run(["git", "commit", "-qm", "Start"], cwd=folder, check=True)
+        # What `dvc repro` does, without starting an interpreter for each of the seven stages.
+        for name, stage in stages.chain().items():
+            run(folder, "fer", name, *(["sample"] if "matrix" in stage else []))
+        run(folder, "dvc", "commit", "-q", "--force")
+        yield folder
+
+
+@pytest.mark.xdist_group("docs")
+def test_make_demo_runs_the_chain(small: Path) -> None:
     demo = re.search(r"(?m)^demo:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text())
     assert demo
     assert "$(RUN) dvc repro\n" in demo[1]
-    run(folder, "dvc", "repro")
-    return folder
+    assert "up to date" in run(small, "dvc", "repro")
 
 
 @pytest.mark.xdist_group("docs")
@@ -105,3 +133,183 @@ def test_a_newcomer_gets_to_a_comparison_of_two_augmentations(small: Path) -> No
     shown = re.search(r"(?m)^\| Experiment .*$", (ROOT / "README.md").read_text())
     assert shown
     assert [cell.strip() for cell in shown[0].strip("| ").split("|")] == heads
+
+
+@pytest.mark.xdist_group("docs")
+@pytest.mark.parametrize(("page", "heading"), RUN)
+def test_commands_run(small: Path, page: str, heading: str) -> None:
+    subprocess.run(["git", "checkout", "-q", "params.yaml"], cwd=small, check=True)
+    for command in doc_commands.section(page, heading):
+        line = shlex.join(command.words)
+        if any(line.startswith(left) for left in LEFT_OUT):
+            continue
+        if command.words[0] == "git":
+            subprocess.run(command.words, cwd=small, check=True, capture_output=True)
+        else:
+            run(small, *command.words)
+
+
+@pytest.mark.xdist_group("docs")
+def test_python_on_the_pages_runs(small: Path) -> None:
+    count = 0
+    for page in doc_commands.PAGES:
+        for language, code in doc_commands.blocks(page):
+            if language == "python":
+                count += 1
+                with contextlib.chdir(small), contextlib.redirect_stdout(io.StringIO()):
+                    exec(compile(code, page, "exec"), {})
+    assert count
+
+
+@pytest.mark.parametrize("page", doc_commands.PAGES)
+def test_commands_are_right(page: str) -> None:
+    for commands in doc_commands.groups(page):
+        doc_commands.check(commands)
+
+
+def test_commands_on_generated_pages_are_right() -> None:
+    for commands in doc_commands.generated():
+        doc_commands.check(commands)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "dvc exp run -S augmnt=mixcut",
+        "dvc exp run -S augment=mixcutt",
+        "dvc exp run --queue -S 'augment=mixup,mixcutt'",
+        "dvc exp shw",
+        "dvc repro tran",
+        "fer check --all",
+        "fer recipe show",
+        "fer recipe run nope",
+        "fer ingest nope",
+        "make dmo",
+        "python benchmarks/nope.py",
+        "pip install fer-pipeline[nope]",
+        "nope --help",
+    ],
+)
+def test_a_wrong_command_is_found(line: str) -> None:
+    with pytest.raises(doc_commands.Wrong):
+        doc_commands.check(list(doc_commands.parsed("page", line)))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The built site; a warning fails."""
+    folder = tmp_path_factory.mktemp("site")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NO_MKDOCS_2_WARNING", "1")
+        patch.chdir(ROOT)
+        build(load_config(str(ROOT / "mkdocs.yml"), site_dir=str(folder), strict=True))
+    return folder
+
+
+@pytest.mark.xdist_group("site")
+def test_the_site_builds_and_fetches_nothing(site: Path) -> None:
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > 80
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert not re.search(r'<(?:script|img|iframe)[^>]* src="(?:https?:)?//', text), page
+        assert not re.search(
+            r'<link[^>]* rel="(?:stylesheet|preconnect|icon)"[^>]*href="(?:https?:)?//', text
+        ), page
+
+
+@pytest.mark.xdist_group("site")
+def test_every_value_of_every_switch_has_a_page(site: Path) -> None:
+    values = {"dataset": "datasets", "detector": "align.detector", "rule": "labels.rule"}
+    schema = params.Params.model_json_schema()
+    rules = schema["$defs"]["Labels"]["properties"]["rule"]["enum"]
+    for kind in [*BLOCKS, *values]:
+        for name in rules if kind == "rule" else choices(kind):
+            text = (site / f"methods/{kind}/{name}.html").read_text(encoding="utf-8")
+            assert f"<code>{values.get(kind, kind)}: " in text
+            assert 'id="when-to-use-it"' in text, (
+                f"docs/methods/{kind}/{name}.md says nothing of when to use it"
+            )
+            if kind in ("augment", "loss", "gan"):
+                assert 'id="evidence"' in text, f"docs/methods/{kind}/{name}.md has no evidence"
+            assert f'href="{name}.html"' in (site / f"methods/{kind}/index.html").read_text(encoding="utf-8")
+
+
+def test_a_new_method_has_a_page_before_anything_is_written() -> None:
+    page = hooks.composed("methods/augment/mixcut.md", "")
+    assert "two faces are interpolated" in page  # its docstring
+    assert "| `probability` | `0.5` | number from 0 to 1 |" in page
+    assert "mixcut_ferplus" in page
+
+
+@pytest.mark.xdist_group("site")
+def test_the_reference_has_every_parameter_and_every_stage(site: Path) -> None:
+    def keys(values: dict[str, Any], above: str = "") -> Iterator[str]:
+        for name, value in values.items():
+            block = (
+                isinstance(value, dict) and value and f"{above}{name}" != "models.svm_deep_features.weights"
+            )
+            yield from keys(value, f"{above}{name}.") if block else [f"{above}{name}"]
+
+    text = (site / "reference/parameters.html").read_text(encoding="utf-8")
+    empty = {f"{block}.{name}" for block in BLOCKS.values() for name in ("none", "softmax", "repeat")}
+    values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    assert [
+        key for key in keys(values) if f"<td><code>{key}</code></td>" not in text and key not in empty
+    ] == []
+    for name, stage in stages.chain().items():
+        text = html.unescape((site / f"stages/{name}.html").read_text(encoding="utf-8"))
+        for part in (stage["desc"], *stages.outputs(stage)):
+            assert part.replace("${item.dataset}", "<dataset>") in text
+
+
+def test_the_chain_is_drawn_with_every_arrow() -> None:
+    assert set(stages.edges()) >= {
+        ("sample", "ingest"),
+        ("ingest", "align"),
+        ("ingest", "label"),
+        ("align", "label"),
+        ("align", "train"),
+        ("label", "train"),
+        ("synthesize", "train"),
+        ("train", "evaluate"),
+    }
+    assert ("train", "label") not in stages.edges()
+
+
+def test_ranges_in_the_reference_are_those_that_are_enforced() -> None:
+    rows = {row.key: row for block in ("train", "align", "labels") for row in parameters.table(block)}
+    assert rows["train.ema"].allowed == "number from 0 below 1"
+    assert rows["align.face_size"].allowed == "whole number from 16 to 512"
+    assert rows["train.resized_crop"].allowed == "list of number above 0 to 1 or null"
+    assert rows["labels.duplicates"].comment.count("<br>") == 3
+    assert rows["align.landmarks"].default == "detect"
+
+
+def test_figures_under_evidence_stand_where_they_were_measured() -> None:
+    measured = "".join((ROOT / page).read_text(encoding="utf-8") for page in EVIDENCE)
+    measured += (ROOT / "docs/methods/detector/index.md").read_text(encoding="utf-8")
+    for page in (ROOT / "docs/methods").rglob("*.md"):
+        _, _, evidence = page.read_text(encoding="utf-8").partition("## Evidence")
+        for figure in re.findall(r"\b\d+\.\d+\b|\b\d+ of \d+\b", evidence):
+            assert figure in measured, f"{page.relative_to(ROOT)}: {figure}"
+
+
+def test_messages_in_troubleshooting_are_those_of_the_code() -> None:
+    said = list(_texts())
+    text = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
+    messages = re.findall(r"(?m)^### `(.*)`$", text)
+    assert len(messages) > 20
+    for message in messages:
+        for part in filter(None, (part.strip(": ;") for part in message.split("…"))):
+            assert any(part in line for line in said), f"no code says {part!r}, of {message!r}"
+
+
+def _texts() -> Iterator[str]:
+    """Yield every text in the code, with nothing in the place of what a format fills in."""
+    for path in (ROOT / "pipeline").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                yield "\0".join(v.value for v in node.values if isinstance(v, ast.Constant))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
