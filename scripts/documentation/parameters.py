@@ -25,6 +25,12 @@ CHOICES = {
     "gans.classes": ("list of", CLASSES),
     "align.detector": ("one of", choices("detector")),
 } | {switch: ("one of", choices(switch)) for switch in BLOCKS}
+# Whose values have pages of their own, in docs/methods/<kind>/.
+KINDS = {switch: switch for switch in BLOCKS} | {
+    "datasets": "dataset",
+    "align.detector": "detector",
+    "labels.rule": "rule",
+}
 _ENTRY = re.compile(r"(?P<indent> *)(?P<key>\w+):(?P<rest>.*)")
 _COMMENT = re.compile(r"(?:^|\s)#\s?(.*)$")
 
@@ -164,10 +170,15 @@ def _written(value: Any) -> str:
 
 
 def _allowed(key: str, schema: dict[str, Any], name: str) -> str:
-    if key in CHOICES:
-        kind, values = CHOICES[key]
-        return f"{kind} " + ", ".join(f"`{value}`" for value in values)
-    return _words(schema["properties"][name], schema.get("$defs", {}))
+    kind = CHOICES[key][0] if key in CHOICES else "one of"
+    values = [f"`{value}`" for value in _values_of(key, schema, name)]
+    if key in KINDS:  # on the page reference/parameters.md
+        values = [f"[{value}](../methods/{KINDS[key]}/{value.strip('`')}.md)" for value in values]
+    return (
+        f"{kind} {', '.join(values)}"
+        if values
+        else _words(schema["properties"][name], schema.get("$defs", {}))
+    )
 
 
 def _values_of(key: str, schema: dict[str, Any], name: str) -> tuple[str, ...]:

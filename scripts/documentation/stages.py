@@ -53,12 +53,14 @@ def page(name: str, written: str) -> str:
     code = [dep for dep in stage["deps"] if dep.startswith("pipeline/")]
     data = [dep for dep in stage["deps"] if dep not in code]
     rows = {
-        "stage": [f"{name}@<dataset>" if "matrix" in stage else name],
         "command": [stage["cmd"].replace("${item.dataset}", "<dataset>")],
         "reads": [shown[dep] for dep in data],
         "writes": [shown[out] for out in outputs(stage)],
     }
-    lines = ["| | |", "| --- | --- |"]
+    lines = [
+        f"| stage | `{name}@<dataset>` |" if "matrix" in stage else f"| stage | `{name}` |",
+        "| --- | --- |",
+    ]
     lines += [f"| {what} | {_codes(values)} |" for what, values in rows.items() if values]
     if "params" in stage:
         lines.insert(-1, f"| parameters | {'<br>'.join(map(_parameter, stage['params']))} |")
@@ -113,7 +115,7 @@ def drawing() -> str:
             f'<text class="file" x="{LEFT + BOX[0] + 8}" y="{y + 4}">{escape(out)}</text>'
         )
     return (
-        f'<svg class="chain" viewBox="0 0 {width} {height}" role="img" aria-label="The chain of stages">'
+        f'<svg class="chain" viewBox="0 0 {width} {height}" role="group" aria-label="The chain of stages">'
         '<defs><marker id="arrow" viewBox="0 0 8 8" refX="2" refY="4" markerWidth="6" markerHeight="6" orient="auto">'
         f'<path d="M0 0L8 4L0 8z"/></marker></defs>{"".join(parts)}</svg>'
     )
