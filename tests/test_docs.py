@@ -313,3 +313,24 @@ def _texts() -> Iterator[str]:
                 yield "\0".join(v.value for v in node.values if isinstance(v, ast.Constant))
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 yield node.value
+
+
+@pytest.mark.xdist_group("docs")
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"augment": "mixcutt"}, r"[Errno 2] No such file or directory: .../pipeline/augment/mixcutt.py"),
+        ({"model": "resnet5"}, "Parameters 'models.resnet5' are missing from 'params.yaml'"),
+        ({"datasets": ["ferplus"]}, "[Errno 2] No such file or directory: .../data/raw/ferplus"),
+        ({"datasets": "sample"}, "'Value' object is not iterable"),
+    ],
+)
+def test_dvc_says_what_troubleshooting_quotes(
+    small: Path, caplog: pytest.LogCaptureFixture, changes: dict[str, Any], message: str
+) -> None:
+    assert f"`{message}`" in (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
+    subprocess.run(["git", "checkout", "-q", "params.yaml"], cwd=small, check=True)
+    toy.set_params(small, **changes)
+    with contextlib.chdir(small):
+        assert dvc.main(["repro"])
+    assert re.search(re.escape(message).replace(r"\.\.\.", ".*"), caplog.text)
