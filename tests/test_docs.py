@@ -28,7 +28,7 @@ from pipeline import params
 from pipeline.cli import app
 from pipeline.methods import BLOCKS, choices
 from scripts.documentation import hooks, parameters, stages
-from tests import doc_commands, toy
+from tests import doc_commands, test_new_method, toy
 from tests.doc_commands import ROOT
 
 # Whose commands are run, all of them but those left out, in the small project. Those of other pages, and those left
@@ -235,11 +235,31 @@ def test_every_value_of_every_switch_has_a_page(site: Path) -> None:
             assert f'href="{name}.html"' in (site / f"methods/{kind}/index.html").read_text(encoding="utf-8")
 
 
-def test_a_new_method_has_a_page_before_anything_is_written() -> None:
-    page = hooks.composed("methods/augment/mixcut.md", "")
-    assert "two faces are interpolated" in page  # its docstring
-    assert "| `probability` | `0.5` | number from 0 to 1 |" in page
-    assert "mixcut_ferplus" in page
+def test_a_new_method_has_a_page_by_itself(tmp_path: Path) -> None:
+    for name in ("pipeline", "scripts", "recipes"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    (tmp_path / "pipeline/augment/noise.py").write_text(test_new_method.NOISE.lstrip(), encoding="utf-8")
+    text = (tmp_path / "params.yaml").read_text(encoding="utf-8")
+    text = text.replace("augments:\n", "augments:\n  noise:\n    deviation: 0.1    # of grey\n")
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    code = (
+        "from scripts.documentation import hooks, methods;"
+        "print(*methods.pages(), hooks.composed('methods/augment/noise.md', ''))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert "methods/augment/noise.md" in done.stdout.split()
+    assert "Noise: normal noise is added to every face." in done.stdout
+    assert "| `deviation` | `0.1` | number from 0 | of grey |" in done.stdout
+
+
+def test_a_link_to_a_file_of_the_project_leads_to_its_page() -> None:
+    assert hooks.linked("index.md", "[x](docs/team.md#a) ![y](docs/y.png)") == "[x](team.md#a) ![y](y.png)"
+    assert hooks.linked("stages/train.md", "[x](../../README.md#b)") == "[x](../index.md#b)"
+    assert hooks.linked("contributing.md", "[x](pipeline/cli.py), [y](nope.py)") == "x, [y](nope.py)"
+    assert hooks.linked("index.md", "[x](https://dvc.org)") == "[x](https://dvc.org)"
 
 
 @pytest.mark.xdist_group("site")

@@ -16,7 +16,7 @@ from mkdocs.structure.pages import Page
 from scripts.documentation import methods, parameters, recipes, stages
 
 ROOT = Path(__file__).parents[2]
-# Documents at home elsewhere in the project, and what stands in the place of a file that is no document.
+# Documents at home elsewhere in the project, and pages that stand in the place of a file.
 DOCUMENTS = {
     "index.md": "README.md",
     "contributing.md": "CONTRIBUTING.md",
@@ -29,7 +29,7 @@ STAND_INS = {
     "recipes": "reference/recipes.md",
     "LICENSE": "licences.md",
 }
-_LINK = re.compile(r"(?<=\]\()([^)#\s:]+)(?=[)#])")
+_LINK = re.compile(r"(?P<mark>!?)\[(?P<text>[^]]*)\]\((?P<path>[^)#\s:]+)(?P<rest>#[^)\s]*)?\)")
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -82,13 +82,16 @@ def composed(uri: str, written: str) -> str:
 
 
 def linked(uri: str, markdown: str) -> str:
-    """Return Markdown whose links to files of the project lead to their pages."""
+    """Return Markdown whose links to files of the project lead to their pages; a file without a page is named only."""
     home = DOCUMENTS.get(uri, f"docs/{uri}")
     places = {source: place for place, source in DOCUMENTS.items()} | STAND_INS
 
-    def place(found: re.Match[str]) -> str:
-        path = posixpath.normpath(posixpath.join(posixpath.dirname(home), found[1]))
+    def link(found: re.Match[str]) -> str:
+        path = posixpath.normpath(posixpath.join(posixpath.dirname(home), found["path"]))
         target = places.get(path) or (path.removeprefix("docs/") if path.startswith("docs/") else None)
-        return posixpath.relpath(target, posixpath.dirname(uri) or ".") if target else found[1]
+        if target is None:
+            return found["text"] if (ROOT / path).exists() else found[0]
+        target = posixpath.relpath(target, posixpath.dirname(uri) or ".")
+        return f"{found['mark']}[{found['text']}]({target}{found['rest'] or ''})"
 
-    return _LINK.sub(place, markdown)
+    return _LINK.sub(link, markdown)
