@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import html
+import inspect
 import io
 import json
 import os
@@ -20,8 +21,11 @@ from typing import Any
 import pytest
 import yaml
 from dvc import cli as dvc
+from dvc.exceptions import DvcException
+from dvc.utils import hydra
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
+from scmrepo.git.backend import pygit2
 from typer.testing import CliRunner
 
 from pipeline import params
@@ -354,3 +358,16 @@ def test_dvc_says_what_troubleshooting_quotes(
     with contextlib.chdir(small):
         assert dvc.main(["repro"])
     assert re.search(re.escape(message).replace(r"\.\.\.", ".*"), caplog.text)
+
+
+def test_what_dvc_says_before_it_runs_anything_is_quoted_as_it_says_it(tmp_path: Path) -> None:
+    text = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    with pytest.raises(DvcException) as raised:
+        hydra.apply_overrides(tmp_path / "params.yaml", ["augmnt=mixcut"])
+    for part in ("Could not override 'augmnt'", "use +augmnt="):
+        assert part in text
+        assert part in str(raised.value.__cause__)
+    unknown_user = "Git user name and email must be configured"
+    assert unknown_user in text
+    assert unknown_user in inspect.getsource(pygit2)  # the library by which DVC makes a commit
