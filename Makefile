@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(abspath $(VENV)/bin)
 RUN := PATH="$(BIN):$$PATH"
 
-.PHONY: demo test lint format fresh clean help
+.PHONY: demo test lint format docs fresh clean help
 
 help:  ## Show this list.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -27,10 +27,14 @@ format: $(VENV)/.installed  ## Format the code and mend what ruff can mend.
 fresh: $(VENV)/.installed  ## Say whether dvc.lock is what a run of this commit would write; needs no data.
 	$(RUN) python scripts/fresh.py
 
+docs: $(VENV)/.installed  ## Build the documentation in site/.
+	$(RUN) NO_MKDOCS_2_WARNING=1 python -m mkdocs build --quiet --strict
+	@echo "Open site/index.html; \`python -m mkdocs serve\` shows it with a search"
+
 clean:  ## Remove everything that can be made again; raw data stays.
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -rf data/raw/sample data/raw/.sample.* data/ingested data/aligned data/interrupted data/*.parquet data/*.arrow models/gan models/checkpoints
-	rm -rf models/*.safetensors models/*.onnx models/*.card.md models/judges plots
+	rm -rf models/*.safetensors models/*.onnx models/*.card.md models/judges plots dvc_plots site report.html
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.installed: requirements.lock requirements-cuda.lock pyproject.toml scripts/install.sh

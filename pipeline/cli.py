@@ -148,9 +148,11 @@ def check() -> None:
 
 
 app.add_typer(recipe.app, name="recipe")
-app.command(epilog=examples("fer report", "fer report plain mixcut --output both.html"))(report.report)
-app.command(epilog=examples("fer predict photo.jpg holiday/", "fer predict film.mp4 --output film.csv"))(predict.predict)
-app.command(epilog=examples("fer export", "fer export --int8"))(export.export)
+app.command(epilog=examples("fer report", "fer report workspace my-experiment main -o mine.html"))(
+    report.report
+)
+app.command(epilog=examples("fer predict holiday/ --output holiday.csv --annotate marked/"))(predict.predict)
+app.command(epilog=examples("fer export --int8"))(export.export)
 app.command(epilog=examples("fer data"))(data.data)
 app.command(epilog=examples("fer doctor"))(doctor.doctor)
 

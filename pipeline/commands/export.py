@@ -33,8 +33,6 @@ def export(
 
     Takes faces as align cuts them out, gives probabilities; classes, alignment and origin are in the file's metadata.
     It is compared with PyTorch on valid and test first: where they differ, or int8 loses accuracy, nothing is written.
-
-    Example: fer export --int8
     """
     _refuse(output)
     import torch

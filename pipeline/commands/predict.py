@@ -82,8 +82,6 @@ def predict(
 
     One row for each face, with its box and a probability for each class; a picture without a face, or one that cannot
     be read, has a row that says so. params.yaml is not read.
-
-        fer predict holiday/ --output holiday.csv --annotate marked/
     """
     from pipeline.prediction.output import check_format, written
     from pipeline.prediction.predictor import Predictor

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline import completion
+from pipeline.commands import examples
 from pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,12 +24,14 @@ app = typer.Typer(
 
 Name = Annotated[
     str,
-    typer.Argument(help="Name of the recipe: a file in recipes/ without .yaml.", autocompletion=completion.recipes),
+    typer.Argument(
+        help="Name of the recipe: a file in recipes/ without .yaml.", autocompletion=completion.recipes
+    ),
 ]
 Short = Annotated[bool, typer.Option("--short", help="The short form, for a machine without a GPU.")]
 
 
-@app.command("list")
+@app.command("list", epilog=examples("fer recipe list"))
 def list_recipes() -> None:
     """Name every recipe, its table and its rows."""
     from pipeline import recipes
@@ -39,12 +42,9 @@ def list_recipes() -> None:
         typer.echo(f"    {', '.join(recipe.rows())}")
 
 
-@app.command()
+@app.command(epilog=examples("fer recipe show mixcut_ferplus --short"))
 def show(name: Name, short: Short = False) -> None:
-    """Print what a recipe is: its parameters, its rows, the paper's figures, and how many runs stand where.
-
-    Example: fer recipe show mixcut_ferplus --short
-    """
+    """Print what a recipe is: its parameters, its rows, the paper's figures, and how many runs stand where."""
     from tabulate import tabulate
 
     from pipeline import experiments, recipes
@@ -67,22 +67,19 @@ def show(name: Name, short: Short = False) -> None:
     typer.echo(tabulate(table, columns, tablefmt="github", disable_numparse=True))
 
 
-@app.command()
+@app.command(epilog=examples("fer recipe apply mixcut_ferplus mixcut --short"))
 def apply(
     name: Name,
     variant: Annotated[str, typer.Argument(help="A row of the table.")],
     short: Short = False,
 ) -> None:
-    """Write a row's parameters into params.yaml, whose comments stay; `dvc repro` then runs it.
-
-    Example: fer recipe apply mixcut_ferplus mixcut --short
-    """
+    """Write a row's parameters into params.yaml, whose comments stay; `dvc repro` then runs it."""
     from pipeline import recipes
 
     recipes.apply(recipes.load(name).settings(variant, short))
 
 
-@app.command()
+@app.command(epilog=examples("fer recipe run mixcut_sample --short --seeds 2 --jobs 2 --wait"))
 def run(
     name: Name,
     variant: Annotated[
@@ -102,8 +99,6 @@ def run(
 
     The queue goes on when this command has ended, also when it is interrupted while it waits. The same command takes
     up what failed and, after a kill, what was cut off.
-
-    Example: fer recipe run mixcut_sample --short --seeds 2 --jobs 2 --wait
     """
     from rich.console import Console
 
@@ -137,7 +132,7 @@ def run(
         )
 
 
-@app.command()
+@app.command(epilog=examples("fer recipe status mixcut_sample --short --wait"))
 def status(
     name: Name,
     wait: Annotated[
@@ -145,10 +140,7 @@ def status(
     ] = False,
     short: Short = False,
 ) -> None:
-    """Print how far a recipe's runs are: done, running, waiting, failed and why, and the time that is left.
-
-    Example: fer recipe status mixcut_sample --short --wait
-    """
+    """Print how far a recipe's runs are: done, running, waiting, failed and why, and the time that is left."""
     from rich.console import Console
 
     from pipeline import experiments, overview, recipes
@@ -159,7 +151,11 @@ def status(
     Console(soft_wrap=True).print(overview.view(look()))
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "fer recipe table mixcut_sample --short --output table.md --output table.csv --output table.png"
+    )
+)
 def table(
     name: Name,
     baseline: Annotated[
@@ -179,10 +175,7 @@ def table(
     ] = None,
     short: Short = False,
 ) -> None:
-    """Print our figures beside the paper's: mean, spread, seeds, and tests of each row against a baseline.
-
-    Example: fer recipe table mixcut_sample --short --output table.md --output table.csv --output table.png
-    """
+    """Print our figures beside the paper's: mean, spread, seeds, and tests of each row against a baseline."""
     from pipeline import recipes, result_table
 
     for path in output or []:

@@ -20,10 +20,7 @@ def report(
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("report.html"),
 ) -> None:
-    """Write one HTML file about a run, which needs no network: what was run, data, faces, curves, scores, mistakes.
-
-    For example: fer report workspace my-experiment main -o mine.html
-    """
+    """Write one HTML file about a run, which needs no network: what was run, data, faces, curves, scores, mistakes."""
     from tempfile import TemporaryDirectory
 
     from pipeline.errors import UserError

@@ -1,0 +1,157 @@
+"""Pages of methods: what their modules and parameters say, around what is written by hand in docs/methods/."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+from ruamel.yaml import YAML
+
+from pipeline.methods import BLOCKS, FOLDERS, choices, modules, network_module
+from pipeline.params import Labels
+from scripts.documentation import parameters
+
+ROOT = Path(__file__).parents[2]
+
+
+class Kind(NamedTuple):
+    """A switch whose values have a page each.
+
+    Attributes:
+        title: of the section.
+        key: of the switch in params.yaml.
+    """
+
+    title: str
+    key: str
+
+
+KINDS = {
+    "augment": Kind("Augmentations", "augment"),
+    "loss": Kind("Losses", "loss"),
+    "gan": Kind("GANs", "gan"),
+    "model": Kind("Networks", "model"),
+    "optimizer": Kind("Optimisers", "optimizer"),
+    "detector": Kind("Detectors", "align.detector"),
+    "rule": Kind("Label rules", "labels.rule"),
+    "dataset": Kind("Data sets", "datasets"),
+}
+
+
+def names(kind: str) -> tuple[str, ...]:
+    """Return the values of a switch; what chooses nothing comes first."""
+    if kind == "rule":
+        return get_args(Labels.model_fields["rule"].annotation)
+    return tuple(sorted(choices(kind), key=lambda name: (name != "none", name)))
+
+
+def uri(kind: str, name: str) -> str:
+    """Return the place of a method's page in docs/."""
+    return f"methods/{kind}/{name}.md"
+
+
+def pages() -> dict[str, tuple[str, str]]:
+    """Return kind and name of every method by the place of its page."""
+    return {uri(kind, name): (kind, name) for kind in KINDS for name in names(kind)}
+
+
+def choose(kind: str, name: str) -> str:
+    """Return the command that chooses a method."""
+    key = KINDS[kind].key
+    if kind == "dataset":
+        # A GAN may be asked for classes that a data set lacks, and a first look needs none.
+        return f"dvc exp run -S 'datasets=[{name}]' -S gan=none"
+    return f"dvc exp run -S {key}={name}"
+
+
+def page(kind: str, name: str, written: str) -> str:
+    """Return the Markdown of a method's page; `written` is its part that no code holds: when, evidence."""
+    source = _source(kind, name)
+    head = f"# {name}\n\n`{KINDS[kind].key}: {'[' + name + ']' if kind == 'dataset' else name}`"
+    if source:
+        head += f" is `{source.relative_to(ROOT)}`."
+    parts = [head, *_docstrings(kind, name), f"```sh\n{choose(kind, name)}\n```", written.strip()]
+    if kind in BLOCKS:
+        block = f"{BLOCKS[kind]}.{name}"
+        said = parameters.block(block).__doc__ or ""
+        first = said.split("\n\n")[0]
+        parts += [
+            "## Settings",
+            f"Under `{block}` in `params.yaml`. {first}",
+            parameters.markdown(parameters.table(block)),
+        ]
+        if kind == "model":
+            parts.append("What these keys mean to every network stands under [Networks](index.md).")
+    if used := _recipes(kind, name):
+        parts += [
+            "## In the papers' tables",
+            "Chosen by the recipes "
+            + ", ".join(f"[{r}](../../reference/recipes.md#{r})" for r in used)
+            + ".",
+        ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def overview(kind: str, written: str) -> str:
+    """Return the Markdown of a kind's first page: a table of its methods before what is written by hand."""
+    lines = [f"| `{KINDS[kind].key}` | what it is |", "| --- | --- |"]
+    for name in names(kind):
+        said = _docstrings(kind, name)
+        first = " ".join(said[0].split("\n\n")[0].split()) if said else ""
+        lines.append(f"| [`{name}`]({name}.md) | {first.replace('|', chr(92) + '|')} |")
+    return "\n\n".join([f"# {KINDS[kind].title}", "\n".join(lines), written.strip()]) + "\n"
+
+
+def _source(kind: str, name: str) -> Path | None:
+    if kind not in FOLDERS:
+        return None
+    return modules(kind)[network_module(name) if kind == "model" else name]
+
+
+def _docstrings(kind: str, name: str) -> list[str]:
+    """Return what the code says of a method: of a network its function first, then its family's module."""
+    if kind == "rule":
+        return _rule(name)
+    source = _source(kind, name)
+    assert source is not None
+    tree = _tree(source)
+    said = [ast.get_docstring(tree) or ""]
+    if kind == "model":
+        function = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name == name)
+        text = (ast.get_docstring(function) or "").removeprefix("Return ")
+        said.insert(0, text[:1].upper() + text[1:])
+    return said
+
+
+def _rule(name: str) -> list[str]:
+    """Return the lines on a rule in the comment on `labels.rule`."""
+    row = next(row for row in parameters.table("labels") if row.key == "labels.rule")
+    lines = [line for line in row.comment.split("<br>") if line.startswith(f"`{name}`: ")]
+    said = " ".join(lines[0].removeprefix(f"`{name}`: ").split()) if lines else ""
+    return [f"{said[:1].upper()}{said[1:]}."]
+
+
+@cache
+def _tree(source: Path) -> ast.Module:
+    return ast.parse(source.read_text(encoding="utf-8"))
+
+
+@cache
+def recipes() -> dict[str, dict[str, Any]]:
+    """Return every recipe as its file has it."""
+    yaml = YAML(typ="safe")
+    return {path.stem: yaml.load(path) for path in sorted((ROOT / "recipes").glob("*.yaml"))}
+
+
+def _recipes(kind: str, name: str) -> list[str]:
+    def chooses(settings: dict[str, Any]) -> bool:
+        found = settings.get(KINDS[kind].key)
+        return found == name or (isinstance(found, list) and kind == "dataset" and name in found)
+
+    return [
+        recipe
+        for recipe, text in recipes().items()
+        if chooses(text["params"]) or any(chooses(row.get("params", {})) for row in text["variants"].values())
+    ]
