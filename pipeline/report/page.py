@@ -67,7 +67,6 @@ def render(runs: list[Run]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["face"] = pictures.face
-    environment.globals["Number"] = tables.Number
     sheets = _sheets(run, "label")
     style, script = (_own(name) for name in ("style.css", "script.js"))
     changed = [key for key in run.parameters if key in run.baseline or key in run.now]

@@ -53,7 +53,6 @@ class Table:
     columns: list[str]
     rows: list[list[Cell]]
     parts: list[str] = field(default_factory=list)
-    note: str = ""
 
 
 def shown(value: Any) -> str:
