@@ -184,48 +184,40 @@ class _Tests:
         self, rows: dict[str, Runs], files: dict[str, dict[int, Path | None]], baseline: str, split: str
     ) -> None:
         self.split = split
-        self.notes: list[str] = []
         self.images = 0
-        self.pairs: dict[
-            str, list[tuple[int, int]]
-        ] = {}  # of each row: which answers of both are of one seed
-        lost = {row: [seed for seed, file in seeds.items() if not file] for row, seeds in files.items()}
-        self.notes += [
-            f"{row}: predictions of seeds {', '.join(map(str, seeds))} are not in DVC's cache, and not tested"
-            for row, seeds in lost.items()
-            if seeds
+        # Of each row: which answers of the baseline and of it are of one seed.
+        self.pairs: dict[str, list[tuple[int, int]]] = {}
+        self.notes = [
+            f"{row}: predictions of seeds {', '.join(map(str, lost))} are not in DVC's cache, and not tested"
+            for row, seeds in files.items()
+            if (lost := [seed for seed, file in seeds.items() if not file])
         ]
         places = [
             (row, seed, file)
             for row, seeds in files.items()
             for seed, file in seeds.items()
-            if file and seed in files[baseline]
+            if file and files[baseline].get(seed)
         ]
-        if not places:
+        if all(row == baseline for row, _, _ in places):
             return
         self.answers, self.classes = significance.read([file for _, _, file in places], split)
         self.images = len(self.answers[0].labels)
         number = {(row, seed): place for place, (row, seed, _) in enumerate(places)}
         for row in rows:
             pairs = [
-                (number[baseline, seed], number[row, seed])
-                for seed in files[row]
-                if (row, seed) in number and (baseline, seed) in number
+                (number[baseline, seed], number[row, seed]) for seed in files[row] if (row, seed) in number
             ]
-            alike = all(
-                np.array_equal(self.answers[theirs].labels, self.answers[ours].labels)
-                for theirs, ours in pairs
-            )
-            if alike and self.images:
+            labels = [(self.answers[theirs].labels, self.answers[ours].labels) for theirs, ours in pairs]
+            if all(np.array_equal(theirs, ours) for theirs, ours in labels):
                 self.pairs[row] = pairs
-            elif self.images:
+            else:
                 self.notes.append(
                     f"{row}: scored on other images, or with other labels, than {baseline}: not tested"
                 )
 
     def mcnemar(self, row: str) -> float | None:
         pairs = self.pairs.get(row)
-        if not pairs:
+        if not pairs or not self.images:
             return None
         theirs, ours = zip(*pairs, strict=True)
         return significance.mcnemar([self.answers[i] for i in theirs], [self.answers[i] for i in ours])
@@ -233,7 +225,7 @@ class _Tests:
     def bootstrap(self, row: str, key: str) -> float | None:
         split, _, score = key.partition(".")
         pairs = self.pairs.get(row)
-        if not pairs or split != self.split or score not in self._resampled[0]:
+        if not pairs or not self.images or split != self.split or score not in self._resampled[0]:
             return None
         drawn = [self._resampled[ours][score] - self._resampled[theirs][score] for theirs, ours in pairs]
         p = significance.bootstrap(np.mean(drawn, axis=0))
