@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections import namedtuple
+from email.message import Message
 from importlib import metadata
 from pathlib import Path
 
@@ -101,25 +102,64 @@ def test_what_is_broken_is_named_and_the_rest_is_checked(fit: Path, monkeypatch:
     assert "git and DVC" in said(result, "ok")
 
 
+PYPROJECT = """
+[project]
+requires-python = ">=3.99"
+dependencies = ["numpy>=99", "nosuch>=1", "typer>=0.1"]
+[project.optional-dependencies]
+some = ["gone>=1"]
+other = ["dvc>=3"]
+"""
+
+
 def test_packages(fit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    needed = ["numpy>=99", "nosuch>=1", "typer>=0.1", 'gone>=1; extra == "some"', 'dvc>=3; extra == "other"']
-    monkeypatch.setattr(metadata, "requires", lambda name: needed)
-    extras = metadata.metadata("fer-pipeline")
-    del extras["Provides-Extra"]
-    extras["Provides-Extra"] = "some"
-    extras["Provides-Extra"] = "other"
-    monkeypatch.setattr(metadata, "metadata", lambda name: extras)
-    monkeypatch.setattr(
-        metadata, "packages_distributions", lambda: {"cv2": ["opencv-python", "opencv-python-headless"]}
-    )
+    (fit / "pyproject.toml").write_text(PYPROJECT)
+    monkeypatch.setattr(environment, "SOURCE", fit / "pyproject.toml")
+    two = ["opencv-python-headless", "opencv-python"]
+    monkeypatch.setattr(metadata, "packages_distributions", lambda: {"cv2": two})
     result = doctor()
     assert result.exit_code == 1
     faults = said(result, "fault").splitlines()
-    assert faults[0].startswith(f"packages   numpy {metadata.version('numpy')}, needed: >=99")
-    assert faults[1].startswith("packages   nosuch is not installed, needed: >=1")
-    assert "opencv-python, opencv-python-headless, which overwrite each other's files" in faults[2]
-    assert "pip uninstall opencv-python opencv-python-headless" in faults[2]
+    assert "needed: >=3.99" in faults[0]
+    assert faults[1].startswith(
+        f"packages   numpy {metadata.version('numpy')}, needed: >=99 -> scripts/install.sh"
+    )
+    assert faults[2].startswith("packages   nosuch is not installed, needed: >=1")
+    assert "opencv-python, opencv-python-headless, which overwrite each other's files" in faults[3]
+    assert "pip uninstall opencv-python opencv-python-headless" in faults[3]
     assert "extras installed: other; not: some" in said(result, "ok")
+
+
+def test_packages_of_an_installed_wheel(fit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    about = Message()
+    about["Requires-Python"] = ">=3.11"
+    about["Provides-Extra"] = "some"
+    about["Provides-Extra"] = "other"
+    monkeypatch.setattr(environment, "SOURCE", fit / "pyproject.toml")
+    monkeypatch.setattr(metadata, "metadata", lambda name: about)
+    needed = ["nosuch>=1", "typer>=0.1", 'gone>=1; extra == "some"', 'dvc>=3; extra == "other"']
+    monkeypatch.setattr(metadata, "requires", lambda name: needed)
+    result = doctor()
+    assert said(result, "fault").startswith("packages   nosuch is not installed, needed: >=1")
+    assert "extras installed: other; not: some" in said(result, "ok")
+
+
+def test_a_gpu(fit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    for name, answer in {
+        "is_available": True,
+        "device_count": 1,
+        "get_device_name": "Tesla T4",
+        "mem_get_info": (15 * 10**9, 16 * 10**9),
+        "is_bf16_supported": False,  # it is emulated there, and slow
+    }.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *_, answer=answer, **__: answer)
+    (fit / "no-driver").write_text(
+        "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.129.03  Thu Oct 19 UTC 2023\n"
+    )
+    found = said(doctor(), "ok")
+    assert "on Tesla T4, 15 GB of 16 GB free, driver 535.129.03; precision auto is float32" in found
 
 
 def test_another_environment_on_the_path(fit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,7 +268,9 @@ def test_the_repository(fit: Path, config: str | None, state: str, words: str) -
         shutil.rmtree(fit / ".dvc")
     else:
         (fit / ".dvc/config").write_text(config)
-    assert words in said(doctor(), state)
+    result = doctor()
+    assert words in said(result, state)
+    assert "cannot be checked" not in result.output
 
 
 def test_no_repository(fit: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,11 @@ import os
 import platform
 import shutil
 import sys
+import tomllib
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -18,20 +20,46 @@ from pipeline.errors import one_line
 from pipeline.progress import in_bytes
 
 PACKAGE = "fer-pipeline"
+SOURCE = Path(__file__).parents[2] / "pyproject.toml"  # of a clone
 INSTALL = "scripts/install.sh .venv, in the project's folder"
 DRIVER = Path("/proc/driver/nvidia/version")
 # Training ResNet-18 on faces of 48 pixels takes 1.3 GB beside the faces.
 LEAST_MEMORY = 2 * 10**9
 
 
+class Declared(NamedTuple):
+    """What the project asks for: a range of Pythons, packages, and those of each extra."""
+
+    python: SpecifierSet
+    needed: list[Requirement]
+    extras: dict[str, list[Requirement]]
+
+
+def _declared() -> Declared:
+    """Return what pyproject.toml asks for, which a pull may have renewed; without it, what was installed says."""
+    if SOURCE.is_file():
+        project = tomllib.loads(SOURCE.read_text(encoding="utf-8"))["project"]
+        optional = project["optional-dependencies"]
+        extras = {extra: [Requirement(line) for line in lines] for extra, lines in optional.items()}
+        needed = [Requirement(line) for line in project["dependencies"]]
+        return Declared(SpecifierSet(project["requires-python"]), needed, extras)
+    about = metadata.metadata(PACKAGE)
+    lines = [Requirement(line) for line in metadata.requires(PACKAGE) or []]
+    needed = [r for r in lines if r.marker is None]
+    extras = {
+        extra: [r for r in lines if r.marker and r.marker.evaluate({"extra": extra})]
+        for extra in about.get_all("Provides-Extra") or []
+    }
+    return Declared(SpecifierSet(about["Requires-Python"]), needed, extras)
+
+
 def python() -> Iterator[Finding]:
     """Is this the Python that the project asks for, and the one that `dvc` and the stages find?"""
-    version = platform.python_version()
-    needed = metadata.metadata(PACKAGE)["Requires-Python"]
-    if version in SpecifierSet(needed, prereleases=True):
+    version, allowed = platform.python_version(), _declared().python
+    if allowed.contains(version, prereleases=True):
         yield ok(f"{version} in {sys.prefix}")
     else:
-        yield fault(f"{version}, needed: {needed}", "make demo PYTHON=python3.11")
+        yield fault(f"{version}, needed: {allowed}", "make demo PYTHON=python3.11")
     # The stages in dvc.yaml call `python`.
     here = Path(sys.executable).parent
     remedy = f". {here}/activate" if (here / "activate").exists() else f"put {here} first in PATH"
@@ -45,28 +73,17 @@ def python() -> Iterator[Finding]:
 
 def packages() -> Iterator[Finding]:
     """Are all packages there, in the versions that the code needs?"""
-    requirements = [Requirement(line) for line in metadata.requires(PACKAGE) or []]
-    needed = [r for r in requirements if r.marker is None or r.marker.evaluate({"extra": ""})]
-    wrong = [(r, found) for r in needed if (found := _unmet(r))]
+    declared = _declared()
+    wrong = [(r, found) for r in declared.needed if (found := _unmet(r))]
     for requirement, found in wrong:
         yield fault(f"{requirement.name} {found}, needed: {requirement.specifier}", INSTALL)
     if not wrong:
-        yield ok(f"{len(needed)} packages, all as new as needed")
-    extras = metadata.metadata(PACKAGE).get_all("Provides-Extra") or []
-    there = [
-        extra
-        for extra in extras
-        if (
-            own := [
-                r
-                for r in requirements
-                if r.marker and r.marker.evaluate({"extra": extra}) and r not in needed
-            ]
-        )
-        and not any(_unmet(r) for r in own)
+        yield ok(f"{len(declared.needed)} packages, all as new as needed")
+    there = {extra: not any(map(_unmet, own)) for extra, own in declared.extras.items()}
+    words = [
+        ", ".join(extra for extra in there if there[extra] == state) or "none" for state in (True, False)
     ]
-    absent = [extra for extra in extras if extra not in there]
-    yield ok(f"extras installed: {', '.join(there) or 'none'}; not: {', '.join(absent) or 'none'}")
+    yield ok(f"extras installed: {words[0]}; not: {words[1]}")
 
 
 def _unmet(requirement: Requirement) -> str:

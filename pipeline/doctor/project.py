@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -113,11 +114,12 @@ def disk(p: Params) -> Iterator[Finding]:
 
 def _cache() -> Path:
     """Return the folder of DVC's cache, or the closest above it that exists."""
-    from dvc.config import Config
+    from dvc.config import Config, ConfigError
 
     folder = Path(".dvc/cache")
     if Path(".dvc").is_dir():
-        folder = Path(Config.from_cwd()["cache"].get("dir", folder))
+        with suppress(ConfigError):  # which `repository` tells
+            folder = Path(Config.from_cwd()["cache"].get("dir", folder))
     folder = folder.resolve()
     return next(path for path in (folder, *folder.parents) if path.exists())
 
