@@ -49,9 +49,10 @@ def blocks(page: str) -> Iterator[tuple[str, str]]:
 
 
 def section(page: str, heading: str) -> list[Command]:
-    """Return the commands in the shell blocks under a heading of the second level."""
+    """Return the commands in the shell blocks under a heading of the second level; above the first one, if it is empty."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    part = re.search(rf"(?ms)^## {re.escape(heading)}$(.*?)(?=^## |\Z)", text)
+    above = f"## {re.escape(heading)}" if heading else "# [^\n]*"
+    part = re.search(rf"(?ms)^{above}$(.*?)(?=^## |\Z)", text)
     assert part, f"{page} has no section {heading!r}"
     return [c for block in re.findall(r"(?ms)^```sh\n(.*?)^```$", part[1]) for c in parsed(page, block)]
 

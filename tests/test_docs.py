@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import yaml
@@ -45,12 +46,18 @@ RUN = [
     ("docs/tutorials/sample.md", "2. Compare two augmentations"),
     ("docs/tutorials/sample.md", "4. Try something"),
     ("docs/tutorials/own-data.md", "Check what was read"),
+    ("docs/sweeps.md", ""),
+    ("docs/report.md", ""),
+    ("docs/predict.md", ""),
+    ("docs/export.md", "Export"),
 ]
 LEFT_OUT = {
     "dvc plots diff --open": "opens a browser",
     "dvc exp run": "trains; the newcomer's way runs two",
     "fer recipe run": "trains for hours",
-    "fer recipe compare": "needs runs that have ended",
+    "fer recipe status": "needs runs; tests/test_recipes.py",
+    "fer recipe table": "the same",
+    "fer predict --camera": "needs a camera",
     "dvc queue": "needs a queue that has run",
 }
 # A chain that takes seconds: few pictures, whole ones in the place of faces found, no GAN, one epoch.
@@ -107,7 +114,40 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         for name, stage in list(stages.chain().items())[1:]:
             run(folder, "fer", name, *(["sample"] if "matrix" in stage else []))
         run(folder, "dvc", "commit", "-q", "--force")
+        subprocess.run(["git", "add", "."], cwd=folder, check=True)
+        subprocess.run(["git", "commit", "-qm", "Run"], cwd=folder, check=True)
+        _add_named_files(folder)
         yield folder
+
+
+def _add_named_files(folder: Path) -> None:
+    """Add what the pages have as a reader's own: pictures, a film, another model. Git does not see them."""
+    names = ["portrait.jpg", "a.jpg", "holiday", "film.mp4", "other.safetensors", "old.safetensors"]
+    made = [
+        "marked",
+        "why",
+        "models/*.onnx",
+        "models/*.card.md",
+        "faces.csv",
+        "faces.parquet",
+        "*.html",
+        "old.*",
+    ]
+    (folder / ".git/info/exclude").write_text("\n".join(names + made))
+    pictures = [cv2.imread(str(path)) for path in sorted((folder / "data/raw/sample/images").iterdir())[:6]]
+    (folder / "holiday").mkdir()
+    for name, picture in zip(
+        ("portrait.jpg", "a.jpg", "holiday/1.jpg", "holiday/2.jpg"), pictures, strict=False
+    ):
+        cv2.imwrite(str(folder / name), picture)
+    film = cv2.VideoWriter(
+        str(folder / "film.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 25, pictures[0].shape[1::-1]
+    )
+    for picture in pictures:
+        film.write(picture)
+    film.release()
+    for name in ("other.safetensors", "old.safetensors"):
+        shutil.copy(folder / "models/classifier.safetensors", folder / name)
 
 
 def _draw(sample: Path) -> None:
