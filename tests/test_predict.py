@@ -140,7 +140,7 @@ def check_equal(
 
 def test_drawn_scenes_get_the_probabilities_of_evaluate(project: Path, monkeypatch) -> None:
     folder = Path("data/raw/folder")
-    drawn_scenes(folder, 15)
+    drawn_scenes(folder, 11)
     grey = cv2.imread(str(folder / "neutral/00.jpg"), cv2.IMREAD_GRAYSCALE)
     cv2.imwrite(str(folder / "neutral/grey.png"), grey)  # which ingest decodes with another library
     toy.set_params(project, datasets=["folder"])
@@ -303,13 +303,17 @@ def test_what_cannot_be_read_is_listed_and_the_rest_is_written(model: Path, why:
         (("a.png", "--output", "a.xlsx"), "--output: found 'a.xlsx', allowed: a file whose name ends in"),
         (("a.png", "--model", "none.safetensors"), "none.safetensors: found no file, expected: a model"),
         (("a.png", "--model", "params.yaml"), "params.yaml: not a classifier of this project: "),
+        (("a.png", "--device", "cuda"), "device: found cuda, allowed: auto or cpu, as torch sees no GPU here"),
         (("a.png", "--annotate", "."), "--annotate: a.png is a picture or video to be read; name another folder"),
         (("a.png", "b/a.png", "--annotate", "c"), "--annotate: a.png and b/a.png would both become c/a.png; name"),
         (("a.png", "--annotate", "params.yaml"), "params.yaml/a.png: cannot be written"),
         (("a.png", "--output", "params.yaml/a.csv"), "params.yaml/a.csv: cannot be written"),
     ],
 )  # fmt: skip
-def test_wrong_arguments_are_one_line(model: Path, arguments: tuple[str, ...], said: str) -> None:
+def test_wrong_arguments_are_one_line(
+    model: Path, arguments: tuple[str, ...], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     Path("b").mkdir()
     for name in ("a.png", "b/a.png"):
         cv2.imwrite(name, odd.pixels(1))

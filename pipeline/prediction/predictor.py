@@ -20,9 +20,9 @@ from pipeline.parallel import cores, ordered
 from pipeline.prediction.finding import Cut, Finder
 from pipeline.prediction.output import table
 from pipeline.prediction.sources import Shot, Source, listed, shots
-from pipeline.training import device
 from pipeline.training.classifier import Classifier, load
 from pipeline.training.data import Samples
+from pipeline.training.device import pick, pick_precision
 from pipeline.training.predict import probabilities
 
 if TYPE_CHECKING:
@@ -78,14 +78,14 @@ class Predictor:
         self.classifier, self.device, self.classes = classifier, where, classifier.classes
         self._views, self._batch = CROPS[crops]
         # In which validation and evaluation ran: the same face gets the same probabilities.
-        self._precision = device.pick_precision(classifier.precision, where)
+        self._precision = pick_precision(classifier.precision, where)
         self._finder = Finder(classifier.align, _weights(classifier), every)
 
     @classmethod
     def load(
         cls,
         path: str | Path,
-        device_name: str = "auto",
+        device: str = "auto",
         crops: Crops = "centre",
         faces: Literal["all", "main"] = "all",
     ) -> Predictor:
@@ -93,7 +93,7 @@ class Predictor:
 
         Args:
             path: of a file that `train` wrote.
-            device_name: `auto` (a GPU if there is one), `cpu` or `cuda`.
+            device: `auto` (a GPU if there is one), `cpu` or `cuda`.
             crops: `centre`, `mirror` (and its mirror image) or `ten` (corners and centre, mirrored too); `evaluate`
                 does the same with its default, `evaluate.mirror` or `evaluate.ten_crop`.
             faces: `all`, or `main`: the one that `align` takes from a picture.
@@ -101,7 +101,9 @@ class Predictor:
         Raises:
             UserError: the file is absent or not a model, or the weights cannot be had.
         """
-        where = device.pick(device_name)
+        if device == "cuda" and not torch.cuda.is_available():
+            raise UserError("device: found cuda, allowed: auto or cpu, as torch sees no GPU here")
+        where = pick(device)
         if not Path(path).is_file():
             raise UserError(f"{path}: found no file, expected: a model that `fer train` wrote")
         return cls(load(Path(path), where), where, crops, faces == "all")
