@@ -230,6 +230,7 @@ def test_a_card_never_has_the_figures_of_another_run(built: None) -> None:
     text = Path("models/classifier.card.md").read_text()
     assert "## Scores" not in text
     assert "ties no metrics" in text
+    assert "from the metrics of the run" not in text
     # And another model file has no run at all.
     toy.set_params(Path(), **{"labels.rule": "majority"})
     save_classifier(paths.CLASSIFIER, load_file(paths.CLASSIFIER), params.load())

@@ -174,10 +174,11 @@ def _front_matter(
 def _checked(checks: list[Check]) -> str:
     worst = max(check.difference for check in checks)
     what = ", ".join(f"{check.faces:,} faces ({check.split})" for check in checks)
-    return (
-        f"On {what} the largest difference of a probability is {worst:.1e}, of {TOLERANCE:g} allowed; both in float32 "
-        f"on a processor. Of the faces int8 may recognise {LOSS:g} less, all splits together."
-    )
+    text = f"On {what} the largest difference of a probability is {worst:.1e}, of {TOLERANCE:g} allowed; both in "
+    text += "float32 on a processor."
+    if any(check.int8 is not None for check in checks):
+        text += f" Accuracy may fall by at most {LOSS:g} in int8, all these faces together."
+    return text
 
 
 def _views(evaluate: dict[str, Any]) -> str:
