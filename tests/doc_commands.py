@@ -124,6 +124,8 @@ def check(commands: list[Command]) -> None:
 def _fer(command: Command, values: dict[str, Any]) -> None:
     """Options and names of `fer`, as its own parser reads them."""
     parser, rest = typer.main.get_command(app), list(command.words[1:])
+    if rest == ["--install-completion"]:
+        return  # acts when it is read
     context = parser.make_context("fer", list(rest))
     try:
         while rest and hasattr(parser, "commands"):
@@ -230,7 +232,9 @@ CHECKS = {
     "pip": _pip,
     "git": _git,
     "ln": _link,
+    "gto": _installed("gto"),
     "ray": _installed("ray"),
     "pre-commit": _installed("pre_commit"),
     ".": lambda command, values: None,
+    "cd": lambda command, values: None,
 }

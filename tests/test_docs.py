@@ -44,10 +44,10 @@ RUN = [
     ("README.md", "A day with it"),
     ("docs/tutorials/sample.md", "1. Run everything"),
     ("docs/tutorials/sample.md", "2. Compare two augmentations"),
+    ("docs/report.md", ""),
     ("docs/tutorials/sample.md", "4. Try something"),
     ("docs/tutorials/own-data.md", "Check what was read"),
     ("docs/sweeps.md", ""),
-    ("docs/report.md", ""),
     ("docs/predict.md", ""),
     ("docs/export.md", "Export"),
 ]

@@ -41,7 +41,10 @@ LARGE = 16 * 2**20
 def commands() -> dict[str, list[str]]:
     """Return the blocks of commands in docs/team.md by heading."""
     sections = re.split(r"^## ", (ROOT / "docs/team.md").read_text(), flags=re.MULTILINE)[1:]
-    return {s.splitlines()[0]: re.findall(r"^```\n(.*?)^```$", s, re.MULTILINE | re.DOTALL) for s in sections}
+    return {
+        s.splitlines()[0]: re.findall(r"^```(?:text)?\n(.*?)^```$", s, re.MULTILINE | re.DOTALL)
+        for s in sections
+    }
 
 
 class Store:

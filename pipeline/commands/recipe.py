@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="A paper's table as one named recipe in recipes/: its parameters, its rows and its figures.",
     no_args_is_help=True,
+    epilog=examples("fer recipe list"),
 )
 
 Name = Annotated[
