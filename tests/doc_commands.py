@@ -49,7 +49,7 @@ def blocks(page: str) -> Iterator[tuple[str, str]]:
 
 
 def section(page: str, heading: str) -> list[Command]:
-    """Return the commands in the shell blocks under a heading of the second level; above the first one, if it is empty."""
+    """Return the commands in the shell blocks under a heading of the second level, or above the first one."""
     text = (ROOT / page).read_text(encoding="utf-8")
     above = f"## {re.escape(heading)}" if heading else "# [^\n]*"
     part = re.search(rf"(?ms)^{above}$(.*?)(?=^## |\Z)", text)
