@@ -7,6 +7,7 @@ say what runs: that of a run is the child of a worker.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -153,7 +154,9 @@ def put(name: str, settings: dict[str, Any], paths: Iterable[Path]) -> None:
 
 def start(jobs: int) -> None:
     """Start DVC's workers, which go on when this process has ended."""
-    run(sys.executable, "-m", "dvc", "queue", "start", "--jobs", str(jobs))
+    # A worker calls `dvc`, and a stage `python`: this environment's, also where it was not activated.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    run(sys.executable, "-m", "dvc", "queue", "start", "--jobs", str(jobs), PATH=path)
 
 
 def workers() -> int:
@@ -199,15 +202,20 @@ def take_out(names: set[str]) -> list[Path]:
     return [folder for folder in UNFINISHED if folder.is_dir() and any(folder.iterdir())]
 
 
-def run(*command: str) -> str:
+def run(*command: str, **variables: str) -> str:
     """Return what a command prints.
+
+    Args:
+        command: its words.
+        variables: of its environment, beside those there are.
 
     Raises:
         UserError: it fails; the line is the error that it named, or the last one that it said.
     """
     # Into files: a pipe would stay open, and this wait for its end, as long as DVC's workers live.
     with TemporaryFile("w+") as out, TemporaryFile("w+") as errors:
-        code = subprocess.run(command, stdout=out, stderr=errors, check=False).returncode
+        environment = os.environ | variables
+        code = subprocess.run(command, stdout=out, stderr=errors, env=environment, check=False).returncode
         out.seek(0)
         errors.seek(0)
         if code:
