@@ -13,7 +13,7 @@ demo: $(VENV)/.installed  ## Set up the environment and run the whole chain on t
 	@echo "Next:  . $(BIN)/activate;  dvc exp run -S augment=mixcut;  dvc metrics diff"
 
 test: $(VENV)/.installed lint  ## Check formatting, lint and types, then run the tests.
-	$(RUN) python -m pytest -q -n 2 --dist loadgroup
+	$(RUN) python -m pytest -q -n 2
 
 lint: $(VENV)/.installed  ## Check formatting, lint and types.
 	$(RUN) ruff format --check .

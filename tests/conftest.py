@@ -41,3 +41,19 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no published data at {folder}")
     return folder
+
+
+# Whose tests share what takes long to make. (The mark `xdist_group` would say so too; pytest 9.2 does not pass it on.)
+TOGETHER = ("tests/test_docs.py", "tests/test_team.py")
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """Give the tests of a file in TOGETHER to one worker, all others one by one."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.split("::")[0]
+            return file if file in TOGETHER else nodeid
+
+    return Scheduling(config, log)

@@ -161,7 +161,6 @@ def _draw(sample: Path) -> None:
     (sample / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-@pytest.mark.xdist_group("docs")
 def test_make_demo_runs_the_chain(small: Path) -> None:
     demo = re.search(r"(?m)^demo:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text())
     assert demo
@@ -169,7 +168,6 @@ def test_make_demo_runs_the_chain(small: Path) -> None:
     assert "up to date" in run(small, "dvc", "repro")
 
 
-@pytest.mark.xdist_group("docs")
 def test_a_newcomer_gets_to_a_comparison_of_two_augmentations(small: Path) -> None:
     printed = ""
     for command in doc_commands.section("README.md", "Two augmentations compared"):
@@ -191,7 +189,6 @@ def test_a_newcomer_gets_to_a_comparison_of_two_augmentations(small: Path) -> No
     assert [cell.strip() for cell in shown[0].strip("| ").split("|")] == heads
 
 
-@pytest.mark.xdist_group("docs")
 @pytest.mark.parametrize(("page", "heading"), RUN)
 def test_commands_run(small: Path, page: str, heading: str) -> None:
     subprocess.run(["git", "checkout", "-q", "params.yaml"], cwd=small, check=True)
@@ -205,7 +202,6 @@ def test_commands_run(small: Path, page: str, heading: str) -> None:
             run(small, *command.words)
 
 
-@pytest.mark.xdist_group("docs")
 def test_python_on_the_pages_runs(small: Path) -> None:
     count = 0
     for page in doc_commands.PAGES:
@@ -262,7 +258,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.xdist_group("site")
 def test_the_site_builds_and_fetches_nothing(site: Path) -> None:
     pages = list(site.rglob("*.html"))
     assert len(pages) > 80
@@ -274,7 +269,6 @@ def test_the_site_builds_and_fetches_nothing(site: Path) -> None:
         ), page
 
 
-@pytest.mark.xdist_group("site")
 def test_every_value_of_every_switch_has_a_page(site: Path) -> None:
     values = {"dataset": "datasets", "detector": "align.detector", "rule": "labels.rule"}
     schema = params.Params.model_json_schema()
@@ -318,7 +312,6 @@ def test_a_link_to_a_file_of_the_project_leads_to_its_page() -> None:
     assert hooks.linked("index.md", "[x](https://dvc.org)") == "[x](https://dvc.org)"
 
 
-@pytest.mark.xdist_group("site")
 def test_the_reference_has_every_parameter_and_every_stage(site: Path) -> None:
     def keys(values: dict[str, Any], above: str = "") -> Iterator[str]:
         for name, value in values.items():
@@ -391,7 +384,6 @@ def _texts() -> Iterator[str]:
                 yield node.value
 
 
-@pytest.mark.xdist_group("docs")
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -30,8 +30,6 @@ from pipeline.storage import open_store
 from tests import toy
 
 # One chain serves the whole module.
-pytestmark = pytest.mark.xdist_group("team")
-
 ROOT = Path(__file__).parents[1]
 DVC = [sys.executable, "-m", "dvc"]
 # More than the system buffers between two programs, so that a push can be killed while it is on its way.
@@ -107,8 +105,8 @@ class Team:
 
     def objects(self) -> dict[str, bytes]:
         """Return what the bucket holds, by key."""
-        system, _ = open_store("s3://faces/fer")
-        found = system.get_file_info(pafs.FileSelector("faces", recursive=True))
+        system, _ = open_store("s3://storage/fer")
+        found = system.get_file_info(pafs.FileSelector("storage", recursive=True))
         files = [info.path for info in found if info.type == pafs.FileType.File]
         return {path: system.open_input_stream(path).read() for path in files}
 
@@ -133,7 +131,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
         patch.chdir(home)
         result = Team(home, chain(home, patch), store)
         patch.chdir(home)
-        open_store("s3://faces?allow_bucket_creation=true")[0].create_dir("faces")
+        open_store("s3://storage?allow_bucket_creation=true")[0].create_dir("storage")
         yield result
     store.open.set()
     store.server.shutdown()
@@ -226,7 +224,7 @@ def named(objects: dict[str, bytes]) -> set[str]:
     """Return the names of DVC's objects, each of which must be the hash of what it holds."""
     names = set()
     for key, content in objects.items():
-        name = key.removeprefix("faces/fer/files/md5/").replace("/", "")
+        name = key.removeprefix("storage/fer/files/md5/").replace("/", "")
         assert hashlib.md5(content).hexdigest() == name.removesuffix(".dir"), key
         names.add(name)
     return names
