@@ -135,6 +135,10 @@ def check() -> None:
     for key in ("datasets", "augment", "loss", "model", "optimizer", "gan", "seed"):
         value = getattr(p, key)
         typer.echo(f"{key:>10}: {', '.join(value) if isinstance(value, list) else value}")
+    if p.train.device == "cuda":
+        from pipeline.training import device
+
+        device.pick(p.train.device)
     if p.train.albumentations is not None:
         from pipeline.training.recipe import Recipe
 

@@ -85,6 +85,15 @@ def run(folder: Path, *words: str) -> str:
     return printed.getvalue()
 
 
+def execute(folder: Path, command: doc_commands.Command) -> str:
+    """Run a command of the documentation in a folder; return what was printed. The environment is active already."""
+    if command.words[0] == ".":
+        return ""
+    if command.words[0] == "git":
+        return subprocess.run(command.words, cwd=folder, check=True, capture_output=True, text=True).stdout
+    return run(folder, *command.words)
+
+
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A clone of the project with a chain that takes seconds, after `make demo`."""
@@ -171,8 +180,7 @@ def test_make_demo_runs_the_chain(small: Path) -> None:
 def test_a_newcomer_gets_to_a_comparison_of_two_augmentations(small: Path) -> None:
     printed = ""
     for command in doc_commands.section("README.md", "Two augmentations compared"):
-        if command.words[0] != ".":
-            printed = run(small, *command.words)
+        printed = execute(small, command)
     heads, _, *rows = (
         [cell.strip() for cell in line.strip("| ").split("|")] for line in printed.splitlines() if "|" in line
     )
@@ -196,10 +204,7 @@ def test_commands_run(small: Path, page: str, heading: str) -> None:
         line = shlex.join(command.words)
         if any(line.startswith(left) for left in LEFT_OUT):
             continue
-        if command.words[0] == "git":
-            subprocess.run(command.words, cwd=small, check=True, capture_output=True)
-        else:
-            run(small, *command.words)
+        execute(small, command)
 
 
 def test_python_on_the_pages_runs(small: Path) -> None:

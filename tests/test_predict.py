@@ -298,8 +298,8 @@ def test_what_cannot_be_read_is_listed_and_the_rest_is_written(model: Path, why:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((), "found neither, allowed: paths or --camera"),
-        (("a.png", "--camera", "0"), "found both, allowed: paths or --camera"),
+        ((), "found neither, allowed: names of pictures, videos and folders, or --camera 0"),
+        (("a.png", "--camera", "0"), "found both, allowed: names of pictures, videos and folders, or --camera 0"),
         (("a.png", "--output", "a.xlsx"), "--output: found 'a.xlsx', allowed: a file whose name ends in"),
         (("a.png", "--model", "none.safetensors"), "none.safetensors: found no file, expected: a model"),
         (("a.png", "--model", "params.yaml"), "params.yaml: not a classifier of this project: "),

@@ -90,7 +90,11 @@ def predict(
     from pipeline.progress import bar
 
     if bool(paths) == (camera is not None):
-        raise UserError("found " + ("both" if paths else "neither") + ", allowed: paths or --camera")
+        raise UserError(
+            "found "
+            + ("both" if paths else "neither")
+            + ", allowed: names of pictures, videos and folders, or --camera 0"
+        )
     if output is not None:
         check_format(output)
     sources = listed(paths or []) if camera is None else [camera_source(camera)]

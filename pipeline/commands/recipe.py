@@ -37,9 +37,13 @@ def list_recipes() -> None:
     """Name every recipe, its table and its rows."""
     from pipeline import recipes
 
-    for name in recipes.names():
+    names = recipes.names()
+    if not names:
+        raise UserError("recipes/: found no recipe here; run this in the project's folder")
+    for name in names:
         recipe = recipes.load(name)
-        typer.echo(f"{name}: {recipe.title} ({recipe.source}), {recipe.runs} runs")
+        runs = f"{recipe.runs} run{'s' if recipe.runs > 1 else ''}"
+        typer.echo(f"{name}: {recipe.title} ({recipe.source}), {runs}")
         typer.echo(f"    {', '.join(recipe.rows())}")
 
 
@@ -199,6 +203,9 @@ def _comparison(
     from pipeline import comparison, experiments
 
     rows = experiments.runs(name, recipe, short)
+    if not any(rows.values()):
+        form = " --short" if short else ""
+        raise UserError(f"{name}: no run of it has finished; `fer recipe run {name}{form}` starts them")
     files = experiments.predictions(name, recipe, short)
     return comparison.compare(recipe, rows, files, baseline, scores)
 

@@ -105,7 +105,9 @@ class Predictor:
             raise UserError("device: found cuda, allowed: auto or cpu, as torch sees no GPU here")
         where = pick(device)
         if not Path(path).is_file():
-            raise UserError(f"{path}: found no file, expected: a model that `fer train` wrote")
+            raise UserError(
+                f"{path}: found no file, expected: a model; `dvc repro` makes models/classifier.safetensors, --model names another"
+            )
         return cls(load(Path(path), where), where, crops, faces == "all")
 
     def predict(
