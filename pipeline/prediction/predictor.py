@@ -106,7 +106,8 @@ class Predictor:
         where = pick(device)
         if not Path(path).is_file():
             raise UserError(
-                f"{path}: found no file, expected: a model; `dvc repro` makes models/classifier.safetensors, --model names another"
+                f"{path}: found no file, expected: a model; `dvc repro` makes models/classifier.safetensors, --model "
+                "names another"
             )
         return cls(load(Path(path), where), where, crops, faces == "all")
 
