@@ -58,6 +58,7 @@ LEFT_OUT = {
     "fer recipe status": "needs runs; tests/test_recipes.py",
     "fer recipe table": "the same",
     "fer predict --camera": "needs a camera",
+    "fer export --int8": "takes ten seconds; tests/test_export.py",
     "dvc queue": "needs a queue that has run",
 }
 # A chain that takes seconds: few pictures, whole ones in the place of faces found, no GAN, one epoch.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -403,9 +405,22 @@ def test_a_training_that_diverges_keeps_its_last_good_state(
     assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
 
 
+def collapsed_beside(other: Path, *arguments: Any) -> Adversaries:
+    """Return a pair that collapses, once another training has written a checkpoint."""
+    end = time.monotonic() + 120
+    while not other.exists() and time.monotonic() < end:
+        time.sleep(0.05)
+    return collapsed(*arguments)
+
+
 def test_a_failure_side_by_side_is_one_line_and_the_others_can_go_on(tmp_path: Path) -> None:
     tasks = [
-        replace(task(tmp_path, epochs=50), name="fear", make=collapsed, path=tmp_path / "fear"),
+        replace(
+            task(tmp_path, epochs=50),
+            name="fear",
+            make=partial(collapsed_beside, tmp_path / "anger"),
+            path=tmp_path / "fear",
+        ),
         replace(task(tmp_path, epochs=10_000), name="anger", path=tmp_path / "anger", checkpoint_seconds=0),
     ]
     with pytest.raises(UserError, match="collapsed for fear"):
