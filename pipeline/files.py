@@ -82,3 +82,9 @@ def fingerprint(words: Iterable[str], files: Iterable[Path]) -> str:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()[:16]
+
+
+def md5_of(path: Path) -> str:
+    """Return the MD5 of a file, which DVC knows it by."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()

@@ -59,7 +59,6 @@ LEFT_OUT = {
     "fer recipe table": "the same",
     "fer predict --camera": "needs a camera",
     "fer export --int8": "takes ten seconds; tests/test_export.py",
-    "dvc queue": "needs a queue that has run",
 }
 # A chain that takes seconds: few pictures, whole ones in the place of faces found, no GAN, one epoch.
 SMALL = {

@@ -40,15 +40,16 @@ def export(
     from pipeline import params
     from pipeline.export import card, lineage, onnx
     from pipeline.export.check import check
-    from pipeline.files import replacing
+    from pipeline.files import md5_of, replacing
     from pipeline.training.classifier import load
 
     p = params.load()
     classifier = load(model, torch.device("cpu"))
     splits, train = _faces(p, classifier, int8)
 
-    traced = lineage.trace(lineage.md5_of(model))
-    about = _about(classifier, model, traced)
+    model_md5 = md5_of(model)
+    traced = lineage.trace(model_md5)
+    about = _about(classifier, model_md5, traced)
     files = {output.name: onnx.build(classifier, about)}
     small = None
     if train is not None:
@@ -120,7 +121,7 @@ def _refuse_others(p: Params, classifier: Classifier) -> None:
         raise UserError(f"{ALIGNED}: found faces of {found}, allowed: {allowed}, those of the model")
 
 
-def _about(classifier: Classifier, model: Path, traced: Lineage) -> dict[str, Any]:
+def _about(classifier: Classifier, model_md5: str, traced: Lineage) -> dict[str, Any]:
     """Return the metadata of the exported file."""
     from importlib.metadata import version
 
@@ -139,7 +140,7 @@ def _about(classifier: Classifier, model: Path, traced: Lineage) -> dict[str, An
         "provenance": {
             "commit": commit,
             "dirty": dirty,
-            "model_md5": lineage.md5_of(model),
+            "model_md5": model_md5,
             "data": traced.data(),
         },
         "versions": {name: version(name) for name in LIBRARIES},

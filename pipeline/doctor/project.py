@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,7 +12,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from pipeline import inventory
+from pipeline import git, inventory
 from pipeline.doctor import Finding, fault, ok, warning
 from pipeline.errors import UserError
 from pipeline.faces.weights import Packaged, resolve
@@ -129,10 +128,10 @@ def repository() -> Iterator[Finding]:
     if shutil.which("git") is None:
         yield fault("no git on the path", "install git")
         return
-    if _git("rev-parse", "--git-dir") is None:
+    if git.said("rev-parse", "--git-dir") is None:
         yield fault("not in a git repository", "git init, or git clone")
         return
-    if not _git("config", "user.email") and "GIT_AUTHOR_EMAIL" not in os.environ:
+    if not git.said("config", "user.email") and "GIT_AUTHOR_EMAIL" not in os.environ:
         yield warning(
             "git does not know who commits", "git config user.name and user.email; experiments are commits"
         )
@@ -158,8 +157,3 @@ def repository() -> Iterator[Finding]:
             yield fault("the remote needs dvc-s3, which is not installed", "pip install fer-pipeline[s3]")
     if config["core"].get("analytics", True):
         yield warning("DVC sends statistics of its use", "dvc config core.analytics false")
-
-
-def _git(*arguments: str) -> str | None:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,9 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from pipeline import git
 from pipeline.errors import UserError, one_line
+from pipeline.files import md5_of
 
 LOCK = Path("dvc.lock")
 
@@ -121,22 +122,8 @@ def _read(lock: Path) -> dict[str, Stage]:
         raise UserError(f"{lock}: not a lock file of DVC: {one_line(error)}") from None
 
 
-def md5_of(path: Path) -> str:
-    """Return the MD5 of a file, which DVC knows it by."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
 def commit() -> tuple[str | None, bool | None]:
     """Return git's commit and whether tracked files differ from it; None and None outside of git."""
-    head = _git("rev-parse", "HEAD")
-    changes = _git("status", "--porcelain", "--untracked-files=no")
-    return head and head.strip(), None if head is None or changes is None else bool(changes.strip())
-
-
-def _git(*arguments: str) -> str | None:
-    try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
-    except OSError:
-        return None
-    return None if done.returncode else done.stdout
+    head = git.said("rev-parse", "HEAD")
+    changes = git.said("status", "--porcelain", "--untracked-files=no")
+    return head, None if head is None or changes is None else bool(changes)

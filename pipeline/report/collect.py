@@ -7,7 +7,6 @@ very same numbers: a table of another run would put wrong figures beside right o
 from __future__ import annotations
 
 import csv
-import hashlib
 import itertools
 import json
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from pipeline.errors import UserError, one_line
+from pipeline.files import md5_of
 from pipeline.paths import ALIGNED, INGESTED, PLOTS, PREDICTIONS
 from pipeline.report.revisions import LOCK, METRICS, PARAMS, Commit, Source, show
 from pipeline.schema import SPLITS
@@ -299,7 +299,7 @@ def _stale(source: Source, outputs: list[Output]) -> Iterator[str]:
     for output in outputs:
         if output.kind == "made" and output.path.startswith("metrics/"):
             path = source.find(Path(output.path))
-            if path and hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != output.md5:
+            if path and md5_of(path) != output.md5:
                 yield output.path
 
 

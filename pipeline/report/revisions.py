@@ -7,6 +7,7 @@ import tarfile
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from pipeline import git
 from pipeline.errors import UserError
 from pipeline.experiments import refs
 
@@ -171,6 +172,4 @@ def show(sha: str, path: Path) -> str:
 
 def _git(*arguments: str) -> str:
     """Return what git prints; "" where it refuses, as outside of a repository."""
-    done = subprocess.run(["git", *arguments], capture_output=True, check=False)
-    # Names of files and messages may be in any encoding.
-    return done.stdout.decode("utf-8", "replace").strip("\n") if done.returncode == 0 else ""
+    return git.said(*arguments) or ""

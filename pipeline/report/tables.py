@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pipeline.progress import in_bytes
 from pipeline.report.collect import LABEL, SCORES, SYNTHESIZE, TRAIN, Run
 from pipeline.schema import SPLITS
 
@@ -110,7 +111,12 @@ def parameters(run: Run, keys: Iterable[str], caption: str) -> Table:
 def hashes(run: Run) -> Table | None:
     """Return the hashes of raw data, tables and models."""
     rows: list[list[Cell]] = [
-        [output.path, f"{output.kind} by {output.stage}", output.md5, size(output.size)]
+        [
+            output.path,
+            f"{output.kind} by {output.stage}",
+            output.md5,
+            "" if output.size is None else in_bytes(output.size),
+        ]
         for output in run.outputs
         if not output.path.startswith(("metrics/", "plots/"))
     ]
@@ -119,17 +125,6 @@ def hashes(run: Run) -> Table | None:
         if rows
         else None
     )
-
-
-def size(count: int | None) -> str:
-    """Return a number of bytes as people say it."""
-    if count is None:
-        return ""
-    for unit in ("B", "kB", "MB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000  # type: ignore[assignment]
-    return f"{count:,.3g} GB"
 
 
 # --------------------------------------------------------------------------------------------------------------- data
