@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable
 from typing import Any, TypeVar
@@ -38,3 +39,10 @@ def in_bytes(size: float) -> str:
             return f"{size:.3g} {unit}"
         size /= 1000
     return f"{size:,.1f} TB"
+
+
+def in_yaml(value: Any) -> str:
+    """Return a value of params.yaml as it stands there."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(in_yaml, value))}]"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

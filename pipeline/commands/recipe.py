@@ -12,6 +12,7 @@ import typer
 from pipeline import completion
 from pipeline.commands import examples
 from pipeline.errors import UserError
+from pipeline.progress import in_yaml
 
 if TYPE_CHECKING:
     from pipeline.comparison import Comparison
@@ -57,12 +58,12 @@ def show(name: Name, short: Short = False) -> None:
     recipe = recipes.load(name)
     typer.echo("\n".join([_title(recipe, short), *textwrap.wrap(recipe.note, 110), ""]))
     shared = recipe.params | (recipe.short if short else {})
-    typer.echo("".join(f"{key}: {_value(value)}\n" for key, value in shared.items()))
+    typer.echo("".join(f"{key}: {in_yaml(value)}\n" for key, value in shared.items()))
     counts = experiments.row_counts(name, recipe, short)
     table = [
         [
             label,
-            ", ".join(f"{key}: {_value(value)}" for key, value in row.params.items()),
+            ", ".join(f"{key}: {in_yaml(value)}" for key, value in row.params.items()),
             ", ".join(f"{key} {value:.4f}" for key, value in row.paper.items()) or "-",
             ", ".join(f"{count} {state}" for state, count in counts[label].items() if count) or "-",
         ]
@@ -218,10 +219,3 @@ def _markdown(recipe: Recipe, comparison: Comparison, short: bool) -> str:
 
 def _title(recipe: Recipe, short: bool) -> str:
     return f"{recipe.title} ({recipe.source}){', short form' if short else ''}"
-
-
-def _value(value: object) -> str:
-    """Return a value as params.yaml has it."""
-    if isinstance(value, list):
-        return f"[{', '.join(map(_value, value))}]"
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

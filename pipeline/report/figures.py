@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from pipeline.errors import printable
+from pipeline.report.cells import Number
 from pipeline.report.collect import Curve
-from pipeline.report.tables import Number
 
 WIDTH = 4.7  # inches of 72 points, and a point of the figure is a pixel of a phone
 

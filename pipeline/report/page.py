@@ -14,7 +14,8 @@ from markupsafe import Markup
 
 # The one room that another one is imported from: bins of the same edges, or figure and calibration error would differ.
 from pipeline.evaluation.calibration import BINS, confidence_bins
-from pipeline.report import figures, pictures, tables
+from pipeline.progress import in_yaml
+from pipeline.report import cells, figures, pictures, tables
 from pipeline.report.collect import LABEL, SCORES, SYNTHESIZE, TRAIN, Mistake, Run, Split
 
 SWITCHES = ("datasets", "model", "augment", "loss", "optimizer", "gan", "train.epochs", "seed")
@@ -41,12 +42,12 @@ class Scored(NamedTuple):
     """What is shown of a split; without predictions the last three are None."""
 
     name: str
-    per_class: tables.Table
+    per_class: cells.Table
     bars: Markup
-    confidence: tables.Table | None
+    confidence: cells.Table | None
     confusion: Confusion | None
     reliability: Markup | None
-    bins: tables.Table | None
+    bins: cells.Table | None
 
 
 def render(runs: list[Run]) -> str:
@@ -76,8 +77,8 @@ def render(runs: list[Run]) -> str:
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         last=last,
-        headline=[(name, tables.number(run, SCORES, last, key)) for key, name in tables.HEADLINE.items()],
-        switches=[(key, tables.setting(run.parameters[key])) for key in SWITCHES if key in run.parameters],
+        headline=[(name, cells.number(run, SCORES, last, key)) for key, name in tables.HEADLINE.items()],
+        switches=[(key, in_yaml(run.parameters[key])) for key in SWITCHES if key in run.parameters],
         changed=tables.parameters(run, changed, "Parameters that differ from those of the commit before")
         if changed
         else None,
@@ -88,8 +89,8 @@ def render(runs: list[Run]) -> str:
             for table in [
                 tables.records(run),
                 *tables.rejections(run),
-                tables.counts(run, "Faces dropped by label, by reason", LABEL, "dropped"),
-                tables.counts(run, "Faces in splits that were drawn", LABEL, "drawn"),
+                cells.counts(run, "Faces dropped by label, by reason", LABEL, "dropped"),
+                cells.counts(run, "Faces in splits that were drawn", LABEL, "drawn"),
                 tables.leaks(run),
                 tables.agreement(run),
                 tables.second_choices(run),
@@ -129,7 +130,7 @@ def _balance(run: Run) -> Markup | None:
         return None
     *rows, _ = table.rows  # the last one is their sum
     counts = {
-        split: [float(cell.value or 0) if isinstance(cell := row[i], tables.Number) else 0.0 for row in rows]
+        split: [float(cell.value or 0) if isinstance(cell := row[i], cells.Number) else 0.0 for row in rows]
         for i, split in enumerate(table.columns)
         if i > 0
     }
@@ -159,7 +160,7 @@ def _scored(run: Run, split: str, predictions: Split | None) -> Scored:
         classes,
         {
             name: [
-                cell.value if isinstance(cell := row[columns[name]], tables.Number) else None
+                cell.value if isinstance(cell := row[columns[name]], cells.Number) else None
                 for row in table.rows
             ]
             for name in ("precision", "recall", "F1")
@@ -198,7 +199,7 @@ def _compared(runs: list[Run]) -> list[Markup]:
             f"compared-{key}",
             names,
             f"{name} on {split}",
-            [tables.number(run, SCORES, split, key) for run in runs],
+            [cells.number(run, SCORES, split, key) for run in runs],
         )
         for key, name in tables.HEADLINE.items()
     ]

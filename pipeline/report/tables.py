@@ -1,15 +1,14 @@
-"""The tables of a report. A number keeps the place it comes from and its full precision beside what is shown of it."""
+"""The tables of a report."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from pipeline.progress import in_bytes
+from pipeline.progress import in_bytes, in_yaml
+from pipeline.report.cells import Cell, Number, Table, counts, is_number, number, shown
 from pipeline.report.collect import LABEL, SCORES, SYNTHESIZE, TRAIN, Run
 from pipeline.schema import SPLITS
 
@@ -26,67 +25,6 @@ PER_CLASS = {
 }
 
 
-class Number(NamedTuple):
-    """A value of a file of metrics; `low` and `high` are the ends of its interval, if it has one."""
-
-    source: str
-    value: float | int | None
-    low: float | None = None
-    high: float | None = None
-
-    @property
-    def text(self) -> str:
-        """The value as it is read: counts in full, fractions with four digits behind the point."""
-        return shown(self.value)
-
-
-Cell = Number | str
-
-
-@dataclass
-class Table:
-    """A table with a caption; the first cell of a row is its heading.
-
-    `parts` names what each column belongs to, for those who look at one part at a time; "" is shown with all of them.
-    """
-
-    caption: str
-    columns: list[str]
-    rows: list[list[Cell]]
-    parts: list[str] = field(default_factory=list)
-
-
-def shown(value: Any) -> str:
-    """Return a value of a file of metrics as text."""
-    if value is None:
-        return "–"
-    if not _is_number(value):
-        return setting(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
-
-
-def setting(value: Any) -> str:
-    """Return a value of params.yaml as it stands there."""
-    if isinstance(value, list):
-        return f"[{', '.join(map(setting, value))}]"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-
-
-def number(run: Run, file: str, *keys: str) -> Number:
-    """Return the number at some keys, with the interval beside it if there is one."""
-    value = run.of(file, *keys)
-    ends = run.block(file, *keys[:-1], "interval", keys[-1])
-    low, high = (end if isinstance(end := ends.get(name), float) else None for name in ("low", "high"))
-    return Number(f"{file}:{'.'.join(keys)}", value if _is_number(value) else None, low, high)
-
-
-def counts(run: Run, caption: str, file: str, *keys: str) -> Table | None:
-    """Return the counts of a block by their names; None where there are none."""
-    names = [name for name, value in run.block(file, *keys).items() if not isinstance(value, dict)]
-    rows: list[list[Cell]] = [[name, number(run, file, *keys, name)] for name in names]
-    return Table(caption, ["", "count"], rows) if rows else None
-
-
 # ------------------------------------------------------------------------------------------------------- what was run
 
 
@@ -99,11 +37,11 @@ def parameters(run: Run, keys: Iterable[str], caption: str) -> Table:
         columns.append("params.yaml now")
     rows: list[list[Cell]] = []
     for key in keys:
-        row: list[Cell] = [key, setting(run.parameters[key])]
+        row: list[Cell] = [key, in_yaml(run.parameters[key])]
         if run.baseline:
-            row.append(setting(run.baseline[key]) if key in run.baseline else "")
+            row.append(in_yaml(run.baseline[key]) if key in run.baseline else "")
         if run.now:
-            row.append(setting(run.now[key]) if key in run.now else "")
+            row.append(in_yaml(run.now[key]) if key in run.now else "")
         rows.append(row)
     return Table(caption, columns, rows)
 
@@ -285,7 +223,7 @@ def synthetic(run: Run) -> Table | None:
 def training(run: Run) -> Table | None:
     """Return the values of metrics/train.json."""
     rows: list[list[Cell]] = [
-        [" ".join(keys).replace("_", " "), number(run, TRAIN, *keys) if _is_number(value) else shown(value)]
+        [" ".join(keys).replace("_", " "), number(run, TRAIN, *keys) if is_number(value) else shown(value)]
         for keys, value in _leaves(run.block(TRAIN))
     ]
     return Table("Training", ["", "value"], rows) if rows else None
@@ -367,13 +305,13 @@ def comparison(runs: list[Run]) -> Table:
             paths |= {f"{split}: {name}": [split, *path] for name, path in scores.items()}
     # What only one choice of a switch has differs because of the switch.
     keys = dict.fromkeys(key for run in runs for key in run.parameters)
-    values = {key: {setting(run.parameters[key]) for run in runs if key in run.parameters} for key in keys}
+    values = {key: {in_yaml(run.parameters[key]) for run in runs if key in run.parameters} for key in keys}
     differing = [key for key in keys if len(values[key]) > 1]
     rows: list[list[Cell]] = [
         [
             run.name,
             *(number(run, SCORES, *path) for path in paths.values()),
-            *(setting(run.parameters[key]) if key in run.parameters else "" for key in differing),
+            *(in_yaml(run.parameters[key]) if key in run.parameters else "" for key in differing),
             run.commit.sha[:7] if run.commit else "",
         ]
         for run in runs
@@ -386,12 +324,8 @@ def everything(run: Run) -> Iterator[Table]:
     """Yield every value of every file of metrics in full, under its key."""
     for file, content in run.metrics.items():
         yield Table(
-            file, ["key", "value"], [[".".join(keys), setting(value)] for keys, value in _leaves(content)]
+            file, ["key", "value"], [[".".join(keys), in_yaml(value)] for keys, value in _leaves(content)]
         )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _leaves(tree: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
