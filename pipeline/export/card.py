@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 from scipy.stats import binomtest
 
 from pipeline.export.check import LOSS, TOLERANCE, Check
+from pipeline.export.limits import limits, score, views
 from pipeline.export.lineage import Lineage
 from pipeline.paths import METRICS
 from pipeline.schema import SPLITS
@@ -36,8 +37,6 @@ TERMS = {
     "folder": "pictures of your own",
     "table": "pictures of your own",
 }
-# Faces of a class below which its scores say little.
-FEW = 30
 
 CUTS = {
     "five_point": "its five landmarks ({found}) are taken by a similarity transform to the points that the metadata "
@@ -83,7 +82,7 @@ def write(
         undefined=StrictUndefined,
         autoescape=False,  # Markdown
     )
-    environment.filters |= {"score": _score, "count": _count, "cell": _cell}
+    environment.filters |= {"score": score, "count": _count, "cell": _cell}
     text = environment.get_template(TEMPLATE).render(
         about=about,
         size=align["face_size"],
@@ -103,14 +102,14 @@ def write(
         checked=_checked(checks),
         accuracies=[check for check in checks if check.float32 is not None],
         rule=about["labels"],
-        views=_views(evaluate),
+        views=views(evaluate),
         scores=[row for split in existing for row in _rows(split, evaluate[split])],
         last=last,
         per_class=[_class_row(name, row) for name, row in evaluate[last]["per_class"].items()]
         if last
         else [],
         confidence=evaluate[last]["confidence"] if last else {},
-        limits=_limits(names, evaluate, last, label, aligned, about),
+        limits=limits(names, evaluate, last, label, aligned, about),
         datasets=[
             {
                 "name": name,
@@ -181,12 +180,6 @@ def _checked(checks: list[Check]) -> str:
     return text
 
 
-def _views(evaluate: dict[str, Any]) -> str:
-    if evaluate.get("ten_crop"):
-        return "the mean of ten crops"
-    return "the mean of centre and mirror image" if evaluate.get("mirror") else "the centre of each face"
-
-
 def _rows(split: str, found: dict[str, Any]) -> list[dict[str, Any]]:
     """Return a split's row of scores and, where it repeats pictures of an earlier split, one without them."""
     rows = [_score_row(split, found)]
@@ -199,109 +192,19 @@ def _rows(split: str, found: dict[str, Any]) -> list[dict[str, Any]]:
 def _score_row(name: str, found: dict[str, Any]) -> dict[str, Any]:
     def with_interval(key: str) -> str:
         bounds = found.get("interval", {}).get(key)
-        return _score(found[key]) + (f" [{bounds['low']:.4f}, {bounds['high']:.4f}]" if bounds else "")
+        return score(found[key]) + (f" [{bounds['low']:.4f}, {bounds['high']:.4f}]" if bounds else "")
 
     scores = {key: with_interval(key) for key in ("accuracy", "macro_recall", "macro_f1")}
-    return {"name": name, "images": found["images"], "ece": _score(found.get("ece"))} | scores
+    return {"name": name, "images": found["images"], "ece": score(found.get("ece"))} | scores
 
 
 def _class_row(name: str, found: dict[str, Any]) -> dict[str, Any]:
-    recall = _score(found["recall"])
+    recall = score(found["recall"])
     if found["support"]:
         right = round(found["recall"] * found["support"])
         bounds = binomtest(right, found["support"]).proportion_ci(method="wilson")
         recall += f" [{bounds.low:.4f}, {bounds.high:.4f}]"
     return {"name": name} | found | {"recall": recall}
-
-
-def _limits(
-    names: list[str],
-    evaluate: dict[str, Any],
-    last: str,
-    label: dict[str, Any],
-    aligned: dict[str, dict[str, Any]],
-    about: dict[str, Any],
-) -> list[str]:
-    limits = []
-    if names == ["sample"]:
-        limits.append(
-            "It learned from the embedded sample, which is drawn: it shows that the chain works, and knows nothing of "
-            "photographs."
-        )
-    if last:
-        limits += _weak_classes(evaluate[last]["per_class"], last)
-        limits += _doubts(evaluate, last)
-    if label:
-        limits += _leaks(label)
-    for name, found in aligned.items():
-        if found.get("fallback"):
-            limits.append(
-                f"In {found['fallback']:,} of {found['images']:,} pictures of {name} no face was found; the whole "
-                "picture took its place, in training and in the scores, if it had a label."
-            )
-    limits += [
-        f"Every input gets one of the {len(about['classes'])} classes, also where there is no face.",
-        "Labels are what annotators saw in a picture, not what a person felt.",
-        "The run did not measure scores by age, sex or skin colour.",
-    ]
-    return limits
-
-
-def _weak_classes(per_class: dict[str, dict[str, Any]], last: str) -> list[str]:
-    limits = []
-    recalls = {name: row["recall"] for name, row in per_class.items() if row["support"]}
-    if recalls:
-        worst = min(recalls, key=lambda name: recalls[name])
-        limits.append(
-            f"On `{last}` {worst} is recognised least: {recalls[worst]:.4f} of {per_class[worst]['support']:,} faces."
-        )
-    few = [f"{name} ({row['support']})" for name, row in per_class.items() if row["support"] < FEW]
-    if few:
-        limits.append(f"Fewer than {FEW} faces of `{last}` are behind the scores of {', '.join(few)}.")
-    return limits
-
-
-def _doubts(evaluate: dict[str, Any], last: str) -> list[str]:
-    limits = []
-    if last != "test":
-        limits.append(
-            "There is no test split. "
-            + (
-                "The best epoch was chosen on `valid`, whose scores are therefore too high."
-                if last == "valid"
-                else ""
-            )
-        )
-    if last != "train" and "train" in evaluate:
-        seen, unseen = evaluate["train"]["accuracy"], evaluate[last]["accuracy"]
-        limits.append(f"Accuracy is {seen:.4f} on the faces it learned from and {unseen:.4f} on `{last}`.")
-    if evaluate["ten_crop"] or evaluate["mirror"]:
-        limits.append(
-            f"The scores are {_views(evaluate)}; the exported files see the centre of each face alone."
-        )
-    return limits
-
-
-def _leaks(label: dict[str, Any]) -> list[str]:
-    limits = []
-    for kind, what in (
-        ("near_duplicates", "pictures of `{}` occur in `{}` too, pixel by pixel or nearly"),
-        ("groups", "pictures of `{}` show people who also occur in `{}`"),
-    ):
-        for pair, count in label.get(kind, {}).items():
-            later, _, earlier = pair.partition("_in_")
-            if earlier and count:
-                limits.append(f"{count:,} {what.format(later, earlier)}.")
-    if label.get("drawn"):
-        drawn = ", ".join(f"`{split}`" for split in label["drawn"])
-        limits.append(f"Not published but drawn from the training pictures: pictures of {drawn}.")
-    agreement = label.get("agreement", {})
-    if agreement.get("winning_share") is not None:
-        limits.append(
-            f"Annotators disagree: the winning label has {agreement['winning_share']:.4f} of a picture's votes on "
-            f"average, Fleiss' kappa is {_score(agreement.get('fleiss_kappa'))}."
-        )
-    return limits
 
 
 def _synthetic(synthesize: dict[str, Any], train: dict[str, Any], params: dict[str, Any]) -> str:
@@ -347,10 +250,6 @@ def _setting(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key}: {json.dumps(part)}" for key, part in value.items())
     return json.dumps(value).strip('"')
-
-
-def _score(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
 
 
 def _count(value: int | None) -> str:
