@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from pipeline.errors import UserError
-from pipeline.evaluation.crops import centre_crop, mirrored, ten_crop
+from pipeline.evaluation.views import VIEWS
 from pipeline.faces.weights import resolve
 from pipeline.parallel import cores, ordered
 from pipeline.prediction.finding import Cut, Finder
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Crops = Literal["centre", "mirror", "ten"]
-# The views of a face by name, and faces per pass: those of `evaluate`.
-CROPS = {"centre": (centre_crop, 256), "mirror": (mirrored, 128), "ten": (ten_crop, 32)}
 # Pictures that a worker takes at a time, fewer where they come decoded.
 CHUNK, CHUNK_BYTES = 32, 32 * 2**20
 
@@ -76,7 +74,7 @@ class Predictor:
         self, classifier: Classifier, where: torch.device, crops: Crops = "centre", every: bool = True
     ) -> None:
         self.classifier, self.device, self.classes = classifier, where, classifier.classes
-        self._views, self._batch = CROPS[crops]
+        self._views, self._batch = VIEWS[crops]
         # In which validation and evaluation ran: the same face gets the same probabilities.
         self._precision = pick_precision(classifier.precision, where)
         self._finder = Finder(classifier.align, _weights(classifier), every)

@@ -10,9 +10,9 @@ import typer
 
 from pipeline.errors import UserError
 from pipeline.evaluation import plots
-from pipeline.evaluation.crops import centre_crop, mirrored, ten_crop
 from pipeline.evaluation.intervals import intervals
 from pipeline.evaluation.metrics import confident_mistakes, headline, scores
+from pipeline.evaluation.views import VIEWS
 from pipeline.files import write_json
 from pipeline.params import Params
 from pipeline.paths import ALIGNED, CLASSIFIER, LABELS, METRICS, PLOTS, PREDICTIONS
@@ -135,11 +135,7 @@ def _predict(p: Params, classifier: Classifier, samples: data.Samples, split: st
     """Return the class probabilities of a split, float32 [N, K]."""
     # The precision of training, in which the best epoch was chosen: valid scores the same here and there.
     precision = device.pick_precision(p.train.precision, samples.targets.device)
-    crops, batch_size = centre_crop, 256
-    if p.evaluate.ten_crop:
-        crops, batch_size = ten_crop, 32
-    elif p.evaluate.mirror:
-        crops, batch_size = mirrored, 128
+    crops, batch_size = VIEWS["ten" if p.evaluate.ten_crop else "mirror" if p.evaluate.mirror else "centre"]
     probability = probabilities(
         classifier.network, samples, classifier.crop, crops, precision, batch_size, f"evaluate {split}"
     )
