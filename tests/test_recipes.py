@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -213,7 +214,8 @@ def repository(project, monkeypatch):
     yield project
     left = [process for process in processes(project) if process.pid != os.getpid()]
     for process in left:
-        process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended by itself
+            process.kill()
     psutil.wait_procs(left)
 
 
