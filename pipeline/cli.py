@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from importlib.metadata import version
 from typing import Annotated
 
@@ -35,17 +36,20 @@ Dataset = Annotated[
     ),
 ]
 
-# Stages import torch, OpenCV or onnxruntime, so each command imports its own: `fer --help` and a wrong key in
-# params.yaml answer at once.
+
+def _run(stage: str, *arguments: str | None) -> None:
+    # Stages import torch, OpenCV or onnxruntime, so each is imported when it runs, after params.yaml has been read:
+    # `fer --help` and a wrong key answer at once.
+    from pipeline import params
+
+    p = params.load()
+    import_module(f"pipeline.stages.{stage}").run(p, *arguments)
 
 
 @app.command(epilog=examples("fer sample"))
 def sample() -> None:
     """Generate the embedded sample: drawn faces in scenes, with the votes of simulated annotators."""
-    from pipeline import params
-    from pipeline.stages import sample as stage
-
-    stage.run(params.load())
+    _run("sample")
 
 
 @app.command(
@@ -65,10 +69,7 @@ def ingest(
     output: Annotated[str, typer.Option(help="Folder or s3:// address of the result.")] = str(INGESTED),
 ) -> None:
     """Read a published data set: every record is kept, or rejected with a reason and listed."""
-    from pipeline import params
-    from pipeline.stages import ingest as stage
-
-    stage.run(params.load(), dataset, source, output)
+    _run("ingest", dataset, source, output)
 
 
 @app.command(
@@ -84,46 +85,31 @@ def align(
     output: Annotated[str, typer.Option(help="Folder or s3:// address of the result.")] = str(ALIGNED),
 ) -> None:
     """Find the face and its five landmarks in every picture and cut it out."""
-    from pipeline import params
-    from pipeline.stages import align as stage
-
-    stage.run(params.load(), dataset, source, output)
+    _run("align", dataset, source, output)
 
 
 @app.command(epilog=examples("fer label"))
 def label() -> None:
     """Turn votes into labels, filter classes and count duplicates between splits."""
-    from pipeline import params
-    from pipeline.stages import label as stage
-
-    stage.run(params.load())
+    _run("label")
 
 
 @app.command(epilog=examples("fer synthesize"))
 def synthesize() -> None:
     """Train the GAN that params.yaml chooses on the training split and generate faces."""
-    from pipeline import params
-    from pipeline.stages import synthesize as stage
-
-    stage.run(params.load())
+    _run("synthesize")
 
 
 @app.command(epilog=examples("fer train"))
 def train() -> None:
     """Train the classifier; a run that was killed goes on where it stopped."""
-    from pipeline import params
-    from pipeline.stages import train as stage
-
-    stage.run(params.load())
+    _run("train")
 
 
 @app.command(epilog=examples("fer evaluate"))
 def evaluate() -> None:
     """Score the trained classifier on every split."""
-    from pipeline import params
-    from pipeline.stages import evaluate as stage
-
-    stage.run(params.load())
+    _run("evaluate")
 
 
 @app.command(epilog=examples("fer check"))
