@@ -44,7 +44,7 @@ def shared_data() -> Path:
 
 
 # Whose tests share what takes long to make. (The mark `xdist_group` would say so too; pytest 9.2 does not pass it on.)
-TOGETHER = ("tests/test_docs.py", "tests/test_team.py")
+TOGETHER = tuple(f"tests/test_{name}.py" for name in ("docs", "export", "ray", "report_browser", "team"))
 
 
 def pytest_xdist_make_scheduler(config, log):

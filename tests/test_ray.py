@@ -18,7 +18,6 @@ from pipeline.stages import align, ingest
 from tests import toy
 
 cluster_utils = pytest.importorskip("ray.cluster_utils")
-pytestmark = pytest.mark.xdist_group("ray")
 ROOT = Path(__file__).parents[1]
 
 
@@ -36,7 +35,7 @@ def cluster():
     """Two nodes of one core each, started on this machine; the last test takes one away."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))  # the workers unpickle what this module sends them
-        started = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+        started = cluster_utils.Cluster(True, head_node_args={"num_cpus": 1, "include_dashboard": False})
         started.add_node(num_cpus=1)
         patch.setenv("RAY_ADDRESS", started.address)
         yield started
@@ -44,11 +43,11 @@ def cluster():
 
 
 def write(project: Path) -> None:
-    """Write the data set `table`: 700 pictures of noise, some of them torn."""
+    """Write the data set `table`: 400 pictures of noise, some of them torn."""
     images = project / "data/raw/table/images"
     images.mkdir(parents=True)
     rows = ["image,split,label"]
-    for index in range(700):
+    for index in range(400):
         rows.append(f"{index}.png,train,fear")
         face = np.random.default_rng(index).integers(0, 256, (20, 20), dtype=np.uint8)
         data = cv2.imencode(".png", face)[1].tobytes()
