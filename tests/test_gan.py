@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -39,6 +39,7 @@ from pipeline.gan._fit import Setting, fit
 from pipeline.gan._penalty import gradient_penalty
 from pipeline.gan._together import Trained, generators, train
 from pipeline.gan._training import COLLAPSED_EPOCHS, Task, Training
+from tests import forked
 
 CPU = torch.device("cpu")
 METHODS = {"dcgan": dcgan, "wgan_gp": wgan_gp, "cgan": cgan}
@@ -472,29 +473,23 @@ def test_repeats_are_the_real_faces_each_about_as_often() -> None:
     assert np.bincount(which, minlength=4) == pytest.approx(1000, abs=120)
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from pipeline.gan import _training
-from pipeline.gan._together import train
-from tests.test_gan import CPU, replace, task
-step = _training.Training._step
-def killed(training, rows):
-    step(training, rows)
-    if training.progress.epoch == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-_training.Training._step = killed
-of = replace(task(Path(sys.argv[1]), sys.argv[2]), checkpoint_seconds=0)
-train([of], CPU, 1, "test")
-"""
+def killed(folder: Path, method: str) -> None:
+    """Train until the process is killed, in the middle of the second epoch."""
+    step = _training.Training._step
+
+    def last(training: _training.Training, rows: Any) -> None:
+        step(training, rows)
+        if training.progress.epoch == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    _training.Training._step = last
+    train([replace(task(folder, method), checkpoint_seconds=0)], CPU, 1, "test")
 
 
 @pytest.mark.parametrize("method", ["dcgan", "cgan"])
 def test_a_killed_training_ends_with_the_same_weights(method: str, tmp_path: Path) -> None:
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, str(tmp_path / "killed"), method], capture_output=True
-    )
-    assert killed.returncode == -9, killed.stderr
+    done = forked.run(killed, tmp_path / "killed", method)
+    assert done.returncode == -signal.SIGKILL, done.stderr
     resumed = trained(task(tmp_path / "killed", method))
     assert resumed.resumed
     assert_same(resumed, trained(task(tmp_path / "whole", method)))

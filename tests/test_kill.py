@@ -2,63 +2,73 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from pipeline import paths
-from tests import toy
+from pipeline import checkpoint, params, paths
+from pipeline.stages import train
+from pipeline.training import engine
+from tests import forked, toy
 
 TRAIN = [sys.executable, "-m", "pipeline", "train"]
-# 54 samples in batches of 18 are 3 steps an epoch; a checkpoint is written after every one.
-POINTS = {
-    "in the middle of an epoch": """
-step = engine.Run._step
-def killed(run, *batch):
-    if (run.progress.epoch, run.progress.step) == (1, 1):
-        die()
-    return step(run, *batch)
-engine.Run._step = killed
-""",
-    "between two epochs": """
-epoch = engine.Run._epoch
-def killed(run):
-    epoch(run)
-    if run.progress.epoch == 2:
-        die()
-engine.Run._epoch = killed
-""",
-    "while a checkpoint is written": """
-count = 0
-def killed(file):
-    global count
-    count += 1
-    if count == 2:
-        os.ftruncate(file, 1000)
-        die()
-checkpoint.os = type("os", (), {"fsync": staticmethod(killed)})
-""",
-}
-PROGRAM = """
-import os, signal
-from pipeline import params
-from pipeline.stages import train
-from pipeline import checkpoint
-from pipeline.training import engine
-def die():
+
+
+def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
-{point}
-train.run(params.load())
-"""
+
+
+# 54 samples in batches of 18 are 3 steps an epoch; a checkpoint is written after every one.
+def in_the_middle_of_an_epoch() -> None:
+    step = engine.Run._step
+
+    def killed(run: engine.Run, *batch: Any) -> Any:
+        if (run.progress.epoch, run.progress.step) == (1, 1):
+            die()
+        return step(run, *batch)
+
+    engine.Run._step = killed
+    train.run(params.load())
+
+
+def between_two_epochs() -> None:
+    epoch = engine.Run._epoch
+
+    def killed(run: engine.Run) -> None:
+        epoch(run)
+        if run.progress.epoch == 2:
+            die()
+
+    engine.Run._epoch = killed
+    train.run(params.load())
+
+
+def while_a_checkpoint_is_written() -> None:
+    written: list[int] = []
+
+    def killed(file: int) -> None:
+        written.append(file)
+        if len(written) == 2:
+            os.ftruncate(file, 1000)
+            die()
+
+    checkpoint.os = SimpleNamespace(fsync=killed)
+    train.run(params.load())
+
+
+POINTS = [in_the_middle_of_an_epoch, between_two_epochs, while_a_checkpoint_is_written]
 SETTINGS = {
     "sgd": {
         "optimizer": "sgd",
         "loss": "center",
         "augment": "mixcut",
-        "models.resnet18.dropout": 0.5,
+        "models.light.dropout": 0.5,
         "train.ema": 0.9,
         "train.rotation": 15,
         "train.brightness": 0.25,
@@ -81,19 +91,18 @@ def results() -> dict[str, bytes]:
 
 @pytest.mark.parametrize("settings", SETTINGS)
 def test_a_killed_run_ends_with_the_same_bytes(project: Path, settings: str) -> None:
-    toy.write(project, **SETTINGS[settings], **{"train.epochs": 3, "train.batch_size": 18})
-    subprocess.run(TRAIN, check=True, capture_output=True)
+    toy.write(project, model="light", **SETTINGS[settings], **{"train.epochs": 3, "train.batch_size": 18})
+    assert forked.run(forked.fer, "train").returncode == 0
     unbroken = results()
     assert len(unbroken) == 4
     assert not list((paths.MODELS / "checkpoints").glob("*")), "a finished run leaves no checkpoint"
     # Neither how often it is saved nor how many processes prepare faces makes a difference.
     toy.set_params(project, **{"train.checkpoint_seconds": 0, "train.workers": 1})
-    points = list(POINTS) if settings == "sgd" else ["between two epochs"]
-    for name in points:
-        point = POINTS[name]
-        killed = subprocess.run([sys.executable, "-c", PROGRAM.format(point=point)], capture_output=True)
-        assert killed.returncode == -signal.SIGKILL, (name, killed.stderr)
-        assert len(list((paths.MODELS / "checkpoints").glob("[!.]*.safetensors"))) == 1, name
+    points = POINTS if settings == "sgd" else [between_two_epochs]
+    for point in points:
+        killed = forked.run(point)
+        assert killed.returncode == -signal.SIGKILL, (point, killed.stderr)
+        assert len(list((paths.MODELS / "checkpoints").glob("[!.]*.safetensors"))) == 1, point
     resumed = subprocess.run(TRAIN, check=True, capture_output=True, text=True)
     place = "epoch 3, step 1" if len(points) == 3 else "epoch 2, step 3"
     assert f"resuming an interrupted run at {place}" in resumed.stdout

@@ -51,7 +51,7 @@ def extended(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     package = project / "copy" / "pipeline"
     shutil.copytree(ROOT / "pipeline", package, ignore=shutil.ignore_patterns("__pycache__"))
     (package / "augment" / "noise.py").write_text(NOISE)
-    toy.write(project)
+    toy.write(project, model="light")
     toy.set_params(project, **{"augments.noise": {"deviation": 0.1}, "augment": "noise"})
     monkeypatch.setenv("PYTHONPATH", str(project / "copy"))
     return project

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
+import shutil
 import subprocess
 import sys
 import time
@@ -23,38 +23,44 @@ from pipeline.training import data
 from pipeline.training.engine import Run
 from pipeline.training.processes import Processes
 from pipeline.training.whole_batch import WholeBatch
-from tests import toy
+from tests import forked, toy
 
+ROOT = Path(__file__).parents[1]
+
+# Two steps of each case, in as many processes as there are.
 STEP = """
-import sys, torch
+import os, sys, torch
 from safetensors.torch import save_file
 from pathlib import Path
 from pipeline import params
 from pipeline.training import data, engine, processes
 
-p = params.load()
 with processes.joined() as group:
-    train = data.real("train", p)
-    run = engine.Run(p, train, None, torch.device("cpu"), torch.float32, Path("unfinished"), group)
-    if sys.argv[2] == "float64":
+    for case in sys.argv[1:]:
+        os.chdir(case)
+        p = params.load()
+        train = data.real("train", p)
+        run = engine.Run(p, train, None, torch.device("cpu"), torch.float32, Path("unfinished"), group)
         run.network.double().register_forward_pre_hook(lambda network, images: (images[0].double(),))
-    run.network.train()
-    found = {}
-    run.optimizer.step = lambda: None  # the gradients are what is asked
-    for index, batch in enumerate(run.plan(0)[:2]):
-        size = len(batch.samples)
-        loss = run._step(batch.part(group.part(size)), size)
-        found |= {f"{index}.{name}": w.grad.contiguous() for name, w in run.network.named_parameters()}
-        found |= {f"{index}.loss": loss}
-    found |= {f"buffer.{name}": b.clone() for name, b in run.network.named_buffers() if b.is_floating_point()}
-    found |= {f"kept.{name}": b.clone() for name, b in run.loss.named_buffers()}
-    save_file(found, f"{sys.argv[1]}-{group.rank}.safetensors")
+        run.network.train()
+        found = {}
+        run.optimizer.step = lambda: None  # the gradients are what is asked
+        for index, batch in enumerate(run.plan(0)[:2]):
+            size = len(batch.samples)
+            loss = run._step(batch.part(group.part(size)), size)
+            found |= {f"{index}.{name}": w.grad.contiguous() for name, w in run.network.named_parameters()}
+            found |= {f"{index}.loss": loss}
+        buffers = run.network.named_buffers()
+        found |= {f"buffer.{name}": b.clone() for name, b in buffers if b.is_floating_point()}
+        found |= {f"kept.{name}": b.clone() for name, b in run.loss.named_buffers()}
+        save_file(found, f"{group.size}-{group.rank}.safetensors")
 """
 CASES = {
     "dropout, centres and transforms": {
+        "model": "light",
         "augment": "mixcut",
         "loss": "weighted_cluster",
-        "models.resnet18.dropout": 0.5,
+        "models.light.dropout": 0.5,
         "train.rotation": 15,
     },
     "stochastic depth and two views": {
@@ -65,24 +71,23 @@ CASES = {
 }
 
 
-def _run(count: int, *command: str) -> subprocess.CompletedProcess[str]:
-    launcher = (
-        ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"] if count > 1 else []
-    )
-    return subprocess.run([sys.executable, *launcher, *command], capture_output=True, text=True, check=False)
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_two_processes_have_the_gradients_of_one(project: Path, case: str) -> None:
-    toy.write(project, **CASES[case], **{"train.batch_size": 18})
-    (project / "step.py").write_text(STEP)
-    for count in (1, 2):
-        done = _run(count, "step.py", str(count), "float64")
+def test_two_processes_have_the_gradients_of_one(tmp_path: Path) -> None:
+    # All cases in the same processes, whose start takes longer than their steps.
+    folders = [tmp_path / str(index) for index in range(len(CASES))]
+    for folder, settings in zip(folders, CASES.values(), strict=True):
+        folder.mkdir()
+        shutil.copy(ROOT / "params.yaml", folder)
+        toy.write(folder, **settings, **{"train.batch_size": 18})
+    (tmp_path / "step.py").write_text(STEP)
+    for launcher in ([], ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]):
+        command = [sys.executable, *launcher, str(tmp_path / "step.py"), *map(str, folders)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-    one, first, second = (load_file(f"{name}.safetensors") for name in ("1-0", "2-0", "2-1"))
-    for name, values in one.items():
-        assert (first[name] == second[name]).all(), name
-        assert (values - first[name]).abs().max() <= 1e-6 * max(1, values.abs().max()), name
+    for folder, case in zip(folders, CASES, strict=True):
+        one, first, second = (load_file(folder / f"{name}.safetensors") for name in ("1-0", "2-0", "2-1"))
+        for name, values in one.items():
+            assert (first[name] == second[name]).all(), (case, name)
+            assert (values - first[name]).abs().max() <= 1e-6 * max(1, values.abs().max()), (case, name)
 
 
 @pytest.mark.parametrize("mode", ["row", "batch"])
@@ -104,10 +109,6 @@ TRAIN = [sys.executable, "-m", "pipeline", "train"]
 OUTCOME = (paths.CLASSIFIER, paths.METRICS / "train.json")
 
 
-def _train() -> subprocess.CompletedProcess[str]:
-    return subprocess.run(TRAIN, capture_output=True, text=True, check=False)
-
-
 def test_a_run_in_two_processes_is_that_of_one_and_goes_on_after_a_kill(project: Path) -> None:
     toy.write(
         project,
@@ -118,7 +119,7 @@ def test_a_run_in_two_processes_is_that_of_one_and_goes_on_after_a_kill(project:
     alone = _losses()
 
     toy.set_params(project, **TWO)
-    done = _train()
+    done = forked.run(forked.fer, "train")
     assert done.returncode == 0, done.stderr
     assert "in 2 processes" in done.stdout
     assert done.stdout.count("best epoch") == 1  # the second process says nothing
@@ -129,13 +130,13 @@ def test_a_run_in_two_processes_is_that_of_one_and_goes_on_after_a_kill(project:
     paths.CLASSIFIER.unlink()
 
     toy.set_params(project, **{"train.checkpoint_seconds": 0})
-    launcher = subprocess.Popen(TRAIN, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    launcher = forked.start(forked.fer, "train")
     _until(lambda: list((paths.MODELS / "checkpoints").glob("*.safetensors")))
     launcher.kill()
-    launcher.wait()
+    launcher.join()
     _until(lambda: not _training_here())
     assert not paths.CLASSIFIER.exists()
-    done = _train()
+    done = subprocess.run(TRAIN, capture_output=True, text=True, check=False)
     assert "resuming" in done.stdout, done.stderr
     assert [path.read_bytes() for path in OUTCOME] == whole
 
@@ -160,7 +161,7 @@ def _training_here() -> list[str]:
         try:
             if (
                 process.joinpath("cwd").resolve() == Path.cwd()
-                and b"train" in (process / "cmdline").read_bytes()
+                and b"\0train\0" in (process / "cmdline").read_bytes()
             ):
                 found.append(process.name)
         except OSError:
@@ -192,12 +193,11 @@ def test_more_processes_than_samples_in_a_batch_are_one_line(project: Path) -> N
         Run(p, samples, None, where, torch.float32, Path("unfinished"), Processes(0, 12))
 
 
-def test_a_process_that_is_killed_is_one_line(project: Path) -> None:
+def test_a_process_that_is_killed_is_one_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     toy.write(project, **TWO)
     with (project / "sitecustomize.py").open("w") as file:
         file.write("import os\nif os.environ.get('RANK') == '1':\n    os.kill(os.getpid(), 9)\n")
-    done = subprocess.run(
-        TRAIN, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(project)}
-    )
+    monkeypatch.setenv("PYTHONPATH", str(project))
+    done = forked.run(forked.fer, "train")
     assert done.returncode == 1
     assert done.stderr.splitlines() == ["fer: train: a process was ended by SIGKILL, and the others with it"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -17,10 +18,11 @@ import torch
 
 from pipeline import params, paths, schema, tables
 from pipeline.errors import UserError
+from pipeline.gan import _training
 from pipeline.quality.filters import TRIES, keep
 from pipeline.stages import synthesize, train
 from pipeline.training import data, judge
-from tests import toy
+from tests import forked, toy
 
 TINY = {
     "gan": "dcgan",
@@ -247,25 +249,23 @@ def test_chances_are_those_under_equally_frequent_classes() -> None:
 
 # ------------------------------------------------------------------------------------------------ bad endings
 
-KILLED = """
-import os, signal
-from pipeline import params
-from pipeline.gan import _training
-from pipeline.stages import synthesize
-save = _training.Training.save
-def killed(training):
-    save(training)
-    if training.progress.epoch == 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-_training.Training.save = killed
-synthesize.run(params.load())
-"""
+
+def killed() -> None:
+    """Run the stage until the process is killed, after the first epoch of a GAN."""
+    save = _training.Training.save
+
+    def last(training: _training.Training) -> None:
+        save(training)
+        if training.progress.epoch == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    _training.Training.save = last
+    synthesize.run(params.load())
 
 
 def test_a_killed_stage_goes_on_and_ends_with_the_same_bytes(project: Path) -> None:
     toy.write(project, **TINY | {"gans.processes": 1, "gans.classes": toy.CLASSES})
-    stage = [sys.executable, "-m", "pipeline", "synthesize"]
-    subprocess.run(stage, check=True, capture_output=True)
+    assert forked.run(forked.fer, "synthesize").returncode == 0
     files = [
         paths.SYNTHETIC,
         paths.METRICS / "synthesize.json",
@@ -274,9 +274,10 @@ def test_a_killed_stage_goes_on_and_ends_with_the_same_bytes(project: Path) -> N
     whole = {str(path): path.read_bytes() for path in files}
     assert not list((paths.MODELS / "checkpoints").iterdir()), "a finished run leaves no checkpoint"
     toy.set_params(project, **{"train.checkpoint_seconds": 0})
-    killed = subprocess.run([sys.executable, "-c", KILLED], capture_output=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    done = forked.run(killed)
+    assert done.returncode == -signal.SIGKILL, done.stderr
     assert {str(path): path.read_bytes() for path in files} == whole
+    stage = [sys.executable, "-m", "pipeline", "synthesize"]
     subprocess.run(stage, check=True, capture_output=True)
     assert {str(path): path.read_bytes() for path in files} == whole
 
