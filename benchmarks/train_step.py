@@ -21,24 +21,24 @@ from pipeline.paths import SYNTHETIC
 from pipeline.training import data, device
 from pipeline.training.classifier import build_network
 from pipeline.training.data import crop
-from pipeline.training.engine import Run
+from pipeline.training.engine import Run, _on
 
 
 def main(steps: int) -> None:
     p = params.load()
-    where = device.pick("cpu")
+    where = device.pick("auto")
     precision = device.pick_precision("auto", where)
     train = data.with_synthetic(data.real("train", p), SYNTHETIC, p)
     ours = Run(p, train, None, where, precision, Path(tempfile.mkdtemp()) / "unused")
     plan = ours.plan(0)
 
-    network = build_network(p).to(memory_format=torch.contiguous_format)
+    network = build_network(p).to(where, memory_format=torch.contiguous_format)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4)
     loss = nn.CrossEntropyLoss()
     faces = train.take(torch.arange(len(train)))
 
     def plain(step: int) -> None:
-        batch = plan[step]
+        batch = _on(plan[step], where)
         images = crop(faces[batch.samples], p.train.crop, batch.top, batch.left, batch.mirrored).contiguous()
         optimizer.zero_grad()
         loss(network(images)[0], train.targets[batch.samples]).backward()
@@ -54,10 +54,12 @@ def main(steps: int) -> None:
             start = time.perf_counter()
             for i in range(steps):
                 step(i)
-            rates[name] = steps * p.train.batch_size / (time.perf_counter() - start)
+            if where.type == "cuda":
+                torch.cuda.synchronize()
+            rates[name] = sum(len(plan[i].samples) for i in range(steps)) / (time.perf_counter() - start)
     for name, rate in rates.items():
         print(f"{name:>14}: {rate:7.1f} faces/s")
-    print(f"{p.model}, batch {p.train.batch_size}, {p.augment}, {precision}")
+    print(f"{p.model}, batch {p.train.batch_size}, {p.augment}, {precision} on {where.type}")
     print(f"ratio: {rates['engine'] / rates['plain PyTorch']:.2f}")
 
 

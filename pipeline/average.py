@@ -27,11 +27,13 @@ class Average:
         """After a step: average = decay x average + (1 - decay) x network. What is counted is copied."""
         if not self.weights:
             return
-        for name, tensor in self.network.state_dict().items():
-            if tensor.is_floating_point():
-                self.weights[name].lerp_(tensor, 1 - self.decay)
-            else:
-                self.weights[name].copy_(tensor)
+        own = self.network.state_dict()
+        averaged = [name for name, tensor in own.items() if tensor.is_floating_point()]
+        torch._foreach_lerp_(
+            [self.weights[name] for name in averaged], [own[name] for name in averaged], 1 - self.decay
+        )
+        for name in own.keys() - averaged:
+            self.weights[name].copy_(own[name])
 
     def restore(self, weights: dict[str, Tensor]) -> None:
         """Put back what `weights` held, in the layout that it had: another one rounds differently."""

@@ -211,7 +211,7 @@ def test_the_real_faces_of_mixaugment_move_the_centers_once_in_a_step(project: P
         assert targets is last
         assert set(targets.flatten().tolist()) == {0.0, 1.0}
         assert features.shape == (len(targets), 512)
-    assert recorded.moved[-1][0] is recorded.features
+    assert torch.equal(recorded.moved[-1][0], recorded.features)
 
 
 @given(st.lists(st.integers(0, 7), min_size=2, max_size=200), st.integers(0, 2**32 - 1), st.integers(0, 500))

@@ -30,9 +30,9 @@ class Draws:
     hole_left: Tensor
 
 
-def draw(count: int, device: torch.device) -> Draws:
-    """Draw for `count` faces from torch's own generator."""
-    return Draws(*torch.rand(7, count, device=device))
+def draw(count: int, random: torch.Generator) -> Draws:
+    """Draw for `count` faces, on the generator's device."""
+    return Draws(*torch.rand(7, count, generator=random, device=random.device))
 
 
 def apply(images: Tensor, kinds: Sequence[str], draws: Draws) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline import average, checkpoint
+from pipeline import average, checkpoint, replay
 from pipeline.errors import UserError
 from pipeline.files import fingerprint
 from pipeline.gan import Generator
@@ -139,9 +139,9 @@ def fit(
 
 def worthwhile(device: torch.device) -> int:
     """Return how many classes to train side by side: one thread each, or all of them on a GPU."""
-    return 64 if device.type == "cuda" else torch.get_num_threads()
+    return 16 if device.type == "cuda" else torch.get_num_threads()
 
 
 def _code() -> list[Path]:
-    shared = [Path(str(module.__file__)) for module in (average, checkpoint)]
+    shared = [Path(str(module.__file__)) for module in (average, checkpoint, replay)]
     return sorted([*shared, *Path(__file__).parent.glob("*.py")])

@@ -1,14 +1,27 @@
-"""Several GANs side by side, in a process each: small networks leave most of a GPU, or a second core, idle."""
+"""Several GANs side by side: small networks leave most of a GPU, or a second core, idle.
+
+On a processor each has a process of its own. On a GPU each has a stream of one process, since the kernels of several
+processes take turns, and those of several streams run at once.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import queue
 import signal
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, Future, ProcessPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_EXCEPTION,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +32,9 @@ from pipeline.errors import UserError
 from pipeline.gan import Generator, to_faces
 from pipeline.gan._training import Progress, Task, Training
 from pipeline.progress import bar
+
+# Weights are drawn from the random numbers that all threads share.
+_BUILDING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -44,8 +60,8 @@ def train(tasks: Sequence[Task], device: torch.device, processes: int, title: st
     Args:
         tasks: independent of each other.
         device: of all of them.
-        processes: to run side by side. On a processor each takes its share of the cores, so that figures of a task
-            do not depend on how many others are unfinished.
+        processes: how many run side by side. On a processor each takes its share of the cores, so that figures of a
+            task do not depend on how many others are unfinished.
         title: what the progress bar says.
 
     Raises:
@@ -54,13 +70,9 @@ def train(tasks: Sequence[Task], device: torch.device, processes: int, title: st
     with bar(sum(task.steps() for task in tasks), desc=title, unit="steps") as shown:
         if processes == 1:
             return [_train(task, device, shown.update) for task in tasks]
-        threads = max(1, torch.get_num_threads() // processes)
-        context = multiprocessing.get_context("spawn")  # neither a GPU nor threads survive a fork
-        steps, stop = context.SimpleQueue(), context.Event()
-        start = (steps, stop, threads, torch.are_deterministic_algorithms_enabled())
+        pool, steps, stop = _pool(device, processes)
         counter = threading.Thread(target=_count, args=(steps, shown.update), daemon=True)
         counter.start()
-        pool = ProcessPoolExecutor(processes, context, _start, start)
         futures: list[Future[Trained]] = []
         try:
             futures = [pool.submit(_train_in_worker, task, device) for task in tasks]
@@ -80,7 +92,8 @@ def train(tasks: Sequence[Task], device: torch.device, processes: int, title: st
 
 
 def _train(task: Task, device: torch.device, on_steps: Callable[[int], Any]) -> Trained:
-    training = Training(task, device)
+    with _BUILDING:
+        training = Training(task, device)
     here = training.progress
     on_steps(here.epoch * task.steps_per_epoch() + here.step)
     training.run(lambda: on_steps(1))
@@ -111,12 +124,27 @@ _steps: Any
 _stop: Any
 
 
-def _start(steps: Any, stop: Any, threads: int, deterministic: bool) -> None:
+def _pool(device: torch.device, processes: int) -> tuple[Executor, Any, Any]:
+    """Return workers, the queue on which they say how many steps they took, and the event that stops them."""
+    if device.type == "cuda":
+        steps, stop = queue.SimpleQueue[int](), threading.Event()
+        return ThreadPoolExecutor(processes, "gan", _share, (steps, stop)), steps, stop
+    context = multiprocessing.get_context("spawn")  # threads do not survive a fork
+    ways = context.SimpleQueue(), context.Event()
+    threads = max(1, torch.get_num_threads() // processes)
+    start = (*ways, threads, torch.are_deterministic_algorithms_enabled())
+    return ProcessPoolExecutor(processes, context, _start, start), *ways
+
+
+def _share(steps: Any, stop: Any) -> None:
     global _steps, _stop
     _steps, _stop = steps, stop
+
+
+def _start(steps: Any, stop: Any, threads: int, deterministic: bool) -> None:
+    _share(steps, stop)
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(deterministic)
-    torch.backends.cudnn.benchmark = False
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then stops its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -144,9 +172,8 @@ def _train_in_worker(task: Task, device: torch.device) -> Trained:
         if _stop.is_set():
             raise _Stopped
 
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    done = _train(task, device, count)
+    with torch.cuda.stream(torch.cuda.Stream(device)) if device.type == "cuda" else nullcontext():
+        done = _train(task, device, count)
     if waiting:
         _steps.put(waiting)
     return done

@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from pipeline.errors import UserError
 from pipeline.gan import Adversaries, _augment, from_faces
 from pipeline.gan._penalty import gradient_penalty
 from pipeline.params import Adversarial
+from pipeline.replay import Replays
 
 # Epochs in a row in which the critic answers every face alike, or all generated faces look alike: less than that
 # happens to trainings that go on well.
@@ -114,18 +116,19 @@ class Training:
             for network in (self.pair.generator, self.pair.critic)
         )
         self.optimizers = {
-            name: torch.optim.Adam(
-                network.parameters(), task.settings.learning_rate, self.pair.betas, foreach=True
-            )
+            name: _adam(network, task.settings.learning_rate, self.pair.betas, device)
             for name, network in self._networks().items()
         }
         self.average = Average(self.generator, task.settings.ema)
+        self.random = torch.Generator(device)
+        self.replays = Replays(device, self.random)
         self.faces = torch.from_numpy(task.faces).to(device)
         self.labels = torch.from_numpy(task.labels).to(device)
         deviation = task.faces.std(axis=0).mean() / 127.5
         self.alike = min(ALIKE_PIXELS, ALIKE_SHARE * deviation)
         counts = np.bincount(task.labels, minlength=task.classes)
         self.present = np.flatnonzero(counts)
+        self.present_labels = torch.from_numpy(self.present).to(device)
         few = counts.sum() < task.settings.diffaugment_below
         self.kinds = tuple(task.settings.diffaugment) if few else ()
         rng = np.random.default_rng(self._seed())
@@ -176,7 +179,9 @@ class Training:
 
     def _epoch(self, on_step: Callable[[], None]) -> None:
         here = self.progress
-        plan = self._plan(here.epoch)
+        parts = self._plan(here.epoch)
+        # At once: a GPU is waited for at each transfer.
+        plan = torch.from_numpy(np.concatenate(parts)).to(self.device).split([len(part) for part in parts])
         self.generator.train()
         while here.step < len(plan):
             self._step(plan[here.step])
@@ -191,20 +196,24 @@ class Training:
             here.shown.append(here.epoch)
             self.shown = torch.cat([self.shown, self._shown()[None]])
 
-    def _step(self, rows: np.ndarray) -> None:
+    def _step(self, chosen: Tensor) -> None:
         """Take a step of the critic and, after each `critic_steps` of them, one of the generator."""
-        here, pair, settings = self.progress, self.pair, self.settings
+        here = self.progress
         seed = np.random.default_rng(self._seed(here.epoch, here.step, 1)).integers(2**63)
-        torch.manual_seed(int(seed))
-        chosen = torch.from_numpy(rows).to(self.device)
-        count = len(rows)
+        self.random.manual_seed(int(seed))
+        done = here.epoch * self.task.steps_per_epoch() + here.step + 1
+        moves = done % self.pair.critic_steps == 0
+        self.replays.run(partial(self._learn, moves), [chosen], moves)
+
+    def _learn(self, moves: bool, chosen: Tensor) -> Sequence[Tensor]:
+        """Learn from the `chosen` faces; the generator too, if it `moves`."""
+        pair, settings = self.pair, self.settings
+        count = len(chosen)
         real, labels = from_faces(self.faces[chosen]), self.labels[chosen]
         if settings.mirror:
-            mirrored = torch.rand(count, device=self.device) < 0.5
+            mirrored = self._uniform(count) < 0.5
             real = torch.where(mirrored[:, None, None, None], real.flip(3), real)
-        noise = torch.randn(count, settings.latent, device=self.device)
-        done = here.epoch * self.task.steps_per_epoch() + here.step + 1
-        moves = done % pair.critic_steps == 0
+        noise = torch.randn(count, settings.latent, generator=self.random, device=self.device)
         with self._autocast(), torch.set_grad_enabled(moves):
             generated = self.generator(noise, labels).float()
 
@@ -220,7 +229,7 @@ class Training:
             loss = torch.lerp(loss, pair.critic_loss(scores[0], misnamed), pair.mismatched)
         total = loss
         if pair.penalty:
-            shares = torch.rand(count, device=self.device)
+            shares = self._uniform(count)
             total = loss + pair.penalty * gradient_penalty(lambda x: self.critic(x, labels), *seen, shares)
         self._update("critic", total)
 
@@ -237,13 +246,18 @@ class Training:
             distance = scores[0].mean() - scores[1].mean()
             figures = [total, loss, fooled, distance, spread, torch.cat(scores).std()]
             self.sums += torch.stack(figures)
+        return ()
 
     def _other(self, labels: Tensor) -> Tensor:
         """Return for each label one of the other classes that there are, each equally often."""
-        present = torch.from_numpy(self.present).to(self.device)
+        present = self.present_labels
         place = torch.searchsorted(present, labels)
-        shift = torch.randint(1, max(2, len(present)), labels.shape, device=self.device)
+        most = max(2, len(present))
+        shift = torch.randint(1, most, labels.shape, generator=self.random, device=self.device)
         return present[(place + shift) % len(present)]
+
+    def _uniform(self, count: int) -> Tensor:
+        return torch.rand(count, generator=self.random, device=self.device)
 
     def _update(self, name: str, loss: Tensor) -> None:
         optimizer = self.optimizers[name]
@@ -254,11 +268,16 @@ class Training:
     def _augmented(self, images: Tensor) -> Tensor:
         if not self.kinds:
             return images
-        return _augment.apply(images, self.kinds, _augment.draw(len(images), self.device))
+        return _augment.apply(images, self.kinds, _augment.draw(len(images), self.random))
 
     def _autocast(self) -> Any:
         precision = self.task.precision
-        return torch.autocast(self.device.type, precision, enabled=precision != torch.float32)
+        # On a GPU trainings are threads, which share the cache of cast weights: whether another one emptied it between
+        # two uses of a weight decides in which precision their gradients are added up.
+        cached = self.device.type != "cuda"
+        return torch.autocast(
+            self.device.type, precision, enabled=precision != torch.float32, cache_enabled=cached
+        )
 
     def _figures(self) -> list[float]:
         """Return means over the epoch's steps: the critic's whole loss, without penalty, the generator's, the distance
@@ -335,3 +354,11 @@ class Training:
             )
         self.progress = Progress(**about)
         return True
+
+
+def _adam(
+    network: nn.Module, learning_rate: float, betas: tuple[float, float], device: torch.device
+) -> torch.optim.Adam:
+    if device.type == "cuda":  # in one kernel, which counts its steps there, so that it can be replayed
+        return torch.optim.Adam(network.parameters(), learning_rate, betas, fused=True, capturable=True)
+    return torch.optim.Adam(network.parameters(), learning_rate, betas, foreach=True)

@@ -13,7 +13,10 @@ from torch import Tensor, nn
 
 
 class Loss(nn.Module):
-    """A loss, and what it keeps from step to step: its buffers, which a checkpoint holds."""
+    """A loss, and what it keeps from step to step: its buffers, which a checkpoint holds.
+
+    On a GPU `forward` is recorded and replayed (`pipeline.replay`): a number kept in Python would stay what it was.
+    """
 
     def forward(self, logits: Tensor, features: Tensor, targets: Tensor) -> Tensor:
         """Return the loss of a batch, a float32 scalar.

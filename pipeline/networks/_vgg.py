@@ -17,16 +17,15 @@ class AverageToGrid(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Map [N, C, H, W] to [N, C, 7, 7]."""
-        rows, columns = (_windows(side).to(maps) for side in maps.shape[-2:])
+        rows, columns = (_windows(side, maps.device).to(maps) for side in maps.shape[-2:])
         return rows @ maps @ columns.T
 
 
-def _windows(side: int) -> Tensor:
-    grid = torch.zeros(POSITIONS, side)
-    for i in range(POSITIONS):
-        start, end = i * side // POSITIONS, -(-(i + 1) * side // POSITIONS)
-        grid[i, start:end] = 1 / (end - start)
-    return grid
+def _windows(side: int, device: torch.device) -> Tensor:
+    # Made where it is used: nothing is sent to a GPU, which would have to be waited for.
+    place, steps = torch.arange(POSITIONS, device=device)[:, None], torch.arange(side, device=device)
+    start, end = place * side // POSITIONS, -(-(place + 1) * side // POSITIONS)
+    return ((steps >= start) & (steps < end)) / (end - start)
 
 
 def vgg(name: str, params: Vgg, classes: int, channels: int) -> Classifier:

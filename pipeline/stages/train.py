@@ -7,7 +7,6 @@ import shutil
 from dataclasses import asdict
 
 import typer
-from dvclive import Live
 
 from pipeline import checkpoint
 from pipeline.errors import UserError
@@ -73,6 +72,10 @@ def _train(p: Params, group: Processes) -> None:
     if engine.resumed:
         here = engine.progress
         typer.echo(f"train: resuming an interrupted run at epoch {here.epoch + 1}, step {here.step}")
+
+    from dvclive import (
+        Live,
+    )  # here, as it takes a second to load, which the other processes of a run do not need
 
     # DVCLive would take its own half-written curves for another run's; the checkpoint has the whole history.
     shutil.rmtree(CURVES, ignore_errors=True)

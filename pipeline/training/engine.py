@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,6 +24,7 @@ from pipeline.evaluation.crops import centre_crop
 from pipeline.losses import Loss
 from pipeline.params import Params
 from pipeline.progress import bar
+from pipeline.replay import Replays
 from pipeline.training import pretrained, recipe, transform
 from pipeline.training.classifier import build_network
 from pipeline.training.data import Samples, smooth
@@ -112,6 +113,7 @@ class Run:
 
         self.progress = Progress()
         self.average = Average(self.network, self.settings.ema)
+        self.replays = Replays(device)
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)
         self.best_weights: dict[str, Tensor] = {}
         self.resumed = self._resume()
@@ -222,26 +224,45 @@ class Run:
         views = self.augment.apply(
             images[:own], targets[:own], images[batch.partner], targets[batch.partner], batch.draws
         )
-        loss = torch.zeros((), device=self.device)
-        with WholeBatch(self.processes, size) if self.processes.size > 1 else nullcontext():
-            for view in views:
-                with torch.autocast(
-                    self.device.type, self.precision, enabled=self.precision != torch.float32
-                ):
-                    logits, features = self.network(view.images)
-                loss = loss + view.weight * own / size * self.loss(logits, features, view.targets)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        loss = loss.detach()
-        gradients = [weight.grad for weight in self.network.parameters() if weight.grad is not None]
-        self.processes.add([*gradients, loss])
+        weights = [view.weight * own / size for view in views]
+        given = [tensor for view in views for tensor in (view.images, view.targets)]
+        work = partial(self._learn, size, weights)
+        alone = self.processes.size == 1
+        loss, features, gradients = self.replays.run(work, given) if alone else work(*given)
+        for parameter, gradient in gradients:
+            parameter.grad = gradient
+        self.processes.add([*(gradient for _, gradient in gradients), loss])
         if self.settings.clip:
             nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
         self.optimizer.step()
         # Of the last view, the real faces where there are several.
-        self.loss.update(self.processes.whole(features, size), self.processes.whole(view.targets, size))
+        targets = views[-1].targets
+        self.loss.update(self.processes.whole(features, size), self.processes.whole(targets, size))
         self.average.update()
         return loss
+
+    def _learn(
+        self, size: int, weights: Sequence[float], *views: Tensor
+    ) -> tuple[Tensor, Tensor, list[tuple[nn.Parameter, Tensor]]]:
+        """Return the loss, the last view's features, and each parameter that learns with its gradient.
+
+        Args:
+            size: samples in the whole batch.
+            weights: of the views in the loss.
+            views: images and targets of each view.
+        """
+        loss = torch.zeros((), device=self.device)
+        with WholeBatch(self.processes, size) if self.processes.size > 1 else nullcontext():
+            for weight, images, targets in zip(weights, views[::2], views[1::2], strict=True):
+                with torch.autocast(
+                    self.device.type, self.precision, enabled=self.precision != torch.float32
+                ):
+                    logits, features = self.network(images)
+                loss = loss + weight * self.loss(logits, features, targets)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        gradients = [(weight, weight.grad) for weight in self.network.parameters() if weight.grad is not None]
+        return loss.detach(), features.detach(), gradients
 
     def _accuracy(self, samples: Samples) -> float:
         part = samples.part(self.processes.part(len(samples)))

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from sklearn.svm import LinearSVC
 
 from pipeline.errors import UserError
 from pipeline.evaluation.crops import centre_crop
@@ -61,9 +60,11 @@ class SupportVectors:
             only = self.params.classes[labels[0]]
             raise UserError(f"{LABELS}: found {only} alone in split train, allowed: at least two classes")
         features = self._features(self.train, "features of train")
+        from sklearn.svm import LinearSVC  # here, as it takes longer to load than torch and few runs use it
+
         machine = LinearSVC(C=self.params.chosen("model")[1].C, random_state=self.params.seed)
         machine.fit(features, labels)
-        self._set_head(machine)
+        self._set_head(machine.classes_, machine.coef_, machine.intercept_)
 
         signs = np.where(labels[:, None] == np.arange(len(self.params.classes)), 1, -1)
         margins = 1 - signs * self._logits(features)
@@ -83,14 +84,14 @@ class SupportVectors:
         return torch.cat(parts).numpy()
 
     @torch.no_grad()
-    def _set_head(self, machine: LinearSVC) -> None:
-        weight, bias = torch.from_numpy(machine.coef_), torch.from_numpy(machine.intercept_)
-        if len(machine.classes_) == 2:  # one plane, whose positive side is the second class's
+    def _set_head(self, classes: np.ndarray, planes: np.ndarray, offsets: np.ndarray) -> None:
+        weight, bias = torch.from_numpy(planes), torch.from_numpy(offsets)
+        if len(classes) == 2:  # one plane, whose positive side is the second class's
             weight, bias = torch.cat([-weight, weight]), torch.cat([-bias, bias])
         head = self.network.head
         head.bias.fill_(-torch.inf)  # a class that train lacks has no plane, and a share of zero
-        head.weight[machine.classes_] = weight.to(head.weight)
-        head.bias[machine.classes_] = bias.to(head.bias)
+        head.weight[classes] = weight.to(head.weight)
+        head.bias[classes] = bias.to(head.bias)
 
     def _logits(self, features: np.ndarray) -> np.ndarray:
         weight, bias = (tensor.detach().cpu().numpy() for tensor in self.network.head.parameters())
