@@ -9,6 +9,7 @@ import shlex
 import tomllib
 from collections.abc import Iterator
 from functools import cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,9 +38,15 @@ class Command(NamedTuple):
     page: str
     words: tuple[str, ...]
     in_text: bool = False
+    variables: tuple[str, ...] = ()
+
+    @property
+    def line(self) -> str:
+        """The command as it is typed."""
+        return shlex.join((*self.variables, *self.words))
 
     def __str__(self) -> str:
-        return f"{self.page}: {shlex.join(self.words)}"
+        return f"{self.page}: {self.line}"
 
 
 def blocks(page: str) -> Iterator[tuple[str, str]]:
@@ -68,6 +75,25 @@ def groups(page: str) -> Iterator[list[Command]]:
         yield [c._replace(in_text=True) for c in parsed(page, found.removesuffix("..."))]
 
 
+@cache
+def commands(page: str) -> tuple[Command, ...]:
+    """Return the commands of a page, those in its blocks first."""
+    return tuple(command for group in groups(page) for command in group)
+
+
+@cache
+def _in_blocks() -> tuple[Command, ...]:
+    return tuple(command for page in PAGES for command in commands(page) if not command.in_text)
+
+
+def is_mention(command: Command) -> bool:
+    """Say whether a command in a text is one that stands in a block, or its beginning."""
+    return command.in_text and any(
+        block.words[: len(command.words)] == command.words and set(command.variables) <= set(block.variables)
+        for block in _in_blocks()
+    )
+
+
 def generated() -> Iterator[list[Command]]:
     """Yield the commands on the pages of methods that are made from the code."""
     for uri, (kind, name) in methods.pages().items():
@@ -82,10 +108,9 @@ def parsed(page: str, block: str) -> Iterator[Command]:
         words: list[str] = []
         for token in [*lexer, ";"]:
             if set(token) <= set(";|&"):
-                while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
-                    words.pop(0)
-                if words:
-                    yield Command(page, tuple(words))
+                variables = tuple(takewhile(re.compile(r"[A-Z_0-9]+=\S*").fullmatch, words))
+                if words := words[len(variables) :]:
+                    yield Command(page, tuple(words), variables=variables)
                 words = []
             else:
                 words.append(token)

@@ -23,7 +23,7 @@ from pipeline.training import data
 from pipeline.training.engine import Run
 from pipeline.training.processes import Processes
 from pipeline.training.whole_batch import WholeBatch
-from tests import forked, toy
+from tests import doc_commands, forked, toy
 
 ROOT = Path(__file__).parents[1]
 
@@ -104,7 +104,9 @@ def test_each_process_has_its_rows_of_what_one_draws(mode: str) -> None:
             assert (drawn(group.part(20)) == alone[:, group.part(20)]).all()
 
 
-TWO = {"train.torchrun": "--standalone --nproc-per-node 2"}
+# As docs/cluster.md has it, for four GPUs.
+[DOCUMENTED] = doc_commands.section("docs/cluster.md", "Training in several processes")
+TWO = dict([DOCUMENTED.words[-1].replace("node 4", "node 2").replace('"', "").split("=")])
 TRAIN = [sys.executable, "-m", "pipeline", "train"]
 OUTCOME = (paths.CLASSIFIER, paths.METRICS / "train.json")
 

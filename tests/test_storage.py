@@ -16,7 +16,7 @@ from pipeline.datasets import table
 from pipeline.datasets._open import open_tree
 from pipeline.errors import UserError
 from pipeline.storage import open_store, taken
-from tests import toy
+from tests import doc_commands, toy
 
 ROOT = Path(__file__).parents[1]
 KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
@@ -66,16 +66,16 @@ def content(address: str, name: str) -> bytes:
 def test_a_store_holds_input_and_output(store: str) -> None:
     for command in (["ingest", "table"], ["align", "table"]):
         assert fer(*command).returncode == 0
-    done = fer("ingest", "table", "--source", f"{store}/raw", "--output", f"{store}/out")
-    assert done.returncode == 0, done.stderr
-    done = fer("align", "table", "--source", f"{store}/out", "--output", f"{store}/aligned")
-    assert done.returncode == 0, done.stderr
-    assert content(f"{store}/out", "table.parquet") == Path("data/ingested/table.parquet").read_bytes()
+    for documented in doc_commands.section("docs/cluster.md", "Data in a bucket"):
+        words = [word.replace("s3://bucket/raw/ferplus", f"{store}/raw") for word in documented.words[1:]]
+        done = fer(*(word.replace("s3://bucket", store).replace("ferplus", "table") for word in words))
+        assert done.returncode == 0, done.stderr
+    assert content(f"{store}/ingested", "table.parquet") == Path("data/ingested/table.parquet").read_bytes()
     assert content(f"{store}/aligned", "table.arrow") == Path("data/aligned/table.arrow").read_bytes()
-    rejected = content(f"{store}/out", "table.rejected.csv").decode()
+    rejected = content(f"{store}/ingested", "table.rejected.csv").decode()
     assert "torn.png,unreadable_image" in rejected
     assert "absent.png,missing_image" in rejected
-    metrics = json.loads(content(f"{store}/out", "table.json"))
+    metrics = json.loads(content(f"{store}/ingested", "table.json"))
     assert metrics == json.loads(Path("metrics/ingest/table.json").read_text())
 
 
