@@ -8,9 +8,7 @@ import html
 import inspect
 import io
 import json
-import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -18,163 +16,60 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import pytest
 import yaml
 from dvc import cli as dvc
 from dvc.exceptions import DvcException
 from dvc.utils import hydra
-from mkdocs.commands.build import build
-from mkdocs.config import load_config
-from PIL import Image
+from mkdocs.__main__ import cli as mkdocs
 from scmrepo.git.backend import pygit2
-from typer.testing import CliRunner
 
 from pipeline import params
-from pipeline.cli import app
 from pipeline.methods import BLOCKS, choices
-from scripts.documentation import hooks, parameters, stages
-from tests import doc_commands, test_new_method, toy
+from scripts.documentation import hooks, methods, parameters, stages
+from tests import doc_commands, doc_project, test_new_method, toy
 from tests.doc_commands import ROOT
+from tests.doc_project import execute
 
-# Whose commands are run, all of them but those left out, in the small project. Those of other pages, and those left
-# out, need data, hours or another machine; what can be checked of them without running is in tests/doc_commands.py.
-RUN = [
-    ("README.md", "A day with it"),
-    ("docs/tutorials/sample.md", "1. Run everything"),
-    ("docs/tutorials/sample.md", "2. Compare two augmentations"),
-    ("docs/report.md", ""),
-    ("docs/tutorials/sample.md", "4. Try something"),
-    ("docs/tutorials/own-data.md", "Check what was read"),
-    ("docs/sweeps.md", ""),
-    ("docs/predict.md", ""),
-    ("docs/export.md", "Export"),
-]
-LEFT_OUT = {
-    "dvc plots diff --open": "opens a browser",
-    "dvc exp run": "trains; the newcomer's way runs two",
-    "fer recipe run": "trains for hours",
-    "fer recipe status": "needs runs; tests/test_recipes.py",
-    "fer recipe table": "the same",
-    "fer predict --camera": "needs a camera",
-    "fer export --int8": "takes ten seconds; tests/test_export.py",
+# Every command is run in the small project, but for those that another test runs, taken from the page, ...
+ELSEWHERE = {
+    ("README.md", "Two augmentations compared"): "test_a_newcomer_gets_to_a_comparison_of_two_augmentations",
+    ("docs/cluster.md", "Data in a bucket"): "tests/test_storage.py",
+    ("docs/cluster.md", "Training in several processes"): "tests/test_processes.py",
+    ("docs/team.md", "A remote"): "tests/test_team.py",
+    ("docs/team.md", "A fresh clone"): "tests/test_team.py",
+    ("docs/team.md", "One stage, and only what it reads"): "tests/test_team.py",
+    ("docs/team.md", "Experiments"): "tests/test_team.py",
+    ("docs/team.md", "Pull requests"): "tests/test_team.py",
 }
-# A chain that takes seconds: few pictures, whole ones in the place of faces found, no GAN, one epoch.
-SMALL = {
-    "align.mode": "none",
-    "gan": "none",
-    "model": "light",
-    "train.epochs": 1,
-    "evaluate.bootstrap": 20,
+# ... and these, which no test can run; they begin so.
+LEFT_OUT = {
+    "make test": "runs these tests",
+    "make clean": "removes the environment",
+    "pip install": "needs a registry",
+    "python scripts/lock.py": "needs a registry",
+    "python scripts/screenshots.py": "needs a browser",
+    "python benchmarks/": "measures for minutes",
+    "ray start": "starts a cluster",
+    "PET_NODE_RANK=1 fer train": "needs a second machine",
+    "dvc gc": "is named; alone it refuses",
 }
 EVIDENCE = ["README.md", "benchmarks/README.md", "docs/ferplus.md", "docs/synthetic.md"]
 
 
-def run(folder: Path, *words: str) -> str:
-    """Run `dvc` or `fer` in a folder, in this process, which has imported what they need; return what was printed."""
-    printed = io.StringIO()
-    with contextlib.chdir(folder), contextlib.redirect_stdout(printed):
-        if words[0] == "dvc":
-            code = dvc.main(list(words[1:]))
-        else:
-            result = CliRunner().invoke(app, words[1:])
-            code = result.exit_code
-            print(result.output)
-    assert code == 0, f"{shlex.join(words)}\n{printed.getvalue()}"
-    return printed.getvalue()
-
-
-def execute(folder: Path, command: doc_commands.Command) -> str:
-    """Run a command of the documentation in a folder; return what was printed. The environment is active already."""
-    if command.words[0] == ".":
-        return ""
-    if command.words[0] == "git":
-        return subprocess.run(command.words, cwd=folder, check=True, capture_output=True, text=True).stdout
-    return run(folder, *command.words)
-
-
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A clone of the project with a chain that takes seconds, after `make demo`."""
-    folder = tmp_path_factory.mktemp("small")
-    for name in ("params.yaml", "dvc.yaml", ".gitignore", ".dvcignore"):
-        shutil.copy(ROOT / name, folder / name)
-    for name in ("pipeline", "recipes"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "models").mkdir()
-    toy.set_params(folder, **SMALL)
-    _draw(folder / "data/raw/sample")
-    for words in (
-        ["init", "-q", "-b", "main"],
-        ["config", "user.name", "test"],
-        ["config", "user.email", "test@example.org"],
-    ):
-        subprocess.run(["git", *words], cwd=folder, check=True)
+    """The small project, after `make demo`."""
+    folder = tmp_path_factory.mktemp("docs") / "small"
+    folder.mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        # Stages are processes of the interpreter that runs the tests, and of the clone's code.
-        patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-        patch.setenv("PYTHONPATH", str(folder))
-        patch.setenv("DVC_NO_ANALYTICS", "1")
-        run(folder, "dvc", "init", "-q")
-        subprocess.run(["git", "add", "."], cwd=folder, check=True)
-        subprocess.run(["git", "commit", "-qm", "Start"], cwd=folder, check=True)
-        # What `dvc repro` does, without an interpreter for each stage and the ten seconds of drawing the sample.
-        for name, stage in list(stages.chain().items())[1:]:
-            run(folder, "fer", name, *(["sample"] if "matrix" in stage else []))
-        run(folder, "dvc", "commit", "-q", "--force")
-        subprocess.run(["git", "add", "."], cwd=folder, check=True)
-        subprocess.run(["git", "commit", "-qm", "Run"], cwd=folder, check=True)
-        _add_named_files(folder)
+        doc_project.make(folder, patch)
         yield folder
 
 
-def _add_named_files(folder: Path) -> None:
-    """Add what the pages have as a reader's own: pictures, a film, another model. Git does not see them."""
-    names = ["portrait.jpg", "a.jpg", "holiday", "film.mp4", "other.safetensors", "old.safetensors"]
-    made = [
-        "marked",
-        "why",
-        "models/*.onnx",
-        "models/*.card.md",
-        "faces.csv",
-        "faces.parquet",
-        "*.html",
-        "old.*",
-    ]
-    (folder / ".git/info/exclude").write_text("\n".join(names + made))
-    pictures = [cv2.imread(str(path)) for path in sorted((folder / "data/raw/sample/images").iterdir())[:6]]
-    (folder / "holiday").mkdir()
-    for name, picture in zip(
-        ("portrait.jpg", "a.jpg", "holiday/1.jpg", "holiday/2.jpg"), pictures, strict=False
-    ):
-        cv2.imwrite(str(folder / name), picture)
-    film = cv2.VideoWriter(
-        str(folder / "film.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 25, pictures[0].shape[1::-1]
-    )
-    for picture in pictures:
-        film.write(picture)
-    film.release()
-    for name in ("other.safetensors", "old.safetensors"):
-        shutil.copy(folder / "models/classifier.safetensors", folder / name)
-
-
-def _draw(sample: Path) -> None:
-    """Write bright and dark pictures in the form of the embedded sample."""
-    (sample / "images").mkdir(parents=True)
-    rng, lines = np.random.default_rng(0), ["image,split,label"]
-    for i in range(90):
-        picture = rng.normal(90 + 70 * (i % 2), 40, (64, 64)).clip(0, 255).astype(np.uint8)
-        Image.fromarray(picture).save(sample / f"images/{i}.png")
-        lines.append(f"{i}.png,{('train', 'train', 'train', 'valid', 'test')[i % 5]},{toy.CLASSES[i % 2]}")
-    (sample / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
 def test_make_demo_runs_the_chain(small: Path) -> None:
-    demo = re.search(r"(?m)^demo:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text())
-    assert demo
-    assert "$(RUN) dvc repro\n" in demo[1]
-    assert "up to date" in run(small, "dvc", "repro")
+    [command] = doc_commands.parsed("README.md", "make demo")
+    assert "up to date" in execute(small, command)
 
 
 def test_a_newcomer_gets_to_a_comparison_of_two_augmentations(small: Path) -> None:
@@ -197,14 +92,31 @@ def test_a_newcomer_gets_to_a_comparison_of_two_augmentations(small: Path) -> No
     assert [cell.strip() for cell in shown[0].strip("| ").split("|")] == heads
 
 
-@pytest.mark.parametrize(("page", "heading"), RUN)
-def test_commands_run(small: Path, page: str, heading: str) -> None:
-    subprocess.run(["git", "checkout", "-q", "params.yaml"], cwd=small, check=True)
-    for command in doc_commands.section(page, heading):
-        line = shlex.join(command.words)
-        if any(line.startswith(left) for left in LEFT_OUT):
-            continue
-        execute(small, command)
+@pytest.mark.parametrize("page", [page for page in doc_commands.PAGES if doc_commands.commands(page)])
+def test_commands_run(small: Path, page: str) -> None:
+    elsewhere = [
+        command for of, heading in ELSEWHERE if of == page for command in doc_commands.section(page, heading)
+    ]
+    doc_project.reset(small)
+    for command in doc_commands.commands(page):
+        left_out = (
+            command.line.startswith(tuple(LEFT_OUT)) or command.line == "make docs"
+        )  # the fixture `site`
+        if not left_out and command not in elsewhere and not doc_commands.is_mention(command):
+            execute(small, command)
+
+
+def test_what_is_left_out_is_there() -> None:
+    lines = [command.line for page in doc_commands.PAGES for command in doc_commands.commands(page)]
+    for left in LEFT_OUT:
+        assert any(line.startswith(left) for line in lines), f"no page has the command {left}"
+
+
+@pytest.mark.parametrize("kind", methods.KINDS)
+def test_a_command_of_each_kind_of_method_runs(small: Path, kind: str) -> None:
+    doc_project.reset(small)
+    [command] = doc_commands.parsed(methods.uri(kind, ""), methods.choose(kind, methods.names(kind)[-1]))
+    execute(small, command)
 
 
 def test_python_on_the_pages_runs(small: Path) -> None:
@@ -254,12 +166,15 @@ def test_a_wrong_command_is_found(line: str) -> None:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built site; a warning fails."""
+    """The site, as `make docs` builds it; a warning fails."""
     folder = tmp_path_factory.mktemp("site")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NO_MKDOCS_2_WARNING", "1")
         patch.chdir(ROOT)
-        build(load_config(str(ROOT / "mkdocs.yml"), site_dir=str(folder), strict=True))
+        lines = subprocess.run(["make", "-n", "docs"], capture_output=True, text=True, check=True).stdout
+        commands = [c.words for c in doc_commands.parsed("Makefile", lines)]
+        [words] = [w for w in commands if w[:4] == ("python", "-m", "mkdocs", "build")]
+        mkdocs.main([*words[3:], "--site-dir", str(folder)], standalone_mode=False)
     return folder
 
 

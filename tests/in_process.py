@@ -1,0 +1,96 @@
+"""DVC, its queue and the stages in the process of the tests: a process of their own costs each five seconds of imports.
+
+What runs is the same code; that processes start, end and are killed is what tests/test_dvc.py and
+tests/test_recipes.py look at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+import os
+import queue
+import shlex
+import sys
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import ruamel.yaml
+from dvc import cli as dvc
+from dvc.repo.experiments.queue.celery import LocalCeleryQueue
+from dvc.stage import run as stage_run
+from dvc.stage.exceptions import StageCmdFailedError
+from dvc_task.proc.process import ManagedProcess
+from typer.testing import CliRunner
+
+from pipeline import dvc_queue, parallel
+from pipeline.cli import app
+
+
+def patch(with_: pytest.MonkeyPatch) -> None:
+    """Let DVC run stages, the workers of its queue and their experiments here."""
+    with_.setattr(stage_run, "_run", _stage)
+    with_.setattr(LocalCeleryQueue, "start_workers", _work)
+    with_.setattr(ManagedProcess, "run", _managed)
+    start = dvc_queue.run
+    with_.setattr(dvc_queue, "run", lambda *words, **more: _dvc(*words) or start(*words, **more))
+    with_.setattr(parallel, "_in_processes", lambda function, items, workers: map(function, items))
+    # DVC reads params.yaml forty times for an experiment, each time a tenth of a second.
+    load = ruamel.yaml.YAML.load
+    parsed = cache(lambda text: load(ruamel.yaml.YAML(typ="safe"), text))
+
+    def remembered(yaml: Any, stream: Any) -> Any:
+        if yaml.typ == ["safe"] and isinstance(stream, str):
+            return copy.deepcopy(parsed(stream))
+        return load(yaml, stream)
+
+    with_.setattr(ruamel.yaml.YAML, "load", remembered)
+
+
+def _stage(executable: str, command: str, cwd: str, **_: Any) -> None:
+    """Take the place of `dvc.stage.run._run`."""
+    python, *words = shlex.split(command)
+    assert (python, *words[:2]) == ("python", "-m", "pipeline")
+    with contextlib.chdir(cwd):
+        result = CliRunner().invoke(app, words[2:])
+    print(result.output, result.exception or "")
+    if result.exit_code:
+        raise StageCmdFailedError(command, result.exit_code)
+
+
+def _work(self: LocalCeleryQueue, count: int) -> int:
+    """Take the place of `start_workers`: what waits is done when this returns."""
+    self.celery.loader.import_default_modules()
+    with self.celery.connection_for_read() as connection:
+        waiting = connection.SimpleQueue("celery")
+        with contextlib.suppress(queue.Empty):
+            while True:
+                message = waiting.get(block=False)
+                arguments, named, _ = message.payload
+                task = self.celery.tasks[message.headers["task"]]
+                task.apply(arguments, named).get()
+                self.celery.backend.mark_as_done(message.headers["id"], None)
+                message.ack()
+    return count
+
+
+def _managed(self: ManagedProcess) -> None:
+    """Take the place of `ManagedProcess.run`."""
+    self._make_wdir()
+    said = io.StringIO()
+    with contextlib.chdir(Path.cwd()), contextlib.redirect_stdout(said):
+        self.returncode = dvc.main(self.args[1:])
+    Path(self.stdout_path).write_text(said.getvalue())
+    self._proc = SimpleNamespace(pid=os.getpid())  # type: ignore[assignment]
+    self._dump()
+
+
+def _dvc(*words: str) -> str:
+    if words[:3] != (sys.executable, "-m", "dvc"):
+        return ""
+    assert dvc.main(list(words[3:])) == 0
+    return "done"
