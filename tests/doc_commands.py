@@ -51,7 +51,11 @@ class Command(NamedTuple):
 
 def blocks(page: str) -> Iterator[tuple[str, str]]:
     """Yield language and text of the fenced blocks of a page."""
-    for found in re.finditer(r"(?ms)^```(\w*)[^\n]*\n(.*?)^```$", (ROOT / page).read_text(encoding="utf-8")):
+    yield from _fenced((ROOT / page).read_text(encoding="utf-8"))
+
+
+def _fenced(text: str) -> Iterator[tuple[str, str]]:
+    for found in re.finditer(r"(?ms)^```(\w*)[^\n]*\n(.*?)^```$", text):
         yield found[1], found[2]
 
 
@@ -61,7 +65,7 @@ def section(page: str, heading: str) -> list[Command]:
     above = f"## {re.escape(heading)}" if heading else "# [^\n]*"
     part = re.search(rf"(?ms)^{above}$(.*?)(?=^## |\Z)", text)
     assert part, f"{page} has no section {heading!r}"
-    return [c for block in re.findall(r"(?ms)^```sh\n(.*?)^```$", part[1]) for c in parsed(page, block)]
+    return [c for language, block in _fenced(part[1]) if language in SHELL for c in parsed(page, block)]
 
 
 def groups(page: str) -> Iterator[list[Command]]:

@@ -40,6 +40,8 @@ SIZES: dict[str, Any] = {
     "gans.processes": 1,
     "gans.*.epochs": 1,
     "gans.*.least_steps": 0,
+    "gans.*.latent": 8,
+    "gans.*.width": 4,
     "evaluate.bootstrap": 20,
     "evaluate.mistakes": 4,
 }
@@ -57,13 +59,17 @@ NAMED = {
 
 
 def scaled(command: Command) -> list[str]:
-    """Return the words of a command with small sizes, and of a sweep the first row or list of values."""
+    """Return the words of a command with small sizes, of a sweep the first row or list of values, and of the classes
+    that get a GAN the first one.
+    """
     words: list[str] = []
     lists = 0
     for before, word in pairwise(["", *command.words]):
         key, _, value = word.partition("=")
         if before == "-S" and value.isdecimal() and (size := _size(key)) is not None:
             word = f"{key}={size}"
+        if before == "-S" and key == "gans.classes":
+            word = re.sub(r"\[(\w+),.*\]", r"[\1]", word)
         if before == "-S" and re.fullmatch(r"[\w.]+(,[\w.]+)+", value):
             word = word.partition(",")[0] if lists else word
             lists += 1
@@ -142,8 +148,7 @@ def make(folder: Path, patch: pytest.MonkeyPatch) -> None:
     _environment(folder)
     _data_sets(folder.parent / "kept")
     shutil.copytree(folder.parent / "kept/table", folder / "data/raw/sample")
-    for kept in (folder.parent / "kept").iterdir():
-        (folder / "data/raw" / kept.name).symlink_to(kept)
+    _link(folder)
     _stand_ins(folder, patch)
     for words in (
         ["git", "init", "-q", "-b", "main"],
@@ -170,13 +175,21 @@ def make(folder: Path, patch: pytest.MonkeyPatch) -> None:
 
 
 def reset(folder: Path) -> None:
-    """Go back to the last commit of the main branch."""
+    """Go back to the last commit of the main branch, and link the data sets again."""
+    _link(folder)
     run(folder, "git", "checkout", "-qf", "main")
     run(folder, "git", "clean", "-fdq")
     (folder / ".git/hooks/pre-commit").unlink(missing_ok=True)
     for name in ("ingested", "aligned"):
         shutil.rmtree(folder / "data" / name)
     run(folder, "dvc", "checkout", "-q")
+
+
+def _link(folder: Path) -> None:
+    for kept in (folder.parent / "kept").iterdir():
+        link = folder / "data/raw" / kept.name
+        link.unlink(missing_ok=True)
+        link.symlink_to(kept)
 
 
 def _keys(values: dict[str, Any], above: str = "") -> Iterator[str]:

@@ -317,8 +317,9 @@ def test_dvc_says_what_troubleshooting_quotes(
     small: Path, caplog: pytest.LogCaptureFixture, changes: dict[str, Any], message: str
 ) -> None:
     assert f"`{message}`" in (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
-    subprocess.run(["git", "checkout", "-q", "params.yaml"], cwd=small, check=True)
+    doc_project.reset(small)
     toy.set_params(small, **changes)
+    (small / "data/raw/ferplus").unlink()
     with contextlib.chdir(small):
         assert dvc.main(["repro"])
     assert re.search(re.escape(message).replace(r"\.\.\.", ".*"), caplog.text)
