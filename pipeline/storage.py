@@ -16,6 +16,10 @@ import pyarrow.fs as pafs
 
 from pipeline.errors import UserError, one_line
 
+# Every file system that was opened, until the program ends: if one of Arrow's own threads drops the last reference to
+# it while the S3 library is being shut down, the process is aborted, though its work is done.
+_opened: list[pafs.FileSystem] = []
+
 
 def is_remote(address: str | Path) -> bool:
     """Return whether an address is one of an object store."""
@@ -34,6 +38,7 @@ def open_store(address: str) -> tuple[pafs.FileSystem, str]:
         raise UserError(f"{address}: not an address of an object store: {one_line(error)}") from None
     if not path.strip("/"):
         raise UserError(f"{address}: not an address of an object store: expected s3://bucket/folder")
+    _opened.append(system)
     return system, path.rstrip("/")
 
 

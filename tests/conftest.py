@@ -12,6 +12,10 @@ from hypothesis import settings
 # The suite runs in several processes, and these and those that they start would fight for the cores.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+# `make test VENV=...` hands its variables to every `make` under it; tests that call one mean their own folder's.
+for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "VENV", "PYTHON"):
+    os.environ.pop(name, None)
+
 # The suite runs in several processes, and a loaded machine is no reason to fail.
 settings.register_profile("fer", deadline=None, max_examples=25, derandomize=True)
 settings.load_profile("fer")

@@ -115,7 +115,7 @@ def execute(folder: Path, command: Command) -> str:
         case [".", script]:
             return run(folder, "bash", "-ec", f". {script}")
         case ["make", *_]:  # what make would do, its programs run like any others
-            lines = run(folder, "make", "-n", "--no-print-directory", *words[1:])
+            lines = run(folder, "make", "-n", *words[1:])
             return "".join(execute(folder, c) for c in parsed(command.page, lines) if c.words[0] != "echo")
         case ["ln", "-s", _, link]:
             (folder / link).unlink(missing_ok=True)
