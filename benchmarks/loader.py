@@ -42,7 +42,7 @@ from pipeline.training.engine import Run
 from pipeline.training.plan import Batch, epoch_plan
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
-FACE, CROP, WORKERS = 48, 44, 2
+FACE, CROP, WORKERS, STEPS = 48, 44, 2, 20
 ALL = {
     "rotation": 15,
     "shear": 15,
@@ -182,7 +182,7 @@ def share(p: params.Params, samples: Samples, steps: int) -> None:
         print(f"{f'all transforms and {method} add':>34}: {statistics.median(shares[3:]):8.1%}")
 
 
-def main(count: int, rounds: int) -> None:
+def main(count: str = "8192", rounds: str = "5") -> None:
     cv2.setNumThreads(0)  # one core per worker, as albumentations advises
     p = params.load(PARAMS)
     p = p.model_copy(
@@ -196,15 +196,15 @@ def main(count: int, rounds: int) -> None:
     rng = np.random.default_rng(0)
     # Smooth pictures: what is drawn does not change the work, noise would only look odd.
     faces = np.stack(
-        [cv2.resize(rng.integers(0, 256, (6, 6, 3), np.uint8), (FACE, FACE)) for _ in range(count)]
+        [cv2.resize(rng.integers(0, 256, (6, 6, 3), np.uint8), (FACE, FACE)) for _ in range(int(count))]
     )
-    labels = torch.from_numpy(rng.integers(0, len(p.classes), count))
+    labels = torch.from_numpy(rng.integers(0, len(p.classes), int(count)))
     targets = torch.nn.functional.one_hot(labels, len(p.classes)).float()
-    rows = np.arange(count)
+    rows = np.arange(int(count))
     samples = Samples([str(i) for i in rows], [Table(faces)], np.zeros_like(rows), rows, targets, labels)  # type: ignore[list-item]
-    loaders(p, samples, faces, rounds)
-    share(p, samples, 20)
+    loaders(p, samples, faces, int(rounds))
+    share(p, samples, STEPS)
 
 
 if __name__ == "__main__":
-    main(*(int(value) for value in (*sys.argv[1:], *(8192, 5)[len(sys.argv) - 1 :])))
+    main(*sys.argv[1:])

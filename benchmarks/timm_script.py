@@ -44,6 +44,7 @@ COMMON = (
     "--model small_resnet18 --device cpu --opt sgd --lr 0.05 --weight-decay 5e-4 --smoothing 0 --no-aug "
     "--epochs 2 --warmup-epochs 0 --val-interval 100 --log-interval 1"
 )
+ROUNDS = 3
 HALF = ["--amp", "--amp-dtype", "bfloat16"]
 FLAGS = {
     "default": ["--workers", "2"],
@@ -57,7 +58,8 @@ FLAGS = {
 }
 
 
-def main(script: Path, steps: int) -> None:
+def main(script: str, steps: str = "40") -> None:
+    count = int(steps)
     p = params.load()
     where = device.pick("cpu")
     precision = device.pick_precision("auto", where)
@@ -70,12 +72,12 @@ def main(script: Path, steps: int) -> None:
         for i in range(3):
             ours._step(plan[i], len(plan[i].samples))
         start = time.perf_counter()
-        for i in range(3, 3 + steps):
+        for i in range(3, 3 + count):
             ours._step(plan[i], len(plan[i].samples))
-        return sum(len(b.samples) for b in plan[3 : 3 + steps]) / (time.perf_counter() - start)
+        return sum(len(b.samples) for b in plan[3 : 3 + count]) / (time.perf_counter() - start)
 
     with tempfile.TemporaryDirectory() as folder:
-        for row in range(min(len(train), steps * batch)):
+        for row in range(min(len(train), count * batch)):
             for split in ("train", "validation"):
                 path = Path(folder, split, p.classes[int(train.labels[row])], f"{row}.png")
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +95,7 @@ def main(script: Path, steps: int) -> None:
                 *mode.split(),
                 *flags,
             ]
-            command = [sys.executable, "-c", LAUNCH, str(script), "--data-dir", folder, *given]
+            command = [sys.executable, "-c", LAUNCH, script, "--data-dir", folder, *given]
             done = subprocess.run(
                 [*command, "--output", f"{folder}/out"], capture_output=True, text=True, check=False
             )
@@ -108,7 +110,7 @@ def main(script: Path, steps: int) -> None:
             print(f"{name:>40}: {rate:7.1f} faces/s", flush=True)
         best = max(rates, key=lambda name: rates[name])
         ratios = []
-        for _ in range(3):
+        for _ in range(ROUNDS):
             mine, theirs = engine(), timm(FLAGS[best])
             ratios.append(mine / theirs)
             print(
@@ -119,4 +121,4 @@ def main(script: Path, steps: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 40)
+    main(*sys.argv[1:])

@@ -24,7 +24,8 @@ from pipeline.training.data import crop
 from pipeline.training.engine import Run, _on
 
 
-def main(steps: int) -> None:
+def main(steps: str = "20") -> None:
+    count = int(steps)
     p = params.load()
     where = device.pick("auto")
     precision = device.pick_precision("auto", where)
@@ -52,11 +53,11 @@ def main(steps: int) -> None:
             ("engine", lambda i: ours._step(plan[i], len(plan[i].samples))),
         ):
             start = time.perf_counter()
-            for i in range(steps):
+            for i in range(count):
                 step(i)
             if where.type == "cuda":
                 torch.cuda.synchronize()
-            rates[name] = sum(len(plan[i].samples) for i in range(steps)) / (time.perf_counter() - start)
+            rates[name] = sum(len(plan[i].samples) for i in range(count)) / (time.perf_counter() - start)
     for name, rate in rates.items():
         print(f"{name:>14}: {rate:7.1f} faces/s")
     print(f"{p.model}, batch {p.train.batch_size}, {p.augment}, {precision} on {where.type}")
@@ -64,4 +65,4 @@ def main(steps: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20)
+    main(*sys.argv[1:])

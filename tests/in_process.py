@@ -39,7 +39,7 @@ def patch(with_: pytest.MonkeyPatch) -> None:
     start = dvc_queue.run
     with_.setattr(dvc_queue, "run", lambda *words, **more: _dvc(*words) or start(*words, **more))
     with_.setattr(parallel, "_in_processes", lambda function, items, workers: map(function, items))
-    # DVC reads params.yaml and dvc.lock a hundred times for an experiment, dvc.lock in pure Python as one with comments.
+    # DVC reads params.yaml and dvc.lock a hundred times for an experiment, dvc.lock as if it had comments to keep.
     load = ruamel.yaml.YAML.load
     read = cache(lambda text: pickle.dumps(load(ruamel.yaml.YAML(typ="safe"), text)))
 

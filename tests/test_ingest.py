@@ -3,13 +3,14 @@
 import csv
 import io
 import json
+import struct
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from pipeline import parallel
@@ -107,6 +108,10 @@ def test_a_grey_png_is_accepted_and_decoded_as_opencv_does(shape, damage, cut):
     data = bytearray(cv2.imencode(".png", np.resize(picture(4, 40)[..., 0], shape))[1].tobytes())
     for place, value in damage:
         data[8 + int(place * (len(data) - 8))] = value
+    width, height = struct.unpack_from(">II", data, 16)
+    assume(
+        width * height < 10**7
+    )  # OpenCV takes seconds to fill a picture that a damaged header says is huge
     data = bytes(data[: len(data) - cut])
     expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
     try:
