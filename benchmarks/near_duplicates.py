@@ -15,14 +15,16 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.faces.detectors.scrfd import PACKAGED, Detector
-from pipeline.faces.extraction import CHUNK, faces
+from pipeline.faces.detectors.scrfd import PACKAGED
+from pipeline.faces.extraction import Extraction
 from pipeline.faces.weights import fetch
 from pipeline.labels import likeness
 from pipeline.params import load
 from pipeline.paths import ALIGNED, DETECTORS, INGESTED
+from pipeline.stages.align import CHUNK
 from pipeline.tables import Faces
 
 HASH_ALONE = 4  # signs that may differ where nothing else is compared
@@ -54,19 +56,22 @@ CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 def main(dataset: str, count: str = "1000", sheet: str = "") -> None:
     settings = load().align
-    detector = Detector(fetch(PACKAGED, DETECTORS), settings.threshold)
+    extraction = Extraction(settings, fetch(PACKAGED, DETECTORS).read_bytes())
     column = pq.read_table(INGESTED / f"{dataset}.parquet", columns=["image"]).column("image")
+
+    shape = (settings.face_size, settings.face_size, -1)
 
     def picture(row: int) -> np.ndarray:
         return cv2.imdecode(np.frombuffer(column[row].as_py(), np.uint8), cv2.IMREAD_GRAYSCALE)
 
     def aligned(pictures: list[np.ndarray]) -> list[np.ndarray]:
-        encoded = [(str(i), cv2.imencode(".png", p)[1].tobytes()) for i, p in enumerate(pictures)]
-        chunks = [encoded[i : i + CHUNK] for i in range(0, len(encoded), CHUNK)]
-        shape = (settings.size, settings.size, -1)
-        return [
-            np.frombuffer(row["face"], np.uint8).reshape(shape) for row in faces(chunks, settings, detector)
-        ]
+        encoded = [cv2.imencode(".png", p)[1].tobytes() for p in pictures]
+        cut = []
+        for start in range(0, len(encoded), CHUNK):
+            images = encoded[start : start + CHUNK]
+            done = extraction(pa.record_batch({"id": [str(i) for i in range(len(images))], "image": images}))
+            cut += [np.frombuffer(face, np.uint8).reshape(shape) for face in done["face"].to_pylist()]
+        return cut
 
     def missed(ours: list[np.ndarray], theirs: list[np.ndarray]) -> tuple[float, float]:
         (low, signs), (other, others) = likeness.describe(ours), likeness.describe(theirs)
@@ -95,7 +100,7 @@ def main(dataset: str, count: str = "1000", sheet: str = "") -> None:
     print(
         f"{len(table):,} faces: {len(pairs):,} pairs, {len(near):,} of them within {CLOSE} of the threshold"
     )
-    if sheet:
+    if sheet and len(near):
         shown = near[RNG.permutation(len(near))[:96]]
         cells = [np.vstack([cv2.resize(picture(int(row)), (64, 64)) for row in pair]) for pair in shown]
         cells += [np.zeros((128, 64), np.uint8)] * (-len(cells) % 16)

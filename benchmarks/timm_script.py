@@ -117,7 +117,7 @@ def main(script: str, steps: str = "40") -> None:
                 f"engine {mine:7.1f}, timm's script ({best}) {theirs:7.1f} faces/s: {ratios[-1]:.2f}",
                 flush=True,
             )
-    print(f"resnet18, batch {batch}, {precision}; ratio: {sorted(ratios)[1]:.2f}")
+    print(f"resnet18, batch {batch}, {precision}; ratio: {sorted(ratios)[ROUNDS // 2]:.2f}")
 
 
 if __name__ == "__main__":

