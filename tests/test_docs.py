@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +23,18 @@ from dvc import cli as dvc
 from dvc.exceptions import DvcException
 from dvc.utils import hydra
 from mkdocs.__main__ import cli as mkdocs
+from packaging.requirements import Requirement
+from PIL import Image
 from scmrepo.git.backend import pygit2
 
 from pipeline import params
 from pipeline.methods import BLOCKS, choices
+from scripts import screenshots
 from scripts.documentation import hooks, methods, parameters, stages
 from tests import doc_commands, doc_project, test_new_method, toy
 from tests.doc_commands import ROOT
 from tests.doc_project import execute
+from tests.test_report_browser import CHROMIUM
 
 # Every command is run in the small project, but for those that another test runs, taken from the page, ...
 ELSEWHERE = {
@@ -46,14 +51,14 @@ ELSEWHERE = {
 TESTED = {
     "make docs": "the fixture `site`",
     "make clean": "test_make_clean_keeps_what_cannot_be_made_again",
+    "pip install": "test_what_an_extra_installs_is_here",
     "python benchmarks/": "tests/test_benchmarks.py",
+    "python scripts/screenshots.py": "test_the_pictures_of_a_report_are_drawn",
 }
 # ... and these, which no test can run; they begin so.
 LEFT_OUT = {
     "make test": "runs these tests",
-    "pip install": "needs a registry",
     "python scripts/lock.py": "needs a registry",
-    "python scripts/screenshots.py": "needs a browser",
     "ray start": "starts a cluster",
     "PET_NODE_RANK=1 fer train": "needs a second machine",
     "dvc gc": "is named; alone it refuses",
@@ -130,6 +135,34 @@ def test_make_clean_keeps_what_cannot_be_made_again(tmp_path: Path) -> None:
     doc_project.run(tmp_path, *command.words)
     assert all((tmp_path / name).exists() for name in kept)
     assert not any((tmp_path / name).exists() for name in (*gone, "pipeline/__pycache__"))
+
+
+def test_what_an_extra_installs_is_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # No index is asked: the environment of the tests has what the extras name.
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_NO_DEPS", "1")
+    commands = [c for page in doc_commands.PAGES for c in doc_commands.commands(page) if c.words[0] == "pip"]
+    for command in commands:
+        printed = doc_project.run(tmp_path, sys.executable, "-m", *command.words)
+        assert "already satisfied" in printed
+        [extra] = re.findall(r"\[(\w+)\]", command.line)
+        named = [Requirement(line) for line in metadata.requires("fer-pipeline") or []]
+        named = [of for of in named if of.marker and of.marker.evaluate({"extra": extra})]
+        assert named
+        for requirement in named:
+            assert metadata.version(requirement.name) in requirement.specifier
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="found no chromium on the PATH")
+def test_the_pictures_of_a_report_are_drawn(small: Path) -> None:
+    doc_project.reset(small)
+    (small / "docs").mkdir()
+    with contextlib.chdir(small):
+        screenshots.main()
+    for name, (width, height, _, tops) in screenshots.SHOTS.items():
+        with Image.open(small / f"docs/{name}.png") as picture:
+            assert picture.size == (len(tops) * (width + 16) - 16, height)
+            assert len(picture.convert("RGB").getcolors(1 << 24) or []) > 20
 
 
 @pytest.mark.parametrize("kind", methods.KINDS)
