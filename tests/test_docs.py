@@ -51,6 +51,7 @@ ELSEWHERE = {
 TESTED = {
     "make docs": "the fixture `site`",
     "make clean": "test_make_clean_keeps_what_cannot_be_made_again",
+    "PET_NODE_RANK=1 fer train": "tests/test_processes.py",
     "pip install": "test_what_an_extra_installs_is_here",
     "python benchmarks/": "tests/test_benchmarks.py",
     "python scripts/screenshots.py": "test_the_pictures_of_a_report_are_drawn",
@@ -60,7 +61,6 @@ LEFT_OUT = {
     "make test": "runs these tests",
     "python scripts/lock.py": "needs a registry",
     "ray start": "starts a cluster",
-    "PET_NODE_RANK=1 fer train": "needs a second machine",
     "dvc gc": "is named; alone it refuses",
 }
 EVIDENCE = ["README.md", "benchmarks/README.md", "docs/ferplus.md", "docs/synthetic.md"]

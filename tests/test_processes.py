@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -141,6 +143,41 @@ def test_a_run_in_two_processes_is_that_of_one_and_goes_on_after_a_kill(project:
     done = subprocess.run(TRAIN, capture_output=True, text=True, check=False)
     assert "resuming" in done.stdout, done.stderr
     assert [path.read_bytes() for path in OUTCOME] == whole
+
+
+def test_two_machines_compute_what_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Both are this machine, each in a clone of its own.
+    page = (ROOT / "docs/cluster.md").read_text(encoding="utf-8")
+    [arguments] = re.findall(r'`"(--nnodes 2 [^"]*)"`', page)
+    arguments = arguments.replace("node 4", "node 1").replace("first.host", "127.0.0.1")
+    [second] = [c for c in doc_commands.commands("docs/cluster.md") if c.variables]
+    assert second.words == ("fer", "train")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        arguments += f" --master-port {free.getsockname()[1]}"
+    launchers = []
+    for name, variables in (("alone", ()), ("first", ()), ("second", second.variables)):
+        folder = tmp_path / name
+        folder.mkdir()
+        shutil.copy(ROOT / "params.yaml", folder)
+        toy.write(folder, **{"train.batch_size": 18, "optimizers.sgd.learning_rate": 0.001})
+        monkeypatch.chdir(folder)
+        if name == "alone":
+            train.run(params.load())
+            alone = _losses()
+            continue
+        toy.set_params(folder, **{"train.torchrun": arguments})
+        with monkeypatch.context() as patch:
+            for variable in variables:
+                patch.setenv(*variable.split("=", 1))
+            launchers.append(forked.start(forked.fer, "train", errors=str(folder / "errors")))
+    for launcher, name in zip(launchers, ("first", "second"), strict=True):
+        launcher.join(120)
+        assert launcher.exitcode == 0, (tmp_path / name / "errors").read_text(encoding="utf-8")
+    monkeypatch.chdir(tmp_path / "first")
+    assert _losses()[0] == pytest.approx(alone[0], rel=1e-3)
+    assert all(path.exists() for path in OUTCOME)
+    assert not any((tmp_path / "second" / path).exists() for path in OUTCOME)
 
 
 def _losses() -> list[float]:
