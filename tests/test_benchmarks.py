@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
-import shutil
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -20,6 +19,7 @@ from pipeline.faces import weights
 from pipeline.faces.detectors.scrfd import PACKAGED
 from tests import doc_commands, doc_project, toy
 from tests.doc_commands import ROOT, Command
+from tests.test_report_browser import CHROMIUM
 
 # Arguments by name, and constants of the module, that make a benchmark small.
 ARGUMENTS = {"rounds": "1", "steps": "1", "count": "16"}
@@ -70,7 +70,7 @@ def test_a_benchmark_runs(small: Path, command: Command, monkeypatch: pytest.Mon
             pytest.skip(str(error))
         if not (small / "models/detector").exists():
             (small / "models/detector").symlink_to(found)
-    if name == "report" and not (shutil.which("chromium") or shutil.which("google-chrome")):
+    if name == "report" and CHROMIUM is None:
         pytest.skip("found no chromium on the PATH")
     for before in doc_commands.parsed(command.page, BEFORE.get(name, "")):
         doc_project.execute(small, before)

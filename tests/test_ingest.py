@@ -109,9 +109,8 @@ def test_a_grey_png_is_accepted_and_decoded_as_opencv_does(shape, damage, cut):
     for place, value in damage:
         data[8 + int(place * (len(data) - 8))] = value
     width, height = struct.unpack_from(">II", data, 16)
-    assume(
-        width * height < 10**7
-    )  # OpenCV takes seconds to fill a picture that a damaged header says is huge
+    # OpenCV takes seconds to fill a picture that a damaged header says is huge.
+    assume(width * height < 10**7)
     data = bytes(data[: len(data) - cut])
     expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
     try:
