@@ -20,11 +20,14 @@ from typing import Any
 
 import pytest
 import ruamel.yaml
+import yaml
 from dvc import cli as dvc
 from dvc.repo.experiments.queue.celery import LocalCeleryQueue
 from dvc.stage import run as stage_run
 from dvc.stage.exceptions import StageCmdFailedError
+from dvc.utils.serialize import _yaml as serialize
 from dvc_task.proc.process import ManagedProcess
+from ruamel.yaml.comments import CommentedMap
 from typer.testing import CliRunner
 
 from pipeline import dvc_queue, parallel
@@ -43,12 +46,28 @@ def patch(with_: pytest.MonkeyPatch) -> None:
     load = ruamel.yaml.YAML.load
     read = cache(lambda text: pickle.dumps(load(ruamel.yaml.YAML(typ="safe"), text)))
 
-    def remembered(yaml: Any, stream: Any) -> Any:
-        if isinstance(stream, str) and (yaml.typ == ["safe"] or "#" not in stream):
+    def remembered(reader: Any, stream: Any) -> Any:
+        if isinstance(stream, str) and (reader.typ == ["safe"] or "#" not in stream):
             return pickle.loads(read(stream))
-        return load(yaml, stream)
+        return load(reader, stream)
+
+    dump = serialize._dump
+
+    def dumped(data: Any, stream: Any) -> None:
+        if isinstance(data, CommentedMap):
+            dump(data, stream)
+        else:
+            yaml.dump(data, stream, Dumper, sort_keys=False)
 
     with_.setattr(ruamel.yaml.YAML, "load", remembered)
+    with_.setattr(serialize, "_dump", dumped)
+
+
+class Dumper(yaml.CSafeDumper):
+    """A dumper in C; DVC's own, in Python, writes dvc.lock in the time that a stage takes here."""
+
+
+Dumper.add_multi_representer(dict, Dumper.represent_dict)
 
 
 def _stage(executable: str, command: str, cwd: str, **_: Any) -> None:

@@ -74,7 +74,7 @@ def test_a_booster_takes_the_weights_of_the_network_it_extends(project: Path) ->
 def test_a_run_goes_on_from_an_earlier_one_with_other_classes(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    toy.write(project, **{"train.epochs": 1})
+    toy.write(project, model="resnet18", **{"train.epochs": 1})
     train.run(params.load())
     earlier = Path("earlier.safetensors")
     os.replace(paths.CLASSIFIER, earlier)
@@ -208,7 +208,7 @@ def test_another_network_that_begins_alike_is_refused(project: Path) -> None:
 def test_a_changed_file_of_weights_is_another_run(project: Path) -> None:
     from pipeline import checkpoint
 
-    toy.write(project, **{"models.resnet18.weights": "w.safetensors"})
+    toy.write(project, model="resnet18", **{"models.resnet18.weights": "w.safetensors"})
     p = params.load()
     found = []
     for content in (b"one", b"two"):

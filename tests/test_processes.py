@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 import shutil
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from pipeline import params, paths
 from pipeline.errors import UserError
 from pipeline.networks._torchvision import torchvision
 from pipeline.stages import train
-from pipeline.training import data
+from pipeline.training import data, processes
 from pipeline.training.engine import Run
 from pipeline.training.processes import Processes
 from pipeline.training.whole_batch import WholeBatch
@@ -29,34 +29,33 @@ from tests import doc_commands, forked, toy
 
 ROOT = Path(__file__).parents[1]
 
-# Two steps of each case, in as many processes as there are.
-STEP = """
-import os, sys, torch
-from safetensors.torch import save_file
-from pathlib import Path
-from pipeline import params
-from pipeline.training import data, engine, processes
 
-with processes.joined() as group:
-    for case in sys.argv[1:]:
-        os.chdir(case)
-        p = params.load()
-        train = data.real("train", p)
-        run = engine.Run(p, train, None, torch.device("cpu"), torch.float32, Path("unfinished"), group)
-        run.network.double().register_forward_pre_hook(lambda network, images: (images[0].double(),))
-        run.network.train()
-        found = {}
-        run.optimizer.step = lambda: None  # the gradients are what is asked
-        for index, batch in enumerate(run.plan(0)[:2]):
-            size = len(batch.samples)
-            loss = run._step(batch.part(group.part(size)), size)
-            found |= {f"{index}.{name}": w.grad.contiguous() for name, w in run.network.named_parameters()}
-            found |= {f"{index}.loss": loss}
-        buffers = run.network.named_buffers()
-        found |= {f"buffer.{name}": b.clone() for name, b in buffers if b.is_floating_point()}
-        found |= {f"kept.{name}": b.clone() for name, b in run.loss.named_buffers()}
-        save_file(found, f"{group.size}-{group.rank}.safetensors")
-"""
+def two_steps(cases: list[Path]) -> None:
+    """Write what two steps of each case come to, in one of as many processes as there are."""
+    torch.set_num_threads(1)
+    with processes.joined() as group:
+        for case in cases:
+            os.chdir(case)
+            p = params.load()
+            samples = data.real("train", p)
+            run = Run(p, samples, None, torch.device("cpu"), torch.float32, Path("unfinished"), group)
+            run.network.double().register_forward_pre_hook(lambda network, images: (images[0].double(),))
+            run.network.train()
+            found: dict[str, Any] = {}
+            run.optimizer.step = lambda: None  # the gradients are what is asked
+            for index, batch in enumerate(run.plan(0)[:2]):
+                size = len(batch.samples)
+                loss = run._step(batch.part(group.part(size)), size)
+                found |= {
+                    f"{index}.{name}": w.grad.contiguous() for name, w in run.network.named_parameters()
+                }
+                found |= {f"{index}.loss": loss}
+            buffers = run.network.named_buffers()
+            found |= {f"buffer.{name}": b.clone() for name, b in buffers if b.is_floating_point()}
+            found |= {f"kept.{name}": b.clone() for name, b in run.loss.named_buffers()}
+            save_file(found, f"{group.size}-{group.rank}.safetensors")
+
+
 CASES = {
     "dropout, centres and transforms": {
         "model": "light",
@@ -73,18 +72,23 @@ CASES = {
 }
 
 
-def test_two_processes_have_the_gradients_of_one(tmp_path: Path) -> None:
+def test_two_processes_have_the_gradients_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # All cases in the same processes, whose start takes longer than their steps.
     folders = [tmp_path / str(index) for index in range(len(CASES))]
     for folder, settings in zip(folders, CASES.values(), strict=True):
         folder.mkdir()
         shutil.copy(ROOT / "params.yaml", folder)
         toy.write(folder, **settings, **{"train.batch_size": 18})
-    (tmp_path / "step.py").write_text(STEP)
-    for launcher in ([], ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]):
-        command = [sys.executable, *launcher, str(tmp_path / "step.py"), *map(str, folders)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+    started = [forked.start(two_steps, folders, errors=str(tmp_path / "alone.txt"))]
+    # What torchrun tells each of its processes.
+    common = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    for rank in "01":
+        for name, value in (common | {"RANK": rank, "LOCAL_RANK": rank, "TORCHELASTIC_RUN_ID": "a"}).items():
+            monkeypatch.setenv(name, value)
+        started.append(forked.start(two_steps, folders, errors=str(tmp_path / f"{rank}.txt")))
+    for process, errors in zip(started, ("alone", "0", "1"), strict=True):
+        process.join(120)
+        assert process.exitcode == 0, (tmp_path / f"{errors}.txt").read_text(encoding="utf-8")
     for folder, case in zip(folders, CASES, strict=True):
         one, first, second = (load_file(folder / f"{name}.safetensors") for name in ("1-0", "2-0", "2-1"))
         for name, values in one.items():
@@ -109,13 +113,13 @@ def test_each_process_has_its_rows_of_what_one_draws(mode: str) -> None:
 # As docs/cluster.md has it, for four GPUs.
 [DOCUMENTED] = doc_commands.section("docs/cluster.md", "Training in several processes")
 TWO = dict([DOCUMENTED.words[-1].replace("node 4", "node 2").replace('"', "").split("=")])
-TRAIN = [sys.executable, "-m", "pipeline", "train"]
 OUTCOME = (paths.CLASSIFIER, paths.METRICS / "train.json")
 
 
 def test_a_run_in_two_processes_is_that_of_one_and_goes_on_after_a_kill(project: Path) -> None:
     toy.write(
         project,
+        model="light",
         loss="weighted_softmax",
         **{"train.batch_size": 18, "train.ema": 0.5, "optimizers.sgd.learning_rate": 0.001},
     )
@@ -140,7 +144,7 @@ def test_a_run_in_two_processes_is_that_of_one_and_goes_on_after_a_kill(project:
     launcher.join()
     _until(lambda: not _training_here())
     assert not paths.CLASSIFIER.exists()
-    done = subprocess.run(TRAIN, capture_output=True, text=True, check=False)
+    done = forked.run(forked.fer, "train")
     assert "resuming" in done.stdout, done.stderr
     assert [path.read_bytes() for path in OUTCOME] == whole
 
@@ -152,9 +156,7 @@ def test_two_machines_compute_what_one_does(tmp_path: Path, monkeypatch: pytest.
     arguments = arguments.replace("node 4", "node 1").replace("first.host", "127.0.0.1")
     [second] = [c for c in doc_commands.commands("docs/cluster.md") if c.variables]
     assert second.words == ("fer", "train")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        arguments += f" --master-port {free.getsockname()[1]}"
+    arguments += f" --master-port {free_port()}"
     launchers = []
     for name, variables in (("alone", ()), ("first", ()), ("second", second.variables)):
         folder = tmp_path / name
@@ -178,6 +180,12 @@ def test_two_machines_compute_what_one_does(tmp_path: Path, monkeypatch: pytest.
     assert _losses()[0] == pytest.approx(alone[0], rel=1e-3)
     assert all(path.exists() for path in OUTCOME)
     assert not any((tmp_path / "second" / path).exists() for path in OUTCOME)
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 def _losses() -> list[float]:

@@ -201,7 +201,7 @@ def test_real_and_mixed_faces_learn_from_smoothed_targets(project: Path) -> None
 
 
 def test_the_real_faces_of_mixaugment_move_the_centers_once_in_a_step(project: Path) -> None:
-    toy.write(project, augment="mixaugment")
+    toy.write(project, model="resnet18", augment="mixaugment")
     run = _run()
     recorded = _recorded(run)
     run._epoch()

@@ -60,6 +60,7 @@ def write(project: Path, **changes: Any) -> None:
         "train.device": "cpu",
         "train.precision": "float32",
         "augment": "mixcut",
+        "model": "light",
     }
     set_params(project, **(settings | changes))
 
