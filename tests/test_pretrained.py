@@ -88,7 +88,7 @@ def test_a_run_goes_on_from_an_earlier_one_with_other_classes(
     faces = torch.rand(2, 1, 16, 16)
     assert torch.equal(network(faces)[1], before(faces)[1])
 
-    toy.write(project, classes=["happiness", "neutral"])
+    toy.write(project, model="resnet18", classes=["happiness", "neutral"])
     train.run(params.load())
     found = json.loads((paths.METRICS / "train.json").read_text())["weights"]
     assert (found["sha256"], found["loaded"]) == (start.sha256, start.loaded)
