@@ -24,10 +24,10 @@ settings.load_profile("fer")
 ROOT = Path(__file__).parents[1]
 
 
-def pytest_collection_finish() -> None:
+def pytest_runtest_setup() -> None:
     """Spare the garbage collector what stays until the end: libraries and the tests themselves."""
-    gc.collect()
-    gc.freeze()
+    if not gc.get_freeze_count():
+        gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -43,6 +43,14 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copy(ROOT / "params.yaml", tmp_path / "params.yaml")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of what is read and written, not of who does it."""
+    from tests import in_process
+
+    in_process.work(monkeypatch)
 
 
 @pytest.fixture(scope="session")

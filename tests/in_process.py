@@ -41,7 +41,7 @@ def patch(with_: pytest.MonkeyPatch) -> None:
     with_.setattr(ManagedProcess, "run", _managed)
     start = dvc_queue.run
     with_.setattr(dvc_queue, "run", lambda *words, **more: _dvc(*words) or start(*words, **more))
-    with_.setattr(parallel, "_in_processes", lambda function, items, workers: map(function, items))
+    work(with_)
     # DVC reads params.yaml and dvc.lock a hundred times for an experiment, dvc.lock as if it had comments to keep.
     load = ruamel.yaml.YAML.load
     read = cache(lambda text: pickle.dumps(load(ruamel.yaml.YAML(typ="safe"), text)))
@@ -68,6 +68,15 @@ class Dumper(yaml.CSafeDumper):
 
 
 Dumper.add_multi_representer(dict, Dumper.represent_dict)
+
+
+def work(with_: pytest.MonkeyPatch) -> None:
+    """Let what is spread over processes be done in this one, which is large and slow to fork; pickled all the same."""
+
+    def here(function: Any, items: Any, workers: int) -> Any:
+        return map(pickle.loads(pickle.dumps(function)), items)
+
+    with_.setattr(parallel, "_in_processes", here)
 
 
 def _stage(executable: str, command: str, cwd: str, **_: Any) -> None:

@@ -18,6 +18,8 @@ from pipeline.schema import VOTES
 from pipeline.stages import ingest
 from tests import toy
 
+pytestmark = pytest.mark.usefixtures("in_one_process")
+
 SHARED = Path(os.environ.get("FER_SHARED", Path(__file__).parents[2] / "shared")) / "data" / "ferplus"
 real = pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs FER+ in {SHARED}")
 

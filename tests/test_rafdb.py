@@ -20,6 +20,8 @@ from pipeline.tables import Faces
 from tests import toy
 from tests.test_landmarks import weights_file  # noqa: F401
 
+pytestmark = pytest.mark.usefixtures("in_one_process")
+
 # The authors' codes.
 NAMES = {1: "surprise", 2: "fear", 3: "disgust", 4: "happiness", 5: "sadness", 6: "anger", 7: "neutral"}
 STEMS = [f"train_{i:05d}" for i in range(1, 8)] + [f"test_{i:04d}" for i in range(1, 8)]
