@@ -24,10 +24,11 @@ settings.load_profile("fer")
 ROOT = Path(__file__).parents[1]
 
 
-def pytest_runtest_setup() -> None:
+def pytest_collection_finish() -> None:
     """Spare the garbage collector what stays until the end: libraries and the tests themselves."""
-    if not gc.get_freeze_count():
-        gc.freeze()
+    gc.collect()
+    gc.freeze()
+    gc.unfreeze = lambda: None  # as pipeline/parallel.py does when its workers have ended
 
 
 @pytest.fixture(autouse=True, scope="session")
