@@ -23,11 +23,17 @@ from pipeline import params, recipes
 from pipeline.cli import app
 from pipeline.errors import UserError
 from pipeline.methods import choices
-from scripts.documentation import methods, stages
+from scripts.documentation import hooks, stages
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", "CONTRIBUTING.md", "benchmarks/README.md"]
-PAGES += sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))
+WRITTEN = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))
+# Pages that are made from the code alone are among them.
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "benchmarks/README.md",
+    *sorted({*WRITTEN, *map("docs/{}".format, hooks.made())}),
+]
 SHELL = ("", "sh", "bash", "shell")
 INLINE = re.compile(r"`((?:\w+=\S+ )?(?:fer|dvc|make|python|pip|git|ray|pre-commit) [^`]+)`")
 
@@ -49,9 +55,16 @@ class Command(NamedTuple):
         return f"{self.page}: {self.line}"
 
 
+@cache
+def text(page: str) -> str:
+    """Return a page's Markdown as the site has it, with what is made from the code."""
+    written = (ROOT / page).read_text(encoding="utf-8") if (ROOT / page).exists() else ""
+    return hooks.composed(page.removeprefix("docs/"), written) if page.startswith("docs/") else written
+
+
 def blocks(page: str) -> Iterator[tuple[str, str]]:
     """Yield language and text of the fenced blocks of a page."""
-    yield from _fenced((ROOT / page).read_text(encoding="utf-8"))
+    yield from _fenced(text(page))
 
 
 def _fenced(text: str) -> Iterator[tuple[str, str]]:
@@ -61,20 +74,18 @@ def _fenced(text: str) -> Iterator[tuple[str, str]]:
 
 def section(page: str, heading: str) -> list[Command]:
     """Return the commands in the shell blocks under a heading of the second level, or above the first one."""
-    text = (ROOT / page).read_text(encoding="utf-8")
     above = f"## {re.escape(heading)}" if heading else "# [^\n]*"
-    part = re.search(rf"(?ms)^{above}$(.*?)(?=^## |\Z)", text)
+    part = re.search(rf"(?ms)^{above}$(.*?)(?=^## |\Z)", text(page))
     assert part, f"{page} has no section {heading!r}"
     return [c for language, block in _fenced(part[1]) if language in SHELL for c in parsed(page, block)]
 
 
 def groups(page: str) -> Iterator[list[Command]]:
     """Yield the commands of each shell block of a page together, then each that stands in a line of text."""
-    text = (ROOT / page).read_text(encoding="utf-8")
     for language, block in blocks(page):
         if language in SHELL:
             yield list(parsed(page, block))
-    prose = re.sub(r"(?ms)^```.*?^```$", "", text)
+    prose = re.sub(r"(?ms)^```.*?^```$", "", text(page))
     for found in INLINE.findall(re.sub(r"\n(?=\S)", " ", prose)):
         yield [c._replace(in_text=True) for c in parsed(page, found.removesuffix("..."))]
 
@@ -96,12 +107,6 @@ def is_mention(command: Command) -> bool:
         block.words[: len(command.words)] == command.words and set(command.variables) <= set(block.variables)
         for block in _in_blocks()
     )
-
-
-def generated() -> Iterator[list[Command]]:
-    """Yield the commands on the pages of methods that are made from the code."""
-    for uri, (kind, name) in methods.pages().items():
-        yield list(parsed(uri, methods.choose(kind, name)))
 
 
 def parsed(page: str, block: str) -> Iterator[Command]:

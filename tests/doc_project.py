@@ -34,6 +34,7 @@ from tests.doc_commands import ROOT, Command, parsed
 # A command runs as it is documented, but for what makes it long: these settings have these values, in params.yaml and
 # the recipes as well as behind `-S`. (`balance` is no size and stays.)
 SIZES: dict[str, Any] = {
+    "sample.pictures": 200,
     "train.epochs": 1,
     "gans.images_per_class": 4,
     "gans.judge_epochs": 1,
@@ -51,6 +52,7 @@ PICTURES = 120  # of a data set: eight training faces of each class are the leas
 # What a page leaves to its reader.
 NAMED = {
     "<name>": "mixcut",
+    "<dataset>": "sample",
     "NAME": "mixcut-sample-short-baseline-s1",
     "/where/you/keep": "{home}/kept",
     "/where/models/are/kept": "{home}/store",
@@ -91,8 +93,8 @@ def run(folder: Path, *words: str) -> str:
     with contextlib.chdir(folder), contextlib.redirect_stdout(printed):
         if words[0] == "dvc":
             code = dvc.main(list(words[1:]))
-        elif words[0] == "fer":
-            result = CliRunner().invoke(app, words[1:])
+        elif words[0] == "fer" or words[:3] == ("python", "-m", "pipeline"):
+            result = CliRunner().invoke(app, words[1 if words[0] == "fer" else 3 :])
             code = result.exit_code
             print(result.output, result.exception or "")
         elif words[0] == "gto":
@@ -182,7 +184,7 @@ def reset(folder: Path) -> None:
     (folder / ".git/hooks/pre-commit").unlink(missing_ok=True)
     for name in ("ingested", "aligned"):
         shutil.rmtree(folder / "data" / name)
-    run(folder, "dvc", "checkout", "-q")
+    run(folder, "dvc", "checkout", "-q", "--force")
 
 
 def _link(folder: Path) -> None:

@@ -30,7 +30,7 @@ from scmrepo.git.backend import pygit2
 from pipeline import params
 from pipeline.methods import BLOCKS, choices
 from scripts import screenshots
-from scripts.documentation import hooks, methods, parameters, stages
+from scripts.documentation import hooks, parameters, stages
 from tests import doc_commands, doc_project, test_new_method, toy
 from tests.doc_commands import ROOT
 from tests.doc_project import execute
@@ -161,13 +161,6 @@ def test_the_pictures_of_a_report_are_drawn(small: Path) -> None:
             assert len(picture.convert("RGB").getcolors(1 << 24) or []) > 20
 
 
-@pytest.mark.parametrize("kind", methods.KINDS)
-def test_a_command_of_each_kind_of_method_runs(small: Path, kind: str) -> None:
-    doc_project.reset(small)
-    [command] = doc_commands.parsed(methods.uri(kind, ""), methods.choose(kind, methods.names(kind)[-1]))
-    execute(small, command)
-
-
 def test_python_on_the_pages_runs(small: Path) -> None:
     count = 0
     for page in doc_commands.PAGES:
@@ -182,11 +175,6 @@ def test_python_on_the_pages_runs(small: Path) -> None:
 @pytest.mark.parametrize("page", doc_commands.PAGES)
 def test_commands_are_right(page: str) -> None:
     for commands in doc_commands.groups(page):
-        doc_commands.check(commands)
-
-
-def test_commands_on_generated_pages_are_right() -> None:
-    for commands in doc_commands.generated():
         doc_commands.check(commands)
 
 

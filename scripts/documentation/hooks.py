@@ -36,9 +36,7 @@ def on_files(files: Files, config: Any) -> Files:
     """Add the pages that have no file in docs/, and put methods and stages into the navigation."""
     for uri, source in DOCUMENTS.items():
         files.append(File.generated(config, uri, content=(ROOT / source).read_text(encoding="utf-8")))
-    made = [*methods.pages(), *(f"stages/{name}.md" for name in stages.chain())]
-    made += [f"methods/{kind}/index.md" for kind in methods.KINDS]
-    for uri in made:
+    for uri in made():
         if files.get_file_from_path(uri) is None:
             files.append(File.generated(config, uri, content=""))
     for section in config.nav:
@@ -55,6 +53,12 @@ def on_files(files: Files, config: Any) -> Files:
         if "Stages" in section:
             section["Stages"] += [f"stages/{name}.md" for name in stages.chain()]
     return files
+
+
+def made() -> list[str]:
+    """Return the pages that are made from the code, also where docs/ has nothing to add."""
+    indices = [f"methods/{kind}/index.md" for kind in methods.KINDS]
+    return [*methods.pages(), *indices, *(f"stages/{name}.md" for name in stages.chain())]
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, get_args
 from ruamel.yaml import YAML
 
 from pipeline.methods import BLOCKS, FOLDERS, choices, modules, network_module
-from pipeline.params import Labels
+from pipeline.params import Labels, load
 from scripts.documentation import parameters
 
 ROOT = Path(__file__).parents[2]
@@ -57,22 +57,29 @@ def pages() -> dict[str, tuple[str, str]]:
     return {uri(kind, name): (kind, name) for kind in KINDS for name in names(kind)}
 
 
-def choose(kind: str, name: str) -> str:
-    """Return the command that chooses a method."""
-    key = KINDS[kind].key
-    if kind == "dataset":
-        # A GAN may be asked for classes that a data set lacks, and a first look needs none.
-        return f"dvc exp run -S 'datasets=[{name}]' -S gan=none"
-    return f"dvc exp run -S {key}={name}"
+def option(kind: str, name: str) -> str:
+    """Return how a method is chosen for one experiment."""
+    return f"-S 'datasets=[{name}]'" if kind == "dataset" else f"-S {KINDS[kind].key}={name}"
+
+
+def command(kind: str) -> str:
+    """Return a command that chooses a method of a kind; it is not the one that params.yaml chooses."""
+    chosen = load(ROOT / "params.yaml")
+    for part in KINDS[kind].key.split("."):
+        chosen = getattr(chosen, part)
+    return f"dvc exp run {option(kind, [name for name in names(kind) if name not in chosen][-1])}"
 
 
 def page(kind: str, name: str, written: str) -> str:
     """Return the Markdown of a method's page; `written` is its part that no code holds: when, evidence."""
     source = _source(kind, name)
-    head = f"# {name}\n\n`{KINDS[kind].key}: {'[' + name + ']' if kind == 'dataset' else name}`"
+    head = (
+        f"# {name}\n\n`{KINDS[kind].key}: {'[' + name + ']' if kind == 'dataset' else name}` in `params.yaml`"
+    )
+    head += f", or `{option(kind, name)}` for one experiment"
     if source:
-        head += f" is `{source.relative_to(ROOT)}`."
-    parts = [head, *_docstrings(kind, name), f"```sh\n{choose(kind, name)}\n```", written.strip()]
+        head += f", is `{source.relative_to(ROOT)}`"
+    parts = [f"{head}.", *_docstrings(kind, name), written.strip()]
     if kind in BLOCKS:
         block = f"{BLOCKS[kind]}.{name}"
         said = parameters.block(block).__doc__ or ""
@@ -95,13 +102,17 @@ def page(kind: str, name: str, written: str) -> str:
 
 
 def overview(kind: str, written: str) -> str:
-    """Return the Markdown of a kind's first page: a table of its methods before what is written by hand."""
+    """Return the Markdown of a kind's first page: a table of its methods, and the command that chooses one where the
+    part that is written by hand has none.
+    """
     lines = [f"| `{KINDS[kind].key}` | what it is |", "| --- | --- |"]
     for name in names(kind):
         said = _docstrings(kind, name)
         first = " ".join(said[0].split("\n\n")[0].split()) if said else ""
         lines.append(f"| [`{name}`]({name}.md) | {first.replace('|', chr(92) + '|')} |")
-    return "\n\n".join([f"# {KINDS[kind].title}", "\n".join(lines), written.strip()]) + "\n"
+    shown = "" if "```sh" in written else f"```sh\n{command(kind)}\n```"
+    parts = [f"# {KINDS[kind].title}", "\n".join(lines), shown, written.strip()]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _source(kind: str, name: str) -> Path | None:
