@@ -116,28 +116,46 @@ TWO = dict([DOCUMENTED.words[-1].replace("node 4", "node 2").replace('"', "").sp
 OUTCOME = (paths.CLASSIFIER, paths.METRICS / "train.json")
 
 
-def test_a_run_in_two_processes_is_that_of_one_and_goes_on_after_a_kill(project: Path) -> None:
-    toy.write(
-        project,
-        model="light",
-        loss="weighted_softmax",
-        **{"train.batch_size": 18, "train.ema": 0.5, "optimizers.sgd.learning_rate": 0.001},
-    )
+def test_two_processes_train_as_one_on_two_machines_or_one_and_after_a_kill(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Both machines are this one, each in a clone of its own.
+    page = (ROOT / "docs/cluster.md").read_text(encoding="utf-8")
+    [arguments] = re.findall(r'`"(--nnodes 2 [^"]*)"`', page)
+    arguments = arguments.replace("node 4", "node 1").replace("first.host", "127.0.0.1")
+    arguments += f" --master-port {free_port()}"
+    [second] = [c for c in doc_commands.commands("docs/cluster.md") if c.variables]
+    assert second.words == ("fer", "train")
+    folders = {name: tmp_path / name for name in ("alone", "first", "second", "killed")}
+    for folder in folders.values():
+        folder.mkdir()
+        shutil.copy(ROOT / "params.yaml", folder)
+        settings = {"train.batch_size": 18, "train.ema": 0.5, "optimizers.sgd.learning_rate": 0.001}
+        toy.write(folder, loss="weighted_softmax", **settings)
+
+    monkeypatch.chdir(folders["alone"])
     train.run(params.load())
     alone = _losses()
 
-    toy.set_params(project, **TWO)
-    done = forked.run(forked.fer, "train")
-    assert done.returncode == 0, done.stderr
-    assert "in 2 processes" in done.stdout
-    assert done.stdout.count("best epoch") == 1  # the second process says nothing
-    assert "Traceback" not in done.stderr
+    launchers = {}
+    for name, variables in (("first", ()), ("second", second.variables)):
+        monkeypatch.chdir(folders[name])
+        toy.set_params(folders[name], **{"train.torchrun": arguments})
+        with monkeypatch.context() as patch:
+            for variable in variables:
+                patch.setenv(*variable.split("=", 1))
+            launchers[name] = forked.start(forked.fer, "train", errors=str(folders[name] / "errors"))
+    for name, launcher in launchers.items():
+        launcher.join(120)
+        assert launcher.exitcode == 0, (folders[name] / "errors").read_text(encoding="utf-8")
+    assert not any(path.exists() for path in OUTCOME)  # of the second machine
+    monkeypatch.chdir(folders["first"])
     # Later epochs part: rounding alone leads two runs to other weights.
     assert _losses()[0] == pytest.approx(alone[0], rel=1e-3)
     whole = [path.read_bytes() for path in OUTCOME]
-    paths.CLASSIFIER.unlink()
 
-    toy.set_params(project, **{"train.checkpoint_seconds": 0})
+    monkeypatch.chdir(folders["killed"])
+    toy.set_params(folders["killed"], **TWO, **{"train.checkpoint_seconds": 0})
     launcher = forked.start(forked.fer, "train")
     _until(lambda: list((paths.MODELS / "checkpoints").glob("*.safetensors")))
     launcher.kill()
@@ -145,41 +163,12 @@ def test_a_run_in_two_processes_is_that_of_one_and_goes_on_after_a_kill(project:
     _until(lambda: not _training_here())
     assert not paths.CLASSIFIER.exists()
     done = forked.run(forked.fer, "train")
-    assert "resuming" in done.stdout, done.stderr
+    assert done.returncode == 0, done.stderr
+    assert "resuming" in done.stdout
+    assert "in 2 processes" in done.stdout
+    assert done.stdout.count("best epoch") == 1  # the second process says nothing
+    assert "Traceback" not in done.stderr
     assert [path.read_bytes() for path in OUTCOME] == whole
-
-
-def test_two_machines_compute_what_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Both are this machine, each in a clone of its own.
-    page = (ROOT / "docs/cluster.md").read_text(encoding="utf-8")
-    [arguments] = re.findall(r'`"(--nnodes 2 [^"]*)"`', page)
-    arguments = arguments.replace("node 4", "node 1").replace("first.host", "127.0.0.1")
-    [second] = [c for c in doc_commands.commands("docs/cluster.md") if c.variables]
-    assert second.words == ("fer", "train")
-    arguments += f" --master-port {free_port()}"
-    launchers = []
-    for name, variables in (("alone", ()), ("first", ()), ("second", second.variables)):
-        folder = tmp_path / name
-        folder.mkdir()
-        shutil.copy(ROOT / "params.yaml", folder)
-        toy.write(folder, **{"train.batch_size": 18, "optimizers.sgd.learning_rate": 0.001})
-        monkeypatch.chdir(folder)
-        if name == "alone":
-            train.run(params.load())
-            alone = _losses()
-            continue
-        toy.set_params(folder, **{"train.torchrun": arguments})
-        with monkeypatch.context() as patch:
-            for variable in variables:
-                patch.setenv(*variable.split("=", 1))
-            launchers.append(forked.start(forked.fer, "train", errors=str(folder / "errors")))
-    for launcher, name in zip(launchers, ("first", "second"), strict=True):
-        launcher.join(120)
-        assert launcher.exitcode == 0, (tmp_path / name / "errors").read_text(encoding="utf-8")
-    monkeypatch.chdir(tmp_path / "first")
-    assert _losses()[0] == pytest.approx(alone[0], rel=1e-3)
-    assert all(path.exists() for path in OUTCOME)
-    assert not any((tmp_path / "second" / path).exists() for path in OUTCOME)
 
 
 def free_port() -> int:
