@@ -29,6 +29,11 @@ from pipeline.evaluation.metrics import scores
 from pipeline.report.collect import SCORES, Run
 from pipeline.report.page import render
 
+CHROMIUM = (
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+)  # one of them; else what playwright has installed
 BLANK = (
     '<!DOCTYPE html><html lang="en"><title>blank</title><select id="true-class"><option>a</option></select>'
 )
@@ -106,7 +111,7 @@ def main(count: str = "40000", rounds: str = "5") -> None:
         print(f"written in {time.perf_counter() - start:.1f} s")
         print(f"{int(count):,} predictions: {files['report'].stat().st_size / 1e6:.2f} MB")
         browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium") or shutil.which("google-chrome"),
+            executable_path=next(filter(None, map(shutil.which, CHROMIUM)), None),
             args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
         )
         for width in (375, 1440):

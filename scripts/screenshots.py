@@ -16,6 +16,11 @@ from pipeline.report.page import render
 from pipeline.report.revisions import Workspace
 
 DOCS = Path("docs")
+CHROMIUM = (
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+)  # one of them; else what playwright has installed
 COLOURS = 192  # of a picture: half of its size, and no difference to be seen
 # A window's width and height in pixels, light or dark, and the elements whose tops it shows.
 SHOTS = {
@@ -52,7 +57,7 @@ def main() -> None:
         sys.exit(f"screenshots: found {', '.join(run.datasets)}, allowed: sample, whose faces are drawn")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium") or shutil.which("google-chrome"),
+            executable_path=next(filter(None, map(shutil.which, CHROMIUM)), None),
             args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
         )
         file = Path("report.html").resolve()

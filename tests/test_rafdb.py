@@ -18,7 +18,6 @@ from pipeline.faces.alignment import REFERENCE
 from pipeline.stages import align, ingest
 from pipeline.tables import Faces
 from tests import toy
-from tests.test_landmarks import weights_file  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("in_one_process")
 
@@ -125,7 +124,7 @@ def test_aligned_pictures_get_no_landmarks_of_the_originals(root):
     assert all(row["landmarks"] is None and row["box"] is None for row in ingested().values())
 
 
-@pytest.mark.usefixtures("weights_file")
+@pytest.mark.usefixtures("weights_here")
 def test_landmarks_marked_by_hand_take_the_detectors_place(root):
     write_official(root, "original", annotated=True)
     annotate(root, STEMS[1], (REFERENCE + [20, 10])[[1, 0, 2, 4, 3]])  # the subject's left
