@@ -30,8 +30,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from pipeline.gan import dcgan
 from pipeline.gan._convolutional import Critic, Decoder
 from pipeline.gan._fit import worthwhile
+from pipeline.gan._task import Task
 from pipeline.gan._together import train
-from pipeline.gan._training import Task, Training
+from pipeline.gan._training import Training
 from pipeline.training.device import pick, pick_precision
 
 FACES, BATCH, LATENT, WIDTH, SIZE = 1280, 64, 100, 64, 64

@@ -72,6 +72,9 @@ def _in_processes(function: Callable[[A], B], items: Iterable[A], workers: int) 
             while under_way:
                 yield under_way.popleft().result().opened()
         except BrokenProcessPool:
+            if sys.version_info < (3, 11, 5):
+                # A thread goes on writing to workers that are gone, and is waited for.
+                pool._call_queue._reader.close()  # type: ignore[attr-defined]
             raise UserError(
                 "a worker process was killed, which is what a machine short of memory does"
             ) from None

@@ -26,7 +26,6 @@ from pipeline.methods import choices
 from pipeline.networks._torchvision import models
 from pipeline.schema import CLASSES
 
-MODELS = Path(__file__).parents[1] / "models" / "detector"
 NAMES = ("yunet", "dlib", "retinaface")
 
 

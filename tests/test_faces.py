@@ -28,7 +28,6 @@ from pipeline.faces.detectors.scrfd import PACKAGED, Detector
 from pipeline.faces.network import dynamic
 
 SHARED = Path(os.environ.get("FER_SHARED", Path(__file__).parents[2] / "shared")) / "data"
-MODELS = Path(__file__).parents[1] / "models" / "detector"
 
 
 @pytest.fixture(scope="session")

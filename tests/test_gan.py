@@ -37,8 +37,10 @@ from pipeline.gan import (
 from pipeline.gan._convolutional import Critic, Decoder
 from pipeline.gan._fit import Setting, fit
 from pipeline.gan._penalty import gradient_penalty
+from pipeline.gan._task import Task
 from pipeline.gan._together import Trained, generators, train
-from pipeline.gan._training import COLLAPSED_EPOCHS, Task, Training
+from pipeline.gan._training import Training
+from pipeline.gan._verdict import COLLAPSED_EPOCHS
 from tests import forked
 
 CPU = torch.device("cpu")
@@ -332,7 +334,7 @@ def test_cgan_learns_which_class_is_bright(tmp_path: Path) -> None:
 def test_a_rare_class_is_drawn_as_often_as_a_frequent_one(tmp_path: Path) -> None:
     labels = np.array([0] * 18 + [1] * 2)
     training = Training(replace(task(tmp_path, "cgan"), labels=labels), CPU)
-    drawn = labels[np.concatenate(training._plan(0))]
+    drawn = labels[np.concatenate(training.task.plan(0))]
     assert np.bincount(drawn).tolist() == [10, 10]
 
 

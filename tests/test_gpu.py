@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from pipeline import params
+from pipeline.gan._task import Task
 from pipeline.gan._together import Trained, train
-from pipeline.gan._training import Task, Training
+from pipeline.gan._training import Training
 from pipeline.networks import Classifier
 from pipeline.training import data
 from pipeline.training.engine import Run

@@ -17,7 +17,8 @@ from pipeline import average, checkpoint, replay
 from pipeline.errors import UserError
 from pipeline.files import fingerprint
 from pipeline.gan import Generator
-from pipeline.gan._together import Task, generators, train
+from pipeline.gan._task import Task
+from pipeline.gan._together import generators, train
 
 # Fewer faces than this a GAN can only repeat.
 LEAST_FACES = 8

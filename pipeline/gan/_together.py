@@ -30,7 +30,8 @@ import torch
 
 from pipeline.errors import UserError
 from pipeline.gan import Generator, to_faces
-from pipeline.gan._training import Progress, Task, Training
+from pipeline.gan._task import Progress, Task
+from pipeline.gan._training import Training
 from pipeline.progress import bar
 
 # Weights are drawn from the random numbers that all threads share.

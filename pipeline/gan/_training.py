@@ -1,17 +1,10 @@
-"""The training that all GANs share: planned steps, averaged weights, exact resumption, and a stop when it fails.
-
-Every random number of a step follows from (seed, name, epoch, step), so going on in the middle of an epoch is an index.
-"""
+"""The training that all GANs share: planned steps, averaged weights, exact resumption, and a stop when it fails."""
 
 from __future__ import annotations
 
-import math
 import time
-import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,81 +13,13 @@ from torch import Tensor, nn
 
 from pipeline import checkpoint
 from pipeline.average import Average
-from pipeline.errors import UserError
-from pipeline.gan import Adversaries, _augment, from_faces
+from pipeline.gan import _augment, from_faces
 from pipeline.gan._penalty import gradient_penalty
-from pipeline.params import Adversarial
+from pipeline.gan._task import Progress, Task
+from pipeline.gan._verdict import Figures, judge, least_spread
 from pipeline.replay import Replays
 
-# Epochs in a row in which the critic answers every face alike, or all generated faces look alike: less than that
-# happens to trainings that go on well.
-COLLAPSED_EPOCHS = 8
-# Deviation of pixels (-1..1) and scores below which faces and answers are alike: half a grey level, or a twentieth of
-# the real faces' deviation where they hardly differ themselves; and rounding.
-ALIKE_PIXELS, ALIKE_SHARE, ALIKE_SCORES = 1 / 255, 0.05, 1e-6
-
 SHOWN, STAGES = 8, 8  # latent vectors whose faces are kept while training goes on, and how often
-
-
-@dataclass(frozen=True)
-class Task:
-    """What one GAN learns.
-
-    Attributes:
-        name: the class, or `all`.
-        faces: uint8 [N, H, W, C], N at least 2.
-        labels: class of each face, int64 [N], an index into the classes asked for.
-        classes: how many these are.
-        make: builds generator and critic.
-        settings: of the method.
-        seed: of the run.
-        precision: of forward passes; losses, penalty and optimisers are float32.
-        path: of its checkpoint, which stays when it is done: the stage removes those of all tasks at once.
-        checkpoint_seconds: between two checkpoints.
-    """
-
-    name: str
-    faces: np.ndarray
-    labels: np.ndarray
-    classes: int
-    make: Callable[[Any, int, int, int], Adversaries]
-    settings: Adversarial
-    seed: int
-    precision: torch.dtype
-    path: Path
-    checkpoint_seconds: float
-
-    def steps_per_epoch(self) -> int:
-        """Return the critic's steps in an epoch; batch norm needs batches of two faces."""
-        return max(1, min(-(-len(self.faces) // self.settings.batch_size), len(self.faces) // 2))
-
-    def epochs(self) -> int:
-        """Return the settings' epochs or, where these hold fewer than `least_steps`, so many that they hold them."""
-        return max(self.settings.epochs, -(-self.settings.least_steps // self.steps_per_epoch()))
-
-    def steps(self) -> int:
-        """Return the critic's steps in all epochs."""
-        return self.epochs() * self.steps_per_epoch()
-
-
-@dataclass
-class Progress:
-    """Where a training stands.
-
-    Attributes:
-        epoch: the epoch being trained, from 0.
-        step: steps of it that are done.
-        history: of each finished epoch the mean loss of `critic` and `generator`, and the `distance`: the mean score
-            of real faces less that of generated ones, which for WGAN-GP estimates Wasserstein's distance.
-        alike: finished epochs in a row in which the training had collapsed.
-        shown: epochs, from 1, after which faces were kept.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
-    alike: int = 0
-    shown: list[int] = field(default_factory=list)
 
 
 class Training:
@@ -124,18 +49,16 @@ class Training:
         self.replays = Replays(device, self.random)
         self.faces = torch.from_numpy(task.faces).to(device)
         self.labels = torch.from_numpy(task.labels).to(device)
-        deviation = task.faces.std(axis=0).mean() / 127.5
-        self.alike = min(ALIKE_PIXELS, ALIKE_SHARE * deviation)
-        counts = np.bincount(task.labels, minlength=task.classes)
-        self.present = np.flatnonzero(counts)
-        self.present_labels = torch.from_numpy(self.present).to(device)
-        few = counts.sum() < task.settings.diffaugment_below
+        self.least_spread = least_spread(task.faces)
+        present = np.flatnonzero(task.counts())
+        self.present = torch.from_numpy(present).to(device)
+        few = len(task.faces) < task.settings.diffaugment_below
         self.kinds = tuple(task.settings.diffaugment) if few else ()
-        rng = np.random.default_rng(self._seed())
+        rng = task.random()
         self.shown_noise = torch.from_numpy(rng.standard_normal((SHOWN, task.settings.latent), np.float32))
-        self.shown_labels = torch.from_numpy(np.resize(self.present, SHOWN))
-        # Sums over an epoch: see `_figures`.
-        self.sums = torch.zeros(6, dtype=torch.float64, device=device)
+        self.shown_labels = torch.from_numpy(np.resize(present, SHOWN))
+        # Over an epoch's steps, of each figure.
+        self.sums = torch.zeros(len(Figures._fields), dtype=torch.float64, device=device)
         self.shown = torch.zeros((0, SHOWN, channels, size, size))
         self.progress = Progress()
         self.resumed = self._resume()
@@ -163,23 +86,9 @@ class Training:
     def _networks(self) -> dict[str, nn.Module]:
         return {"generator": self.generator, "critic": self.critic}
 
-    def _seed(self, *place: int) -> tuple[int, ...]:
-        return (self.task.seed, zlib.crc32(self.task.name.encode()), *place)
-
-    def _plan(self, epoch: int) -> list[np.ndarray]:
-        """Draw which faces each batch of an epoch holds: each one once or, of several classes, equally many of each."""
-        rng = np.random.default_rng(self._seed(epoch))
-        count = len(self.faces)
-        order = rng.permutation(count)
-        if len(self.present) > 1:
-            parts = -(-count // len(self.present))
-            chosen = [rng.choice(np.flatnonzero(self.task.labels == i), parts) for i in self.present]
-            order = rng.permuted(np.stack(chosen, 1), axis=1).ravel()[:count]
-        return np.array_split(order, self.task.steps_per_epoch())
-
     def _epoch(self, on_step: Callable[[], None]) -> None:
         here = self.progress
-        parts = self._plan(here.epoch)
+        parts = self.task.plan(here.epoch)
         # At once: a GPU is waited for at each transfer.
         plan = torch.from_numpy(np.concatenate(parts)).to(self.device).split([len(part) for part in parts])
         self.generator.train()
@@ -189,7 +98,7 @@ class Training:
             on_step()
             if time.monotonic() - self.saved >= self.task.checkpoint_seconds:
                 self.save()
-        self._judge(self._figures())
+        judge(self._figures(), self.least_spread, self.task, here)
         here.epoch, here.step = here.epoch + 1, 0
         self.sums.zero_()
         if here.epoch == 1 or here.epoch % max(1, self.task.epochs() // STAGES) == 0:
@@ -199,7 +108,7 @@ class Training:
     def _step(self, chosen: Tensor) -> None:
         """Take a step of the critic and, after each `critic_steps` of them, one of the generator."""
         here = self.progress
-        seed = np.random.default_rng(self._seed(here.epoch, here.step, 1)).integers(2**63)
+        seed = self.task.random(here.epoch, here.step, 1).integers(2**63)
         self.random.manual_seed(int(seed))
         done = here.epoch * self.task.steps_per_epoch() + here.step + 1
         moves = done % self.pair.critic_steps == 0
@@ -244,13 +153,13 @@ class Training:
         with torch.no_grad():
             spread = generated.std(0).mean() if count > 1 else torch.ones_like(loss)
             distance = scores[0].mean() - scores[1].mean()
-            figures = [total, loss, fooled, distance, spread, torch.cat(scores).std()]
-            self.sums += torch.stack(figures)
+            # In the order of `Figures`.
+            self.sums += torch.stack([total, loss, fooled, distance, spread, torch.cat(scores).std()])
         return ()
 
     def _other(self, labels: Tensor) -> Tensor:
         """Return for each label one of the other classes that there are, each equally often."""
-        present = self.present_labels
+        present = self.present
         place = torch.searchsorted(present, labels)
         most = max(2, len(present))
         shift = torch.randint(1, most, labels.shape, generator=self.random, device=self.device)
@@ -279,42 +188,12 @@ class Training:
             self.device.type, precision, enabled=precision != torch.float32, cache_enabled=cached
         )
 
-    def _figures(self) -> list[float]:
-        """Return means over the epoch's steps: the critic's whole loss, without penalty, the generator's, the distance
-        of the scores, the deviation of generated faces and of scores.
-        """
+    def _figures(self) -> Figures:
         steps = self.task.steps_per_epoch()
         done = self.progress.epoch * steps
         moved = (done + steps) // self.pair.critic_steps - done // self.pair.critic_steps
-        sums = self.sums.tolist()
-        return [value / (max(1, moved) if i == 2 else steps) for i, value in enumerate(sums)]
-
-    def _judge(self, figures: list[float]) -> None:
-        """Note an epoch's figures; stop a training that failed."""
-        here = self.progress
-        total, critic, generator, distance, spread, answers = figures
-        where = f"{self.task.name} in epoch {here.epoch + 1}"
-        if not all(map(math.isfinite, figures)):
-            raise UserError(
-                f"training of the GAN diverged for {where}: a loss is not a number; lower its learning_rate. "
-                f"{self._kept()}"
-            )
-        here.history.append({"critic": critic, "generator": generator, "distance": distance})
-        alike = (
-            "generated faces" if spread < self.alike else "critic's scores" if answers < ALIKE_SCORES else ""
-        )
-        here.alike = here.alike + 1 if alike else 0
-        if here.alike == COLLAPSED_EPOCHS:
-            raise UserError(
-                f"training of the GAN collapsed for {where}: all {alike} have been alike for {COLLAPSED_EPOCHS} "
-                f"epochs; lower its learning_rate or take another seed. {self._kept()}"
-            )
-
-    def _kept(self) -> str:
-        stored = checkpoint.restore(self.task.path)
-        if stored is None:
-            return "No checkpoint had been written"
-        return f"The last good state, of epoch {stored[1]['epoch'] + 1}, is {self.task.path}"
+        means = Figures(*(value / steps for value in self.sums.tolist()))
+        return means._replace(generator=float(self.sums[2]) / max(1, moved))
 
     @torch.no_grad()
     def _shown(self) -> Tensor:
