@@ -59,7 +59,10 @@ def pages() -> dict[str, tuple[str, str]]:
 
 def option(kind: str, name: str) -> str:
     """Return how a method is chosen for one experiment."""
-    return f"-S 'datasets=[{name}]'" if kind == "dataset" else f"-S {KINDS[kind].key}={name}"
+    if kind == "dataset":
+        # A GAN may be asked for classes that a data set lacks, and a first look needs none.
+        return f"-S 'datasets=[{name}]' -S gan=none"
+    return f"-S {KINDS[kind].key}={name}"
 
 
 def command(kind: str) -> str:
