@@ -58,9 +58,9 @@ class Task:
         """Return the critic's steps in all epochs."""
         return self.epochs() * self.steps_per_epoch()
 
-    def counts(self) -> np.ndarray:
-        """Return the number of faces of each class, int64 [classes]."""
-        return np.bincount(self.labels, minlength=self.classes)
+    def present(self) -> np.ndarray:
+        """Return the classes that have faces, int64, ascending."""
+        return np.unique(self.labels)
 
     def random(self, *place: int) -> np.random.Generator:
         """Return the random numbers of an epoch, or of a part of it."""
@@ -71,7 +71,7 @@ class Task:
         rng = self.random(epoch)
         count = len(self.faces)
         order = rng.permutation(count)
-        present = np.flatnonzero(self.counts())
+        present = self.present()
         if len(present) > 1:
             parts = -(-count // len(present))
             chosen = [rng.choice(np.flatnonzero(self.labels == i), parts) for i in present]

@@ -50,7 +50,7 @@ class Training:
         self.faces = torch.from_numpy(task.faces).to(device)
         self.labels = torch.from_numpy(task.labels).to(device)
         self.least_spread = least_spread(task.faces)
-        present = np.flatnonzero(task.counts())
+        present = task.present()
         self.present = torch.from_numpy(present).to(device)
         few = len(task.faces) < task.settings.diffaugment_below
         self.kinds = tuple(task.settings.diffaugment) if few else ()
@@ -192,8 +192,9 @@ class Training:
         steps = self.task.steps_per_epoch()
         done = self.progress.epoch * steps
         moved = (done + steps) // self.pair.critic_steps - done // self.pair.critic_steps
-        means = Figures(*(value / steps for value in self.sums.tolist()))
-        return means._replace(generator=float(self.sums[2]) / max(1, moved))
+        sums = Figures(*self.sums.tolist())
+        means = Figures(*(value / steps for value in sums))
+        return means._replace(generator=sums.generator / max(1, moved))
 
     @torch.no_grad()
     def _shown(self) -> Tensor:
