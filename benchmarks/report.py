@@ -29,11 +29,8 @@ from pipeline.evaluation.metrics import scores
 from pipeline.report.collect import SCORES, Run
 from pipeline.report.page import render
 
-CHROMIUM = (
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-)  # one of them; else what playwright has installed
+# None: the browser that playwright has installed, if it has.
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 BLANK = (
     '<!DOCTYPE html><html lang="en"><title>blank</title><select id="true-class"><option>a</option></select>'
 )
@@ -111,7 +108,7 @@ def main(count: str = "40000", rounds: str = "5") -> None:
         print(f"written in {time.perf_counter() - start:.1f} s")
         print(f"{int(count):,} predictions: {files['report'].stat().st_size / 1e6:.2f} MB")
         browser = playwright.chromium.launch(
-            executable_path=next(filter(None, map(shutil.which, CHROMIUM)), None),
+            executable_path=CHROMIUM,
             args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
         )
         for width in (375, 1440):

@@ -16,11 +16,8 @@ from pipeline.report.page import render
 from pipeline.report.revisions import Workspace
 
 DOCS = Path("docs")
-CHROMIUM = (
-    "chromium",
-    "chromium-browser",
-    "google-chrome",
-)  # one of them; else what playwright has installed
+# None: the browser that playwright has installed, if it has.
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 COLOURS = 192  # of a picture: half of its size, and no difference to be seen
 # A window's width and height in pixels, light or dark, and the elements whose tops it shows.
 SHOTS = {
@@ -57,7 +54,7 @@ def main() -> None:
         sys.exit(f"screenshots: found {', '.join(run.datasets)}, allowed: sample, whose faces are drawn")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=next(filter(None, map(shutil.which, CHROMIUM)), None),
+            executable_path=CHROMIUM,
             args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
         )
         file = Path("report.html").resolve()

@@ -14,9 +14,9 @@ import cv2
 import pytest
 import torch
 
+from scripts.screenshots import CHROMIUM
 from tests import doc_commands, doc_project, toy
 from tests.doc_commands import Command
-from tests.test_report_browser import CHROMIUM
 
 # Arguments by name, and constants of the module, that make a benchmark small.
 ARGUMENTS = {"rounds": "1", "steps": "1", "count": "16"}

@@ -34,7 +34,6 @@ from scripts.documentation import hooks, parameters, stages
 from tests import doc_commands, doc_project, test_new_method, toy
 from tests.doc_commands import ROOT
 from tests.doc_project import execute
-from tests.test_report_browser import CHROMIUM
 
 # Every command is run in the small project, but for those that another test runs, taken from the page, ...
 ELSEWHERE = {
@@ -149,7 +148,7 @@ def test_what_an_extra_installs_is_here(monkeypatch: pytest.MonkeyPatch, tmp_pat
             assert metadata.version(requirement.name) in requirement.specifier
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="found no chromium on the PATH")
+@pytest.mark.skipif(screenshots.CHROMIUM is None, reason="found no chromium on the PATH")
 def test_the_pictures_of_a_report_are_drawn(small: Path) -> None:
     doc_project.reset(small)
     (small / "docs").mkdir()

@@ -1,6 +1,5 @@
 """The report in a real browser: no errors, no requests, light and dark, on a phone and a screen; axe finds no fault."""
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,10 +10,10 @@ from playwright.sync_api import Page as BrowserPage
 
 from pipeline.report.collect import Run
 from pipeline.report.page import render
+from scripts.screenshots import CHROMIUM
 from tests import finished
 from tests.test_report import HOSTILE
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="found no chromium on the PATH")
 
 

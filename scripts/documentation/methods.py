@@ -67,10 +67,11 @@ def option(kind: str, name: str) -> str:
 
 def command(kind: str) -> str:
     """Return a command that chooses a method of a kind; it is not the one that params.yaml chooses."""
-    chosen = load(ROOT / "params.yaml")
+    chosen: Any = load(ROOT / "params.yaml")
     for part in KINDS[kind].key.split("."):
         chosen = getattr(chosen, part)
-    return f"dvc exp run {option(kind, [name for name in names(kind) if name not in chosen][-1])}"
+    others = [name for name in names(kind) if chosen not in (name, [name])]
+    return f"dvc exp run {option(kind, others[-1])}"
 
 
 def page(kind: str, name: str, written: str) -> str:
