@@ -12,13 +12,14 @@ demo: $(VENV)/.installed  ## Set up the environment and run the whole chain on t
 	$(RUN) dvc repro
 	@echo "Next:  . $(BIN)/activate;  git commit -am 'Demo on this machine';  dvc exp run -S augment=mixcut"
 
-test: $(VENV)/.installed lint  ## Check formatting, lint and types, then run the tests.
+test: $(VENV)/.installed lint  ## Check formatting, lint, types and imports, then run the tests.
 	$(RUN) python -m pytest -q -n 2
 
-lint: $(VENV)/.installed  ## Check formatting, lint and types.
+lint: $(VENV)/.installed  ## Check formatting, lint, types and imports.
 	$(RUN) ruff format --check .
 	$(RUN) ruff check .
 	$(RUN) mypy
+	$(RUN) lint-imports
 
 format: $(VENV)/.installed  ## Format the code and mend what ruff can mend.
 	$(RUN) ruff format .

@@ -23,12 +23,12 @@ import pyarrow.parquet as pq
 from insightface.model_zoo import SCRFD
 
 from pipeline import params
+from pipeline.core.parallel import ordered
 from pipeline.faces.detectors.scrfd import PACKAGED
 from pipeline.faces.extraction import Extraction, decode
 from pipeline.faces.weights import fetch
-from pipeline.parallel import ordered
-from pipeline.paths import DETECTORS
 from pipeline.stages.align import CHUNK
+from pipeline.tables.paths import DETECTORS
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 

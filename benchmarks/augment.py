@@ -16,15 +16,18 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import torch
 from scipy.stats import beta
 
-from pipeline.augment import fmix
-from pipeline.networks import _torchvision  # noqa: F401 - makes torchvision importable beside a CPU torch
+from pipeline import params
+from pipeline.methods.augments import fmix
+from pipeline.methods.models.parts import torchvision  # noqa: F401 - makes torchvision importable beside a CPU torch
 
+PARAMS = params.load(Path(__file__).parents[1] / "params.yaml")
 BATCH, SIZE, CLASSES = 128, 48, 8
 THEIRS = {"mixup": "MixUp", "mixaugment": "MixUp", "cutmix": "CutMix", "mixcut": "MixUp"}
 
@@ -86,7 +89,9 @@ def main(rounds: str = "15") -> None:
     for kind in ("isotropic", "official"):
 
         def masks(kind: str = kind) -> torch.Tensor:
-            draws = tensors(fmix.draw(fmix.Params(mask=kind), rng, BATCH, SIZE))
+            draws = tensors(
+                fmix.draw(PARAMS.augments.fmix.model_copy(update={"mask": kind}), rng, BATCH, SIZE)
+            )
             return fmix.masks(draws, SIZE, SIZE)
 
         ours, theirs, over = ratio(
@@ -101,10 +106,10 @@ def main(rounds: str = "15") -> None:
     for channels in (1, 3):
         images = torch.rand(BATCH, SIZE, SIZE, channels).permute(0, 3, 1, 2)
         for name, reference in THEIRS.items():
-            module = importlib.import_module(f"pipeline.augment.{name}")
+            module = importlib.import_module(f"pipeline.methods.augments.{name}")
             transform = getattr(v2, reference)(num_classes=CLASSES)
 
-            draws = tensors(module.draw(module.Params(), rng, BATCH, SIZE))
+            draws = tensors(module.draw(getattr(PARAMS.augments, name), rng, BATCH, SIZE))
             partner = torch.randperm(BATCH)
 
             def step(

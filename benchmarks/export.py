@@ -19,12 +19,12 @@ import onnxruntime
 import torch
 
 from pipeline import params
-from pipeline.evaluation.crops import centre_crop
 from pipeline.export import onnx
 from pipeline.export.check import random_faces
 from pipeline.export.int8 import quantized
-from pipeline.training.classifier import Classifier, build_network
-from pipeline.training.predict import probabilities
+from pipeline.inference.classifier import Classifier, build_network
+from pipeline.inference.crops import centre_crop
+from pipeline.inference.probabilities import probabilities
 
 
 def seconds(work: Callable[[], object]) -> float:

@@ -27,13 +27,14 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from pipeline.gan import dcgan
-from pipeline.gan._convolutional import Critic, Decoder
-from pipeline.gan._fit import worthwhile
-from pipeline.gan._task import Task
-from pipeline.gan._together import train
-from pipeline.gan._training import Training
-from pipeline.training.device import pick, pick_precision
+from pipeline.inference.device import pick, pick_precision
+from pipeline.methods.gans import dcgan
+from pipeline.methods.gans.parts.convolutional import Critic, Decoder
+from pipeline.params.gans import DCGANSettings
+from pipeline.synthesis.fit import worthwhile
+from pipeline.synthesis.task import Task
+from pipeline.synthesis.together import train
+from pipeline.synthesis.training import Training
 
 FACES, BATCH, LATENT, WIDTH, SIZE = 1280, 64, 100, 64, 64
 DEVICE = pick("auto")
@@ -41,7 +42,7 @@ EPOCHS, EPOCHS_OF_EIGHT = (25, 150) if DEVICE.type == "cuda" else (1, 12)
 PRECISION = pick_precision("auto", DEVICE)
 
 
-def settings(**changes: object) -> dcgan.Params:
+def settings(**changes: object) -> DCGANSettings:
     common = {
         "epochs": 1,
         "least_steps": 0,
@@ -51,10 +52,10 @@ def settings(**changes: object) -> dcgan.Params:
         "width": WIDTH,
     }
     others = {"ema": 0.99, "mirror": True, "diffaugment": [], "diffaugment_below": 0}
-    return dcgan.Params.model_validate(common | others | changes)
+    return DCGANSettings.model_validate(common | others | changes)
 
 
-def task(faces: np.ndarray, path: Path, params: dcgan.Params, name: str = "fear") -> Task:
+def task(faces: np.ndarray, path: Path, params: DCGANSettings, name: str = "fear") -> Task:
     labels = np.zeros(len(faces), np.int64)
     return Task(name, faces, labels, 1, dcgan.adversaries, params, 1, PRECISION, path, 1e9)
 

@@ -27,8 +27,8 @@ import cv2
 import numpy as np
 
 from pipeline import params
+from pipeline.core.parallel import chunks, cores
 from pipeline.datasets.ferplus import FOLDERS, LABEL_FILE, VOTES_FILE
-from pipeline.parallel import chunks, cores
 from pipeline.stages import ingest
 
 PARAMS = params.load(Path(__file__).parents[1] / "params.yaml")

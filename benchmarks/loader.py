@@ -36,8 +36,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pipeline import params
-from pipeline.training import device, transform
-from pipeline.training.data import Samples
+from pipeline.inference import device
+from pipeline.inference.samples import Samples
+from pipeline.training import transform
 from pipeline.training.engine import Run
 from pipeline.training.plan import Batch, epoch_plan
 
@@ -100,8 +101,8 @@ class Table:
 
 def plan_of(p: params.Params, count: int, epoch: int, method: str = "none") -> list[Batch]:
     """Draw the plan of an epoch with all transforms and a method of mixing."""
-    module = import_module(f"pipeline.augment.{method}")
-    mixing = partial(module.draw, module.Params())
+    module = import_module(f"pipeline.methods.augments.{method}")
+    mixing = partial(module.draw, getattr(p.augments, method))
     transforms = partial(transform.draw, p.train, FACE)
     return epoch_plan(
         p.seed,
@@ -167,7 +168,7 @@ def share(p: params.Params, samples: Samples, steps: int) -> None:
     spent: list[float] = []
     added: dict[str, list[float]] = {}
     for method in ("none", "mixcut", "fmix"):
-        mixing = import_module(f"pipeline.augment.{method}").apply
+        mixing = import_module(f"pipeline.methods.augments.{method}").apply
         plan = plan_of(p, len(samples), 0, method)
         for batch in (plan * (steps + 3))[: steps + 3]:
             faces, targets = samples.take(batch.samples), samples.targets[batch.samples]

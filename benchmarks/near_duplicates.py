@@ -22,10 +22,10 @@ from pipeline.faces.detectors.scrfd import PACKAGED
 from pipeline.faces.extraction import Extraction
 from pipeline.faces.weights import fetch
 from pipeline.labels import likeness
-from pipeline.params import load
-from pipeline.paths import ALIGNED, DETECTORS, INGESTED
+from pipeline.params.load import load
 from pipeline.stages.align import CHUNK
-from pipeline.tables import Faces
+from pipeline.tables.paths import ALIGNED, DETECTORS, INGESTED
+from pipeline.tables.store import Faces
 
 HASH_ALONE = 4  # signs that may differ where nothing else is compared
 MANY = 300_000

@@ -27,13 +27,13 @@ from insightface.model_zoo import SCRFD
 from insightface.utils.face_align import norm_crop
 
 from pipeline import params
-from pipeline.drawing import scene
+from pipeline.core.parallel import cores
 from pipeline.faces.detectors.scrfd import PACKAGED
 from pipeline.faces.weights import fetch
-from pipeline.parallel import cores
-from pipeline.paths import DETECTORS
+from pipeline.inference.classifier import Classifier, build_network, save_classifier
 from pipeline.prediction import Predictor
-from pipeline.training.classifier import Classifier, build_network, save_classifier
+from pipeline.sample.drawing import scene
+from pipeline.tables.paths import DETECTORS
 
 warnings.filterwarnings("ignore", category=FutureWarning)  # insightface's
 PARAMS = Path(__file__).parents[1] / "params.yaml"

@@ -24,10 +24,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from playwright.sync_api import Browser, sync_playwright
 
-from pipeline import paths, schema, tables
 from pipeline.evaluation.metrics import scores
 from pipeline.report.collect import SCORES, Run
 from pipeline.report.page import render
+from pipeline.tables import paths, schema, store
 
 # None: the browser that playwright has installed, if it has.
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -56,25 +56,25 @@ class Folder:
 
 def repeat(root: Path, count: int) -> None:
     """Write predictions, their faces and metrics into a folder."""
-    table = tables.read_parquet(paths.PREDICTIONS, schema.PREDICTIONS.names)
+    table = store.read_parquet(paths.PREDICTIONS, schema.PREDICTIONS.names)
     rounds = -(-count // len(table))
     many = pa.concat_tables(
         table.set_column(0, "id", pc.binary_join_element_wise(table["id"], str(i), "-"))
         for i in range(rounds)
     ).slice(0, count)
-    tables.write_batches(
+    store.write_batches(
         root / paths.PREDICTIONS, schema.PREDICTIONS, many.cast(schema.PREDICTIONS).to_batches()
     )
     for path in sorted(paths.ALIGNED.glob("*.arrow")):
-        faces = tables.Faces(path)
+        faces = store.Faces(path)
         side, _, channels = faces.shape
 
-        def rows(faces: tables.Faces = faces) -> Iterator[dict[str, object]]:
+        def rows(faces: store.Faces = faces) -> Iterator[dict[str, object]]:
             for i in range(rounds):
                 for row, id_ in enumerate(faces.ids()):
                     yield {"id": f"{id_}-{i}", "status": "whole", "face": faces[row].tobytes()}
 
-        tables.write_rows(root / path, schema.aligned(side, channels), rows())
+        store.write_rows(root / path, schema.aligned(side, channels), rows())
     shutil.copytree(paths.METRICS, root / paths.METRICS)
     report = json.loads(Path(SCORES).read_text())
     for split in schema.SPLITS:

@@ -20,13 +20,13 @@ import cv2
 import torch
 
 from pipeline import params
-from pipeline.paths import SYNTHETIC
-from pipeline.training import data, device
+from pipeline.inference import device, samples
+from pipeline.tables.paths import SYNTHETIC
 from pipeline.training.engine import Run
 
 LAUNCH = """
 import runpy, sys
-from pipeline.networks import _torchvision   # torchvision imports beside a CPU build of torch
+from pipeline.methods.models import _torchvision   # torchvision imports beside a CPU build of torch
 import timm
 from torch import nn
 
@@ -63,7 +63,7 @@ def main(script: str, steps: str = "40") -> None:
     p = params.load()
     where = device.pick("cpu")
     precision = device.pick_precision("auto", where)
-    train = data.with_synthetic(data.real("train", p), SYNTHETIC, p)
+    train = samples.with_synthetic(samples.real("train", p), SYNTHETIC, p)
     batch, crop = p.train.batch_size, p.train.crop
     ours = Run(p, train, None, where, precision, Path(tempfile.mkdtemp()) / "unused")
     plan = ours.plan(0)

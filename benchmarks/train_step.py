@@ -17,11 +17,11 @@ import torch
 from torch import nn
 
 from pipeline import params
-from pipeline.paths import SYNTHETIC
-from pipeline.training import data, device
-from pipeline.training.classifier import build_network
-from pipeline.training.data import crop
+from pipeline.inference import device, samples
+from pipeline.inference.classifier import build_network
+from pipeline.tables.paths import SYNTHETIC
 from pipeline.training.engine import Run, _on
+from pipeline.training.transform import crop
 
 
 def main(steps: str = "20") -> None:
@@ -29,7 +29,7 @@ def main(steps: str = "20") -> None:
     p = params.load()
     where = device.pick("auto")
     precision = device.pick_precision("auto", where)
-    train = data.with_synthetic(data.real("train", p), SYNTHETIC, p)
+    train = samples.with_synthetic(samples.real("train", p), SYNTHETIC, p)
     ours = Run(p, train, None, where, precision, Path(tempfile.mkdtemp()) / "unused")
     plan = ours.plan(0)
 

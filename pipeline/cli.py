@@ -9,10 +9,9 @@ from typing import Annotated
 
 import typer
 
-from pipeline import completion
-from pipeline.commands import data, doctor, examples, export, predict, recipe, report
-from pipeline.errors import UserError
-from pipeline.paths import ALIGNED, INGESTED, RAW
+from pipeline.commands import completion, data, doctor, examples, export, predict, recipe, report
+from pipeline.core.errors import UserError
+from pipeline.tables.paths import ALIGNED, INGESTED
 
 app = typer.Typer(
     name="fer",
@@ -116,13 +115,14 @@ def evaluate() -> None:
 def check() -> None:
     """Validate params.yaml, say what it chooses, and see whether the raw data is there."""
     from pipeline import params
+    from pipeline.tables.paths import RAW
 
     p = params.load()
     for key in ("datasets", "augment", "loss", "model", "optimizer", "gan", "seed"):
         value = getattr(p, key)
         typer.echo(f"{key:>10}: {', '.join(value) if isinstance(value, list) else value}")
     if p.train.device == "cuda":
-        from pipeline.training import device
+        from pipeline.inference import device
 
         device.pick(p.train.device)
     if p.train.albumentations is not None:

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from pipeline.methods import choices
-from pipeline.paths import ALIGNED, LABELS
-from pipeline.tables import Faces
+from pipeline import params
+from pipeline.params.methods import choices
+from pipeline.tables.paths import ALIGNED, LABELS
+from pipeline.tables.store import Faces
 
 COLUMNS, LAMBDA = 4, 0.6
 
@@ -32,9 +33,10 @@ rows = {"none": images, "the partner": partners}
 for name in choices("augment"):
     if name == "none":
         continue
-    module = importlib.import_module(f"pipeline.augment.{name}")
+    module = importlib.import_module(f"pipeline.methods.augments.{name}")
     asked = {"probability": 1.0, "lam": LAMBDA}
-    settings = module.Params(**{k: v for k, v in asked.items() if k in module.Params.model_fields})
+    shipped = getattr(params.load().augments, name)
+    settings = shipped.model_copy(update={k: v for k, v in asked.items() if k in type(shipped).model_fields})
     draws = module.draw(settings, np.random.default_rng(1), COLUMNS, images.shape[-1])
     views = module.apply(
         images, targets, partners, 1 - targets, {key: torch.as_tensor(value) for key, value in draws.items()}

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from pipeline import params
-from pipeline.paths import ALIGNED, LABELS, PLOTS, RAW
-from pipeline.tables import Faces
+from pipeline.tables.paths import ALIGNED, LABELS, PLOTS, RAW
+from pipeline.tables.store import Faces
 
 CLASSES = params.load().classes
 EACH = 6

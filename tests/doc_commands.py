@@ -19,10 +19,11 @@ from dvc.cli import DvcParserError, parse_args
 from dvc.exceptions import DvcException
 from dvc.utils import hydra
 
-from pipeline import params, recipes
+from pipeline import params
 from pipeline.cli import app
-from pipeline.errors import UserError
-from pipeline.methods import choices
+from pipeline.core.errors import UserError
+from pipeline.experiments import recipes
+from pipeline.params.methods import choices
 from scripts.documentation import hooks, stages
 
 ROOT = Path(__file__).parents[1]

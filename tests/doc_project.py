@@ -25,8 +25,9 @@ from gto.cli import app as gto
 from PIL import Image
 from typer.testing import CliRunner
 
-from pipeline import overview, params, recipes
+from pipeline import params
 from pipeline.cli import app
+from pipeline.experiments import overview, recipes
 from scripts.documentation import stages
 from tests import in_process, test_affectnet, test_ckplus, test_ferplus, test_rafdb, toy
 from tests.doc_commands import ROOT, Command, parsed

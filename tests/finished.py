@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from pipeline import paths, schema, tables
 from pipeline.evaluation.intervals import intervals
 from pipeline.evaluation.metrics import scores
+from pipeline.tables import paths, schema, store
 
 NAMES = ["neutral", "happiness", "fear"]
 SIZE = 16
@@ -49,7 +49,7 @@ def write(
     rows = (
         {"id": id_, "status": "whole", "face": face.tobytes()} for id_, face in zip(ids, faces, strict=True)
     )
-    tables.write_rows(root / paths.ALIGNED / "sample.arrow", schema.aligned(SIZE, 1), rows)
+    store.write_rows(root / paths.ALIGNED / "sample.arrow", schema.aligned(SIZE, 1), rows)
     named = np.array(names, object)
     columns = {
         "id": ids,

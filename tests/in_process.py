@@ -30,8 +30,9 @@ from dvc_task.proc.process import ManagedProcess
 from ruamel.yaml.comments import CommentedMap
 from typer.testing import CliRunner
 
-from pipeline import dvc_queue, parallel
 from pipeline.cli import app
+from pipeline.core import parallel
+from pipeline.experiments import queue as dvc_queue
 
 
 def patch(with_: pytest.MonkeyPatch) -> None:

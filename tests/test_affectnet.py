@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.core.errors import UserError
 from pipeline.datasets import affectnet
-from pipeline.errors import UserError
 from pipeline.faces.alignment import REFERENCE
 from pipeline.stages import ingest
 from tests import toy

@@ -12,16 +12,17 @@ import pyarrow.parquet as pq
 import pytest
 from insightface.data import get_image
 
-from pipeline import schema, tables
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
+from pipeline.core.parallel import ordered
 from pipeline.faces import extraction
 from pipeline.faces.detectors.scrfd import PACKAGED
 from pipeline.faces.extraction import Extraction
-from pipeline.journal import journaled
-from pipeline.parallel import ordered
-from pipeline.params import Params, load
-from pipeline.paths import ALIGNED, INGESTED, INTERRUPTED, METRICS
+from pipeline.params.load import load
+from pipeline.params.model import Params
 from pipeline.stages import align
+from pipeline.tables import schema, store
+from pipeline.tables.journal import journaled
+from pipeline.tables.paths import ALIGNED, INGESTED, INTERRUPTED, METRICS
 
 ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("FER_SHARED", ROOT.parent / "shared")) / "data"
@@ -43,7 +44,7 @@ def ingested(folder: Path, pictures: dict[str, bytes]) -> None:
         | {"votes": None, "label": "fear", "group": None, "source": name, "pixels": ""}
         for name, image in pictures.items()
     ]
-    tables.write_rows(folder / INGESTED / "toy.parquet", schema.ingested(), rows)
+    store.write_rows(folder / INGESTED / "toy.parquet", schema.ingested(), rows)
 
 
 @pytest.fixture
@@ -62,8 +63,8 @@ def with_weights(project: Path, weights_file: Path) -> None:
     shutil.copy(weights_file, project / "models" / "detector")
 
 
-def result() -> tuple[tables.Faces, dict]:
-    return tables.Faces(ALIGNED / "toy.arrow"), json.loads((METRICS / "align" / "toy.json").read_text())
+def result() -> tuple[store.Faces, dict]:
+    return store.Faces(ALIGNED / "toy.arrow"), json.loads((METRICS / "align" / "toy.json").read_text())
 
 
 def test_no_face_keeps_the_whole_picture(project: Path, weights_file: Path, capsys) -> None:

@@ -15,16 +15,17 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 from torch import Tensor
 
-from pipeline.methods import choices
-from pipeline.networks import _torchvision  # noqa: F401 - makes torchvision importable beside a CPU torch
+from pipeline.methods.models.parts import torchvision  # noqa: F401 - makes torchvision importable beside a CPU torch
+from pipeline.params.methods import choices
+from tests import toy
 
 METHODS = choices("augment")
 COUNT, CLASSES, SIZE = 16, 8, 44
 
 
 def method(name: str, **settings: Any) -> tuple[Any, Any]:
-    module = importlib.import_module(f"pipeline.augment.{name}")
-    return module, module.Params(**settings)
+    module = importlib.import_module(f"pipeline.methods.augments.{name}")
+    return module, toy.settings("augment", name, **settings)
 
 
 def batch(seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -170,8 +171,8 @@ def test_mixaugment_is_the_sum_of_three_cross_entropies() -> None:
 @pytest.mark.parametrize("name", METHODS)
 @given(seed=st.integers(0, 2**31), size=st.integers(16, 112))
 def test_targets_stay_shares_and_pixels_stay_in_range(name: str, seed: int, size: int) -> None:
-    module = importlib.import_module(f"pipeline.augment.{name}")
-    draws = module.draw(module.Params(), np.random.default_rng(seed), COUNT, size)
+    module = importlib.import_module(f"pipeline.methods.augments.{name}")
+    draws = module.draw(toy.settings("augment", name), np.random.default_rng(seed), COUNT, size)
     assert all(len(values) == COUNT for values in draws.values())
     generator = torch.Generator().manual_seed(seed)
     images = torch.rand(COUNT, 3, size, size, generator=generator)
@@ -199,7 +200,7 @@ def test_probability_zero_leaves_everything_alone(name: str) -> None:
 @pytest.mark.parametrize("name", ["mixup", "cutmix", "mixcut", "mixaugment", "fmix"])
 def test_a_fixed_lambda_takes_the_place_of_the_drawn_one_and_of_nothing_else(name: str) -> None:
     module, drawn = method(name)
-    fixed = module.Params(lam=0.4)
+    _, fixed = method(name, lam=0.4)
     before, after = (module.draw(p, np.random.default_rng(3), 1000, SIZE) for p in (drawn, fixed))
     if name == "cutmix":
         inner = (after["y1"] > 0) & (after["y2"] < SIZE) & (after["y1"] < after["y2"])

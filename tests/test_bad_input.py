@@ -27,14 +27,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import schema, tables
-from pipeline.datasets import _archive, _fer2013, _folder
-from pipeline.datasets._image import decode, fingerprint
-from pipeline.datasets._listing import Refused
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.faces import extraction
-from pipeline.journal import journaled
+from pipeline.intake import archive as _archive
+from pipeline.intake import folder as _folder
+from pipeline.intake import pixel_table
+from pipeline.intake.image import decode, fingerprint
+from pipeline.intake.listing import Refused
 from pipeline.stages import ingest
+from pipeline.tables import schema, store
+from pipeline.tables.journal import journaled
 from tests import odd_pictures as odd
 from tests import toy
 
@@ -509,7 +511,7 @@ def test_a_file_that_is_no_table_of_pixels_stops_in_one_line(project, content, m
 def test_a_table_of_pixels_with_bom_spaces_and_other_line_ends_is_accepted(project):
     Path("data/raw/fer2013").mkdir(parents=True)
     lines = ["\ufeffemotion, Usage, pixels", f"0,Training,{FACE}", f"6,PublicTest,{FACE}"]
-    Path("data/raw/fer2013", _fer2013.FILES[1]).write_bytes("\r\n".join(lines).encode())
+    Path("data/raw/fer2013", pixel_table.FILES[1]).write_bytes("\r\n".join(lines).encode())
     ingest.run(toy.PARAMS, "fer2013")
     assert [row["label"] for row in rows_of("fer2013")] == ["anger", "neutral"]
 
@@ -915,7 +917,7 @@ def test_a_full_disk_loses_nothing_that_align_wrote(raw):
     assert line.endswith("cannot be written: File too large")
     assert results() == before
     succeed(fer("align", "table"))
-    assert len(tables.Faces(Path("data/aligned/table.arrow"))) == 62
+    assert len(store.Faces(Path("data/aligned/table.arrow"))) == 62
     assert list(Path("data/interrupted").iterdir()) == []
 
 
@@ -1029,7 +1031,7 @@ def test_two_processes_align_at_once(raw):
         first.send_signal(signal.SIGCONT)
     assert line.endswith("another process is doing this work; wait for it, or end it")
     succeed(first)
-    assert len(tables.Faces(Path("data/aligned/table.arrow"))) == 482
+    assert len(store.Faces(Path("data/aligned/table.arrow"))) == 482
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.core.errors import UserError
 from pipeline.datasets import ckplus
-from pipeline.errors import UserError
 from pipeline.stages import ingest
 from tests import toy
 

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import stats
 
-from pipeline import result_table
-from pipeline.comparison import Difference, at, compare, difference
-from pipeline.errors import UserError
-from pipeline.recipes import Recipe
-from pipeline.result_table import markdown
-from pipeline.schema import PREDICTIONS
-from pipeline.tables import write_rows
+from pipeline.core.errors import UserError
+from pipeline.experiments import table as result_table
+from pipeline.experiments.comparison import Difference, at, compare, difference
+from pipeline.experiments.recipes import Recipe
+from pipeline.experiments.table import markdown
+from pipeline.tables.schema import PREDICTIONS
+from pipeline.tables.store import write_rows
 
 FRACTIONS = st.floats(0, 1)
 

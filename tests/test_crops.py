@@ -3,8 +3,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from pipeline.evaluation.crops import centre_crop, mirrored, ten_crop
-from pipeline.networks import _torchvision  # noqa: F401 - before torchvision, see there
+from pipeline.inference.crops import centre_crop, mirrored, ten_crop
+from pipeline.methods.models.parts import torchvision  # noqa: F401 - before torchvision, see there
 
 from torchvision.transforms.v2 import functional  # isort: skip
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.datasets import _csv
-from pipeline.datasets._listing import Refused
-from pipeline.datasets._open import open_tree
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
+from pipeline.intake import csv_rows
+from pipeline.intake.listing import Refused
+from pipeline.intake.open import open_tree
 
 CELL = st.sampled_from(["a", "1", "", " b", '"c,d"', '"', "é", "\0", "\t"]) | st.text(max_size=3)
 LINE = st.lists(CELL, max_size=4).map(",".join) | st.just("a,1,b")
@@ -31,14 +31,14 @@ def test_blocks_hold_the_lines_and_their_numbers(tmp_path, lines, end, bom, afte
     (tmp_path / "x.csv").write_bytes(b"\xef\xbb\xbf" * bom + data)
     tree = open_tree(tmp_path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_csv, "_BLOCK_BYTES", size)
+        patch.setattr(csv_rows, "_BLOCK_BYTES", size)
         try:
-            wanted = [(row, line.rstrip("\n")) for row, line in _csv.lines(tree, "x.csv") if row > after]
+            wanted = [(row, line.rstrip("\n")) for row, line in csv_rows.lines(tree, "x.csv") if row > after]
         except UserError:
             with pytest.raises(UserError):
-                list(_csv.blocks(tree, "x.csv", after))
+                list(csv_rows.blocks(tree, "x.csv", after))
             return
-        blocks = list(_csv.blocks(tree, "x.csv", after))
+        blocks = list(csv_rows.blocks(tree, "x.csv", after))
     found = [
         (row, line) for block in blocks for row, line in zip(block.rows.tolist(), block.lines(), strict=True)
     ]
@@ -49,7 +49,7 @@ def test_blocks_hold_the_lines_and_their_numbers(tmp_path, lines, end, bom, afte
             for line, row in zip(block.lines(), rows, strict=True):
                 # Where both ways give a result it is the same, but for the white space around cells.
                 try:
-                    assert [cell.strip() for cell in row] == _csv.cells(line, 3)
+                    assert [cell.strip() for cell in row] == csv_rows.cells(line, 3)
                 except Refused:
                     assert '"' in line
 
@@ -59,7 +59,7 @@ def test_a_plain_file_is_read_in_blocks_with_the_cells_of_pythons_own_reader(tmp
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     (tmp_path / "x.csv").write_text(text.getvalue())
-    blocks = list(_csv.blocks(open_tree(tmp_path), "x.csv"))
+    blocks = list(csv_rows.blocks(open_tree(tmp_path), "x.csv"))
     columns = [block.columns(["name", "box", "vote"]) for block in blocks]
     assert len(blocks) > 1
     assert None not in columns

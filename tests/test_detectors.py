@@ -19,12 +19,12 @@ import torch
 from insightface.data import get_image
 from insightface.model_zoo.retinaface import RetinaFace
 
+from pipeline.core.errors import UserError
 from pipeline.datasets import sample
-from pipeline.errors import UserError
 from pipeline.faces.detection import Detection, FaceDetector
-from pipeline.methods import choices
-from pipeline.networks._torchvision import models
-from pipeline.schema import CLASSES
+from pipeline.methods.models.parts.torchvision import models
+from pipeline.params.methods import choices
+from pipeline.tables.schema import CLASSES
 
 NAMES = ("yunet", "dlib", "retinaface")
 

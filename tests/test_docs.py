@@ -28,7 +28,7 @@ from PIL import Image
 from scmrepo.git.backend import pygit2
 
 from pipeline import params
-from pipeline.methods import BLOCKS, choices
+from pipeline.params.methods import BLOCKS, choices
 from scripts import screenshots
 from scripts.documentation import hooks, parameters, stages
 from tests import doc_commands, doc_project, test_new_method, toy
@@ -245,7 +245,9 @@ def test_a_new_method_has_a_page_by_itself(tmp_path: Path) -> None:
     for name in ("pipeline", "scripts", "recipes"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "params.yaml", tmp_path)
-    (tmp_path / "pipeline/augment/noise.py").write_text(test_new_method.NOISE.lstrip(), encoding="utf-8")
+    (tmp_path / "pipeline/methods/augments/noise.py").write_text(
+        test_new_method.NOISE.lstrip(), encoding="utf-8"
+    )
     text = (tmp_path / "params.yaml").read_text(encoding="utf-8")
     text = text.replace("augments:\n", "augments:\n  noise:\n    deviation: 0.1    # of grey\n")
     (tmp_path / "params.yaml").write_text(text, encoding="utf-8")

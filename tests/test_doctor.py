@@ -15,12 +15,12 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from pipeline import inventory
 from pipeline.cli import app
 from pipeline.doctor import environment
 from pipeline.doctor import project as checks
 from pipeline.faces.detectors import scrfd
-from pipeline.paths import DETECTORS
+from pipeline.tables import inventory
+from pipeline.tables.paths import DETECTORS
 from tests import toy
 
 ROOT = Path(__file__).parents[1]

@@ -12,12 +12,13 @@ import torch
 from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, classification_report, roc_auc_score
 
-from pipeline import paths, schema, tables
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.evaluation.intervals import intervals
-from pipeline.params import Params, load
+from pipeline.inference.classifier import build_network, save_classifier
+from pipeline.params.load import load
+from pipeline.params.model import Params
 from pipeline.stages import evaluate
-from pipeline.training.classifier import build_network, save_classifier
+from pipeline.tables import paths, schema, store
 
 SIZE = 20
 NAMES = ["neutral", "fear"]
@@ -46,7 +47,7 @@ def inputs(settings: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for dataset, count in (("table", 20), ("sample", 10)):
         ids = [f"{dataset}/{i:02}" for i in range(count)]
         faces = [{"id": id_, "status": "whole", "face": rng.bytes(SIZE * SIZE)} for id_ in ids]
-        tables.write_rows(folder / paths.ALIGNED / f"{dataset}.arrow", schema.aligned(SIZE, 1), faces)
+        store.write_rows(folder / paths.ALIGNED / f"{dataset}.arrow", schema.aligned(SIZE, 1), faces)
         labels += [
             {
                 "id": id_,
@@ -59,7 +60,7 @@ def inputs(settings: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
             }
             for i, id_ in enumerate(ids)
         ]
-    tables.write_rows(folder / paths.LABELS, schema.labels(NAMES), sorted(labels, key=lambda row: row["id"]))
+    store.write_rows(folder / paths.LABELS, schema.labels(NAMES), sorted(labels, key=lambda row: row["id"]))
     torch.manual_seed(0)
     save_classifier(folder / paths.CLASSIFIER, build_network(settings).state_dict(), settings)
     return folder
@@ -139,7 +140,7 @@ def test_repeats_of_an_earlier_split_and_data_sets_are_scored_apart(
 def test_one_data_set_is_not_reported_twice_and_repeats_alone_have_no_score(p: Params) -> None:
     rows = [row | {"cluster": "all"} for row in pq.read_table(paths.LABELS).to_pylist()]
     rows = [row for row in rows if row["dataset"] == "sample"]
-    tables.write_rows(paths.LABELS, schema.labels(NAMES), rows)
+    store.write_rows(paths.LABELS, schema.labels(NAMES), rows)
     evaluate.run(p.model_copy(update={"datasets": ["sample"]}))
     report = json.loads((paths.METRICS / "evaluate.json").read_text())
     assert "datasets" not in report["test"]
@@ -203,9 +204,9 @@ def test_a_mirrored_set_of_faces_scores_the_same_where_mirror_images_are_average
     once = pq.read_table(paths.PREDICTIONS)["probabilities"].to_pylist()
     for dataset in p.datasets:
         path = paths.ALIGNED / f"{dataset}.arrow"
-        faces = tables.Faces(path)
+        faces = store.Faces(path)
         rows = [row | {"face": faces[i][:, ::-1].tobytes()} for i, row in enumerate(faces.table.to_pylist())]
-        tables.write_rows(path, schema.aligned(SIZE, 1), rows)
+        store.write_rows(path, schema.aligned(SIZE, 1), rows)
     evaluated(p, mirror=True)
 
     assert np.allclose(once, pq.read_table(paths.PREDICTIONS)["probabilities"].to_pylist(), atol=1e-6)
@@ -230,9 +231,9 @@ def test_labels_in_another_class_order_are_refused(p: Params) -> None:
 
 def test_faces_of_another_size_are_refused(p: Params) -> None:
     for dataset in p.datasets:
-        table = tables.Faces(paths.ALIGNED / f"{dataset}.arrow").table
+        table = store.Faces(paths.ALIGNED / f"{dataset}.arrow").table
         rows = [{**row, "face": bytes(24 * 24)} for row in table.to_pylist()]
-        tables.write_rows(paths.ALIGNED / f"{dataset}.arrow", schema.aligned(24, 1), rows)
+        store.write_rows(paths.ALIGNED / f"{dataset}.arrow", schema.aligned(24, 1), rows)
 
     with pytest.raises(UserError, match="found faces of 24x24x1, allowed: 20x20x1"):
         evaluate.run(p)

@@ -11,20 +11,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline import networks
-from pipeline.errors import UserError
-from pipeline.networks.deep_features import DeepFeatures
+from pipeline.core.errors import UserError
+from pipeline.inference.classifier import Classifier, build_network
+from pipeline.methods import models
+from pipeline.methods.models.deep_features import DeepFeatures
 from pipeline.prediction.explain import Explainer, layer, maps
+from pipeline.prediction.expression import Expression, Prediction
 from pipeline.prediction.finding import Cut
-from pipeline.prediction.predictor import Expression, Prediction
 from pipeline.prediction.sources import Shot, Source
-from pipeline.training.classifier import Classifier, build_network
 from tests import toy
 
 ALIGN = toy.PARAMS.align.model_copy(update={"face_size": 48})
 
 
-def classifier(network: networks.Classifier, model: str = "light", crop: int = 44) -> Classifier:
+def classifier(network: models.Classifier, model: str = "light", crop: int = 44) -> Classifier:
     return Classifier(network.eval(), toy.PARAMS.classes, ALIGN, crop, "float32", model, "plurality")
 
 
@@ -49,10 +49,10 @@ class Quadrant(nn.Module):
 @pytest.mark.parametrize("column", [0, 1])
 def test_the_map_is_highest_where_the_network_looks(row: int, column: int) -> None:
     torch.manual_seed(0)
-    body = networks.trunk(
-        Quadrant(row, column), nn.Conv2d(1, 4, 4, 4, bias=False), nn.ReLU(), networks.GlobalAverage()
+    body = models.trunk(
+        Quadrant(row, column), nn.Conv2d(1, 4, 4, 4, bias=False), nn.ReLU(), models.GlobalAverage()
     )
-    blind = classifier(networks.Classifier(body, 4, 8, 0.0))
+    blind = classifier(models.Classifier(body, 4, 8, 0.0))
     with torch.no_grad():
         blind.network.body[1].weight.abs_()
         blind.network.head.weight.abs_()
@@ -104,7 +104,7 @@ def test_every_network_has_a_stage(model: str) -> None:
 
 def test_features_of_several_networks_are_refused() -> None:
     part = build_network(toy.PARAMS.model_copy(update={"model": "light"}))
-    several = networks.Classifier(DeepFeatures({"vgg13": part}, None), 256, 8, 0.0)
+    several = models.Classifier(DeepFeatures({"vgg13": part}, None), 256, 8, 0.0)
     with pytest.raises(
         UserError, match="--explain: found the network svm_deep_features, allowed: one that is a row"
     ):

@@ -22,14 +22,15 @@ from ruamel.yaml import YAML
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
-from pipeline import params, paths, tables
+from pipeline import params
 from pipeline.cli import app
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.export import check as checking
 from pipeline.export import lineage
 from pipeline.export import onnx as exporting
+from pipeline.inference.classifier import build_network, load, save_classifier
 from pipeline.stages import evaluate, train
-from pipeline.training.classifier import build_network, load, save_classifier
+from pipeline.tables import paths, store
 from tests import toy
 
 ROOT = Path(__file__).parents[1]
@@ -120,8 +121,8 @@ def built(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_file_alone_turns_stored_faces_into_the_scores_of_the_run(project: Path) -> None:
     session = onnxruntime.InferenceSession("models/classifier.onnx")
     about = json.loads(session.get_modelmeta().custom_metadata_map["fer"])
-    faces = tables.Faces(paths.ALIGNED / "sample.arrow")
-    rows = tables.read_parquet(paths.PREDICTIONS, ["id", "predicted", "probabilities"]).to_pylist()
+    faces = store.Faces(paths.ALIGNED / "sample.arrow")
+    rows = store.read_parquet(paths.PREDICTIONS, ["id", "predicted", "probabilities"]).to_pylist()
     stored = np.stack([faces[faces.ids().index(row["id"])] for row in rows])
     expected = np.array([row["probabilities"] for row in rows])
     for size in (1, 7, len(rows)):  # any number of faces at a time
@@ -163,10 +164,10 @@ def test_int8_is_small_and_tells_what_it_loses(project: Path) -> None:
     session = onnxruntime.InferenceSession("models/classifier.int8.onnx")
     labels = {
         row["id"]: row
-        for row in tables.read_parquet(paths.LABELS, ["id", "split", "label"]).to_pylist()
+        for row in store.read_parquet(paths.LABELS, ["id", "split", "label"]).to_pylist()
         if row["split"] == "test"
     }
-    faces = tables.Faces(paths.ALIGNED / "sample.arrow")
+    faces = store.Faces(paths.ALIGNED / "sample.arrow")
     stored = np.stack([faces[i] for i, id_ in enumerate(faces.ids()) if id_ in labels])
     truth = [toy.CLASSES.index(labels[id_]["label"]) for id_ in faces.ids() if id_ in labels]
     accuracy = (session.run(None, {"face": stored})[0].argmax(1) == truth).mean()
@@ -183,7 +184,7 @@ def test_ranges_of_int8_come_from_training_faces_alone(built: None, monkeypatch:
     seen = []
     monkeypatch.setattr(int8, "quantized", lambda model, train: (seen.extend(train.ids), model)[1])
     fer("export", "--int8")
-    splits = tables.read_parquet(paths.LABELS, ["id", "split"]).to_pylist()
+    splits = store.read_parquet(paths.LABELS, ["id", "split"]).to_pylist()
     assert sorted(seen) == [row["id"] for row in splits if row["split"] == "train"]
 
 

@@ -20,7 +20,7 @@ from insightface.model_zoo import SCRFD
 from insightface.utils import face_align
 from skimage.transform import SimilarityTransform
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.faces import weights
 from pipeline.faces.alignment import REFERENCE, box_square, likeness, similarity, warp, whole_square
 from pipeline.faces.detection import LIKENESS, Canvas, Detection, Window

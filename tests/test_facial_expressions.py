@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline import params
+from pipeline.core.errors import UserError
 from pipeline.datasets import facial_expressions, folder
-from pipeline.datasets._open import open_tree
-from pipeline.errors import UserError
+from pipeline.intake.open import open_tree
 from pipeline.stages import align, ingest, label
 from tests import toy
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.core.errors import UserError
 from pipeline.datasets import fer2013
-from pipeline.datasets._open import open_tree
-from pipeline.errors import UserError
+from pipeline.intake.open import open_tree
 from pipeline.stages import ingest
 from tests import toy
 

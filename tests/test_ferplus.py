@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline.core.errors import UserError
 from pipeline.datasets import ferplus
-from pipeline.datasets._open import open_tree
-from pipeline.errors import UserError
-from pipeline.schema import VOTES
+from pipeline.intake.open import open_tree
 from pipeline.stages import ingest
+from pipeline.tables.schema import VOTES
 from tests import toy
 
 pytestmark = pytest.mark.usefixtures("in_one_process")

@@ -19,29 +19,20 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline import checkpoint
-from pipeline.errors import UserError
-from pipeline.gan import (
-    Adversaries,
-    Generator,
-    _augment,
-    _losses,
-    _training,
-    cgan,
-    dcgan,
-    from_faces,
-    repeat,
-    to_faces,
-    wgan_gp,
-)
-from pipeline.gan._convolutional import Critic, Decoder
-from pipeline.gan._fit import Setting, fit
-from pipeline.gan._penalty import gradient_penalty
-from pipeline.gan._task import Task
-from pipeline.gan._together import Trained, generators, train
-from pipeline.gan._training import Training
-from pipeline.gan._verdict import COLLAPSED_EPOCHS
-from tests import forked
+from pipeline.core.errors import UserError
+from pipeline.methods.gans import Adversaries, Generator, cgan, dcgan, from_faces, repeat, to_faces, wgan_gp
+from pipeline.methods.gans.parts import losses
+from pipeline.methods.gans.parts.convolutional import Critic, Decoder
+from pipeline.synthesis import augmentation
+from pipeline.synthesis import training as _training
+from pipeline.synthesis.fit import Setting, fit
+from pipeline.synthesis.penalty import gradient_penalty
+from pipeline.synthesis.task import Task
+from pipeline.synthesis.together import Trained, generators, train
+from pipeline.synthesis.training import Training
+from pipeline.synthesis.verdict import COLLAPSED_EPOCHS
+from pipeline.training import checkpoint
+from tests import forked, toy
 
 CPU = torch.device("cpu")
 METHODS = {"dcgan": dcgan, "wgan_gp": wgan_gp, "cgan": cgan}
@@ -75,7 +66,7 @@ def task(folder: Path, method: str = "dcgan", **changes: Any) -> Task:
     module = METHODS[method]
     faces = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 1), np.uint8)
     labels = np.arange(20) % 2 if module.CONDITIONAL else np.zeros(20, np.int64)
-    settings = module.Params(**(COMMON | OWN[method] | changes))
+    settings = toy.settings("gan", method, **(COMMON | OWN[method] | changes))
     classes = 2 if module.CONDITIONAL else 1
     return Task(
         "fear",
@@ -241,8 +232,8 @@ def test_dcgan_minimises_cross_entropies(real: list[float], generated: list[floa
     ones, zeros = torch.tensor(real, dtype=torch.float64), torch.tensor(generated, dtype=torch.float64)
     entropy = F.binary_cross_entropy_with_logits
     expected = entropy(ones, torch.ones_like(ones)) + entropy(zeros, torch.zeros_like(zeros))
-    torch.testing.assert_close(_losses.discriminator_loss(ones, zeros), expected)
-    torch.testing.assert_close(_losses.non_saturating(zeros), entropy(zeros, torch.ones_like(zeros)))
+    torch.testing.assert_close(losses.discriminator_loss(ones, zeros), expected)
+    torch.testing.assert_close(losses.non_saturating(zeros), entropy(zeros, torch.ones_like(zeros)))
 
 
 def test_the_curve_of_wgan_gp_is_its_estimate_of_the_distance(tmp_path: Path) -> None:
@@ -253,23 +244,23 @@ def test_the_curve_of_wgan_gp_is_its_estimate_of_the_distance(tmp_path: Path) ->
 # ---------------------------------------------------------------------------------- differentiable augmentation
 
 
-def draws(count: int, **fixed: list[float]) -> _augment.Draws:
+def draws(count: int, **fixed: list[float]) -> augmentation.Draws:
     neutral = {"brightness": 0.5, "saturation": 0.5, "contrast": 0.5, "down": 0.5, "right": 0.5}
     middle = {
         name: torch.full((count,), value)
         for name, value in (neutral | {"hole_top": 0.5, "hole_left": 0.5}).items()
     }
-    return _augment.Draws(**(middle | {name: torch.tensor(values) for name, values in fixed.items()}))
+    return augmentation.Draws(**(middle | {name: torch.tensor(values) for name, values in fixed.items()}))
 
 
 def test_colour_and_translation_in_the_middle_change_nothing() -> None:
     images = torch.rand(2, 3, 16, 16) * 2 - 1
-    torch.testing.assert_close(_augment.apply(images, ["colour", "translation"], draws(2)), images)
+    torch.testing.assert_close(augmentation.apply(images, ["colour", "translation"], draws(2)), images)
 
 
 def test_translation_moves_whole_pixels_and_black_comes_in() -> None:
     images = torch.rand(2, 1, 16, 16)
-    moved = _augment.apply(images, ["translation"], draws(2, down=[0.0, 0.999], right=[0.999, 0.5]))
+    moved = augmentation.apply(images, ["translation"], draws(2, down=[0.0, 0.999], right=[0.999, 0.5]))
     expected = torch.full_like(images, -1)
     expected[0, :, 2:, :-2] = images[0, :, :-2, 2:]  # an eighth of the side: 2 pixels
     expected[1, :, :-2] = images[1, :, 2:]
@@ -277,7 +268,7 @@ def test_translation_moves_whole_pixels_and_black_comes_in() -> None:
 
 
 def test_cutout_leaves_a_grey_hole_of_half_the_side() -> None:
-    cut = _augment.apply(
+    cut = augmentation.apply(
         torch.ones(2, 1, 16, 16), ["cutout"], draws(2, hole_top=[0.5, 0.0], hole_left=[0.5, 0.0])
     )
     assert (cut == 0).sum((1, 2, 3)).tolist() == [64, 16]
@@ -292,14 +283,14 @@ def test_colour_is_brightness_then_saturation_then_contrast() -> None:
     grey = expected.mean(1, keepdims=True)
     expected = grey + 0.4 * (expected - grey)
     expected = expected.mean() + 1.2 * (expected - expected.mean())
-    np.testing.assert_allclose(_augment.apply(images, ["colour"], drawn).numpy(), expected, rtol=1e-6)
+    np.testing.assert_allclose(augmentation.apply(images, ["colour"], drawn).numpy(), expected, rtol=1e-6)
 
 
 def test_gradients_flow_through_all_of_it() -> None:
     images = torch.rand(2, 3, 8, 8, dtype=torch.float64, requires_grad=True)
-    drawn = _augment.draw(2, torch.Generator().manual_seed(0))
+    drawn = augmentation.draw(2, torch.Generator().manual_seed(0))
     assert torch.autograd.gradcheck(
-        lambda x: _augment.apply(x, ["colour", "translation", "cutout"], drawn), images
+        lambda x: augmentation.apply(x, ["colour", "translation", "cutout"], drawn), images
     )
 
 
@@ -394,7 +385,7 @@ def test_a_training_that_diverges_keeps_its_last_good_state(
     of = replace(task(tmp_path, epochs=50), checkpoint_seconds=0)
 
     def broken(generated: Tensor) -> Tensor:
-        return _losses.non_saturating(generated) * (float("nan") if training.progress.epoch == 2 else 1)
+        return losses.non_saturating(generated) * (float("nan") if training.progress.epoch == 2 else 1)
 
     training = Training(of, CPU)
     training.pair = replace(training.pair, generator_loss=broken)
@@ -434,7 +425,7 @@ def test_a_failure_side_by_side_is_one_line_and_the_others_can_go_on(tmp_path: P
 
 
 def setting(folder: Path, name: str, settings: Any = None) -> Setting:
-    settings = settings or METHODS[name].Params(**(COMMON | OWN[name] | {"epochs": 1}))
+    settings = settings or toy.settings("gan", name, **(COMMON | OWN[name] | {"epochs": 1}))
     return Setting(name, settings, 1, CPU, torch.float32, 1, folder, 1e9)
 
 

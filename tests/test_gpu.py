@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from pipeline import params
-from pipeline.gan._task import Task
-from pipeline.gan._together import Trained, train
-from pipeline.gan._training import Training
-from pipeline.networks import Classifier
-from pipeline.training import data
+from pipeline.inference import samples
+from pipeline.methods.models import Classifier
+from pipeline.synthesis.task import Task
+from pipeline.synthesis.together import Trained, train
+from pipeline.synthesis.training import Training
 from pipeline.training.engine import Run
 from tests import toy
 from tests.test_gan import METHODS, assert_same, task
@@ -43,7 +43,7 @@ def one_by_one(of: Task) -> Trained:
 
 def classifier() -> Run:
     p = params.load()
-    return Run(p, data.real("train", p), None, GPU, torch.bfloat16, Path("unfinished.safetensors"))
+    return Run(p, samples.real("train", p), None, GPU, torch.bfloat16, Path("unfinished.safetensors"))
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -14,8 +14,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from pipeline import methods
 from pipeline.cli import app
+from pipeline.params import methods
 
 ROOT = Path(__file__).parents[1]
 FER = typer.main.get_command(app)

@@ -13,12 +13,13 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from pipeline import parallel
-from pipeline.datasets import _image, table
-from pipeline.datasets._image import decode, fingerprint
-from pipeline.datasets._listing import Listing, Refused
-from pipeline.datasets._open import open_tree
-from pipeline.errors import UserError
+from pipeline.core import parallel
+from pipeline.core.errors import UserError
+from pipeline.datasets import table
+from pipeline.intake import image
+from pipeline.intake.image import decode, fingerprint
+from pipeline.intake.listing import Listing, Refused
+from pipeline.intake.open import open_tree
 from pipeline.stages import ingest
 from tests import toy
 
@@ -217,7 +218,7 @@ def test_a_damaged_picture_is_refused_or_decoded(position, value, kind):
     encoded[position % len(encoded)] = value
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            _image, "MOST_PIXELS", 10_000
+            image, "MOST_PIXELS", 10_000
         )  # a damaged header may claim more, and decoding it takes time
         try:
             pixels = decode(encoded.tobytes())

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from pipeline import paths, schema, tables
 from pipeline.cli import app
-from pipeline.progress import in_bytes
+from pipeline.core.progress import in_bytes
+from pipeline.tables import paths, schema, store
 from tests import toy
 
 
@@ -37,7 +37,7 @@ def full(project: Path) -> Path:
         | {"votes": votes, "source": "labels.csv", "pixels": str(i)}
         for i, split in enumerate(["train"] * 5 + ["valid"] * 2 + [None])
     ]
-    tables.write_rows(project / paths.INGESTED / "sample.parquet", schema.ingested(), rows)
+    store.write_rows(project / paths.INGESTED / "sample.parquet", schema.ingested(), rows)
     (project / paths.INGESTED / "sample.rejected.csv").write_text(
         'file,row,reason,detail\na,1,"torn","two\nlines"\nb,2,c,d\n'
     )
@@ -45,7 +45,7 @@ def full(project: Path) -> Path:
         {"id": "a", "dataset": "sample", "split": "valid", "label": "fear", "predicted": "fear"}
         | {"probabilities": [1.0]}
     ]
-    tables.write_rows(project / paths.PREDICTIONS, schema.PREDICTIONS, predicted)
+    store.write_rows(project / paths.PREDICTIONS, schema.PREDICTIONS, predicted)
     (project / paths.RAW / "sample/images").mkdir(parents=True)
     (project / paths.RAW / "sample/images/a.png").write_bytes(b"12345")
     (project / paths.RAW / "sample/.hidden").write_bytes(b"1")
@@ -105,7 +105,7 @@ def test_what_is_damaged_is_a_line(full: Path) -> None:
     (full / paths.LABELS).write_text("no table")
     (full / paths.PREDICTIONS).unlink()
     (full / paths.PREDICTIONS).mkdir()
-    tables.write_rows(full / paths.SYNTHETIC, schema.aligned(16, 1), [])
+    store.write_rows(full / paths.SYNTHETIC, schema.aligned(16, 1), [])
     (full / "params.yaml").write_text("[")
     output = data()
     assert "data/aligned/sample.arrow: not a table of faces: " in output

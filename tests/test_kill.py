@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from pipeline import checkpoint, params, paths
+from pipeline import params
 from pipeline.stages import train
-from pipeline.training import engine
+from pipeline.tables import paths
+from pipeline.training import checkpoint, engine
 from tests import forked, toy
 
 TRAIN = [sys.executable, "-m", "pipeline", "train"]

@@ -8,14 +8,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import schema
-from pipeline.errors import UserError
-from pipeline.files import write_json
-from pipeline.params import Params, load
-from pipeline.paths import ALIGNED, INGESTED, LABELS, METRICS
-from pipeline.schema import CLASSES, VOTES, aligned
+from pipeline.core.errors import UserError
+from pipeline.core.files import write_json
+from pipeline.params.load import load
+from pipeline.params.model import Params
 from pipeline.stages import label
-from pipeline.tables import write_rows
+from pipeline.tables import schema
+from pipeline.tables.paths import ALIGNED, INGESTED, LABELS, METRICS
+from pipeline.tables.schema import CLASSES, VOTES, aligned
+from pipeline.tables.store import write_rows
 
 OWN = load(Path(__file__).parents[1] / "params.yaml")
 SIZE = 16

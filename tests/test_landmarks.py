@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import schema, tables
-from pipeline.datasets import _landmarks
 from pipeline.faces import extraction
 from pipeline.faces.alignment import REFERENCE, likeness
 from pipeline.faces.detection import Detection
-from pipeline.params import Params
-from pipeline.paths import ALIGNED, INGESTED, METRICS
+from pipeline.intake import landmarks
+from pipeline.params.model import Params
 from pipeline.stages import align
+from pipeline.tables import schema, store
+from pipeline.tables.paths import ALIGNED, INGESTED, METRICS
 from tests import toy
 from tests.conftest import ROOT
 
@@ -36,8 +36,8 @@ def test_left_and_right_are_the_pictures_whatever_the_data_set_means(degrees):
     face = turned(degrees)
     subjects = face[[1, 0, 2, 4, 3]]
     for points in (face, subjects):
-        assert np.allclose(np.reshape(_landmarks.as_seen(points), (5, 2)), face)
-    assert likeness(np.reshape(_landmarks.as_seen(subjects), (5, 2))) > 0.999
+        assert np.allclose(np.reshape(landmarks.as_seen(points), (5, 2)), face)
+    assert likeness(np.reshape(landmarks.as_seen(subjects), (5, 2))) > 0.999
     assert likeness(subjects) < 0.1
 
 
@@ -47,8 +47,8 @@ def test_five_points_out_of_68():
     points[36:42], points[42:48] = [[x, 20] for x in (10, 13, 17, 20, 17, 13)], [[60, 20]] * 6
     points[30], points[48], points[54] = (37, 40), (22, 60), (52, 61)
     expected = [15, 20, 60, 20, 37, 40, 22, 60, 52, 61]
-    assert np.allclose(_landmarks.five(points), expected)
-    assert np.allclose(_landmarks.five(points.ravel()), expected)
+    assert np.allclose(landmarks.five(points), expected)
+    assert np.allclose(landmarks.five(points.ravel()), expected)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_five_points_out_of_68():
 )
 def test_a_box_lies_in_its_picture_or_is_left_out(box, kept):
     column = pa.array([[1, 1, 2, 2], None, box], BOX).slice(1)
-    checked = _landmarks.inside(column, pa.array([9, 100]), pa.array([9, 50]))
+    checked = landmarks.inside(column, pa.array([9, 100]), pa.array([9, 50]))
     assert checked.to_pylist() == [None, [np.float32(v) for v in box] if kept else None]
 
 
@@ -85,14 +85,14 @@ def test_a_box_lies_in_its_picture_or_is_left_out(box, kept):
     ],
 )
 def test_landmarks_lie_in_their_picture_or_are_left_out(points, kept):
-    checked = _landmarks.inside(pa.array([points], LANDMARKS), pa.array([112]), pa.array([112]))
+    checked = landmarks.inside(pa.array([points], LANDMARKS), pa.array([112]), pa.array([112]))
     assert checked.null_count == (not kept)
 
 
 @given(st.lists(st.none() | st.lists(st.floats(width=32), min_size=4, max_size=4), min_size=1, max_size=5))
 def test_any_numbers_can_be_compared_with_a_picture(boxes):
     size = pa.array([40] * len(boxes))
-    checked = _landmarks.inside(pa.array(boxes, BOX), size, size).to_pylist()
+    checked = landmarks.inside(pa.array(boxes, BOX), size, size).to_pylist()
     assert all(box is None or box == boxes[place] for place, box in enumerate(checked))
 
 
@@ -110,12 +110,12 @@ def write(project, *faces: dict) -> np.ndarray:
         | face
         for i, face in enumerate(faces)
     ]
-    tables.write_rows(project / INGESTED / "toy.parquet", schema.ingested(), rows)
+    store.write_rows(project / INGESTED / "toy.parquet", schema.ingested(), rows)
     return picture
 
 
-def result() -> tuple[tables.Faces, dict]:
-    return tables.Faces(ALIGNED / "toy.arrow"), json.loads((METRICS / "align" / "toy.json").read_text())
+def result() -> tuple[store.Faces, dict]:
+    return store.Faces(ALIGNED / "toy.arrow"), json.loads((METRICS / "align" / "toy.json").read_text())
 
 
 @pytest.mark.usefixtures("weights_here")
@@ -163,7 +163,7 @@ def test_the_detector_sees_only_pictures_without_given_landmarks(project, monkey
             return [Detection(np.float32([1, 2, 50, 60]), np.float32(REFERENCE / 2), 0.75)] * len(pictures)
 
     monkeypatch.setattr(extraction, "_detector", lambda *_: Stub())
-    (batch,) = tables.stream_parquet(
+    (batch,) = store.stream_parquet(
         INGESTED / "toy.parquet", ["id", "image", "box", "landmarks"], align.CHUNK
     )
     rows = extraction.Extraction(settings(landmarks="given").align, ROOT)(batch)

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
 from pipeline import params
-from pipeline.errors import UserError
-from pipeline.losses import Loss
-from pipeline.losses._weights import class_weights
+from pipeline.core.errors import UserError
+from pipeline.methods.losses import Loss
+from pipeline.methods.losses.parts.weights import class_weights
 from tests import toy
 
 COUNTS = torch.tensor([10309, 7528, 3562, 3515, 2467, 191, 652, 165])
@@ -25,8 +25,8 @@ EVERY = ["softmax", "weighted_softmax", *CENTERED]
 
 
 def build(name: str, counts: torch.Tensor = COUNTS, features: int = 4, **settings: Any) -> Loss:
-    module = importlib.import_module(f"pipeline.losses.{name}")
-    return module.build(module.Params(**settings), counts, features)
+    module = importlib.import_module(f"pipeline.methods.losses.{name}")
+    return module.build(toy.settings("loss", name, **settings), counts, features)
 
 
 def random_case(seed: int = 0, n: int = 32, k: int = 8, d: int = 4) -> tuple[np.ndarray, ...]:

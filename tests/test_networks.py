@@ -10,13 +10,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from pipeline.methods import choices
-from pipeline.networks import Classifier
-from pipeline.networks._convolution import Convolution
-from pipeline.networks._torchvision import models
-from pipeline.networks._vgg import AverageToGrid
-from pipeline.networks.booster import AccuracyBoosterPlus
-from pipeline.training.classifier import build_network
+from pipeline.inference.classifier import build_network
+from pipeline.methods.models import Classifier
+from pipeline.methods.models.booster import AccuracyBoosterPlus
+from pipeline.methods.models.parts.convolution import Convolution
+from pipeline.methods.models.parts.torchvision import models
+from pipeline.methods.models.parts.vgg import AverageToGrid
+from pipeline.params.methods import choices
 from tests import toy
 
 import timm  # isort: skip - needs what _torchvision declares

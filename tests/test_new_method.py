@@ -1,4 +1,4 @@
-"""A new augmentation is one file and one block of parameters: shown on a copy of the package."""
+"""A new augmentation is a module, a settings class and a block of parameters: shown on a copy of the package."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import paths
+from pipeline.tables import paths
 from tests import toy
 
 ROOT = Path(__file__).parents[1]
@@ -23,19 +23,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.augment import View
-from pipeline.params import Block, NonNegative
+from pipeline.methods.augments import View
 
 
-class Params(Block):
-    """Settings of noise."""
-
-    deviation: NonNegative
-
-
-def draw(params, rng, count, size):
+def draw(settings, rng, count, size):
     """Draw the noise's strength."""
-    return {"strength": np.abs(rng.normal(0, params.deviation, count))}
+    return {"strength": np.abs(rng.normal(0, settings.deviation, count))}
 
 
 def apply(images, targets, partner_images, partner_targets, draws):
@@ -45,12 +38,27 @@ def apply(images, targets, partner_images, partner_targets, draws):
 '''
 
 
+SETTINGS = '''
+class NoiseSettings(Block):
+    """Settings of noise."""
+
+    deviation: NonNegative
+
+
+class Augments(Block):
+'''
+
+
 @pytest.fixture
 def extended(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project whose package, a copy, has the augmentation `noise`: one more file, one more block."""
+    """A project whose package, a copy, has the augmentation `noise`: one more file, settings class and block."""
     package = project / "copy" / "pipeline"
     shutil.copytree(ROOT / "pipeline", package, ignore=shutil.ignore_patterns("__pycache__"))
-    (package / "augment" / "noise.py").write_text(NOISE)
+    (package / "methods" / "augments" / "noise.py").write_text(NOISE)
+    siblings = package / "params" / "augments.py"
+    text = siblings.read_text().replace("import Block,", "import NonNegative, Block,")
+    text = text.replace("\nclass Augments(Block):\n", SETTINGS) + "    noise: NoiseSettings | None = None\n"
+    siblings.write_text(text)
     toy.write(project, model="light")
     toy.set_params(project, **{"augments.noise": {"deviation": 0.1}, "augment": "noise"})
     monkeypatch.setenv("PYTHONPATH", str(project / "copy"))
@@ -63,7 +71,7 @@ def fer(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_an_augmentation_is_one_file_and_one_block(extended: Path) -> None:
+def test_an_augmentation_is_a_module_its_settings_and_a_block(extended: Path) -> None:
     done = fer("check")
     assert done.returncode == 0, done.stderr
     assert "augment: noise" in done.stdout

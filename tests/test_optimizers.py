@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +12,9 @@ import torch
 from pytorch_optimizer import Lookahead, RAdam, centralize_gradient
 from torch import Tensor, nn
 
-from pipeline import checkpoint
-from pipeline.optimizers import adam, ranger, ranger_gc, sgd
+from pipeline.methods.optimizers import adam, ranger, ranger_gc, sgd
+from pipeline.training import checkpoint
+from tests import toy
 
 # A quadratic f(x) = sum a (x - b)^2 / 2 over a matrix.
 STEEP = np.linspace(0.1, 4.0, 12).reshape(3, 4)
@@ -73,12 +76,18 @@ def papers(
     return places
 
 
+def settings_of(module: ModuleType, **changes: float) -> Any:
+    return toy.settings("optimizer", module.__name__.rpartition(".")[2], **changes)
+
+
 @pytest.mark.parametrize("module", [ranger, ranger_gc])
 @pytest.mark.parametrize(("beta1", "beta2", "every"), [(0.95, 0.999, 6), (0.9, 0.98, 5)])
 @pytest.mark.parametrize("decay", [0.0, 0.1])
-def test_ranger_is_the_papers(module: object, beta1: float, beta2: float, every: int, decay: float) -> None:
-    settings = module.Params(
-        learning_rate=0.05, beta1=beta1, beta2=beta2, weight_decay=decay, lookahead_steps=every
+def test_ranger_is_the_papers(
+    module: ModuleType, beta1: float, beta2: float, every: int, decay: float
+) -> None:
+    settings = settings_of(
+        module, learning_rate=0.05, beta1=beta1, beta2=beta2, weight_decay=decay, lookahead_steps=every
     )
     network = Quadratic()
     ours = descend(network, module.build(settings, network), 60)
@@ -88,25 +97,25 @@ def test_ranger_is_the_papers(module: object, beta1: float, beta2: float, every:
 
 
 @pytest.mark.parametrize("module", [ranger, ranger_gc])
-def test_ranger_is_the_librarys_lookahead_around_its_radam(module: object) -> None:
+def test_ranger_is_the_librarys_lookahead_around_its_radam(module: ModuleType) -> None:
     network, other = Quadratic(), Quadratic()
-    ours = descend(network, module.build(module.Params(learning_rate=0.05), network), 40)
+    ours = descend(network, module.build(settings_of(module, learning_rate=0.05), network), 40)
     inner = RAdam(other.parameters(), lr=0.05, betas=(0.95, 0.999), eps=1e-5, degenerated_to_sgd=True)
     theirs = descend(other, Lookahead(inner, k=6, alpha=0.5), 40, centred=module is ranger_gc)
     np.testing.assert_allclose(ours, theirs, rtol=1e-9)
 
 
 @pytest.mark.parametrize("module", [ranger, ranger_gc])
-def test_the_first_steps_go_down(module: object) -> None:
+def test_the_first_steps_go_down(module: ModuleType) -> None:
     network = Quadratic()
     before = network.loss().item()
-    descend(network, module.build(module.Params(learning_rate=0.001), network), 5)
+    descend(network, module.build(settings_of(module, learning_rate=0.001), network), 5)
     assert network.loss().item() < before
 
 
 @pytest.mark.parametrize("module", [sgd, adam, ranger, ranger_gc])
 @pytest.mark.parametrize("after", [1, 4, 6, 9])
-def test_an_optimiser_put_back_goes_on_exactly(module: object, after: int) -> None:
+def test_an_optimiser_put_back_goes_on_exactly(module: ModuleType, after: int) -> None:
     def network() -> nn.Module:
         torch.manual_seed(0)
         body = nn.Sequential(nn.Conv2d(3, 5, 3), nn.BatchNorm2d(5), nn.Flatten(), nn.Linear(5 * 16, 4))
@@ -119,7 +128,7 @@ def test_an_optimiser_put_back_goes_on_exactly(module: object, after: int) -> No
             net(torch.randn(6, 3, 6, 6)).square().mean().backward()
             optimizer.step()
 
-    settings = module.Params(learning_rate=0.01, weight_decay=0.01)
+    settings = settings_of(module, learning_rate=0.01, weight_decay=0.01)
     whole = network()
     steps(whole, module.build(settings, whole), 0, 14)
 

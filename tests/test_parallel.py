@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.parallel import ordered
+from pipeline.core.parallel import ordered
 
 
 def results(number: int) -> dict:

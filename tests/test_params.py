@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from pipeline import methods, params
-from pipeline.errors import UserError
-from pipeline.refusal import wording
+from pipeline import params
+from pipeline.core.errors import UserError
+from pipeline.params import methods
 
 ROOT = Path(__file__).parents[1]
 
@@ -166,9 +166,9 @@ def test_no_value_anywhere_makes_a_traceback(value: Any, key: str) -> None:
     raw[key] = value
     line = ""
     try:
-        params.Params.model_validate(raw)
-    except params.ValidationError as error:
-        line = wording(error, params.Params)
+        params.validated(raw, Path("params.yaml"))
+    except UserError as error:
+        line = str(error)
     assert "\n" not in line
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline.evaluation import plots
+from pipeline.figures import scores
 
 CLASSES = ["neutral", "happiness", "fear"]
 
@@ -28,7 +28,7 @@ def test_dvc_reads_the_confusion_from_the_table(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     labels, predicted = rng.integers(0, 3, 200), rng.integers(0, 3, 200)
 
-    plots.confusion_table(tmp_path / "confusion.csv", "test", labels, predicted, CLASSES)
+    scores.confusion_table(tmp_path / "confusion.csv", "test", labels, predicted, CLASSES)
 
     table = pd.read_csv(tmp_path / "confusion.csv")
     assert list(table.columns) == ["split", "actual", "predicted"]
@@ -43,9 +43,9 @@ def test_dvc_reads_the_confusion_from_the_table(tmp_path: Path) -> None:
 def test_rows_of_the_confusion_matrix_are_true_and_columns_predicted(tmp_path: Path) -> None:
     first, last = np.zeros(10, int), np.full(10, 2)
 
-    plots.confusion_matrix(tmp_path / "right.png", "test", first, first, CLASSES)
-    plots.confusion_matrix(tmp_path / "taken for the last.png", "test", first, last, CLASSES)
-    plots.confusion_matrix(tmp_path / "taken for the first.png", "test", last, first, CLASSES)
+    scores.confusion_matrix(tmp_path / "right.png", "test", first, first, CLASSES)
+    scores.confusion_matrix(tmp_path / "taken for the last.png", "test", first, last, CLASSES)
+    scores.confusion_matrix(tmp_path / "taken for the first.png", "test", last, first, CLASSES)
 
     left, top = dark_blue(tmp_path / "right.png")
     right, still_top = dark_blue(tmp_path / "taken for the last.png")
@@ -60,7 +60,7 @@ def test_bars_of_the_reliability_diagram_are_as_high_as_the_accuracy(tmp_path: P
     # Half of the images at 55 % confidence and a quarter of those at 85 % are right.
     confidence = np.repeat([0.55, 0.85], 100)
     right = np.arange(200) % 100 < np.repeat([50, 25], 100)
-    plots.reliability(
+    scores.reliability(
         tmp_path / "both.png", "test", 1 - right.astype(int), np.stack([confidence, 1 - confidence], 1)
     )
 
@@ -76,7 +76,7 @@ def test_bars_of_the_reliability_diagram_are_as_high_as_the_accuracy(tmp_path: P
 
 @pytest.mark.parametrize("confidence", [0.5, 1.0])
 def test_one_face_has_a_reliability_diagram(tmp_path: Path, confidence: float) -> None:
-    plots.reliability(
+    scores.reliability(
         tmp_path / "one.png", "valid", np.zeros(1, int), np.array([[confidence, 1 - confidence]], np.float32)
     )
 
@@ -88,7 +88,7 @@ def test_the_sheet_shows_every_face_in_its_colours(tmp_path: Path) -> None:
     faces[:9, ..., 0] = 255  # red
     faces[9, ..., 2] = 255  # blue, the second in the second row
 
-    plots.mistakes_sheet(tmp_path / "mistakes.png", "test", faces, ["fear\n→ anger 0.97"] * 10)
+    scores.mistakes_sheet(tmp_path / "mistakes.png", "test", faces, ["fear\n→ anger 0.97"] * 10)
 
     image = pixels(tmp_path / "mistakes.png")
     assert 600 <= image.shape[1] <= 1200  # readable in a README
@@ -103,13 +103,13 @@ def test_the_sheet_shows_every_face_in_its_colours(tmp_path: Path) -> None:
 def test_grey_faces_stay_grey(tmp_path: Path) -> None:
     faces = np.full((1, 20, 20, 1), 200, np.uint8)
 
-    plots.mistakes_sheet(tmp_path / "mistakes.png", "valid", faces, ["fear\n→ anger 0.97"])
+    scores.mistakes_sheet(tmp_path / "mistakes.png", "valid", faces, ["fear\n→ anger 0.97"])
 
     assert (pixels(tmp_path / "mistakes.png") == 200).all(axis=-1).sum() > 10_000
 
 
 def test_a_network_without_mistakes_has_a_sheet(tmp_path: Path) -> None:
-    plots.mistakes_sheet(tmp_path / "mistakes.png", "test", np.empty((0, 48, 48, 1), np.uint8), [])
+    scores.mistakes_sheet(tmp_path / "mistakes.png", "test", np.empty((0, 48, 48, 1), np.uint8), [])
 
     assert (pixels(tmp_path / "mistakes.png") < 128).any()  # the title says so
 
@@ -117,10 +117,10 @@ def test_a_network_without_mistakes_has_a_sheet(tmp_path: Path) -> None:
 def test_pictures_do_not_depend_on_the_user_or_the_time(tmp_path: Path) -> None:
     def draw(folder: Path) -> list[bytes]:
         labels = np.array([0, 1, 2, 2])
-        plots.confusion_matrix(folder / "confusion.png", "test", labels, labels[::-1], CLASSES)
+        scores.confusion_matrix(folder / "confusion.png", "test", labels, labels[::-1], CLASSES)
         face = np.arange(48 * 48, dtype=np.uint8).reshape(1, 48, 48, 1)
-        plots.mistakes_sheet(folder / "mistakes.png", "test", face, ["fear\n→ happiness 0.51"])
-        plots.reliability(folder / "reliability.png", "test", labels, np.eye(3)[labels[::-1]])
+        scores.mistakes_sheet(folder / "mistakes.png", "test", face, ["fear\n→ happiness 0.51"])
+        scores.reliability(folder / "reliability.png", "test", labels, np.eye(3)[labels[::-1]])
         return [path.read_bytes() for path in sorted(folder.iterdir())]
 
     once = draw(tmp_path / "once")

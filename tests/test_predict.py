@@ -19,21 +19,22 @@ from insightface.data import get_image
 from insightface.model_zoo import SCRFD
 from typer.testing import CliRunner, Result
 
-from pipeline import cli, params, paths, tables
-from pipeline.drawing import scene
-from pipeline.drawing.expression import expression
-from pipeline.errors import UserError
+from pipeline import cli, params
+from pipeline.core.errors import UserError
 from pipeline.faces.crowd import all_faces
 from pipeline.faces.detectors import scrfd
 from pipeline.faces.extraction import decode
-from pipeline.params import Params
+from pipeline.inference.classifier import build_network, save_classifier
+from pipeline.params.model import Params
 from pipeline.prediction import Predictor
 from pipeline.prediction import predictor as prediction_module
 from pipeline.prediction.annotate import marked
 from pipeline.prediction.finding import read
 from pipeline.prediction.sources import Shot, Source, listed, shots
+from pipeline.sample.drawing import scene
+from pipeline.sample.drawing.expression import expression
 from pipeline.stages import align, evaluate, ingest, label
-from pipeline.training.classifier import build_network, save_classifier
+from pipeline.tables import paths, store
 from tests import odd_pictures as odd
 from tests import toy
 
@@ -103,7 +104,7 @@ def evaluated(dataset: str) -> tuple[dict[str, np.ndarray], dict[str, bytes]]:
     ingest.run(p, dataset)
     align.run(p, dataset)
     label.run(p)
-    aligned = tables.Faces(paths.ALIGNED / f"{dataset}.arrow")
+    aligned = store.Faces(paths.ALIGNED / f"{dataset}.arrow")
     save_model(p, np.stack([aligned[row] for row in range(len(aligned))]))
     evaluate.run(p)
     found = pq.read_table(paths.PREDICTIONS).to_pylist()

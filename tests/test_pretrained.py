@@ -10,11 +10,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pipeline import params, paths
-from pipeline.errors import UserError
-from pipeline.networks._torchvision import models
+from pipeline import params
+from pipeline.core.errors import UserError
+from pipeline.inference import classifier
+from pipeline.methods.models.parts.torchvision import models
 from pipeline.stages import train
-from pipeline.training import classifier, pretrained
+from pipeline.tables import paths
+from pipeline.training import pretrained
 from tests import toy
 
 
@@ -206,7 +208,7 @@ def test_another_network_that_begins_alike_is_refused(project: Path) -> None:
 
 
 def test_a_changed_file_of_weights_is_another_run(project: Path) -> None:
-    from pipeline import checkpoint
+    from pipeline.training import checkpoint
 
     toy.write(project, model="resnet18", **{"models.resnet18.weights": "w.safetensors"})
     p = params.load()

@@ -17,11 +17,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
-from pipeline import params, paths
-from pipeline.errors import UserError
-from pipeline.networks._torchvision import torchvision
+from pipeline import params
+from pipeline.core.errors import UserError
+from pipeline.inference import samples as data
+from pipeline.methods.models.parts.torchvision import torchvision
 from pipeline.stages import train
-from pipeline.training import data, processes
+from pipeline.tables import paths
+from pipeline.training import processes
 from pipeline.training.engine import Run
 from pipeline.training.processes import Processes
 from pipeline.training.whole_batch import WholeBatch

@@ -16,7 +16,7 @@ from torch import nn
 from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from pipeline.quality import sheets
+from pipeline.figures import synthetic
 from pipeline.quality.distances import diversity, frechet, gaussian, kernel, manifold
 from pipeline.quality.neighbours import memorisation, nearest
 
@@ -410,13 +410,13 @@ def test_few_faces(generated: int, known: int) -> None:
 
 def draw_all(folder: Path, channels: int) -> list[Path]:
     faces = smooth(14, 70, 24, channels)
-    sheets.real_beside_generated(folder / "beside.png", "fear", faces[:5], faces)
-    sheets.by_epoch(folder / "epochs.png", "fear", [1, 1000], faces[:12].reshape(2, 6, *faces.shape[1:]))
-    sheets.interpolation(folder / "between.png", "fear", faces[:12].reshape(2, 6, *faces.shape[1:]))
+    synthetic.real_beside_generated(folder / "beside.png", "fear", faces[:5], faces)
+    synthetic.by_epoch(folder / "epochs.png", "fear", [1, 1000], faces[:12].reshape(2, 6, *faces.shape[1:]))
+    synthetic.interpolation(folder / "between.png", "fear", faces[:12].reshape(2, 6, *faces.shape[1:]))
     near = faces[:12].reshape(3, 4, *faces.shape[1:])
-    sheets.neighbours(folder / "near.png", "fear", faces[:3], near, np.arange(12).reshape(3, 4) / 7)
-    sheets.curves(folder / "critic.png", "critic", "value", {"fear": [3.0, 2.0, 1.5], "anger": [2.0, 1.0]})
-    sheets.curves(folder / "one.png", "loss", "loss", {"fear": [3.0]})
+    synthetic.neighbours(folder / "near.png", "fear", faces[:3], near, np.arange(12).reshape(3, 4) / 7)
+    synthetic.curves(folder / "critic.png", "critic", "value", {"fear": [3.0, 2.0, 1.5], "anger": [2.0, 1.0]})
+    synthetic.curves(folder / "one.png", "loss", "loss", {"fear": [3.0]})
     return sorted(folder.glob("*.png"))
 
 
@@ -439,7 +439,7 @@ def test_sheets_are_pictures_and_equal_input_gives_equal_bytes(tmp_path: Path, c
 def test_real_faces_stand_left_and_generated_ones_right(tmp_path: Path) -> None:
     red, blue = (np.full((64, 24, 24, 3), colour, np.uint8) for colour in ((255, 0, 0), (0, 0, 255)))
 
-    sheets.real_beside_generated(tmp_path / "sheet.png", "fear", red, blue[:8])
+    synthetic.real_beside_generated(tmp_path / "sheet.png", "fear", red, blue[:8])
 
     pixels = np.asarray(Image.open(tmp_path / "sheet.png").convert("RGB"))
     across = [
@@ -468,8 +468,8 @@ def test_each_row_says_its_epoch_and_each_neighbour_its_distance(
     monkeypatch.setattr(Figure, "savefig", noting)
     faces = smooth(15, 6)
 
-    sheets.by_epoch(tmp_path / "epochs.png", "anger", [1, 20, 300], faces[:, None][:3])
-    sheets.neighbours(
+    synthetic.by_epoch(tmp_path / "epochs.png", "anger", [1, 20, 300], faces[:, None][:3])
+    synthetic.neighbours(
         tmp_path / "near.png",
         "anger",
         faces[:2],

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pipeline.core.errors import UserError
 from pipeline.datasets import rafdb
-from pipeline.errors import UserError
 from pipeline.faces.alignment import REFERENCE
 from pipeline.stages import align, ingest
-from pipeline.tables import Faces
+from pipeline.tables.store import Faces
 from tests import toy
 
 pytestmark = pytest.mark.usefixtures("in_one_process")

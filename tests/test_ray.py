@@ -15,13 +15,13 @@ import psutil
 import pyarrow as pa
 import pytest
 
-from pipeline import parallel
-from pipeline.errors import UserError
+from pipeline.core import parallel
+from pipeline.core.errors import UserError
+from pipeline.core.parallel import ordered
 from pipeline.faces import weights
 from pipeline.faces.detectors.scrfd import PACKAGED
-from pipeline.parallel import ordered
-from pipeline.paths import ALIGNED, INGESTED
 from pipeline.stages import align, ingest
+from pipeline.tables.paths import ALIGNED, INGESTED
 from tests import doc_commands, toy
 
 pytest.importorskip("ray")

@@ -22,11 +22,13 @@ from rich.console import Console
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
-from pipeline import experiments, overview, params, recipes
+from pipeline import params
 from pipeline.cli import app
-from pipeline.dvc_queue import State, Task
-from pipeline.errors import UserError
-from pipeline.experiments import Standing
+from pipeline.core.errors import UserError
+from pipeline.experiments import overview, recipes
+from pipeline.experiments import runs as experiments
+from pipeline.experiments.queue import State, Task
+from pipeline.experiments.runs import Standing
 
 ROOT = Path(__file__).parents[1]
 ROWS = [

@@ -16,10 +16,10 @@ import pytest
 from sklearn.metrics import confusion_matrix
 from typer.testing import CliRunner
 
-from pipeline import paths
 from pipeline.cli import app
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.report import pictures
+from pipeline.tables import paths
 from tests import finished
 
 ROOT = Path(__file__).parents[1]

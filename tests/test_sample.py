@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from pipeline import params
+from pipeline.core.errors import UserError
 from pipeline.datasets import sample
-from pipeline.datasets._open import open_tree
-from pipeline.drawing import scene
-from pipeline.drawing.expression import EXPRESSIONS, expression
-from pipeline.drawing.geometry import Geometry, Proportions, geometry
-from pipeline.errors import UserError
-from pipeline.schema import CLASSES, SPLITS, VOTES
+from pipeline.intake.open import open_tree
+from pipeline.sample.drawing import scene
+from pipeline.sample.drawing.expression import EXPRESSIONS, expression
+from pipeline.sample.drawing.geometry import Geometry, Proportions, geometry
 from pipeline.stages import sample as stage
+from pipeline.tables.schema import CLASSES, SPLITS, VOTES
 from tests import toy
 
 ROOT = Path(__file__).parents[1]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
 from pipeline import params
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.training.schedule import learning_rate
 from tests import toy
 

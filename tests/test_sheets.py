@@ -18,12 +18,12 @@ from PIL import Image
 from scipy import stats
 from skimage.transform import SimilarityTransform
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.faces.alignment import REFERENCE, carried, similarity
-from pipeline.labels import sheets
-from pipeline.schema import CLASSES, VOTES, aligned
+from pipeline.figures import labels as sheets
 from pipeline.stages import label
-from pipeline.tables import GROUP_ROWS, Faces, take_parquet, write_rows
+from pipeline.tables.schema import CLASSES, VOTES, aligned
+from pipeline.tables.store import GROUP_ROWS, Faces, take_parquet, write_rows
 from tests.test_label import params, picture, write_dataset
 
 SIZE = 12

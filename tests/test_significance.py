@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import f1_score, recall_score
 
-from pipeline import significance
-from pipeline.significance import Answers, bootstrap, mcnemar, resampled
+from pipeline.experiments import significance
+from pipeline.experiments.significance import Answers, bootstrap, mcnemar, resampled
 
 ANSWERS = st.lists(st.tuples(*[st.integers(0, 2)] * 5), min_size=1, max_size=9)
 

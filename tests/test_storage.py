@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from moto.server import ThreadedMotoServer
 
+from pipeline.core.errors import UserError
 from pipeline.datasets import table
-from pipeline.datasets._open import open_tree
-from pipeline.errors import UserError
-from pipeline.storage import open_store, taken
+from pipeline.intake.open import open_tree
+from pipeline.tables.storage import open_store, taken
 from tests import doc_commands, toy
 
 ROOT = Path(__file__).parents[1]

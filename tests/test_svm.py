@@ -12,12 +12,14 @@ import torch
 from safetensors.torch import save_file
 from sklearn.svm import LinearSVC
 
-from pipeline import params, paths
-from pipeline.errors import UserError
-from pipeline.networks._torchvision import models
+from pipeline import params
+from pipeline.core.errors import UserError
+from pipeline.inference import classifier
+from pipeline.inference import samples as data
+from pipeline.methods.models.parts.torchvision import models
 from pipeline.stages import evaluate, train
-from pipeline.tables import read_parquet
-from pipeline.training import classifier, data
+from pipeline.tables import paths
+from pipeline.tables.store import read_parquet
 from tests import toy
 
 NAMES = ("vgg13", "vgg16")

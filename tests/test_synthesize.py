@@ -16,12 +16,14 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from pipeline import params, paths, schema, tables
-from pipeline.errors import UserError
-from pipeline.gan import _training
+from pipeline import params
+from pipeline.core.errors import UserError
+from pipeline.inference import samples as data
 from pipeline.quality.filters import TRIES, keep
 from pipeline.stages import synthesize, train
-from pipeline.training import data, judge
+from pipeline.synthesis import training as _training
+from pipeline.tables import paths, schema, store
+from pipeline.training import judge
 from tests import forked, toy
 
 TINY = {
@@ -39,7 +41,7 @@ TINY = {
 def test_generated_faces_carry_class_seed_and_generator_and_repeat(project: Path) -> None:
     toy.write(project, **TINY)
     synthesize.run(params.load())
-    table = tables.Faces(paths.SYNTHETIC).table.to_pylist()
+    table = store.Faces(paths.SYNTHETIC).table.to_pylist()
     assert len(table) == 12
     assert {row["label"] for row in table} == {"happiness"}
     assert sorted(row["seed"] for row in table) == list(range(10_000_000, 10_000_012))
@@ -61,7 +63,7 @@ def test_only_the_training_split_reaches_the_gan(project: Path) -> None:
     first = paths.SYNTHETIC.read_bytes()
     # Without the other splits the faces are the same, to the byte.
     kept = [row for row in labels if row["split"] == "train"]
-    tables.write_rows(paths.LABELS, schema.labels(toy.CLASSES), kept)
+    store.write_rows(paths.LABELS, schema.labels(toy.CLASSES), kept)
     synthesize.run(params.load())
     assert paths.SYNTHETIC.read_bytes() == first
 
@@ -80,7 +82,7 @@ def test_synthetic_faces_join_the_training_set_with_their_class(project: Path) -
     both = data.with_synthetic(real, paths.SYNTHETIC, params.load())
     assert len(both) == len(real) + 12
     assert both.labels[len(real) :].tolist() == [1] * 12
-    stored = tables.Faces(paths.SYNTHETIC)
+    stored = store.Faces(paths.SYNTHETIC)
     taken = both.take(torch.arange(len(real), len(both))).numpy()
     assert np.array_equal(taken, np.stack([stored[i] for i in range(12)]))
 
@@ -90,7 +92,7 @@ def test_a_class_without_faces_is_refused_by_name(project: Path) -> None:
     rows = pq.read_table(paths.LABELS).to_pylist()
     for row in rows:
         row["target"] = [*row["target"], 0.0]
-    tables.write_rows(paths.LABELS, schema.labels([*toy.CLASSES, "fear"]), rows)
+    store.write_rows(paths.LABELS, schema.labels([*toy.CLASSES, "fear"]), rows)
     with pytest.raises(UserError, match="'fear' with 0 faces"):
         synthesize.run(params.load())
 
@@ -98,7 +100,7 @@ def test_a_class_without_faces_is_refused_by_name(project: Path) -> None:
 def rewrite_labels(change: Any) -> None:
     """Write data/labels.parquet anew with each row as `change` returns it; rows that become None are left out."""
     rows = [change(row) for row in pq.read_table(paths.LABELS).to_pylist()]
-    tables.write_rows(paths.LABELS, schema.labels(toy.CLASSES), [row for row in rows if row])
+    store.write_rows(paths.LABELS, schema.labels(toy.CLASSES), [row for row in rows if row])
 
 
 def measured() -> dict[str, Any]:
@@ -162,7 +164,7 @@ def test_balance_fills_a_class_to_the_largest_or_to_a_number(project: Path) -> N
     assert measured()["happiness"]["images"] == 5
     toy.set_params(project, **{"gans.balance_to": int(counts[1]) - 5})
     synthesize.run(params.load())
-    assert len(tables.Faces(paths.SYNTHETIC)) == 0
+    assert len(store.Faces(paths.SYNTHETIC)) == 0
 
 
 def test_alone_trains_on_synthetic_faces_only(project: Path) -> None:
@@ -200,7 +202,7 @@ def test_a_filter_that_accepts_nothing_leaves_a_class_empty_and_says_so(
     assert "happiness has 0 of 12 faces; rejected distance 240" in capsys.readouterr().out
     assert measured()["happiness"]["rejected"] == {"distance": 240}
     assert measured()["happiness"]["fid"] is None
-    assert len(tables.Faces(paths.SYNTHETIC)) == 0
+    assert len(store.Faces(paths.SYNTHETIC)) == 0
 
 
 def test_repeated_faces_are_memorised_and_a_filter_finds_them(project: Path) -> None:

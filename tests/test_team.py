@@ -26,7 +26,7 @@ from werkzeug.serving import make_server
 
 from pipeline import params
 from pipeline.stages import align, evaluate, ingest, label, synthesize, train
-from pipeline.storage import open_store
+from pipeline.tables.storage import open_store
 from tests import toy
 
 # One chain serves the whole module.

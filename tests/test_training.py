@@ -16,13 +16,16 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from pipeline import params, paths, schema, tables
-from pipeline.augment import mixcut, none
-from pipeline.average import Average
-from pipeline.errors import UserError
-from pipeline.losses import Loss
-from pipeline.networks import _torchvision  # noqa: F401 - makes torchvision importable beside a CPU torch
-from pipeline.training import classifier, data, engine, plan
+from pipeline import params
+from pipeline.core.errors import UserError
+from pipeline.inference import classifier
+from pipeline.inference import samples as data
+from pipeline.methods.augments import mixcut, none
+from pipeline.methods.losses import Loss
+from pipeline.methods.models.parts import torchvision  # noqa: F401 - makes torchvision importable beside a CPU torch
+from pipeline.tables import paths, schema, store
+from pipeline.training import engine, plan, transform
+from pipeline.training.average import Average
 from pipeline.training.engine import Run
 from pipeline.training.schedule import learning_rate
 from tests import toy
@@ -31,7 +34,7 @@ TRAIN = [sys.executable, "-m", "pipeline", "train"]
 
 
 def planned(seed: int, epoch: int, count: int, batch: int, method=none) -> list[plan.Batch]:
-    settings = method.Params()
+    settings = toy.settings("augment", method.__name__.rpartition(".")[2])
     return plan.epoch_plan(
         seed,
         epoch,
@@ -82,7 +85,7 @@ def test_crop_and_mirror_are_torchvisions(channels: int) -> None:
     faces = torch.from_numpy(rng.integers(0, 256, (20, 48, 48, channels), dtype=np.uint8))
     top, left = (torch.from_numpy(rng.integers(0, 5, 20)) for _ in range(2))
     mirrored = torch.from_numpy(rng.random(20) < 0.5)
-    ours = data.crop(faces, 44, top, left, mirrored)
+    ours = transform.crop(faces, 44, top, left, mirrored)
     for i in range(20):
         theirs = F.crop(faces[i].permute(2, 0, 1), int(top[i]), int(left[i]), 44, 44)
         theirs = F.to_dtype(F.horizontal_flip(theirs) if mirrored[i] else theirs, torch.float32, scale=True)
@@ -167,10 +170,10 @@ def _recorded(run: engine.Run) -> Recorded:
 
 def test_shares_of_votes_reach_the_loss(project: Path) -> None:
     toy.write(project, augment="none")
-    table = tables.read_parquet(paths.LABELS, ["id", "dataset", "split", "label", "target"])
+    table = store.read_parquet(paths.LABELS, ["id", "dataset", "split", "label", "target"])
     shares = np.random.default_rng(0).dirichlet([1, 1], len(table)).astype(np.float32)
     rows = [row | {"target": share.tolist()} for row, share in zip(table.to_pylist(), shares, strict=True)]
-    tables.write_rows(paths.LABELS, schema.labels(toy.CLASSES), rows)
+    store.write_rows(paths.LABELS, schema.labels(toy.CLASSES), rows)
     run = _run()
     seen = _recorded(run).seen
     run._epoch()
@@ -243,7 +246,7 @@ def test_natural_sampling_leaves_plans_as_they_are() -> None:
     assert count == 100
 
     def draws(rng: np.random.Generator, n: int, size: int) -> dict[str, np.ndarray]:
-        return mixcut.draw(mixcut.Params(), rng, n, size)
+        return mixcut.draw(toy.settings("augment", "mixcut"), rng, n, size)
 
     ours = plan.epoch_plan(1, 3, count, 16, margin=4, crop=44, mirror=True, draw=draws, order=order)
     for a, b in zip(ours, planned(1, 3, 100, 16, mixcut), strict=True):
@@ -362,7 +365,7 @@ def test_short_epochs_are_checkpointed_as_well(project: Path, monkeypatch: pytes
 
 
 def test_a_checkpoint_of_other_settings_is_not_resumed(project: Path) -> None:
-    from pipeline import checkpoint
+    from pipeline.training import checkpoint
 
     toy.write(project)
     before = checkpoint.fingerprint(params.load(), [paths.LABELS])

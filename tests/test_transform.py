@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pipeline import params
-from pipeline.augment import none
-from pipeline.errors import UserError
-from pipeline.networks import _torchvision  # noqa: F401 - makes torchvision importable beside a CPU torch
-from pipeline.training import data, plan, recipe, transform
+from pipeline.core.errors import UserError
+from pipeline.inference import samples as data
+from pipeline.methods.augments import none
+from pipeline.methods.models.parts import torchvision  # noqa: F401 - makes torchvision importable beside a CPU torch
+from pipeline.training import plan, recipe, transform
 from tests import toy
 
 PAPER = {"brightness": 0.25, "contrast": 0.25, "saturation": 0.05, "hue": 0.05, "rotation": 15, "shear": 15}
@@ -48,7 +49,7 @@ def planned(chosen: params.Train, count: int = 40, batch: int = 8, face: int = 4
         margin=face - 44,
         crop=44,
         mirror=True,
-        draw=lambda rng, n, size: none.draw(none.Params(), rng, n, size),
+        draw=lambda rng, n, size: none.draw(toy.settings("augment", "none"), rng, n, size),
         transform=lambda rng, n, size: transform.draw(chosen, face, rng, n, size),
     )
 
@@ -72,7 +73,7 @@ def test_the_plan_stays_as_it_was_while_all_is_off() -> None:
 
 
 def test_an_augmentations_draws_do_not_depend_on_the_transforms() -> None:
-    from pipeline.augment import mixcut
+    from pipeline.methods.augments import mixcut
 
     def draws(chosen: params.Train) -> list[dict[str, Tensor]]:
         batches = plan.epoch_plan(
@@ -83,7 +84,7 @@ def test_an_augmentations_draws_do_not_depend_on_the_transforms() -> None:
             margin=4,
             crop=44,
             mirror=True,
-            draw=lambda rng, n, size: mixcut.draw(mixcut.Params(), rng, n, size),
+            draw=lambda rng, n, size: mixcut.draw(toy.settings("augment", "mixcut"), rng, n, size),
             transform=lambda rng, n, size: transform.draw(chosen, 48, rng, n, size),
         )
         return [b.draws for b in batches]
@@ -258,7 +259,7 @@ def test_colours_follow_one_another_in_the_stated_order() -> None:
 def test_without_transforms_the_crop_is_the_same_to_the_bit() -> None:
     faces = random_faces(40)
     for batch in planned(settings()):
-        expected = data.crop(faces[batch.samples], 44, batch.top, batch.left, batch.mirrored)
+        expected = transform.crop(faces[batch.samples], 44, batch.top, batch.left, batch.mirrored)
         assert torch.equal(applied(faces, batch), expected)
 
 

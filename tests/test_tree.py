@@ -13,15 +13,15 @@ import cv2
 import numpy as np
 import pytest
 
-from pipeline.datasets._archive import Tar, Zip
-from pipeline.datasets._folder import Folder
-from pipeline.datasets._listing import Refused
-from pipeline.datasets._open import open_tree
-from pipeline.datasets._tree import Tree
-from pipeline.errors import UserError
-from pipeline.parallel import ordered
-from pipeline.schema import VOTES
+from pipeline.core.errors import UserError
+from pipeline.core.parallel import ordered
+from pipeline.intake.archive import Tar, Zip
+from pipeline.intake.folder import Folder
+from pipeline.intake.listing import Refused
+from pipeline.intake.open import open_tree
+from pipeline.intake.tree import Tree
 from pipeline.stages import ingest
+from pipeline.tables.schema import VOTES
 from tests import odd_pictures as odd
 from tests import toy
 

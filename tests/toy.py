@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from ruamel.yaml import YAML
 
-from pipeline import params, paths, schema, tables
-from pipeline.datasets._listing import Listing
-from pipeline.datasets._open import open_tree
-from pipeline.datasets._tree import Tree
-from pipeline.errors import UserError
+from pipeline import params
+from pipeline.core.errors import UserError
+from pipeline.intake.listing import Listing
+from pipeline.intake.open import open_tree
+from pipeline.intake.tree import Tree
+from pipeline.params.methods import BLOCKS
+from pipeline.tables import paths, schema, store
 
 PARAMS = params.load(Path(__file__).parents[1] / "params.yaml")
 SIZE = 16
@@ -46,9 +48,9 @@ def write(project: Path, **changes: Any) -> None:
         rows.append({"id": name, "status": "whole", "face": face.tobytes()})
         label = {"id": name, "dataset": "sample", "split": split, "label": CLASSES[i % 2]}
         labels.append(label | {"target": [1.0 - i % 2, float(i % 2)]})
-    tables.write_rows(project / paths.ALIGNED / "sample.arrow", schema.aligned(SIZE, 1), rows)
-    tables.write_rows(project / paths.LABELS, schema.labels(changes.get("classes", CLASSES)), labels)
-    tables.write_rows(project / paths.SYNTHETIC, schema.synthetic(SIZE, 1, ""), [])
+    store.write_rows(project / paths.ALIGNED / "sample.arrow", schema.aligned(SIZE, 1), rows)
+    store.write_rows(project / paths.LABELS, schema.labels(changes.get("classes", CLASSES)), labels)
+    store.write_rows(project / paths.SYNTHETIC, schema.synthetic(SIZE, 1, ""), [])
     settings = {
         "datasets": ["sample"],
         "classes": CLASSES,
@@ -63,6 +65,12 @@ def write(project: Path, **changes: Any) -> None:
         "model": "light",
     }
     set_params(project, **(settings | changes))
+
+
+def settings(switch: str, name: str, **changes: Any) -> Any:
+    """Return the settings of a method as in the project's params.yaml, with changes."""
+    block = getattr(getattr(PARAMS, BLOCKS[switch]), name)
+    return type(block).model_validate(block.model_dump() | changes)
 
 
 def listed(listing: Listing) -> list[dict[str, Any]]:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from pipeline.errors import UserError, printable
-from pipeline.paths import ALIGNED, INGESTED, LABELS, PREDICTIONS, RAW, SYNTHETIC
+from pipeline.core.errors import UserError, printable
+from pipeline.tables.paths import ALIGNED, INGESTED, LABELS, PREDICTIONS, RAW, SYNTHETIC
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pipeline.inventory import Row
+    from pipeline.tables.inventory import Row
 
 
 def data() -> None:
@@ -22,7 +22,7 @@ def data() -> None:
     What is damaged or not there is named. Whether something is older than what it was made from is DVC's to say:
     `dvc status`.
     """
-    from pipeline import inventory
+    from pipeline.tables import inventory
 
     if not RAW.parent.is_dir():
         raise UserError(
@@ -92,7 +92,7 @@ def _show(path: Path, rows: Iterable[Row | str]) -> None:
 
 
 def _text(key: str, value: Any) -> str:
-    from pipeline.progress import in_bytes
+    from pipeline.core.progress import in_bytes
 
     if value is None:
         return "-"

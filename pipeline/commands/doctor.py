@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from pipeline.errors import UserError, one_line, printable
+from pipeline.core.errors import UserError, one_line, printable
 
 if TYPE_CHECKING:
     from pipeline.doctor import Check
@@ -51,7 +51,7 @@ def _checks() -> Iterator[tuple[str, Check]]:
 
     try:
         from pipeline import params
-        from pipeline.doctor import project
+        from pipeline.doctor import fault, project
 
         p = params.load()
     except Exception as error:  # a wrong parameter, or a package that is broken

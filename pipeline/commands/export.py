@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.errors import UserError
-from pipeline.paths import ALIGNED, CLASSIFIER, LABELS, MODELS
+from pipeline.core.errors import UserError
+from pipeline.tables.paths import ALIGNED, CLASSIFIER, LABELS, MODELS
 
 # What an exported file depends on.
 LIBRARIES = ("fer-pipeline", "torch", "onnx", "onnxscript", "onnxruntime")
 
 if TYPE_CHECKING:
     from pipeline.export.lineage import Lineage
-    from pipeline.params import Align, Params
-    from pipeline.training.classifier import Classifier
-    from pipeline.training.data import Samples
+    from pipeline.inference.classifier import Classifier
+    from pipeline.inference.samples import Samples
+    from pipeline.params.model import Align, Params
 
 
 def export(
@@ -38,10 +38,10 @@ def export(
     import torch
 
     from pipeline import params
+    from pipeline.core.files import md5_of, replacing
     from pipeline.export import card, lineage, onnx
     from pipeline.export.check import check
-    from pipeline.files import md5_of, replacing
-    from pipeline.training.classifier import load
+    from pipeline.inference.classifier import load
 
     p = params.load()
     classifier = load(model, torch.device("cpu"))
@@ -91,12 +91,12 @@ def _refuse(output: Path) -> None:
 def _faces(p: Params, classifier: Classifier, int8: bool) -> tuple[dict[str, Samples], Samples | None]:
     """Return the faces to compare on, by split, and those of the training split if int8 needs them."""
     from pipeline.export.check import random_faces
-    from pipeline.schema import SPLITS
-    from pipeline.training import data
+    from pipeline.inference import samples
+    from pipeline.tables.schema import SPLITS
 
     try:
         _refuse_others(p, classifier)
-        faces = {split: data.real(split, p) for split in SPLITS}
+        faces = {split: samples.real(split, p) for split in SPLITS}
         if not len(faces["train"]):
             raise UserError(f"{LABELS}: found no samples of split train")
     except UserError as error:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.errors import UserError, printable
-from pipeline.paths import CLASSIFIER
+from pipeline.core.errors import UserError, printable
+from pipeline.tables.paths import CLASSIFIER
 
 if TYPE_CHECKING:
-    from pipeline.prediction.predictor import Prediction
+    from pipeline.prediction.expression import Prediction
     from pipeline.prediction.sources import Source
 
 
@@ -83,11 +83,11 @@ def predict(
     One row for each face, with its box and a probability for each class; a picture without a face, or one that cannot
     be read, has a row that says so. params.yaml is not read.
     """
+    from pipeline.core.progress import bar
     from pipeline.prediction.output import check_format, written
     from pipeline.prediction.predictor import Predictor
     from pipeline.prediction.sources import camera as camera_source
     from pipeline.prediction.sources import check_names, count, listed, shots
-    from pipeline.progress import bar
 
     if bool(paths) == (camera is not None):
         raise UserError(

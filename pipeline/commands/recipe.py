@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline import completion
-from pipeline.commands import examples
-from pipeline.errors import UserError
-from pipeline.progress import in_yaml
+from pipeline.commands import completion, examples
+from pipeline.core.errors import UserError
+from pipeline.core.progress import in_yaml
 
 if TYPE_CHECKING:
-    from pipeline.comparison import Comparison
-    from pipeline.recipes import Recipe
+    from pipeline.experiments.comparison import Comparison
+    from pipeline.experiments.recipes import Recipe
 
 app = typer.Typer(
     help="A paper's table as one named recipe in recipes/: its parameters, its rows and its figures.",
@@ -36,7 +35,7 @@ Short = Annotated[bool, typer.Option("--short", help="The short form, for a mach
 @app.command("list", epilog=examples("fer recipe list"))
 def list_recipes() -> None:
     """Name every recipe, its table and its rows."""
-    from pipeline import recipes
+    from pipeline.experiments import recipes
 
     names = recipes.names()
     if not names:
@@ -53,7 +52,8 @@ def show(name: Name, short: Short = False) -> None:
     """Print what a recipe is: its parameters, its rows, the paper's figures, and how many runs stand where."""
     from tabulate import tabulate
 
-    from pipeline import experiments, recipes
+    from pipeline.experiments import recipes
+    from pipeline.experiments import runs as experiments
 
     recipe = recipes.load(name)
     typer.echo("\n".join([_title(recipe, short), *textwrap.wrap(recipe.note, 110), ""]))
@@ -80,7 +80,7 @@ def apply(
     short: Short = False,
 ) -> None:
     """Write a row's parameters into params.yaml, whose comments stay; `dvc repro` then runs it."""
-    from pipeline import recipes
+    from pipeline.experiments import recipes
 
     recipes.apply(recipes.load(name).settings(variant, short))
 
@@ -108,8 +108,9 @@ def run(
     """
     from rich.console import Console
 
-    from pipeline import dvc_queue, experiments, overview, recipes
-    from pipeline.dvc_queue import State
+    from pipeline.experiments import overview, queue, recipes
+    from pipeline.experiments import runs as experiments
+    from pipeline.experiments.queue import State
 
     recipe = recipes.load(name)
     look = partial(experiments.look, name, recipe, short)
@@ -118,7 +119,7 @@ def run(
     ):
         typer.echo(f"{experiment}: {what}")
     if look().of(State.WAITING):
-        dvc_queue.start(jobs)
+        queue.start(jobs)
     if not wait:
         typer.echo(
             f"`fer recipe status {name}` shows how far the runs are, `fer recipe table {name}` the table"
@@ -149,7 +150,8 @@ def status(
     """Print how far a recipe's runs are: done, running, waiting, failed and why, and the time that is left."""
     from rich.console import Console
 
-    from pipeline import experiments, overview, recipes
+    from pipeline.experiments import overview, recipes
+    from pipeline.experiments import runs as experiments
 
     look = partial(experiments.look, name, recipes.load(name), short)
     if wait:
@@ -182,7 +184,8 @@ def table(
     short: Short = False,
 ) -> None:
     """Print our figures beside the paper's: mean, spread, seeds, and tests of each row against a baseline."""
-    from pipeline import recipes, result_table
+    from pipeline.experiments import recipes
+    from pipeline.experiments import table as result_table
 
     for path in output or []:
         result_table.check_kind(path)
@@ -201,7 +204,8 @@ def _comparison(
     baseline: str | None = None,
     scores: list[str] | None = None,
 ) -> Comparison:
-    from pipeline import comparison, experiments
+    from pipeline.experiments import comparison
+    from pipeline.experiments import runs as experiments
 
     rows = experiments.runs(name, recipe, short)
     if not any(rows.values()):
@@ -212,7 +216,7 @@ def _comparison(
 
 
 def _markdown(recipe: Recipe, comparison: Comparison, short: bool) -> str:
-    from pipeline.result_table import markdown
+    from pipeline.experiments.table import markdown
 
     return markdown(_title(recipe, short), comparison).rstrip()
 

@@ -23,8 +23,8 @@ def report(
     """Write one HTML file about a run, which needs no network: what was run, data, faces, curves, scores, mistakes."""
     from tempfile import TemporaryDirectory
 
-    from pipeline.errors import UserError
-    from pipeline.files import replacing
+    from pipeline.core.errors import UserError
+    from pipeline.core.files import replacing
     from pipeline.report.collect import SCORES, Run
     from pipeline.report.page import render
     from pipeline.report.revisions import WORKSPACE, open_source

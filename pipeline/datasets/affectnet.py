@@ -42,11 +42,11 @@ from itertools import chain
 
 import numpy as np
 
-from pipeline.datasets import _csv
-from pipeline.datasets._landmarks import five, numbers
-from pipeline.datasets._listing import Listing, Refused
-from pipeline.datasets._tree import Tree, wrong
-from pipeline.errors import UserError, one_line
+from pipeline.core.errors import UserError, one_line
+from pipeline.intake import csv_rows
+from pipeline.intake.landmarks import five, numbers
+from pipeline.intake.listing import Listing, Refused
+from pipeline.intake.tree import Tree, wrong
 
 LABELS: dict[float, str] = {
     0: "neutral",
@@ -138,12 +138,12 @@ def _count_unnamed(places: Iterator[str], named: array[int], listing: Listing) -
 
 def _add_list(tree: Tree, file: str, split: str, images: str, listing: Listing, named: array[int]) -> None:
     """Add the rows of a list, one at a time: training.csv takes half a gigabyte."""
-    rows = _csv.lines(tree, file)
+    rows = csv_rows.lines(tree, file)
     first = next(rows, (0, ""))
     rows = chain([first], rows)
     names = list(COLUMNS)
     if COLUMNS[0] in first[1] or not first[1]:
-        names = _csv.header(tree, file, rows, ", ".join(_USED))
+        names = csv_rows.header(tree, file, rows, ", ".join(_USED))
     if missing := [name for name in _USED if name not in names]:
         raise UserError(
             f"{tree.address}/{file}: found no column {', '.join(missing)}, expected: {', '.join(_USED)}"
@@ -152,7 +152,7 @@ def _add_list(tree: Tree, file: str, split: str, images: str, listing: Listing, 
     for row, line in rows:
         image = line.strip()[:80]
         try:
-            cells = _csv.cells(line, len(names))
+            cells = csv_rows.cells(line, len(names))
             image, *corner_and_size, points, code = (cells[place] for place in places)
             if not _NAME.fullmatch(image):
                 raise Refused("bad_image_name", f"found {image[:80]!r}, allowed: names like 689/737db2.jpg")

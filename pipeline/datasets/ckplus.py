@@ -23,9 +23,9 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 
-from pipeline.datasets._classes import class_folders, class_name
-from pipeline.datasets._listing import Listing, Refused
-from pipeline.datasets._tree import Tree, wrong
+from pipeline.intake.classes import class_folders, class_name
+from pipeline.intake.listing import Listing, Refused
+from pipeline.intake.tree import Tree, wrong
 
 CODES: dict[float, str] = {
     0: "neutral",

@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import re
 
-from pipeline.datasets import _csv
-from pipeline.datasets._classes import class_name
-from pipeline.datasets._listing import Listing, Refused
-from pipeline.datasets._tree import Tree, wrong
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
+from pipeline.intake import csv_rows
+from pipeline.intake.classes import class_name
+from pipeline.intake.listing import Listing, Refused
+from pipeline.intake.tree import Tree, wrong
 
 LEGEND = "data/legend.csv"
 IMAGES = "images"
@@ -37,8 +37,8 @@ def records(tree: Tree) -> Listing:
     """
     if not tree.has(LEGEND) or f"{IMAGES}/" not in tree.entries():
         raise wrong(tree, f"{LEGEND} and the folder {IMAGES}/")
-    rows = _csv.lines(tree, LEGEND)
-    header = _csv.header(tree, LEGEND, rows, ", ".join(_COLUMNS))
+    rows = csv_rows.lines(tree, LEGEND)
+    header = csv_rows.header(tree, LEGEND, rows, ", ".join(_COLUMNS))
     if missing := [name for name in _COLUMNS if name not in header]:
         raise UserError(
             f"{tree.address}/{LEGEND}: found no column {', '.join(missing)}, expected: {', '.join(_COLUMNS)}"
@@ -50,7 +50,7 @@ def records(tree: Tree) -> Listing:
     for row, line in rows:
         image = line.strip()
         try:
-            cells = _csv.cells(line, len(header))
+            cells = csv_rows.cells(line, len(header))
             image = cells[image_column]
             if not image or "/" in image or image in (".", ".."):
                 raise Refused("bad_image_name", f"found {image[:80]!r}, expected: a file name in {IMAGES}/")

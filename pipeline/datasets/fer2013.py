@@ -15,10 +15,10 @@ A record's id is `fer2013/<number of the row, from 0, five digits>`, in folders 
 
 from __future__ import annotations
 
-from pipeline.datasets._classes import add_folders, class_folders, split_folders
-from pipeline.datasets._fer2013 import FILES, USAGES, PixelTable
-from pipeline.datasets._listing import Listing, Refused
-from pipeline.datasets._tree import Tree, wrong
+from pipeline.intake.classes import add_folders, class_folders, split_folders
+from pipeline.intake.listing import Listing, Refused
+from pipeline.intake.pixel_table import FILES, USAGES, PixelTable
+from pipeline.intake.tree import Tree, wrong
 
 CODES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 TRAIN, TEST = "train.csv", "test.csv"

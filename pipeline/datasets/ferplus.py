@@ -33,13 +33,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.datasets import _csv, _keys
-from pipeline.datasets._fer2013 import FILES, USAGES, PixelTable
-from pipeline.datasets._listing import Listing, Refused, votes_of
-from pipeline.datasets._tree import Tree, wrong
-from pipeline.errors import UserError, printable
-from pipeline.parallel import chunks
-from pipeline.schema import VOTES
+from pipeline.core.errors import UserError, printable
+from pipeline.core.parallel import chunks
+from pipeline.intake import csv_rows
+from pipeline.intake import keys as _keys
+from pipeline.intake.listing import Listing, Refused, votes_of
+from pipeline.intake.pixel_table import FILES, USAGES, PixelTable
+from pipeline.intake.tree import Tree, wrong
+from pipeline.tables.schema import VOTES
 
 VOTES_FILE = "fer2013new.csv"
 LABEL_FILE = "label.csv"
@@ -98,8 +99,8 @@ class _Pictures:
 def _by_row(tree: Tree, pixels: PixelTable | None, labelled: list[str], folders: list[str]) -> Listing:
     """List `fer2013new.csv`, and compare it with the `label.csv` and the pictures of some splits."""
     where = f"{tree.address}/{VOTES_FILE}"
-    first = next(_csv.lines(tree, VOTES_FILE), (0, ""))
-    header = _csv.header(tree, VOTES_FILE, iter([first]), ", ".join(_COLUMNS))
+    first = next(csv_rows.lines(tree, VOTES_FILE), (0, ""))
+    header = csv_rows.header(tree, VOTES_FILE, iter([first]), ", ".join(_COLUMNS))
     if missing := [name for name in _COLUMNS if name not in header]:
         raise UserError(f"{where}: found no column {', '.join(missing)}, expected: {', '.join(_COLUMNS)}")
     usage_and_image = itemgetter(header.index("Usage"), header.index("Image name"))
@@ -109,7 +110,7 @@ def _by_row(tree: Tree, pixels: PixelTable | None, labelled: list[str], folders:
     named, voted = _keys.Keys(), {split: (_keys.Keys(), _keys.Keys()) for split in labelled}
     pixel_rows = pixels.rows() if pixels else iter(())
     count = matched = 0
-    for block in _csv.blocks(tree, VOTES_FILE, after=first[0]):
+    for block in csv_rows.blocks(tree, VOTES_FILE, after=first[0]):
         count += len(block.rows)
         plain = np.zeros(len(block.rows), bool)
         if not pixels and (cells_of := block.columns(header)):
@@ -135,7 +136,7 @@ def _by_row(tree: Tree, pixels: PixelTable | None, labelled: list[str], folders:
                 matched += 1
                 place, cell = pixel_row
             try:
-                cells = _csv.cells(line, len(header))
+                cells = csv_rows.cells(line, len(header))
                 usage, image = usage_and_image(cells)
                 key = _keys.of_one(image)
                 named.add(key)
@@ -228,7 +229,7 @@ def _label_blocks(
     `refused` takes the keys of the names in these.
     """
     file = f"{FOLDERS[split]}/{LABEL_FILE}"
-    for block in _csv.blocks(tree, file):
+    for block in csv_rows.blocks(tree, file):
         rows, plain = block.rows, np.zeros(len(block.rows), bool)
         if cells_of := block.columns(("image", "box", *VOTES)):
             keys, votes, plain = _keys.plain(cells_of["image"], cells_of)
@@ -237,7 +238,7 @@ def _label_blocks(
         for row, line in ((int(rows[i]), lines[i]) for i in np.flatnonzero(~plain)):
             image = line.split(",")[0].strip()[:80]
             try:
-                image, _, *cells = _csv.cells(line, 2 + len(VOTES))
+                image, _, *cells = csv_rows.cells(line, 2 + len(VOTES))
                 _stem(image)
                 given = votes_of(VOTES, tuple(cells))
                 yield (

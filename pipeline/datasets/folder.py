@@ -14,9 +14,9 @@ A picture's id is `folder/<path>`.
 
 from __future__ import annotations
 
-from pipeline.datasets._classes import add_folders, class_folders, split_folders
-from pipeline.datasets._listing import Listing
-from pipeline.datasets._tree import Tree, wrong
+from pipeline.intake.classes import add_folders, class_folders, split_folders
+from pipeline.intake.listing import Listing
+from pipeline.intake.tree import Tree, wrong
 
 _EXPECTED = "one folder for each class (happiness/, sadness/, ...), or train/ and test/ that hold them"
 

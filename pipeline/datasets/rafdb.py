@@ -34,11 +34,11 @@ import re
 
 import numpy as np
 
-from pipeline.datasets import _csv
-from pipeline.datasets._landmarks import as_seen, numbers
-from pipeline.datasets._listing import Listing, Refused
-from pipeline.datasets._tree import Tree, wrong
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
+from pipeline.intake import csv_rows
+from pipeline.intake.landmarks import as_seen, numbers
+from pipeline.intake.listing import Listing, Refused
+from pipeline.intake.tree import Tree, wrong
 
 CODES = {
     "1": "surprise",
@@ -79,7 +79,7 @@ def _official(tree: Tree, kind: str) -> Listing:
     folders = tree.entries("Annotation") if kind == "original" else []
     absent = {folder: 0 for folder in ("manual", "boundingbox") if f"{folder}/" in folders}
     named = set()
-    for row, line in _csv.lines(tree, LABEL_FILE):
+    for row, line in csv_rows.lines(tree, LABEL_FILE):
         image, *rest = line.split() or [""]  # a form feed is white space, and no empty line
         try:
             stem, split = _parsed(image)
@@ -159,8 +159,8 @@ def _kaggle(tree: Tree) -> Listing:
 def _kaggle_rows(tree: Tree, split: str, places: set[str], listing: Listing) -> set[str]:
     """Add the rows of a split's CSV; return the names in them."""
     file, named = f"{split}_labels.csv", set()
-    rows = _csv.lines(tree, file)
-    names = _csv.header(tree, file, rows, "image, label")
+    rows = csv_rows.lines(tree, file)
+    names = csv_rows.header(tree, file, rows, "image, label")
     if not {"image", "label"} <= set(names):
         raise UserError(
             f"{tree.address}/{file}: found the columns {', '.join(names)[:200]}, expected: image, label"
@@ -168,7 +168,7 @@ def _kaggle_rows(tree: Tree, split: str, places: set[str], listing: Listing) -> 
     for row, line in rows:
         image = line.strip()[:80]
         try:
-            cell = dict(zip(names, _csv.cells(line, len(names)), strict=True))
+            cell = dict(zip(names, csv_rows.cells(line, len(names)), strict=True))
             image = cell["image"]
             named.add(image)
             stem, label = _stem(image, split), _label(cell["label"])

@@ -22,11 +22,11 @@ from __future__ import annotations
 import difflib
 from pathlib import PurePosixPath
 
-from pipeline.datasets import _csv
-from pipeline.datasets._listing import Listing, Refused, votes_of
-from pipeline.datasets._tree import Tree, leads_out, wrong
-from pipeline.errors import UserError
-from pipeline.schema import CLASSES, SPLITS, VOTES
+from pipeline.core.errors import UserError
+from pipeline.intake import csv_rows
+from pipeline.intake.listing import Listing, Refused, votes_of
+from pipeline.intake.tree import Tree, leads_out, wrong
+from pipeline.tables.schema import CLASSES, SPLITS, VOTES
 
 FILE = "labels.csv"
 IMAGES = "images"
@@ -43,8 +43,8 @@ def records(tree: Tree) -> Listing:
     top = tree.entries()
     if FILE not in top or f"{IMAGES}/" not in top:
         raise wrong(tree, f"{FILE} and the folder {IMAGES}/")
-    rows = _csv.lines(tree, FILE)
-    header = _csv.header(tree, FILE, rows, _EXPECTED)
+    rows = csv_rows.lines(tree, FILE)
+    header = csv_rows.header(tree, FILE, rows, _EXPECTED)
     columns, ignored = _columns(f"{tree.address}/{FILE}", header)
 
     listing = Listing(tree.read, () if "split" in columns else ("valid", "test"))
@@ -52,7 +52,7 @@ def records(tree: Tree) -> Listing:
     for row, line in rows:
         name = line.strip()[:80]
         try:
-            cells = _csv.cells(line, len(header))
+            cells = csv_rows.cells(line, len(header))
             cell = {column: text for column, text in zip(columns, cells, strict=True) if column}
             name = cell["image"]
             named.add(hash(str(PurePosixPath(name))))

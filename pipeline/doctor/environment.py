@@ -15,9 +15,9 @@ from typing import NamedTuple
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from pipeline.core.errors import one_line
+from pipeline.core.progress import in_bytes
 from pipeline.doctor import Finding, fault, ok, warning
-from pipeline.errors import one_line
-from pipeline.progress import in_bytes
 
 PACKAGE = "fer-pipeline"
 SOURCE = Path(__file__).parents[2] / "pyproject.toml"  # of a clone
@@ -119,7 +119,7 @@ def gpu() -> Iterator[Finding]:
     try:
         import torch
 
-        from pipeline.training.device import pick_precision
+        from pipeline.inference.device import pick_precision
     except Exception as error:  # whatever a broken installation raises
         yield fault(f"torch cannot be loaded: {one_line(error)}", INSTALL)
         return

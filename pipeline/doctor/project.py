@@ -12,13 +12,14 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from pipeline import git, inventory
+from pipeline.core import git
+from pipeline.core.errors import UserError
+from pipeline.core.progress import in_bytes
 from pipeline.doctor import Finding, fault, ok, warning
-from pipeline.errors import UserError
 from pipeline.faces.weights import Packaged, resolve
-from pipeline.params import Params
-from pipeline.paths import DETECTORS, INGESTED, RAW
-from pipeline.progress import in_bytes
+from pipeline.params.model import Params
+from pipeline.tables import inventory
+from pipeline.tables.paths import DETECTORS, INGESTED, RAW
 
 # Below this many bytes nothing can be run.
 LEAST_DISK = 10**9

@@ -20,8 +20,8 @@ from scipy.stats import binomtest
 from pipeline.export.check import LOSS, TOLERANCE, Check
 from pipeline.export.limits import limits, score, views
 from pipeline.export.lineage import Lineage
-from pipeline.paths import METRICS
-from pipeline.schema import SPLITS
+from pipeline.tables.paths import METRICS
+from pipeline.tables.schema import SPLITS
 
 TEMPLATE = "card.md.jinja"
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from pipeline.errors import UserError
-from pipeline.evaluation.crops import centre_crop
+from pipeline.core.errors import UserError
 from pipeline.export import onnx
-from pipeline.training import predict
-from pipeline.training.classifier import Classifier
-from pipeline.training.data import Samples
+from pipeline.inference import probabilities
+from pipeline.inference.classifier import Classifier
+from pipeline.inference.crops import centre_crop
+from pipeline.inference.samples import Samples
 
 # Largest difference of a probability between PyTorch and onnxruntime, both float32 on the CPU.
 TOLERANCE = 1e-4
@@ -67,7 +67,7 @@ def check(
 def _compared(
     classifier: Classifier, model: bytes, small: bytes | None, split: str, samples: Samples
 ) -> Check:
-    torchs = predict.probabilities(
+    torchs = probabilities.probabilities(
         classifier.network, samples, classifier.crop, centre_crop, desc=f"PyTorch, {split}"
     )
     onnxs = onnx.probabilities(model, samples, f"ONNX, {split}")

@@ -16,7 +16,7 @@ import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
 from pipeline.export.onnx import INPUT, about, batches, described, quiet
-from pipeline.training.data import Samples
+from pipeline.inference.samples import Samples
 
 # Training faces that set the ranges of the activations.
 FACES = 256

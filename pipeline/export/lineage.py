@@ -15,9 +15,9 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipeline import git
-from pipeline.errors import UserError, one_line
-from pipeline.files import md5_of
+from pipeline.core import git
+from pipeline.core.errors import UserError, one_line
+from pipeline.core.files import md5_of
 
 LOCK = Path("dvc.lock")
 

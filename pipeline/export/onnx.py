@@ -19,11 +19,11 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from pipeline.errors import UserError, one_line
-from pipeline.evaluation.crops import centre_crop
-from pipeline.progress import track
-from pipeline.training.classifier import Classifier
-from pipeline.training.data import Samples, scaled
+from pipeline.core.errors import UserError, one_line
+from pipeline.core.progress import track
+from pipeline.inference.classifier import Classifier
+from pipeline.inference.crops import centre_crop
+from pipeline.inference.samples import Samples, scaled
 
 # Mish, of the booster networks, came with 18; every later runtime reads it.
 OPSET = 18

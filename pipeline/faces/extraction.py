@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
 from pipeline.faces.alignment import box_square, similarity, warp, whole_square
 from pipeline.faces.detection import Detection, FaceDetector
-from pipeline.params import Align
-from pipeline.schema import aligned
+from pipeline.params.model import Align
+from pipeline.tables.schema import aligned
 
 # Columns of the pictures that hold the data set's own faces.
 GIVEN = ("box", "landmarks")

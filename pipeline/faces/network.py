@@ -11,7 +11,7 @@ import onnx
 import onnxruntime
 from onnx import numpy_helper
 
-from pipeline.errors import UserError, one_line
+from pipeline.core.errors import UserError, one_line
 from pipeline.faces.detection import Detection, Search, distinct
 
 STRIDES = (8, 16, 32)

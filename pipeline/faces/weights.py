@@ -13,9 +13,9 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import UserError, one_line
-from pipeline.files import replacing
-from pipeline.paths import DETECTORS
+from pipeline.core.errors import UserError, one_line
+from pipeline.core.files import replacing
+from pipeline.tables.paths import DETECTORS
 
 INSIGHTFACE_LICENCE = "insightface's pretrained models are for non-commercial research only"
 

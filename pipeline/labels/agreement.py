@@ -7,7 +7,7 @@ from typing import Any
 import krippendorff
 import numpy as np
 
-from pipeline.schema import VOTES
+from pipeline.tables.schema import VOTES
 
 # Pairs of a first and a second choice that are reported: a table of all hundred would drown every comparison.
 PAIRS = 10
@@ -90,3 +90,31 @@ def fleiss_kappa(votes: np.ndarray) -> float | None:
     observed = np.mean(((counts**2).sum(axis=1) - raters) / (raters * (raters - 1)))
     chance = np.sum((counts.sum(axis=0) / counts.sum()) ** 2)
     return None if chance == 1 else float((observed - chance) / (1 - chance))
+
+
+def most_divided(votes: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
+    """Return at most `count` of `rows`, those whose votes have the greatest entropy, the greatest first.
+
+    All entries count, "unknown" too. Of equals the first in the table comes first. Rows with all votes for one
+    entry, or without votes, are not in dispute.
+
+    Args:
+        votes: int [N, V] of the whole table.
+        rows: places in the table, ascending.
+        count: how many.
+    """
+    rows = rows[(votes[rows] > 0).sum(axis=1) > 1]
+    # Rounded: which entries have the votes must not matter, not even in the last digit.
+    return rows[np.argsort(-entropy(votes[rows]).round(9), kind="stable")[:count]]
+
+
+def tied(votes: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return those of `rows` that have two entries in front with equal votes.
+
+    Those in which the two have the greatest share of the votes come first, of equals the first in the table.
+    Arguments as in `most_divided`.
+    """
+    second, first = np.sort(votes[rows], axis=1)[:, -2:].T
+    rows = rows[(first == second) & (first > 0)]
+    shares = votes[rows].max(axis=1) / votes[rows].sum(axis=1)
+    return rows[np.argsort(-shares, kind="stable")]

@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 from scipy.fft import dctn
 
-from pipeline.tables import Faces
+from pipeline.tables.store import Faces
 
 # Signs that may differ, of 63; and least correlation of the low frequencies.
 DISTANCE = 9

@@ -8,10 +8,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline.errors import UserError
-from pipeline.files import replacing
+from pipeline.core.errors import UserError
+from pipeline.core.files import replacing
+from pipeline.prediction.expression import Expression, Prediction
 from pipeline.prediction.finding import read
-from pipeline.prediction.predictor import Expression, Prediction
 from pipeline.prediction.sources import Source, drawn
 
 # The longer side of the least picture on which text can be read, pixels; smaller ones are enlarged by a whole number.

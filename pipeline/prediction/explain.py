@@ -14,11 +14,11 @@ import torch
 from captum.attr import LayerAttribution, LayerGradCam
 from torch import Tensor, nn
 
-from pipeline.errors import UserError
-from pipeline.evaluation.crops import centre_crop
+from pipeline.core.errors import UserError
+from pipeline.inference.classifier import Classifier
+from pipeline.inference.crops import centre_crop
 from pipeline.prediction.annotate import FONT, write_picture
-from pipeline.prediction.predictor import Prediction
-from pipeline.training.classifier import Classifier
+from pipeline.prediction.expression import Prediction
 
 # Positions along a side of the coarsest maps that still say where something is.
 LEAST_SIDE = 3

@@ -11,13 +11,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from pipeline.datasets._image import decode
-from pipeline.datasets._listing import Refused
-from pipeline.errors import one_line
+from pipeline.core.errors import one_line
 from pipeline.faces.crowd import CrowdDetector, all_faces
 from pipeline.faces.detection import Detection
 from pipeline.faces.extraction import cut
-from pipeline.params import Align
+from pipeline.intake.image import decode
+from pipeline.intake.listing import Refused
+from pipeline.params.model import Align
 from pipeline.prediction.sources import Shot
 
 # Decoded pictures that a worker holds at a time: eight of 12 megapixels.

@@ -13,13 +13,13 @@ from typing import IO, TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import UserError, printable
-from pipeline.files import replacing
+from pipeline.core.errors import UserError, printable
+from pipeline.core.files import replacing
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pipeline.prediction.predictor import Prediction
+    from pipeline.prediction.expression import Prediction
 
 FORMATS = (".csv", ".json", ".parquet")
 BOX = ("x1", "y1", "x2", "y2")

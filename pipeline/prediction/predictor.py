@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from importlib import import_module
 from itertools import chain, islice
 from pathlib import Path
@@ -13,17 +12,18 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 
-from pipeline.errors import UserError
-from pipeline.evaluation.views import VIEWS
+from pipeline.core.errors import UserError
+from pipeline.core.parallel import cores, ordered
 from pipeline.faces.weights import resolve
-from pipeline.parallel import cores, ordered
+from pipeline.inference.classifier import Classifier, load
+from pipeline.inference.crops import VIEWS
+from pipeline.inference.device import pick, pick_precision
+from pipeline.inference.probabilities import probabilities
+from pipeline.inference.samples import Samples
+from pipeline.prediction.expression import Expression, Prediction
 from pipeline.prediction.finding import Cut, Finder
 from pipeline.prediction.output import table
 from pipeline.prediction.sources import Shot, Source, listed, shots
-from pipeline.training.classifier import Classifier, load
-from pipeline.training.data import Samples
-from pipeline.training.device import pick, pick_precision
-from pipeline.training.predict import probabilities
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,34 +31,6 @@ if TYPE_CHECKING:
 Crops = Literal["centre", "mirror", "ten"]
 # Pictures that a worker takes at a time, fewer where they come decoded.
 CHUNK, CHUNK_BYTES = 32, 32 * 2**20
-
-
-@dataclass(frozen=True)
-class Expression:
-    """A face and what the network says of it.
-
-    Attributes:
-        cut: the face.
-        probabilities: float32 [K], in the order of the model's classes.
-    """
-
-    cut: Cut
-    probabilities: np.ndarray
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What was found in one picture.
-
-    Attributes:
-        shot: the picture.
-        faces: from left to right.
-        refused: why the picture could not be read; empty if it could.
-    """
-
-    shot: Shot
-    faces: list[Expression]
-    refused: str = ""
 
 
 class Predictor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from pipeline.progress import in_yaml
+from pipeline.core.progress import in_yaml
 from pipeline.report.collect import Run
 
 

@@ -17,12 +17,12 @@ import numpy as np
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipeline.errors import UserError, one_line
-from pipeline.files import md5_of
-from pipeline.paths import ALIGNED, INGESTED, PLOTS, PREDICTIONS
+from pipeline.core.errors import UserError, one_line
+from pipeline.core.files import md5_of
 from pipeline.report.revisions import LOCK, METRICS, PARAMS, Commit, Source, show
-from pipeline.schema import SPLITS
-from pipeline.tables import Faces, read_parquet
+from pipeline.tables.paths import ALIGNED, INGESTED, PLOTS, PREDICTIONS
+from pipeline.tables.schema import SPLITS
+from pipeline.tables.store import Faces, read_parquet
 
 REJECTED_ROWS = 20  # of each data set
 # Mistakes that are shown: the most confident of all, and of each pair of a true and a predicted class.

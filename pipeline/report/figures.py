@@ -19,7 +19,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from pipeline.errors import printable
+from pipeline.core.errors import printable
 from pipeline.report.cells import Number
 from pipeline.report.collect import Curve
 

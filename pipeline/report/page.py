@@ -12,9 +12,10 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from pipeline.core.progress import in_yaml
+
 # The one room that another one is imported from: bins of the same edges, or figure and calibration error would differ.
 from pipeline.evaluation.calibration import BINS, confidence_bins
-from pipeline.progress import in_yaml
 from pipeline.report import cells, figures, pictures, tables
 from pipeline.report.collect import LABEL, SCORES, SYNTHESIZE, TRAIN, Mistake, Run, Split
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline.errors import UserError, one_line
+from pipeline.core.errors import UserError, one_line
 
 WIDEST = 1400  # pixels of a sheet
 LARGEST = 96  # pixels of a face

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 from zipfile import ZipFile
 
-from pipeline import git
-from pipeline.errors import UserError
-from pipeline.experiments import refs
+from pipeline.core import git
+from pipeline.core.errors import UserError
+from pipeline.core.git import refs
 
 WORKSPACE = "workspace"  # as DVC names it
 LOCK, PARAMS, METRICS = Path("dvc.lock"), Path("params.yaml"), Path("metrics")

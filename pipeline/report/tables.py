@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.progress import in_bytes, in_yaml
+from pipeline.core.progress import in_bytes, in_yaml
 from pipeline.report.cells import Cell, Number, Table, counts, is_number, number, shown
 from pipeline.report.collect import LABEL, SCORES, SYNTHESIZE, TRAIN, Run
-from pipeline.schema import SPLITS
+from pipeline.tables.schema import SPLITS
 
 HEADLINE = {"accuracy": "accuracy", "macro_recall": "macro recall", "macro_f1": "macro F1"}
 # Scores of a split beside the headline, in the order of metrics/evaluate.json.

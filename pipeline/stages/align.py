@@ -13,18 +13,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import typer
 
-from pipeline import faces
+from pipeline.core.code import sources
+from pipeline.core.files import fingerprint, write_json
+from pipeline.core.parallel import ordered
+from pipeline.core.progress import bar
 from pipeline.faces.extraction import GIVEN, Extraction
 from pipeline.faces.weights import Weights, resolve
-from pipeline.files import fingerprint, write_json
-from pipeline.journal import journaled
-from pipeline.parallel import ordered
-from pipeline.params import Align, Params
-from pipeline.paths import ALIGNED, INGESTED, INTERRUPTED, METRICS
-from pipeline.progress import bar
-from pipeline.schema import aligned
-from pipeline.storage import given, taken
-from pipeline.tables import count_parquet, stream_parquet, write_batches
+from pipeline.params.model import Align, Params
+from pipeline.tables.journal import journaled
+from pipeline.tables.paths import ALIGNED, INGESTED, INTERRUPTED, METRICS
+from pipeline.tables.schema import aligned
+from pipeline.tables.storage import given, taken
+from pipeline.tables.store import count_parquet, stream_parquet, write_batches
 
 # Pictures that a worker takes at a time. With half as many it is 2 to 12 % slower, as the network gets small batches.
 CHUNK = 64
@@ -105,4 +105,4 @@ def _weights(settings: Align) -> Weights | None:
 def _key(settings: Align, weights: Weights | None, table: Path) -> str:
     """Return a hash of all that decides what comes out: settings, weights, pictures and code."""
     words = (settings.model_dump_json(), weights.sha256 if weights else "")
-    return fingerprint(words, [table, *sorted(Path(faces.__file__).parent.rglob("*.py"))])
+    return fingerprint(words, [table, *sources("core", "tables", "intake", "faces", "stages/align.py")])

@@ -8,20 +8,21 @@ import numpy as np
 import torch
 import typer
 
-from pipeline.errors import UserError
-from pipeline.evaluation import plots
+from pipeline.core.errors import UserError
+from pipeline.core.files import write_json
 from pipeline.evaluation.intervals import intervals
 from pipeline.evaluation.metrics import confident_mistakes, headline, scores
-from pipeline.evaluation.views import VIEWS
-from pipeline.files import write_json
-from pipeline.params import Params
-from pipeline.paths import ALIGNED, CLASSIFIER, LABELS, METRICS, PLOTS, PREDICTIONS
-from pipeline.schema import PREDICTIONS as PREDICTION_COLUMNS
-from pipeline.schema import SPLITS
-from pipeline.tables import read_parquet, write_rows
-from pipeline.training import data, device
-from pipeline.training.classifier import Classifier, load
-from pipeline.training.predict import probabilities
+from pipeline.figures import scores as plots
+from pipeline.inference import device
+from pipeline.inference import samples as data
+from pipeline.inference.classifier import Classifier, load
+from pipeline.inference.crops import VIEWS
+from pipeline.inference.probabilities import probabilities
+from pipeline.params.model import Params
+from pipeline.tables.paths import ALIGNED, CLASSIFIER, LABELS, METRICS, PLOTS, PREDICTIONS
+from pipeline.tables.schema import PREDICTIONS as PREDICTION_COLUMNS
+from pipeline.tables.schema import SPLITS
+from pipeline.tables.store import read_parquet, write_rows
 
 FIGURES = PLOTS / "evaluate"
 

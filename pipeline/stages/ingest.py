@@ -14,20 +14,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import typer
 
-from pipeline.datasets._image import decode, fingerprint
-from pipeline.datasets._landmarks import inside
-from pipeline.datasets._listing import Listing, Refused, Rejected, Rejections
-from pipeline.datasets._open import open_tree
-from pipeline.errors import UserError
-from pipeline.files import replacing, write_json
-from pipeline.methods import choices
-from pipeline.parallel import ordered
-from pipeline.params import Params
-from pipeline.paths import INGESTED, METRICS, RAW
-from pipeline.progress import bar, in_words
-from pipeline.schema import SPLITS, VOTES, ingested
-from pipeline.storage import given
-from pipeline.tables import fill
+from pipeline.core.errors import UserError
+from pipeline.core.files import replacing, write_json
+from pipeline.core.parallel import ordered
+from pipeline.core.progress import bar, in_words
+from pipeline.intake.image import decode, fingerprint
+from pipeline.intake.landmarks import inside
+from pipeline.intake.listing import Listing, Refused, Rejected, Rejections
+from pipeline.intake.open import open_tree
+from pipeline.params.methods import choices
+from pipeline.params.model import Params
+from pipeline.tables.paths import INGESTED, METRICS, RAW
+from pipeline.tables.schema import SPLITS, VOTES, ingested
+from pipeline.tables.storage import given
+from pipeline.tables.store import fill
 
 # What a worker takes at a time: enough pictures to hide the hand-over, few enough bytes to keep memory flat.
 CHUNK, CHUNK_BYTES = 1536, 8 * 2**20

@@ -14,17 +14,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import typer
 
-from pipeline.errors import UserError
+from pipeline.core.errors import UserError
+from pipeline.core.files import replacing_folder, write_json
+from pipeline.core.progress import in_words
 from pipeline.faces import alignment
-from pipeline.files import replacing_folder, write_json
-from pipeline.labels import agreement, duplicates, likeness, sheets, voting
+from pipeline.figures import labels as sheets
+from pipeline.labels import agreement, duplicates, likeness, voting
 from pipeline.labels.splits import DRAWN, draw, random_order
-from pipeline.params import Params
-from pipeline.paths import ALIGNED, INGESTED, LABELS, METRICS, PLOTS
-from pipeline.progress import in_words
-from pipeline.schema import DRAW, SPLITS, VOTES
-from pipeline.schema import labels as labels_of
-from pipeline.tables import Faces, read_parquet, take_parquet, write_rows
+from pipeline.params.model import Params
+from pipeline.tables.paths import ALIGNED, INGESTED, LABELS, METRICS, PLOTS
+from pipeline.tables.schema import DRAW, SPLITS, VOTES
+from pipeline.tables.schema import labels as labels_of
+from pipeline.tables.store import Faces, read_parquet, take_parquet, write_rows
 
 FIGURES = PLOTS / "label"
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import typer
 
-from pipeline.datasets.sample import generate
-from pipeline.params import Params
-from pipeline.paths import RAW
-from pipeline.schema import VOTES
+from pipeline.params.model import Params
+from pipeline.sample.people import generate
+from pipeline.tables.paths import RAW
+from pipeline.tables.schema import VOTES
 
 
 def run(p: Params) -> None:

@@ -13,21 +13,23 @@ import numpy as np
 import typer
 from safetensors.torch import save
 
+from pipeline.core.files import replacing, replacing_folder, write_json
+from pipeline.core.progress import bar, in_words
 from pipeline.faces.weights import resolve
-from pipeline.files import replacing, replacing_folder, write_json
-from pipeline.gan import Generator
-from pipeline.gan._fit import Fitted, Setting, fit
-from pipeline.params import Params
-from pipeline.paths import METRICS, MODELS, PLOTS, SYNTHETIC
-from pipeline.progress import bar, in_words
-from pipeline.quality import sheets
+from pipeline.figures import synthetic as sheets
+from pipeline.inference import device
+from pipeline.inference import samples as data
+from pipeline.methods.gans import Generator
+from pipeline.params.model import Params
 from pipeline.quality.distances import gaussian
 from pipeline.quality.filters import Filter, Kept, keep
 from pipeline.quality.neighbours import nearest
 from pipeline.quality.scores import Seen, recognised, scores
-from pipeline.schema import synthetic
-from pipeline.tables import batches_of, fill
-from pipeline.training import data, device, judge
+from pipeline.synthesis.fit import Fitted, Setting, fit
+from pipeline.tables.paths import METRICS, MODELS, PLOTS, SYNTHETIC
+from pipeline.tables.schema import synthetic
+from pipeline.tables.store import batches_of, fill
+from pipeline.training import judge
 
 GENERATORS = MODELS / "gan"
 GRIDS = PLOTS / "synthesize"

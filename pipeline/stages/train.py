@@ -8,13 +8,13 @@ from dataclasses import asdict
 
 import typer
 
-from pipeline import checkpoint
-from pipeline.errors import UserError
-from pipeline.files import write_json
-from pipeline.params import Params
-from pipeline.paths import ALIGNED, CLASSIFIER, LABELS, METRICS, MODELS, PLOTS, SYNTHETIC
-from pipeline.training import data, device, pretrained, processes
-from pipeline.training.classifier import save_classifier
+from pipeline.core.errors import UserError
+from pipeline.core.files import write_json
+from pipeline.inference import device, samples
+from pipeline.inference.classifier import save_classifier
+from pipeline.params.model import Params
+from pipeline.tables.paths import ALIGNED, CLASSIFIER, LABELS, METRICS, MODELS, PLOTS, SYNTHETIC
+from pipeline.training import checkpoint, pretrained, processes
 from pipeline.training.engine import Epoch, Run
 from pipeline.training.processes import Processes
 from pipeline.training.svm import SupportVectors
@@ -37,14 +37,14 @@ def run(p: Params) -> None:
 def _train(p: Params, group: Processes) -> None:
     where = device.pick(p.train.device)
     precision = device.pick_precision(p.train.precision, where)
-    real = data.real("train", p)
+    real = samples.real("train", p)
     if len(real) < 2:
         raise UserError(
             f"{LABELS}: found {len(real)} samples of split train, allowed: at least 2; metrics/label.json counts "
             "what was dropped"
         )
-    train = data.with_synthetic(real, SYNTHETIC, p)
-    valid = data.real("valid", p)
+    train = samples.with_synthetic(real, SYNTHETIC, p)
+    valid = samples.real("valid", p)
     if not len(valid) and p.train.patience:
         raise UserError(
             f"params.yaml: train.patience: found {p.train.patience}, allowed: 0, as no sample of split valid exists"

@@ -17,21 +17,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pipeline import checkpoint
-from pipeline.average import Average
-from pipeline.errors import UserError
-from pipeline.evaluation.crops import centre_crop
-from pipeline.losses import Loss
-from pipeline.params import Params
-from pipeline.progress import bar
-from pipeline.replay import Replays
-from pipeline.training import pretrained, recipe, transform
-from pipeline.training.classifier import build_network
-from pipeline.training.data import Samples, smooth
+from pipeline.core.errors import UserError
+from pipeline.core.progress import bar
+from pipeline.inference.classifier import build_network
+from pipeline.inference.crops import centre_crop
+from pipeline.inference.probabilities import probabilities
+from pipeline.inference.samples import Samples
+from pipeline.methods.losses import Loss
+from pipeline.params.model import Params
+from pipeline.training import checkpoint, pretrained, recipe, transform
+from pipeline.training.average import Average
 from pipeline.training.plan import Batch, epoch_plan, sampler, steps_per_epoch
-from pipeline.training.predict import probabilities
 from pipeline.training.processes import Processes
+from pipeline.training.replay import Replays
 from pipeline.training.schedule import learning_rate
+from pipeline.training.transform import smooth
 from pipeline.training.whole_batch import WholeBatch
 
 Epoch = dict[str, float]
@@ -94,11 +94,13 @@ class Run:
         self.starts = pretrained.starts(network, params)
         self.network = network.to(device)
         name, settings = params.chosen("optimizer")
-        self.optimizer = importlib.import_module(f"pipeline.optimizers.{name}").build(settings, self.network)
+        self.optimizer = importlib.import_module(f"pipeline.methods.optimizers.{name}").build(
+            settings, self.network
+        )
         self.peak = [group["lr"] for group in self.optimizer.param_groups]
         name, settings = params.chosen("loss")
         counts = torch.bincount(self.train.labels, minlength=len(params.classes))
-        build = importlib.import_module(f"pipeline.losses.{name}").build
+        build = importlib.import_module(f"pipeline.methods.losses.{name}").build
         self.loss: Loss = build(settings, counts, self.network.head.in_features).to(device)
         self.count, self.order = sampler(self.train.labels.numpy(), self.settings.sampling)
         smallest = self.count // steps_per_epoch(self.count, self.settings.batch_size)
@@ -108,7 +110,7 @@ class Run:
                 "samples of the smallest batch"
             )
         name, settings = params.chosen("augment")
-        self.augment = importlib.import_module(f"pipeline.augment.{name}")
+        self.augment = importlib.import_module(f"pipeline.methods.augments.{name}")
         self.draw = partial(self.augment.draw, settings)
 
         self.progress = Progress()

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,17 +15,18 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from pipeline.augment import none
-from pipeline.evaluation.crops import centre_crop
-from pipeline.files import fingerprint
-from pipeline.losses import softmax
-from pipeline.methods import BLOCKS
-from pipeline.networks import light
-from pipeline.optimizers import sgd
-from pipeline.params import Params
-from pipeline.paths import MODELS
-from pipeline.training import device
-from pipeline.training.data import Samples, digest, scaled
+from pipeline.core.code import sources
+from pipeline.core.files import fingerprint
+from pipeline.inference import device
+from pipeline.inference.crops import centre_crop
+from pipeline.inference.samples import Samples, digest, scaled
+from pipeline.params.methods import BLOCKS
+from pipeline.params.model import Params
+from pipeline.params.models import LightSettings
+from pipeline.params.optimizers import SgdSettings
+from pipeline.params.types import NoSettings
+from pipeline.tables.paths import MODELS
+from pipeline.training.checkpoint import CODE
 from pipeline.training.engine import Run
 
 FOLDER = MODELS / "judges"
@@ -84,9 +84,15 @@ def trained(p: Params, samples: Samples, number: int) -> Judge:
         digest(samples),
         torch.__version__,
     )
-    code = sorted(Path(__file__).parents[1].rglob("*.py"))
     precision = device.pick_precision(p.train.precision, where)
-    run = Run(settings, samples, None, where, precision, FOLDER / f"{fingerprint(words, code)}.safetensors")
+    run = Run(
+        settings,
+        samples,
+        None,
+        where,
+        precision,
+        FOLDER / f"{fingerprint(words, sources(*CODE))}.safetensors",
+    )
     run.fit(lambda index, figures: None)
     run.save()
     weights = {name: tensor.cpu().contiguous() for name, tensor in run.network.state_dict().items()}
@@ -114,10 +120,10 @@ def _settings(p: Params, number: int) -> Params:
         }
     )
     chosen = {
-        "augment": ("none", none.Params()),
-        "loss": ("softmax", softmax.Params()),
-        "model": ("light", light.Params()),
-        "optimizer": ("sgd", sgd.Params(learning_rate=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4)),
+        "augment": ("none", NoSettings()),
+        "loss": ("softmax", NoSettings()),
+        "model": ("light", LightSettings(dropout=0.0, extra=None, frozen=0, weights=None, scaling="faces")),
+        "optimizer": ("sgd", SgdSettings(learning_rate=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4)),
     }
     update: dict[str, Any] = {"seed": p.seed + 1_000_003 * number, "train": train}
     for switch, (name, block) in chosen.items():

@@ -17,10 +17,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from pipeline.errors import UserError, one_line
-from pipeline.networks import Classifier
-from pipeline.params import Params
-from pipeline.paths import CLASSIFIER
+from pipeline.core.errors import UserError, one_line
+from pipeline.methods.models import Classifier
+from pipeline.params.model import Params
+from pipeline.tables.paths import CLASSIFIER
 
 SAFE, PICKLED = (".safetensors",), (".pth", ".pt", ".bin")
 

@@ -20,8 +20,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from pipeline.errors import UserError, one_line
-from pipeline.parallel import cores
+from pipeline.core.errors import UserError, one_line
+from pipeline.core.parallel import cores
 
 
 @dataclass(frozen=True)

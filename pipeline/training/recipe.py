@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline.errors import UserError, one_line
-from pipeline.training.data import Samples
+from pipeline.core.errors import UserError, one_line
+from pipeline.inference.samples import Samples
 from pipeline.training.plan import Batch
 
 KEY = "params.yaml: train.albumentations"

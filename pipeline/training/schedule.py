@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 
-from pipeline.params import Train
+from pipeline.params.model import Train
 
 # Where a cycle begins and ends, as shares of its peak and of its beginning; torch's OneCycleLR has the same.
 CYCLE_START, CYCLE_END = 1 / 25, 1e-4

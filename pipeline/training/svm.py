@@ -7,15 +7,15 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from pipeline.errors import UserError
-from pipeline.evaluation.crops import centre_crop
-from pipeline.params import Params
-from pipeline.paths import LABELS
+from pipeline.core.errors import UserError
+from pipeline.inference.classifier import build_network
+from pipeline.inference.crops import centre_crop
+from pipeline.inference.probabilities import passes
+from pipeline.inference.samples import Samples
+from pipeline.params.model import Params
+from pipeline.tables.paths import LABELS
 from pipeline.training import pretrained
-from pipeline.training.classifier import build_network
-from pipeline.training.data import Samples
 from pipeline.training.engine import Epoch, Progress
-from pipeline.training.predict import passes
 
 
 class SupportVectors:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from pipeline.params import Train
-from pipeline.training.data import crop, scaled
+from pipeline.inference.samples import scaled
+from pipeline.params.model import Train
 
 LUMA = (0.2989, 0.587, 0.114)  # of red, green, blue: ITU-R 601, rounded as torchvision does
 ASPECT = (3 / 4, 4 / 3)  # least and most width over height of a resized crop, the field's custom
@@ -215,3 +215,30 @@ def turn_hue(images: Tensor, shares: Tensor) -> Tensor:
     below = [(sixths - 3).abs_().neg_().add_(2), (sixths - 2).abs_().sub_(1), (sixths - 4).abs_().sub_(1)]
     turned = [value.addcmul(part.clamp_(0, 1), spread, value=-1) for part in below]
     return torch.stack(turned, 1).clamp_(0, 1)
+
+
+def crop(faces: Tensor, size: int, top: Tensor, left: Tensor, mirrored: Tensor) -> Tensor:
+    """Cut a square out of every face, mirror some, and scale to 0..1.
+
+    Args:
+        faces: uint8 [n, H, W, C].
+        size: side of the square, at most H and W.
+        top, left: first row and column of each square, int64 [n].
+        mirrored: which ones to mirror left to right, bool [n].
+
+    Returns:
+        float32 [n, C, size, size], in channels-last order.
+    """
+    steps = torch.arange(size, device=faces.device)
+    rows = top[:, None] + steps
+    columns = left[:, None] + torch.where(mirrored[:, None], steps.flip(0), steps)
+    sample = torch.arange(len(faces), device=faces.device)[:, None, None]
+    return scaled(faces[sample, rows[:, :, None], columns[:, None, :]])
+
+
+def smooth(targets: Tensor, share: float) -> Tensor:
+    """Return targets, [n, K] with rows of sum 1, of which `share`, 0 to 1, is spread evenly over the classes.
+
+    Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", 2016, section 7.
+    """
+    return targets * (1 - share) + share / targets.shape[1]

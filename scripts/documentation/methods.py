@@ -9,11 +9,19 @@ from typing import Any, NamedTuple, get_args
 
 from ruamel.yaml import YAML
 
-from pipeline.methods import BLOCKS, FOLDERS, choices, modules, network_module
-from pipeline.params import Labels, load
+from pipeline.core.code import PACKAGE
+from pipeline.params.load import load
+from pipeline.params.methods import BLOCKS, choices
+from pipeline.params.model import Labels
 from scripts.documentation import parameters
 
 ROOT = Path(__file__).parents[2]
+
+
+FOLDERS = {switch: f"methods/{block}" for switch, block in BLOCKS.items()} | {
+    "dataset": "datasets",
+    "detector": "faces/detectors",
+}
 
 
 class Kind(NamedTuple):
@@ -120,9 +128,11 @@ def overview(kind: str, written: str) -> str:
 
 
 def _source(kind: str, name: str) -> Path | None:
-    if kind not in FOLDERS:
+    if kind == "rule":
         return None
-    return modules(kind)[network_module(name) if kind == "model" else name]
+    if kind == "model":
+        name = parameters.block(f"models.{name}").family  # type: ignore[attr-defined]
+    return PACKAGE / FOLDERS[kind] / f"{name}.py"
 
 
 def _docstrings(kind: str, name: str) -> list[str]:

@@ -13,9 +13,9 @@ import griffe
 from ruamel.yaml import YAML
 
 from pipeline import params
-from pipeline.methods import BLOCKS, choices
-from pipeline.params import Block
-from pipeline.schema import CLASSES
+from pipeline.params.methods import BLOCKS, choices
+from pipeline.params.types import Block
+from pipeline.tables.schema import CLASSES
 
 ROOT = Path(__file__).parents[2]
 # Values that a validator and not a type restricts.

@@ -10,7 +10,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipeline.methods import BLOCKS
+from pipeline.params.methods import BLOCKS
 from scripts.documentation import parameters
 
 ROOT = Path(__file__).parents[2]

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import UserError, one_line
+from pipeline.core.errors import UserError, one_line
 from pipeline.faces.detection import Detection, Look, Search, distinct
 from pipeline.faces.weights import Packaged
 

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from cv2.utils import logging
 
-from pipeline.errors import UserError, one_line
+from pipeline.core.errors import UserError, one_line
 from pipeline.faces.detection import SAME_FACE, Detection, Look, Search, distinct
 from pipeline.faces.weights import Packaged
 

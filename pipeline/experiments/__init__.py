@@ -1,0 +1,1 @@
+"""A paper's table as runs: recipes, DVC's queue, runs, comparison, table."""

@@ -1,0 +1,1 @@
+"""What a person looks at: contact sheets, scatters, scores. No number is computed here."""

@@ -1,0 +1,1 @@
+"""What scores a face: model file, samples, crops, device, probabilities."""

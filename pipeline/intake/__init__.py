@@ -1,0 +1,1 @@
+"""Strangers' files: trees, archives, CSV rows, pictures that nobody has checked."""

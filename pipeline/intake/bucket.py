@@ -1,0 +1,80 @@
+"""A prefix of an object store as a tree."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from functools import cached_property
+from typing import IO, Any
+
+import pyarrow.fs as pafs
+
+from pipeline.core.errors import UserError, one_line
+from pipeline.intake.listing import Refused
+from pipeline.intake.tree import MOST_BYTES, leads_out, too_large
+from pipeline.tables.storage import open_store
+
+
+class Bucket:
+    """A prefix in an S3-compatible object store; credentials and endpoint as AWS's own environment variables."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"address": self.address}
+
+    @cached_property
+    def _store(self) -> tuple[pafs.FileSystem, str]:
+        return open_store(self.address)
+
+    def entries(self, under: str = "") -> list[str]:
+        """See `Tree`."""
+        return sorted(
+            i.base_name + "/" * (i.type == pafs.FileType.Directory) for i in self._infos(under, False)
+        )
+
+    def has(self, place: str) -> bool:
+        """See `Tree`."""
+        system, root = self._store
+        return system.get_file_info(f"{root}/{place}").type == pafs.FileType.File
+
+    def files(self, under: str = "") -> Iterator[str]:
+        """See `Tree`."""
+        _, root = self._store
+        for info in self._infos(under, True):
+            if info.type == pafs.FileType.File and not info.base_name.startswith("."):
+                yield info.path[len(root) + 1 :]
+
+    def _infos(self, under: str, recursive: bool) -> list[pafs.FileInfo]:
+        system, root = self._store
+        where = f"{root}/{under}" if under else root
+        try:
+            return system.get_file_info(
+                pafs.FileSelector(where, recursive=recursive, allow_not_found=bool(under))
+            )
+        except OSError as error:
+            raise UserError(f"{self.address}: cannot be listed: {one_line(error)}") from None
+
+    def open(self, place: str) -> IO[bytes]:
+        """See `Tree`."""
+        system, root = self._store
+        try:
+            return io.BufferedReader(system.open_input_file(f"{root}/{place}"))
+        except OSError as error:
+            raise UserError(f"{self.address}/{place}: cannot be read: {one_line(error)}") from None
+
+    def read(self, place: str) -> bytes:
+        """See `Tree`."""
+        if leads_out(place):
+            raise Refused("outside_folder", f"{place!r}, allowed: objects below {self.address}")
+        system, root = self._store
+        try:
+            with system.open_input_file(f"{root}/{place}") as file:
+                if file.size() > MOST_BYTES:
+                    raise too_large(file.size())
+                return file.read()
+        except FileNotFoundError:
+            raise Refused("missing_image", f"{self.address}/{place} does not exist") from None
+        except OSError as error:
+            raise Refused("unreadable_image", f"{place[:80]!r}: {one_line(error)}") from None

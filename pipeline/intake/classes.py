@@ -1,0 +1,73 @@
+"""Class names as data sets spell them, and folders that are named after classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pipeline.intake.listing import Listing, Refused
+from pipeline.intake.tree import Tree
+from pipeline.tables.schema import CLASSES
+
+_OTHER_NAMES = {
+    "angry": "anger",
+    "contemptuous": "contempt",
+    "disgusted": "disgust",
+    "fearful": "fear",
+    "happy": "happiness",
+    "joy": "happiness",
+    "sad": "sadness",
+    "surprised": "surprise",
+}
+_SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "valid",
+    "valid": "valid",
+    "validation": "valid",
+    "test": "test",
+}
+
+
+def class_name(text: str) -> str:
+    """Return the canonical name of a class that a data set spells in its own way: `HAPPINESS`, `happy`.
+
+    Raises:
+        Refused: `unknown_label`.
+    """
+    name = text.strip().lower()
+    name = _OTHER_NAMES.get(name, name)
+    if name not in CLASSES:
+        raise Refused("unknown_label", f"found {text[:40]!r}, allowed: {', '.join(CLASSES)}")
+    return name
+
+
+def split_folders(tree: Tree) -> dict[str, str]:
+    """Return the split of each folder at the top that is named after one: `{"val": "valid"}`."""
+    names = [entry[:-1] for entry in tree.entries() if entry.endswith("/")]
+    return {name: _SPLITS[name.lower()] for name in names if name.lower() in _SPLITS}
+
+
+def class_folders(tree: Tree, under: str = "") -> list[str]:
+    """Return the names of the folders in a folder that are named after classes."""
+    found = []
+    for entry in tree.entries(under):
+        try:
+            class_name(entry.removesuffix("/"))
+        except Refused:
+            continue
+        if entry.endswith("/"):
+            found.append(entry[:-1])
+    return found
+
+
+def add_folders(listing: Listing, tree: Tree, under: str, split_of: Callable[[str], str | None]) -> None:
+    """Add every file below a folder that holds one folder for each class; the record's name is its place."""
+    depth = under.count("/") + 1 if under else 0
+    for place in tree.files(under):
+        try:
+            parts = place.split("/")
+            if len(parts) < depth + 2:
+                raise Refused("no_label", "the file lies in no folder named after a class")
+            listing.add(place, split_of(place), place, place, 0, label=class_name(parts[depth]))
+        except Refused as why:
+            listing.reject(place, 0, place, why)

@@ -1,0 +1,1 @@
+"""One module per choice in params.yaml: augmentations, losses, networks, optimisers, GANs."""

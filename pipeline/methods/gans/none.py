@@ -1,0 +1,12 @@
+"""No GAN: the training set is the real faces alone."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.methods.gans import Generator
+
+
+def generators(faces: np.ndarray, labels: np.ndarray, classes: list[str]) -> dict[str, Generator]:
+    """Return no generator."""
+    return {}

@@ -1,0 +1,68 @@
+"""Residual networks with Mish and Accuracy Booster Plus, the residual convnet paper's.
+
+Its figure 4 and table 1: torchvision's ResNet whose ReLUs are Mish (Misra 2020) and whose residual branches end in
+Accuracy Booster Plus (Singh, Mazumder & Namboodiri 2020).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.methods.models import Classifier, assemble
+from pipeline.methods.models.parts.residual import stages
+from pipeline.methods.models.parts.torchvision import models, published
+from pipeline.params.models import BoosterSettings
+
+
+class AccuracyBoosterPlus(nn.Module):
+    """Scale each channel by sigmoid(batch norm(1x1 convolution(mean over positions)))."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+        nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Map [N, C, H, W] to the same shape."""
+        return maps * torch.sigmoid(self.norm(self.conv(maps.mean((2, 3), keepdim=True))))
+
+
+class BoostedNorm(nn.BatchNorm2d):
+    """The batch norm at the end of a residual branch, and the booster after it.
+
+    In the place of torchvision's, so that its blocks need no forward of ours and its weights fit.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.booster = AccuracyBoosterPlus(channels)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Map [N, C, H, W] to the same shape."""
+        return self.booster(super().forward(maps))
+
+
+def resnet18_booster(settings: BoosterSettings, classes: int, channels: int) -> Classifier:
+    """Return the paper's 18-layer network with 512 features."""
+    return _classifier(settings, classes, channels, "resnet18", "bn2", 512)
+
+
+def resnet50_booster(settings: BoosterSettings, classes: int, channels: int) -> Classifier:
+    """Return the paper's 50-layer network with 2048 features."""
+    return _classifier(settings, classes, channels, "resnet50", "bn3", 2048)
+
+
+def _classifier(
+    settings: BoosterSettings, classes: int, channels: int, name: str, last: str, features: int
+) -> Classifier:
+    net = getattr(models, name)()
+    activation = nn.Mish() if settings.mish else nn.ReLU()
+    for layer in (net.layer1, net.layer2, net.layer3, net.layer4):
+        for block in layer:
+            block.relu = activation
+            if settings.booster:
+                setattr(block, last, BoostedNorm(getattr(block, last).num_features))
+    parts = stages(net, activation, settings.stem, channels)
+    return assemble(settings, classes, parts, features, net, published(name))

@@ -1,0 +1,55 @@
+"""A linear support vector machine on the features of several VGG networks (GAN augmentation paper, "DF-SVM").
+
+The networks stay as they were loaded; `pipeline/training/svm.py` finds the last layer.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pipeline.methods.models import Classifier
+from pipeline.methods.models.parts.vgg import vgg
+from pipeline.params.models import DeepFeaturesSettings, VGGSettings
+
+
+class DeepFeatures(nn.Module):
+    """The features of several classifiers, one behind the other, scaled to a length of 1.
+
+    Args:
+        parts: the classifiers.
+        side: of the square that faces are resized to; None: as they come.
+    """
+
+    def __init__(self, parts: dict[str, Classifier], side: int | None) -> None:
+        super().__init__()
+        self.parts, self.side = nn.ModuleDict(parts), side
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map faces, float [N, C, H, W] in 0..1, to float32 [N, D]."""
+        if self.side:
+            images = F.interpolate(images, (self.side, self.side), mode="bilinear")
+        features = [part(images)[1] for part in self.parts.values()]
+        return F.normalize(torch.cat(features, 1).float())
+
+
+def svm_deep_features(settings: DeepFeaturesSettings, classes: int, channels: int) -> Classifier:
+    """Return the features with a last layer of zeros: 4096 from each network with the `standard` top, else 512."""
+    of_parts = VGGSettings(
+        top=settings.top,
+        batch_norm=settings.batch_norm,
+        scaling=settings.scaling,
+        dropout=0.5,
+        extra=None,
+        frozen=0,
+        weights=None,
+    )
+    parts: dict[str, Classifier] = {name: vgg(name, of_parts, classes, channels) for name in settings.weights}
+    features = sum(part.head.in_features for part in parts.values())
+    network = Classifier(DeepFeatures(parts, settings.side), features, classes, dropout=0)
+    network.scale("none")  # each part scales for itself
+    nn.init.zeros_(network.head.weight)
+    nn.init.zeros_(network.head.bias)
+    network.parts = parts
+    return network

@@ -1,0 +1,27 @@
+"""Squeeze-and-excitation residual networks (Hu et al. 2018), timm's."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from pipeline.methods.models import Classifier, Published, assemble
+from pipeline.methods.models.parts.residual import stages
+from pipeline.params.models import SEResNetSettings
+
+import timm  # isort: skip
+
+
+def se_resnet50(settings: SEResNetSettings, classes: int, channels: int) -> Classifier:
+    """Return SE-ResNet-50 with 2048 features, the weighted-cluster paper's body.
+
+    That paper freezes its stages 1 to 3 (`frozen: 3`: the stem and two groups of blocks) and adds a layer of 512
+    (`extra: 512`), whose output is the x of its loss.
+    """
+    net = timm.create_model("seresnet50")
+    parts = stages(net, net.act1, settings.stem, channels)
+    tags = [name.split(".")[1] for name in timm.list_pretrained("seresnet50.*")]
+    return assemble(settings, classes, parts, 2048, net, Published(tuple(tags), _fetch))
+
+
+def _fetch(tag: str) -> dict[str, Tensor]:
+    return timm.create_model(f"seresnet50.{tag}", pretrained=True).state_dict()

@@ -1,0 +1,17 @@
+"""Adam (torch); Kingma & Ba 2015."""
+
+from __future__ import annotations
+
+from torch import nn, optim
+
+from pipeline.methods.optimizers import groups
+from pipeline.params.optimizers import AdamSettings
+
+
+def build(settings: AdamSettings, network: nn.Module) -> optim.Optimizer:
+    """Return Adam over the parameters of `network`."""
+    return optim.Adam(
+        groups(network, settings.weight_decay),
+        lr=settings.learning_rate,
+        betas=(settings.beta1, settings.beta2),
+    )

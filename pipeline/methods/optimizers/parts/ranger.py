@@ -1,0 +1,23 @@
+"""Ranger, with or without gradient centralisation, from pytorch-optimizer."""
+
+from __future__ import annotations
+
+from pytorch_optimizer import Ranger
+from torch import nn, optim
+
+from pipeline.methods.optimizers import groups
+from pipeline.params.optimizers import RangerSettings
+
+
+def build(settings: RangerSettings, network: nn.Module, *, centralise: bool) -> optim.Optimizer:
+    """Return Ranger over the parameters of `network`; `centralise` takes the mean off every kernel's gradient."""
+    return Ranger(
+        groups(network, settings.weight_decay),
+        lr=settings.learning_rate,
+        betas=(settings.beta1, settings.beta2),
+        k=settings.lookahead_steps,
+        alpha=settings.lookahead_share,
+        use_gc=centralise,
+        # RAdam's own steps while the variance is unknown; without it the library goes up the gradient meanwhile.
+        degenerated_to_sgd=True,
+    )

@@ -1,0 +1,16 @@
+"""Ranger, RangerSettings (Zhang et al. 2019) around RAdam (Liu et al. 2020).
+
+The residual convnet paper's second optimiser: learning rate 1e-3, beta1 0.9 or 0.95, beta2 0.98 or 0.999.
+"""
+
+from __future__ import annotations
+
+from torch import nn, optim
+
+from pipeline.methods.optimizers.parts import ranger
+from pipeline.params.optimizers import RangerSettings
+
+
+def build(settings: RangerSettings, network: nn.Module) -> optim.Optimizer:
+    """Return Ranger over the parameters of `network`."""
+    return ranger.build(settings, network, centralise=False)

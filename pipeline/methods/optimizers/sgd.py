@@ -1,0 +1,18 @@
+"""Stochastic gradient descent with momentum (torch)."""
+
+from __future__ import annotations
+
+from torch import nn, optim
+
+from pipeline.methods.optimizers import groups
+from pipeline.params.optimizers import SgdSettings
+
+
+def build(settings: SgdSettings, network: nn.Module) -> optim.Optimizer:
+    """Return SGD over the parameters of `network`."""
+    return optim.SGD(
+        groups(network, settings.weight_decay),
+        lr=settings.learning_rate,
+        momentum=settings.momentum,
+        nesterov=settings.nesterov,
+    )

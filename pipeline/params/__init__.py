@@ -1,0 +1,6 @@
+"""`params.yaml`, typed and validated."""
+
+from pipeline.params.load import PARAMS_FILE, load, validated
+from pipeline.params.model import Params
+
+__all__ = ["PARAMS_FILE", "Params", "load", "validated"]

@@ -1,0 +1,48 @@
+"""Settings of the losses: the block `losses.<name>` of each module in `pipeline/methods/losses`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pipeline.params.types import Block, NonNegative, NoSettings, Rate
+
+ClassWeights = Literal["min_over_count", "normalized", "inverse"]
+
+
+class WeightedSoftmaxSettings(Block):
+    """Settings of the weighted softmax."""
+
+    weights: ClassWeights
+
+
+class CenterSettings(Block):
+    """Settings of the center loss."""
+
+    weight: NonNegative
+    gamma: NonNegative
+
+
+class WeightedCenterSettings(CenterSettings):
+    """Settings of the center loss beside the weighted softmax."""
+
+    weights: ClassWeights
+    weigh_centers: bool
+
+
+class WeightedClusterSettings(Block):
+    """Settings of the weighted-cluster loss."""
+
+    weight: NonNegative
+    gamma: NonNegative
+    alpha: Rate
+    weights: ClassWeights
+
+
+class Losses(Block):
+    """One block for each loss. Only the chosen one has to be there."""
+
+    softmax: NoSettings | None = None
+    weighted_softmax: WeightedSoftmaxSettings | None = None
+    center: CenterSettings | None = None
+    weighted_center: WeightedCenterSettings | None = None
+    weighted_cluster: WeightedClusterSettings | None = None

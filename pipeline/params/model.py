@@ -1,0 +1,202 @@
+"""The blocks of `params.yaml` as classes that a type checker reads."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from pipeline.params.augments import Augments
+from pipeline.params.gans import Gans
+from pipeline.params.losses import Losses
+from pipeline.params.methods import BLOCKS, choices
+from pipeline.params.models import Models
+from pipeline.params.optimizers import Optimizers
+from pipeline.params.refusal import Conflict
+from pipeline.params.types import (
+    Block,
+    Count,
+    Decay,
+    Fraction,
+    NonNegative,
+    Positive,
+    Share,
+    distinct,
+    one_of,
+)
+from pipeline.tables.schema import CLASSES
+
+
+class Sample(Block):
+    """The embedded sample: generated faces in scenes, with simulated annotators."""
+
+    pictures: Annotated[int, Field(ge=200, le=20_000)]
+    seed: Count
+
+
+class Align(Block):
+    """How a face is found and cut out."""
+
+    mode: Literal["five_point", "crop", "none"]
+    landmarks: Literal["detect", "given"]
+    detector: str
+    weights: str
+    # Not `size`: DVC leaves keys of that name out of the hash by which it finds earlier runs.
+    face_size: Annotated[int, Field(ge=16, le=512)]
+    colour: bool
+    missing: Literal["keep", "drop"]
+    threshold: Annotated[float, Field(gt=0, lt=1)]
+
+    @field_validator("detector")
+    @classmethod
+    def _detector(cls, value: str) -> str:
+        return one_of(value, choices("detector"))
+
+
+class Labels(Block):
+    """How votes become labels."""
+
+    rule: Literal["plurality", "majority", "distribution"]
+    merge: dict[str, str]
+    min_votes: Count
+    min_share: Fraction
+    duplicates: Literal["keep", "drop_from_train", "drop_from_eval"]
+    valid: Fraction
+    test: Fraction
+
+    @field_validator("merge")
+    @classmethod
+    def _merge(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in (*value, *value.values()):
+            one_of(name, CLASSES)
+        return value
+
+    @model_validator(mode="after")
+    def _shares(self) -> Self:
+        if self.valid + self.test >= 1:
+            raise Conflict(
+                "labels.valid + labels.test", self.valid + self.test, "less than 1: the rest is train"
+            )
+        return self
+
+
+class Train(Block):
+    """What every training run has."""
+
+    epochs: Positive
+    batch_size: Annotated[int, Field(ge=2)]
+    crop: Annotated[int, Field(ge=16)]
+    mirror: bool
+    resized_crop: Annotated[list[Share], Field(min_length=2, max_length=2)] | None
+    rotation: Annotated[float, Field(ge=0, le=180, allow_inf_nan=False)]
+    shear: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)]
+    translation: Fraction
+    brightness: Fraction
+    contrast: Fraction
+    saturation: Fraction
+    hue: Annotated[float, Field(ge=0, le=0.5, allow_inf_nan=False)]
+    albumentations: Any
+    workers: Annotated[int, Field(ge=0, le=64)]
+    torchrun: str | None
+    label_smoothing: Fraction
+    sampling: Literal["natural", "over", "under"]
+    schedule: Literal["constant", "cosine", "step", "multi_step", "one_cycle"]
+    schedule_start: Count
+    schedule_every: Positive
+    schedule_factor: Annotated[float, Field(gt=0, le=1)]
+    milestones: list[Positive]
+    warmup: Fraction
+    ema: Decay
+    clip: NonNegative
+    patience: Count
+    precision: Literal["auto", "float32", "bfloat16"]
+    device: Literal["auto", "cpu", "cuda"]
+    checkpoint_seconds: NonNegative
+    synthetic: Literal["beside", "alone"]
+
+    @field_validator("milestones")
+    @classmethod
+    def _milestones(cls, value: list[int]) -> list[int]:
+        if sorted(set(value)) != value:
+            raise ValueError("ascending epochs, each once")
+        return value
+
+    @model_validator(mode="after")
+    def _schedule(self) -> Self:
+        if self.schedule == "multi_step" and not self.milestones:
+            raise Conflict("train.milestones", [], "at least one epoch while train.schedule is multi_step")
+        return self
+
+    @field_validator("resized_crop")
+    @classmethod
+    def _resized_crop(cls, value: list[float] | None) -> list[float] | None:
+        if value is not None and value[0] > value[1]:
+            raise ValueError("null or two shares of the face's area, the smaller one first")
+        return value
+
+    @field_validator("albumentations")
+    @classmethod
+    def _albumentations(cls, value: Any) -> Any:
+        # Which transforms there are, and what each can be told, is the library's to say: pipeline/training/recipe.py.
+        listed = isinstance(value, list) and value and all(isinstance(entry, dict) for entry in value)
+        try:
+            json.dumps(value, sort_keys=True, allow_nan=False)
+        except (TypeError, ValueError):
+            listed = value = False  # such as a date, which YAML has and the serialised form has not
+        if not (value is None or isinstance(value, dict) or listed):
+            raise ValueError("null, a list of transforms, or what albumentations.to_dict returns")
+        return value
+
+
+class Evaluate(Block):
+    """How the trained network is scored."""
+
+    ten_crop: bool
+    mirror: bool
+    bootstrap: Annotated[int, Field(ge=0, le=100_000)]
+    mistakes: Annotated[int, Field(ge=1, le=1000)]
+
+
+class Params(Block):
+    """The whole of `params.yaml`."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    datasets: Annotated[list[str], Field(min_length=1)]
+    classes: Annotated[list[str], Field(min_length=2)]
+    augment: str
+    loss: str
+    model: str
+    optimizer: str
+    gan: str
+    engine: Literal["local", "ray"]
+    sample: Sample
+    align: Align
+    labels: Labels
+    gans: Gans
+    augments: Augments
+    losses: Losses
+    models: Models
+    optimizers: Optimizers
+    train: Train
+    evaluate: Evaluate
+
+    @field_validator("augment", "loss", "model", "optimizer", "gan")
+    @classmethod
+    def _switch(cls, value: str, info: Any) -> str:
+        return one_of(value, choices(info.field_name))
+
+    @field_validator("datasets")
+    @classmethod
+    def _datasets(cls, value: list[str]) -> list[str]:
+        return distinct([one_of(name, choices("dataset")) for name in value])
+
+    @field_validator("classes")
+    @classmethod
+    def _classes(cls, value: list[str]) -> list[str]:
+        return distinct([one_of(name, CLASSES) for name in value])
+
+    def chosen(self, switch: str) -> tuple[str, Any]:
+        """Return the name that a switch has chosen and the settings of that method."""
+        name = getattr(self, switch)
+        return name, getattr(getattr(self, BLOCKS[switch]), name)

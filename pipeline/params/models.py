@@ -1,0 +1,121 @@
+"""Settings of the networks: the block `models.<name>`. Networks come in families, one module each.
+
+A class names its module in `pipeline/methods/models`, whose function `<name>` builds the network.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pipeline.params.types import Block, Fraction, Positive, Rate
+
+Stem = Literal["small", "standard"]
+Scaling = Literal["faces", "imagenet"]
+
+
+class NetworkSettings(Block):
+    """Settings that every network has."""
+
+    family: ClassVar[str]
+
+    dropout: Fraction
+    extra: Positive | None
+    frozen: Annotated[int, Field(ge=0, le=5)]
+    weights: str | None
+    scaling: Scaling
+
+    @model_validator(mode="after")
+    def _frozen_needs_weights(self) -> Self:
+        if self.frozen and self.weights is None:
+            raise ValueError("frozen: 0 while weights is null, as the stages would stay as they were drawn")
+        return self
+
+
+class ResNetSettings(NetworkSettings):
+    """Settings of a residual network."""
+
+    family = "resnet"
+    stem: Stem
+
+
+class BoosterSettings(NetworkSettings):
+    """Settings of a boosted residual network. The paper's table 6 has rows with one of its two changes alone."""
+
+    family = "booster"
+    stem: Stem
+    mish: bool
+    booster: bool
+
+
+class SEResNetSettings(NetworkSettings):
+    """Settings of a squeeze-and-excitation network."""
+
+    family = "se_resnet"
+    stem: Stem
+
+
+class DenseNetSettings(NetworkSettings):
+    """Settings of a densely connected network."""
+
+    family = "densenet"
+    stem: Stem
+
+
+class EfficientNetSettings(NetworkSettings):
+    """Settings of an EfficientNet. `frozen` counts the nine stages of its paper's table 1."""
+
+    family = "efficientnet"
+    stem: Stem
+    frozen: Annotated[int, Field(ge=0, le=9)]
+
+
+class FerVGGSettings(NetworkSettings):
+    """Settings of the MixCut paper's VGG-19."""
+
+    family = "vgg"
+
+
+class VGGSettings(NetworkSettings):
+    """Settings of a VGG network. `top` is what follows the convolutions."""
+
+    family = "vgg_imagenet"
+    top: Literal["small", "standard"]
+    batch_norm: bool
+
+
+class LightSettings(NetworkSettings):
+    """Settings of the light network."""
+
+    family = "light"
+
+
+class DeepFeaturesSettings(Block):
+    """Settings of the deep features, and `C`, scikit-learn's weight of the machine's errors."""
+
+    family: ClassVar[str] = "deep_features"
+
+    weights: Annotated[dict[Literal["vgg13", "vgg16", "vgg19"], str | None], Field(min_length=1)]
+    top: Literal["small", "standard"]
+    batch_norm: bool
+    scaling: Scaling
+    side: Annotated[int, Field(ge=32, le=512)] | None
+    C: Rate
+
+
+class Models(Block):
+    """One block for each network. Only the chosen one has to be there."""
+
+    resnet18: ResNetSettings | None = None
+    resnet50: ResNetSettings | None = None
+    resnet18_booster: BoosterSettings | None = None
+    resnet50_booster: BoosterSettings | None = None
+    se_resnet50: SEResNetSettings | None = None
+    densenet121: DenseNetSettings | None = None
+    efficientnet_b0: EfficientNetSettings | None = None
+    vgg19_fer: FerVGGSettings | None = None
+    vgg13: VGGSettings | None = None
+    vgg16: VGGSettings | None = None
+    light: LightSettings | None = None
+    svm_deep_features: DeepFeaturesSettings | None = None

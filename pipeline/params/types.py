@@ -1,0 +1,53 @@
+"""Types of the values in `params.yaml`.
+
+Settings have no defaults: `params.yaml` holds every value, and is the one place that says what a run does.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Decay = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Block(BaseModel):
+    """A block of `params.yaml`. Unknown keys and wrong types are refused; no value is converted."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
+
+
+class NoSettings(Block):
+    """The block of a method that has nothing to set."""
+
+
+def one_of(value: str, allowed: tuple[str, ...]) -> str:
+    """Return `value` if it is allowed.
+
+    Raises:
+        ValueError: it is not; the message lists what is allowed and names the closest.
+    """
+    if value not in allowed:
+        close = difflib.get_close_matches(value, allowed, 1)
+        hint = f" (did you mean {close[0]}?)" if close else ""
+        raise ValueError(f"one of {', '.join(allowed)}{hint}")
+    return value
+
+
+def distinct(values: list[str]) -> list[str]:
+    """Return `values` if none occurs twice.
+
+    Raises:
+        ValueError: one does.
+    """
+    if len(set(values)) < len(values):
+        raise ValueError("each name once")
+    return values

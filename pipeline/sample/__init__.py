@@ -1,0 +1,1 @@
+"""The embedded sample: drawn faces with simulated votes."""

@@ -1,0 +1,225 @@
+"""The embedded sample: drawn faces in scenes, with the votes of ten simulated annotators.
+
+It is written as a `table` (see that module), the form in which one brings one's own data:
+
+    data/raw/sample/
+        README.md
+        labels.csv     image, split, group, and ten columns of votes
+        images/        0001.jpg, 0002.jpg, ...
+
+Who shows what in which split is planned first, then every picture is drawn on its own from (seed, number):
+the same seed gives the same bytes, on one core or on many.
+"""
+
+from __future__ import annotations
+
+import csv
+import multiprocessing
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.core.files import replacing_folder
+from pipeline.core.parallel import cores
+from pipeline.core.progress import track
+from pipeline.sample.drawing import scene
+from pipeline.sample.drawing.expression import ActionUnits, blend, expression
+from pipeline.tables.schema import CLASSES, SPLITS, VOTES
+
+ANNOTATORS = 10
+# Shares of the classes in FER+ (train, plurality), and the least share of the three rare ones: a class needs
+# some faces in every split, and a GAN something to learn from.
+_SHARES = (0.363, 0.265, 0.125, 0.124, 0.087, 0.007, 0.023, 0.006)
+_LEAST = {"disgust": 0.033, "fear": 0.033, "contempt": 0.024}
+_FACELESS = 0.05  # share of the pictures
+_HELD_OUT = 0.15  # share of each class in valid, and in test
+_HELD_OUT_LEAST = 3  # faces
+_WEAK = 0.08  # share of the faces whose expression is weak or blended
+_PICTURES_PER_PERSON = 8
+
+# What annotators take an expression for when they do not see the one that is shown, as in FER+.
+_MISTAKEN = {
+    "neutral": {"sadness": 0.45, "happiness": 0.2, "anger": 0.2, "contempt": 0.15},
+    "happiness": {"neutral": 0.7, "surprise": 0.2, "contempt": 0.1},
+    "surprise": {"fear": 0.5, "happiness": 0.25, "neutral": 0.25},
+    "sadness": {"neutral": 0.6, "anger": 0.2, "fear": 0.2},
+    "anger": {"neutral": 0.4, "disgust": 0.3, "sadness": 0.3},
+    "disgust": {"anger": 0.7, "sadness": 0.15, "contempt": 0.15},
+    "fear": {"surprise": 0.8, "sadness": 0.2},
+    "contempt": {"neutral": 0.6, "happiness": 0.3, "disgust": 0.1},
+}
+
+README = """# The embedded sample
+
+{pictures} generated pictures: drawn faces whose expressions are composed of FACS action units, and scenes
+without a face. Nobody in them exists. `fer sample` writes this folder from `sample.seed` in `params.yaml`.
+
+It is also the example of how to bring your own data. Make a folder like this one,
+
+    data/raw/table/
+        labels.csv
+        images/
+
+and set `datasets: [table]` in `params.yaml`. `labels.csv` has a header and one row for each picture:
+
+| column | holds |
+| --- | --- |
+| `image` | path of the picture inside `images/` |
+| `split` | `train`, `valid` or `test` |
+| `group` | the person in the picture; no person should be in two splits (optional) |
+| {votes} | how many annotators voted for each; `unknown`: cannot tell, `NF`: no face |
+
+Where every picture has one label, a single column `label` with the name of the class takes the place of the
+columns of votes.
+"""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One planned picture.
+
+    Attributes:
+        name: of the file.
+        split: train, valid or test.
+        group: who is in it; a scene without a face is a group of its own.
+        shown: class of the expression, None without a face.
+        votes: of the ten annotators, in the order of `VOTES`.
+        task: what is drawn.
+    """
+
+    name: str
+    split: str
+    group: str
+    shown: str | None
+    votes: tuple[int, ...]
+    task: scene.Task
+
+
+def generate(folder: Path, pictures: int, seed: int) -> Counter[str]:
+    """Write the sample; an earlier one is replaced once the new one is complete.
+
+    Returns:
+        How many pictures show each class, and `NF` for those without a face.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    planned = plan(pictures, seed)
+    with replacing_folder(folder) as temporary:
+        (temporary / "images").mkdir(parents=True)
+        drawn = draw([picture.task for picture in planned], cores())
+        for picture, data in zip(
+            planned, track(drawn, total=len(planned), desc="sample", unit="pictures"), strict=True
+        ):
+            (temporary / "images" / picture.name).write_bytes(data)
+        with (temporary / "labels.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["image", "split", "group", *VOTES])
+            writer.writerows([p.name, p.split, p.group, *p.votes] for p in planned)
+        votes = ", ".join(f"`{name}`" for name in VOTES)
+        (temporary / "README.md").write_text(README.format(pictures=pictures, votes=votes), encoding="utf-8")
+    return Counter(picture.shown or "NF" for picture in planned)
+
+
+def draw(tasks: list[scene.Task], workers: int) -> Iterator[bytes]:
+    """Yield the JPEG files of tasks in order, drawn by so many processes."""
+    # A forked process would inherit locks of threads that it does not have.
+    with multiprocessing.get_context("spawn").Pool(workers, scene.prepare_worker) as pool:
+        yield from pool.imap(scene.draw, tasks, chunksize=4)
+
+
+def plan(pictures: int, seed: int) -> list[Picture]:
+    """Decide who shows what in which split, and how the annotators vote.
+
+    The splits are stratified by class and share no person: a split's faces are dealt to the split's people.
+    """
+    rng = np.random.default_rng([seed, 0])
+    faceless = round(_FACELESS * pictures)
+    counts = _class_counts(pictures - faceless) | {None: faceless}
+    shown: dict[str, list[tuple[str | None, bool]]] = {split: [] for split in SPLITS}
+    for name, count in counts.items():
+        held_out = max(_HELD_OUT_LEAST, round(_HELD_OUT * count))
+        weak = rng.permutation(np.arange(count) < round(_WEAK * count))
+        splits = np.repeat(SPLITS, [count - 2 * held_out, held_out, held_out])
+        for split, is_weak in zip(splits, weak, strict=True):
+            shown[str(split)].append((name, bool(is_weak)))
+    dealt: list[tuple[str, int, str | None, bool]] = []
+    people = 0
+    for split in SPLITS:
+        here = max(2, round(len(shown[split]) / _PICTURES_PER_PERSON))
+        for place, i in enumerate(rng.permutation(len(shown[split]))):
+            dealt.append((split, people + place % here, *shown[split][i]))
+        people += here
+    # Numbers say nothing about split or class.
+    order = rng.permutation(len(dealt))
+    digits = max(4, len(str(pictures)))
+    return [_picture(f"{n:0{digits}}.jpg", seed, n, *dealt[i]) for n, i in enumerate(order, 1)]
+
+
+def _class_counts(faces: int) -> dict[str | None, int]:
+    """Share faces out to the classes as in FER+, but for the least number of each."""
+    shares = dict(zip(CLASSES, _SHARES, strict=True))
+    counts = {
+        name: max(round(_LEAST.get(name, 0) * faces), round(shares[name] * faces), 3 * _HELD_OUT_LEAST)
+        for name in _LEAST
+    }
+    rest = [name for name in CLASSES if name not in counts]
+    left = faces - sum(counts.values())
+    total = sum(shares[name] for name in rest)
+    ends = np.rint(np.cumsum([shares[name] for name in rest]) / total * left).astype(int)
+    counts |= dict(zip(rest, map(int, np.diff(ends, prepend=0)), strict=True))
+    return {name: counts[name] for name in CLASSES}
+
+
+def _picture(
+    name: str, seed: int, number: int, split: str, person: int, shown: str | None, weak: bool
+) -> Picture:
+    rng = np.random.default_rng([seed, 1, number])
+    drawn_from = (seed, 2, number)
+    if shown is None:
+        votes = _votes({"NF": int(rng.integers(8, 11))}, {"unknown": 1.0}, rng)
+        return Picture(name, split, f"scene-{number}", None, votes, scene.Task(drawn_from, None, {}))
+    if weak:
+        # Half of them show a weak expression, half a blend with another one.
+        other = str(rng.choice(list(_MISTAKEN[shown]), p=list(_MISTAKEN[shown].values())))
+        units = _performed(shown, rng.uniform(0.3, 0.5), rng)
+        if shown == "neutral" or rng.random() < 0.5:
+            units = blend(units, _performed(other, rng.uniform(0.25, 0.4), rng))
+        agree = int(rng.choice([3, 4, 5, 6], p=[0.15, 0.25, 0.35, 0.25]))
+        rest = {"unknown": 0.35, other: 0.45}
+        mistaken = 0.20
+    else:
+        units = _performed(shown, rng.uniform(0.75, 1.0), rng)
+        agree = int(rng.choice([7, 8, 9, 10], p=[0.1, 0.2, 0.3, 0.4]))
+        rest = {"unknown": 0.15}
+        mistaken = 0.85
+    for confused, share in _MISTAKEN[shown].items():
+        rest[confused] = rest.get(confused, 0.0) + mistaken * share
+    votes = _votes({shown: agree}, rest, rng)
+    return Picture(
+        name, split, f"person-{person:04}", shown, votes, scene.Task(drawn_from, (seed, 3, person), units)
+    )
+
+
+def _performed(name: str, intensity: float, rng: np.random.Generator) -> ActionUnits:
+    """Return an expression as somebody shows it: units of unequal strength, sides not quite alike, a tic or two."""
+    units: dict[int, tuple[float, float]] = {}
+    for unit, sides in expression(name, intensity, side=int(rng.choice([-1, 1]))).items():
+        left, right = np.clip(rng.uniform(0.85, 1.1) * rng.uniform(0.92, 1.08, 2) * sides, 0, 1).tolist()
+        units[unit] = (left, right)
+    if name == "happiness" and rng.random() < 0.6:  # lips part in a broad smile
+        units[25] = (intensity, intensity)
+    stray = int(rng.choice([1, 2, 4, 7, 12, 14, 15, 23, 25, 43]))
+    return blend(units, {stray: (rng.uniform(0, 0.14), rng.uniform(0, 0.14))})
+
+
+def _votes(sure: dict[str, int], rest: dict[str, float], rng: np.random.Generator) -> tuple[int, ...]:
+    """Return ten votes: the sure ones, and the others drawn by their shares."""
+    others = rng.multinomial(
+        ANNOTATORS - sum(sure.values()), np.array(list(rest.values())) / sum(rest.values())
+    )
+    counts = Counter(sure) + Counter(dict(zip(rest, map(int, others), strict=True)))
+    return tuple(counts[name] for name in VOTES)

@@ -1,0 +1,1 @@
+"""The training that all GANs share."""

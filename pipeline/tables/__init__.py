@@ -1,0 +1,1 @@
+"""What passes between stages: paths, columns, files, the journal of unfinished work."""

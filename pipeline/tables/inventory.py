@@ -1,0 +1,167 @@
+"""What is in `data/`: how many files, rows and faces, and how large they are. No picture is opened."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from pipeline.core.errors import UserError, not_made, one_line
+from pipeline.tables.paths import ALIGNED, INGESTED, LABELS, PREDICTIONS, RAW, SYNTHETIC
+from pipeline.tables.schema import CLASSES, SPLITS
+from pipeline.tables.store import Faces, read_parquet
+
+Row = dict[str, Any]
+
+
+class Raw(NamedTuple):
+    """What lies in `data/raw/<dataset>`.
+
+    Attributes:
+        kind: what it is, for people.
+        files: number of files; 1 for an archive.
+        size: of all of them, in bytes.
+    """
+
+    kind: str
+    files: int
+    size: int
+
+
+def raw(dataset: str) -> Raw:
+    """Return what lies in `data/raw/<dataset>`.
+
+    Raises:
+        UserError: there is nothing, or it cannot be read.
+    """
+    path = RAW / dataset
+    link = f", linked to {os.readlink(path)}" if path.is_symlink() else ""
+    try:
+        if path.is_file():
+            return Raw(f"file{link}", 1, path.stat().st_size)
+        sizes = list(_sizes(path))
+    except FileNotFoundError:
+        if dataset == "sample" and not link:
+            raise not_made(path) from None
+        told = f"a link to {os.readlink(path)}, which is not there" if link else "nothing"
+        raise UserError(
+            f"{path}: found {told}, expected: the data set's folder, an archive of it, or a link to either"
+        ) from None
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from None
+    return Raw(f"folder{link}", len(sizes), sum(sizes))
+
+
+def _sizes(folder: str | Path) -> Iterator[int]:
+    """Yield the size of each file below a folder, hidden ones left out, in bytes."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _sizes(entry.path)
+            else:
+                yield entry.stat(follow_symlinks=False).st_size
+
+
+def ingested(dataset: str) -> Row:
+    """Return the rows of `data/ingested/<dataset>.parquet` by split, and how many records were rejected.
+
+    Raises:
+        UserError: it is not there, or no such table.
+    """
+    path = INGESTED / f"{dataset}.parquet"
+    splits = Counter(read_parquet(path, ["split"])["split"].to_pylist())
+    return {
+        "rows": splits.total(),
+        **{split: splits[split] for split in SPLITS},
+        "no split": splits[None],
+        "rejected": _rejected(INGESTED / f"{dataset}.rejected.csv"),
+        "size": path.stat().st_size,
+    }
+
+
+def _rejected(path: Path) -> int | None:
+    """Return the number of rows below the title; None where there is no such list."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            return max(0, sum(1 for _ in csv.reader(file)) - 1)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{path}: not a list of rejected rows: {one_line(error)}") from None
+
+
+def aligned(dataset: str) -> Row:
+    """Return how many faces `data/aligned/<dataset>.arrow` holds, how they were found, and their size.
+
+    Raises:
+        UserError: it is not there, or no such table.
+    """
+    path = ALIGNED / f"{dataset}.arrow"
+    faces = Faces(path)
+    status = _counted(path, faces.table, "status")
+    return {
+        "pictures": len(faces),
+        **{name: status[name] for name in ("found", "whole", "missing")},
+        "found rate": status["found"] / len(faces) if len(faces) else None,
+        "face": " x ".join(map(str, faces.shape)),
+        "size": path.stat().st_size,
+    }
+
+
+def labels() -> list[Row]:
+    """Return how many rows of `data/labels.parquet` each class has, by split.
+
+    Raises:
+        UserError: it is not there, or no such table.
+    """
+    table = read_parquet(LABELS, ["split", "label"])
+    counts = Counter(zip(table["label"].to_pylist(), table["split"].to_pylist(), strict=True))
+    rows = [
+        {"class": name, **{split: counts[name, split] for split in SPLITS}}
+        for name in CLASSES
+        if any(counts[name, split] for split in SPLITS)
+    ]
+    return [*rows, {"class": "all", **{split: sum(row[split] for row in rows) for split in SPLITS}}]
+
+
+def synthetic() -> Row:
+    """Return how many faces of each class `data/synthetic.arrow` holds.
+
+    Raises:
+        UserError: it is not there, or no such table.
+    """
+    faces = Faces(SYNTHETIC)
+    counts = _counted(SYNTHETIC, faces.table, "label")
+    return {
+        "faces": len(faces),
+        **{name: counts[name] for name in CLASSES if counts[name]},
+        "face": " x ".join(map(str, faces.shape)),
+        "size": SYNTHETIC.stat().st_size,
+    }
+
+
+def predictions() -> Row:
+    """Return the rows of `data/predictions.parquet` by split.
+
+    Raises:
+        UserError: it is not there, or no such table.
+    """
+    splits = Counter(read_parquet(PREDICTIONS, ["split"])["split"].to_pylist())
+    return {
+        "rows": splits.total(),
+        **{split: splits[split] for split in SPLITS},
+        "size": PREDICTIONS.stat().st_size,
+    }
+
+
+def _counted(path: Path, table: pa.Table, column: str) -> Counter[str]:
+    if column not in table.column_names:
+        raise UserError(f"{path}: not a table of faces: it has no column {column}")
+    return Counter(table[column].to_pylist())

@@ -1,0 +1,69 @@
+"""What a long stage has done so far, so that a run that was killed goes on where it stopped."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+
+from pipeline.core.errors import UserError
+
+# Bytes in front of each batch: its length, and a checksum, as a machine that lost power may have kept the length alone.
+_LENGTH, _CHECKSUM = 8, 4
+
+
+def journaled(
+    path: Path, schema: pa.Schema, work: Callable[[int], Iterator[pa.RecordBatch]]
+) -> Iterator[pa.RecordBatch]:
+    """Yield the batches of some work, each kept in a file as soon as it is there.
+
+    Args:
+        path: of the file, whose name must say all that decides what the batches hold. It is removed at the end.
+        schema: of the batches.
+        work: yields the batches from the one with the given number on; those before it are read from the file.
+
+    Raises:
+        UserError: another process is doing the same work, or the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+b")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{path}: another process is doing this work; wait for it, or end it") from None
+        except OSError as error:
+            raise UserError(f"{path}: cannot be locked: {error.strerror}") from None
+        file.seek(0)
+        done = end = 0
+        while data := _read(file):
+            yield pa.ipc.read_record_batch(pa.py_buffer(data), schema)
+            done, end = done + 1, file.tell()
+        file.truncate(end)  # a batch that was cut short
+        for batch in work(done):
+            data = batch.serialize()
+            try:
+                head = len(data).to_bytes(_LENGTH) + zlib.crc32(data).to_bytes(_CHECKSUM)
+                file.write(head + data)
+                file.flush()
+            except OSError as error:
+                raise UserError(f"{path}: cannot be written: {error.strerror}") from None
+            yield batch
+        path.unlink(missing_ok=True)  # while no other process can have it
+
+
+def _read(file: IO[bytes]) -> bytes:
+    """Return the next batch, empty if there is none, only a part of it, or something else."""
+    length, checksum = int.from_bytes(file.read(_LENGTH)), int.from_bytes(file.read(_CHECKSUM))
+    if length > os.fstat(file.fileno()).st_size:
+        return b""
+    data = file.read(length)
+    return data if len(data) == length and zlib.crc32(data) == checksum else b""
