@@ -3,7 +3,7 @@ VENV ?= .venv
 BIN := $(abspath $(VENV)/bin)
 RUN := PATH="$(BIN):$$PATH"
 
-.PHONY: demo test lint format docs fresh clean help
+.PHONY: demo test lint format pages docs fresh clean help
 
 help:  ## Show this list.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ format: $(VENV)/.installed  ## Format the code and mend what ruff can mend.
 
 fresh: $(VENV)/.installed  ## Say whether dvc.lock is what a run of this commit would write; needs no data.
 	$(RUN) python scripts/fresh.py
+
+pages: $(VENV)/.installed  ## Write the generated parts of the pages in docs/.
+	$(RUN) python -m scripts.documentation.pages
 
 docs: $(VENV)/.installed  ## Build the documentation in site/.
 	$(RUN) NO_MKDOCS_2_WARNING=1 python -m mkdocs build --quiet --strict

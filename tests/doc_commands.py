@@ -24,16 +24,14 @@ from pipeline.cli import app
 from pipeline.core.errors import UserError
 from pipeline.experiments import recipes
 from pipeline.params.methods import choices
-from scripts.documentation import hooks, stages
+from scripts.documentation import stages
 
 ROOT = Path(__file__).parents[1]
-WRITTEN = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md"))
-# Pages that are made from the code alone are among them.
 PAGES = [
     "README.md",
     "CONTRIBUTING.md",
     "benchmarks/README.md",
-    *sorted({*WRITTEN, *map("docs/{}".format, hooks.made())}),
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md")),
 ]
 SHELL = ("", "sh", "bash", "shell")
 INLINE = re.compile(r"`((?:\w+=\S+ )?(?:fer|dvc|make|python|pip|git|ray|pre-commit) [^`]+)`")
@@ -58,9 +56,8 @@ class Command(NamedTuple):
 
 @cache
 def text(page: str) -> str:
-    """Return a page's Markdown as the site has it, with what is made from the code."""
-    written = (ROOT / page).read_text(encoding="utf-8") if (ROOT / page).exists() else ""
-    return hooks.composed(page.removeprefix("docs/"), written) if page.startswith("docs/") else written
+    """Return a page's Markdown."""
+    return (ROOT / page).read_text(encoding="utf-8")
 
 
 def blocks(page: str) -> Iterator[tuple[str, str]]:

@@ -8,6 +8,7 @@ import html
 import inspect
 import io
 import json
+import pkgutil
 import re
 import shutil
 import subprocess
@@ -30,7 +31,7 @@ from scmrepo.git.backend import pygit2
 from pipeline import params
 from pipeline.params.methods import BLOCKS, choices
 from scripts import screenshots
-from scripts.documentation import hooks, parameters, stages
+from scripts.documentation import hooks, pages, parameters, stages
 from tests import doc_commands, doc_project, test_new_method, toy
 from tests.doc_commands import ROOT
 from tests.doc_project import execute
@@ -50,6 +51,7 @@ ELSEWHERE = {
 TESTED = {
     "make test": ".ci/run",
     "make docs": "the fixture `site`",
+    "make pages": "test_make_pages_writes_the_page_of_a_new_method_and_keeps_what_is_written_by_hand",
     "make clean": "test_make_clean_keeps_what_cannot_be_made_again",
     "PET_NODE_RANK=1 fer train": "tests/test_processes.py",
     "pip install": "test_what_an_extra_installs_is_here",
@@ -241,26 +243,73 @@ def test_every_value_of_every_switch_has_a_page(site: Path) -> None:
             assert f'href="{name}.html"' in (site / f"methods/{kind}/index.html").read_text(encoding="utf-8")
 
 
-def test_a_new_method_has_a_page_by_itself(tmp_path: Path) -> None:
-    for name in ("pipeline", "scripts", "recipes"):
+def test_generated_parts_of_pages_are_those_that_the_code_writes() -> None:
+    stale = [
+        str(path.relative_to(ROOT))
+        for path, text in pages.written().items()
+        if not path.exists() or path.read_text(encoding="utf-8") != text
+    ]
+    assert not stale, f"run `make pages`: {', '.join(stale)}"
+    written = {str(path.relative_to(pages.DOCS)) for path in (pages.DOCS / "methods").rglob("*/*.md")}
+    assert written - pages.parts().keys() == set(), "pages of methods that do not exist"
+
+
+def test_make_pages_writes_the_page_of_a_new_method_and_keeps_what_is_written_by_hand(tmp_path: Path) -> None:
+    test_new_method.add_noise(tmp_path)
+    for name in ("scripts", "recipes", "docs/methods/augment"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "params.yaml", tmp_path)
-    (tmp_path / "pipeline/methods/augments/noise.py").write_text(
-        test_new_method.NOISE.lstrip(), encoding="utf-8"
-    )
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copy(ROOT / name, tmp_path)
     text = (tmp_path / "params.yaml").read_text(encoding="utf-8")
     text = text.replace("augments:\n", "augments:\n  noise:\n    deviation: 0.1    # of grey\n")
     (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
-    code = (
-        "from scripts.documentation import hooks, methods;"
-        "print(*methods.pages(), hooks.composed('methods/augment/noise.md', ''))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    assert "methods/augment/noise.md" in done.stdout.split()
-    assert "Noise: normal noise is added to every face." in done.stdout
-    assert "| `deviation` | `0.1` | number from 0 | of grey |" in done.stdout
+
+    lines = subprocess.run(
+        ["make", "-n", "pages"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    [words] = [c.words for c in doc_commands.parsed("Makefile", lines) if c.words[0] == "python"]
+    doc_project.run(tmp_path, sys.executable, *words[1:])
+    page = (tmp_path / "docs/methods/augment/noise.md").read_text(encoding="utf-8")
+    assert page.startswith("# noise\n")
+    assert "Noise: normal noise is added to every face." in page
+    assert "| `deviation` | `0.1` | number from 0 | of grey |" in page
+    assert "[`noise`](noise.md)" in (tmp_path / "docs/methods/augment/index.md").read_text(encoding="utf-8")
+    assert (tmp_path / "docs/methods/augment/mixcut.md").read_bytes() == (
+        ROOT / "docs/methods/augment/mixcut.md"
+    ).read_bytes()
+
+
+@pytest.mark.parametrize("page", [*doc_commands.PAGES, "CHANGELOG.md"])
+def test_links_lead_to_files_and_headings_that_exist(page: str) -> None:
+    text = re.sub(r"(?ms)^```.*?^```$", "", (ROOT / page).read_text(encoding="utf-8"))
+    for target in re.findall(r"\[[^]]*\]\(([^)\s]+)\)", text):
+        path, _, anchor = target.partition("#")
+        if "://" in path:
+            continue
+        file = (ROOT / page).parent / path if path else ROOT / page
+        assert file.exists(), f"{page}: {target}"
+        if anchor:
+            assert anchor in _anchors(file.read_text(encoding="utf-8")), f"{page}: {target}"
+
+
+def _anchors(text: str) -> list[str]:
+    """Return the anchors that GitHub gives to the headings of a page."""
+    text = re.sub(r"(?ms)^```.*?^```$", "", text)
+    headings = [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", head) for head in re.findall(r"(?m)^#+ (.*)$", text)]
+    slugs = [re.sub(r"[^\w -]", "", head.lower()).strip().replace(" ", "-") for head in headings]
+    return [f"{slug}-{n}" if (n := slugs[:i].count(slug)) else slug for i, slug in enumerate(slugs)]
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "params.yaml"])
+def test_files_and_modules_that_are_named_exist(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    folders = "pipeline|scripts|tests|docs|recipes|benchmarks"
+    for path in re.findall(rf"(?<![\w/])(?:{folders})/[\w./-]*", text):
+        assert (ROOT / path.rstrip(".")).exists(), f"{page}: {path}"
+    for name in re.findall(r"`([\w.]+\.(?:py|md|ya?ml|toml|lock|sh|ini))`", text):
+        assert any(ROOT.glob(name)) or any((ROOT / "pipeline").rglob(name)), f"{page}: {name}"
+    for name in re.findall(r"`(pipeline(?:\.\w+)+)`", text):
+        assert pkgutil.resolve_name(name), f"{page}: {name}"
 
 
 def test_a_link_to_a_file_of_the_project_leads_to_its_page() -> None:
@@ -317,7 +366,8 @@ def test_figures_under_evidence_stand_where_they_were_measured() -> None:
     measured = "".join((ROOT / page).read_text(encoding="utf-8") for page in EVIDENCE)
     measured += (ROOT / "docs/methods/detector/index.md").read_text(encoding="utf-8")
     for page in (ROOT / "docs/methods").rglob("*.md"):
-        _, _, evidence = page.read_text(encoding="utf-8").partition("## Evidence")
+        _, _, rest = page.read_text(encoding="utf-8").partition("## Evidence")
+        evidence, _, _ = rest.partition("<!-- generated")
         for figure in re.findall(r"\b\d+\.\d+\b|\b\d+ of \d+\b", evidence):
             assert figure in measured, f"{page.relative_to(ROOT)}: {figure}"
 

@@ -49,16 +49,21 @@ class Augments(Block):
 '''
 
 
-@pytest.fixture
-def extended(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project whose package, a copy, has the augmentation `noise`: one more file, settings class and block."""
-    package = project / "copy" / "pipeline"
+def add_noise(folder: Path) -> None:
+    """Copy the package into a folder, and add the module and the settings class of `noise`."""
+    package = folder / "pipeline"
     shutil.copytree(ROOT / "pipeline", package, ignore=shutil.ignore_patterns("__pycache__"))
-    (package / "methods" / "augments" / "noise.py").write_text(NOISE)
+    (package / "methods" / "augments" / "noise.py").write_text(NOISE.lstrip())
     siblings = package / "params" / "augments.py"
     text = siblings.read_text().replace("import Block,", "import NonNegative, Block,")
     text = text.replace("\nclass Augments(Block):\n", SETTINGS) + "    noise: NoiseSettings | None = None\n"
     siblings.write_text(text)
+
+
+@pytest.fixture
+def extended(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project whose package, a copy, has the augmentation `noise`: one more file, settings class and block."""
+    add_noise(project / "copy")
     toy.write(project, model="light")
     toy.set_params(project, **{"augments.noise": {"deviation": 0.1}, "augment": "noise"})
     monkeypatch.setenv("PYTHONPATH", str(project / "copy"))

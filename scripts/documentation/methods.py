@@ -1,4 +1,4 @@
-"""Pages of methods: what their modules and parameters say, around what is written by hand in docs/methods/."""
+"""The generated parts of the methods' pages: docstrings, settings and recipes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, get_args
 from ruamel.yaml import YAML
 
 from pipeline.core.code import PACKAGE
-from pipeline.params.load import load
 from pipeline.params.methods import BLOCKS, choices
 from pipeline.params.model import Labels
 from scripts.documentation import parameters
@@ -73,58 +72,40 @@ def option(kind: str, name: str) -> str:
     return f"-S {KINDS[kind].key}={name}"
 
 
-def command(kind: str) -> str:
-    """Return a command that chooses a method of a kind; it is not the one that params.yaml chooses."""
-    chosen: Any = load(ROOT / "params.yaml")
-    for part in KINDS[kind].key.split("."):
-        chosen = getattr(chosen, part)
-    others = [name for name in names(kind) if chosen not in (name, [name])]
-    return f"dvc exp run {option(kind, others[-1])}"
+def parts(kind: str, name: str) -> dict[str, str]:
+    """Return the generated parts of a method's page."""
+    return {"head": _head(kind, name), "reference": "\n\n".join([*_settings(kind, name), *_used(kind, name)])}
 
 
-def page(kind: str, name: str, written: str) -> str:
-    """Return the Markdown of a method's page; `written` is its part that no code holds: when, evidence."""
-    source = _source(kind, name)
-    head = (
-        f"# {name}\n\n`{KINDS[kind].key}: {'[' + name + ']' if kind == 'dataset' else name}` in `params.yaml`"
-    )
-    head += f", or `{option(kind, name)}` for one experiment"
-    if source:
-        head += f", is `{source.relative_to(ROOT)}`"
-    parts = [f"{head}.", *_docstrings(kind, name), written.strip()]
-    if kind in BLOCKS:
-        block = f"{BLOCKS[kind]}.{name}"
-        said = parameters.block(block).__doc__ or ""
-        first = said.split("\n\n")[0]
-        parts += [
-            "## Settings",
-            f"Under `{block}` in `params.yaml`. {first}",
-            parameters.markdown(parameters.table(block)),
-        ]
-        if kind == "model":
-            parts.append("What these keys mean to every network stands under [Networks](index.md).")
-    if used := _recipes(kind, name):
-        parts += [
-            "## In the papers' tables",
-            "Chosen by the recipes "
-            + ", ".join(f"[{r}](../../reference/recipes.md#{r})" for r in used)
-            + ".",
-        ]
-    return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def overview(kind: str, written: str) -> str:
-    """Return the Markdown of a kind's first page: a table of its methods, and the command that chooses one where the
-    part that is written by hand has none.
-    """
+def overview(kind: str) -> str:
+    """Return the table of a kind's methods."""
     lines = [f"| `{KINDS[kind].key}` | what it is |", "| --- | --- |"]
     for name in names(kind):
-        said = _docstrings(kind, name)
-        first = " ".join(said[0].split("\n\n")[0].split()) if said else ""
+        first = " ".join(_docstrings(kind, name)[0].split("\n\n")[0].split())
         lines.append(f"| [`{name}`]({name}.md) | {first.replace('|', chr(92) + '|')} |")
-    shown = "" if "```sh" in written else f"```sh\n{command(kind)}\n```"
-    parts = [f"# {KINDS[kind].title}", "\n".join(lines), shown, written.strip()]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return "\n".join(lines)
+
+
+def _head(kind: str, name: str) -> str:
+    value = f"[{name}]" if kind == "dataset" else name
+    choose = f"Choose it with `{KINDS[kind].key}: {value}` in `params.yaml`"
+    choose += f", or `{option(kind, name)}` for one experiment."
+    if source := _source(kind, name):
+        path = source.relative_to(ROOT)
+        choose += f" Its code is [`{path}`](../../../{path})."
+    return "\n\n".join([choose, *filter(None, _docstrings(kind, name))])
+
+
+def _settings(kind: str, name: str) -> list[str]:
+    block = f"{BLOCKS[kind]}.{name}" if kind in BLOCKS else ""
+    rows = parameters.table(block) if block else []
+    intro = f"These keys are in the block `{block}` of [`params.yaml`](../../../params.yaml):"
+    return ["## Settings", intro, parameters.markdown(rows)] if rows else []
+
+
+def _used(kind: str, name: str) -> list[str]:
+    used = [f"[{recipe}](../../reference/recipes.md#{recipe})" for recipe in _recipes(kind, name)]
+    return ["## Recipes", f"These recipes choose it: {', '.join(used)}."] if used else []
 
 
 def _source(kind: str, name: str) -> Path | None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-import griffe
 from ruamel.yaml import YAML
 
 from pipeline import params
@@ -33,6 +32,7 @@ KINDS = {switch: switch for switch in BLOCKS} | {
 }
 _ENTRY = re.compile(r"(?P<indent> *)(?P<key>\w+):(?P<rest>.*)")
 _COMMENT = re.compile(r"(?:^|\s)#\s?(.*)$")
+_EXPLANATION = re.compile(r"(\w+) {2,}(\S.*)")
 
 
 class Parameter(NamedTuple):
@@ -42,7 +42,7 @@ class Parameter(NamedTuple):
         key: by dots.
         allowed: type and range in words.
         default: the value in params.yaml, as it is written there.
-        comment: what params.yaml says of it and, where it has one, the docstring of its class; Markdown.
+        comment: Markdown, from the comments of params.yaml.
     """
 
     key: str
@@ -89,48 +89,67 @@ def block(path: str) -> type[Block]:
 
 
 def table(path: str) -> list[Parameter]:
-    """Return the parameters of a block that are no blocks themselves, in the order of params.yaml."""
+    """Return the parameters of a block that are not blocks themselves, in the order of params.yaml."""
     model, values = block(path), _at(path)
     schema = model.model_json_schema()
-    described = _attributes(model)
+    shared = _shared(path)
     rows = []
     for name, value in values.items():
         if _is_block(model, name):
             continue
         key = f"{path}.{name}".lstrip(".")
-        lines = comments().get(key, [])
-        said = prose(lines, _values_of(key, schema, name)) or described.get(name, "")
-        rows.append(Parameter(key, _allowed(key, schema, name), _written(value), said))
+        own = prose(comments().get(key, []), _values_of(key, schema, name))
+        comment = "; ".join(filter(None, [shared.get(name), own]))
+        rows.append(Parameter(key, _allowed(key, schema, name), _written(value), comment))
     return rows
 
 
-def prose(lines: list[str], values: tuple[str, ...] = ()) -> str:
-    """Return lines of comment as Markdown, one line for each of the `values` that they explain.
+def prose(lines: list[str], names: tuple[str, ...] = ()) -> str:
+    """Return lines of comment as Markdown, with one line for each of the `names` that they explain.
 
-    A line that only names the values says nothing that the table does not say in its own column.
+    A line that lists only names is left out: the table has them in a column of their own.
     """
-    text, in_list = "", False
-    lines = [
-        line for line in lines if not set(line.replace(",", " ").split()) <= set(values) or " " not in line
-    ]
-    begins = [line.partition(" ")[0] for line in lines]
-    explained = set(begins) & set(values) if len(set(begins) & set(values)) > 1 else set()
-    for begin, line in zip(begins, lines, strict=True):
-        if begin in explained:
-            rest = line.removeprefix(begin).strip()
-            text += f"<br>`{begin}`: {rest}" if rest else f"<br>`{begin}`"
-            in_list = True
-        elif in_list and not line.startswith("  "):
-            text, in_list = f"{text}<br>{line.strip()}", False
+    lines = [line for line in lines if not set(line.replace(",", " ").split()) <= {*names}]
+    return "<br>".join(f"`{name}`: {text}" if name else text for name, text in explained(lines, names))
+
+
+def explained(lines: list[str], names: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the parts of a comment as (name, text).
+
+    `name    text` explains a name; a line indented by two spaces goes on with the text. The name of other text is "".
+    """
+    parts: list[tuple[str, str]] = []
+    for line in lines:
+        entry = _EXPLANATION.fullmatch(line)
+        if entry and entry[1] in names:
+            parts.append((entry[1], entry[2]))
+        elif parts and (line.startswith("  ") or not parts[-1][0]):
+            parts[-1] = (parts[-1][0], f"{parts[-1][1]} {line.strip()}")
         else:
-            text += f" {line.strip()}"
-    return text.strip().removeprefix("<br>")
+            parts.append(("", line.strip()))
+    return parts
+
+
+def _shared(path: str) -> dict[str, str]:
+    """Return the explanations of keys in the comments on a block and on the blocks beside it."""
+    parts = [part for sibling in _siblings(path) for part in _parts(sibling)]
+    return {name: text for name, text in parts if name}
+
+
+def _parts(path: str) -> list[tuple[str, str]]:
+    """Return the parts of the comment on a block, which may explain keys of all blocks beside it."""
+    names = {key for sibling in _siblings(path) for key in _at(sibling)}
+    return explained(comments().get(path, []), names)
+
+
+def _siblings(path: str) -> list[str]:
+    """Return the blocks in the same block as this one, itself included; none for a block at the top."""
+    parent = path.rpartition(".")[0]
+    return [key for key in _blocks(parent, _at(parent)) if parent and key.rpartition(".")[0] == parent]
 
 
 def markdown(rows: list[Parameter], full: bool = False) -> str:
     """Return a table; keys without their block unless `full`."""
-    if not rows:
-        return "Nothing can be set.\n"
     lines = ["| key | default | allowed | what it does |", "| --- | --- | --- | --- |"]
     for row in rows:
         key = row.key if full else row.key.rpartition(".")[2]
@@ -147,18 +166,6 @@ def is_block(name: str) -> bool:
 def _is_block(model: type[Block], name: str) -> bool:
     annotation = model.model_fields[name].annotation
     return any(isinstance(a, type) and issubclass(a, Block) for a in (annotation, *get_args(annotation)))
-
-
-def _attributes(model: type[Block]) -> dict[str, str]:
-    sections = griffe.Docstring(model.__doc__ or "").parse("google", warnings=False)
-    for base in model.__mro__[1:-1]:
-        sections += griffe.Docstring(base.__doc__ or "").parse("google", warnings=False)
-    return {
-        item.name: " ".join(item.description.split())
-        for section in sections
-        if section.kind is griffe.DocstringSectionKind.attributes
-        for item in section.value
-    }
 
 
 def _written(value: Any) -> str:
@@ -219,14 +226,18 @@ def sections() -> str:
     """Return a section for every block of params.yaml, methods' blocks included."""
     parts = ["## Switches", markdown(table(""), full=True)]
     for path in _blocks("", _values()):
-        depth = 2 + path.count(".")
-        about = (block(path).__doc__ or "").split("\n\n")[0]
-        above = [line for line in comments().get(path, []) if line]
-        parts += [f"{'#' * depth} {path}", " ".join(about.split()), " ".join(above)]
+        parts += [f"{'#' * (2 + path.count('.'))} {path}", _about(path)]
         rows = table(path)
-        if rows or not any(True for _ in _blocks(path, _at(path))):
+        if rows:
             parts.append(markdown(rows, full=True))
     return "\n\n".join(part for part in parts if part)
+
+
+def _about(path: str) -> str:
+    """Return the comment on a block without what explains its keys or, where there is none, its class's docstring."""
+    texts = [text for name, text in _parts(path) if not name and not text.endswith(":")]
+    about = " ".join(texts or (block(path).__doc__ or "").split("\n\n")[0].split())
+    return f"{about[:1].upper()}{about[1:].rstrip('.')}."
 
 
 def _at(path: str) -> dict[str, Any]:

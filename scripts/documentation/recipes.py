@@ -1,11 +1,11 @@
-"""The page of recipes: what recipes/ holds, one table of a paper after the other."""
+"""The generated part of the page of recipes: a section for each file in recipes/."""
 
 from __future__ import annotations
 
 from scripts.documentation.methods import recipes
 
 
-def page() -> str:
+def sections() -> str:
     """Return the sections of all recipes."""
     return "\n\n".join(_section(name) for name in recipes())
 

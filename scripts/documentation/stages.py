@@ -1,4 +1,4 @@
-"""Pages of stages: what dvc.yaml says of each, and a drawing of the chain."""
+"""The generated parts of the stages' pages, from dvc.yaml, and a drawing of the chain."""
 
 from __future__ import annotations
 
@@ -15,6 +15,19 @@ from scripts.documentation import parameters
 
 ROOT = Path(__file__).parents[2]
 ROW, BOX, LEFT, TOP = 60, (118, 34), 78, 10
+STYLE = """
+rect { fill: #eef0fa; stroke: #3f51b5 }
+text { font: 11px monospace; fill: #5f6368 }
+.name { font: 600 14px sans-serif; fill: #303f9f; text-anchor: middle }
+.edge { fill: none; stroke: #5f6368 }
+marker path { fill: #5f6368 }
+@media (prefers-color-scheme: dark) {
+  rect { fill: #252a41; stroke: #9db2ff }
+  text, marker path { fill: #b3b7c6 }
+  .name { fill: #9db2ff }
+  .edge { stroke: #b3b7c6 }
+}
+"""
 
 
 @cache
@@ -46,40 +59,45 @@ def _within(out: str, dep: str) -> bool:
     return re.fullmatch(f"{pattern}(/.*)?", out) is not None
 
 
-def page(name: str, written: str) -> str:
-    """Return the Markdown of a stage's page; `written` is its part that dvc.yaml does not hold."""
+def parts(name: str) -> dict[str, str]:
+    """Return the generated parts of a stage's page."""
     stage = chain()[name]
-    shown = {name: name.replace("${item.dataset}", "<dataset>") for name in (*stage["deps"], *outputs(stage))}
     code = [dep for dep in stage["deps"] if dep.startswith("pipeline/")]
-    data = [dep for dep in stage["deps"] if dep not in code]
     rows = {
-        "command": [stage["cmd"].replace("${item.dataset}", "<dataset>")],
-        "reads": [shown[dep] for dep in data],
-        "writes": [shown[out] for out in outputs(stage)],
+        "stage": f"`{name}@<dataset>`" if "matrix" in stage else f"`{name}`",
+        "command": _codes([stage["cmd"]]),
+        "reads": _codes([dep for dep in stage["deps"] if dep not in code]),
+        "parameters": "<br>".join(map(_parameter, stage.get("params", []))),
+        "writes": _codes(outputs(stage)),
     }
-    lines = [
-        f"| stage | `{name}@<dataset>` |" if "matrix" in stage else f"| stage | `{name}` |",
-        "| --- | --- |",
-    ]
-    lines += [f"| {what} | {_codes(values)} |" for what, values in rows.items() if values]
-    if "params" in stage:
-        lines.insert(-1, f"| parameters | {'<br>'.join(map(_parameter, stage['params']))} |")
-    runs_again = "\n".join(f"- `{shown[dep]}`" for dep in code)
-    return "\n\n".join(
-        [
-            f"# {name}",
-            stage["desc"],
-            "\n".join(lines),
-            written.strip(),
-            "## Code that it depends on",
-            "An edit of one of these files makes DVC run the stage again.",
-            runs_again,
-        ]
-    )
+    lines = [f"| {title} | {values} |" for title, values in rows.items() if values]
+    table = "\n".join([lines[0], "| --- | --- |", *lines[1:]])
+    changes = "DVC runs the stage again when one of these files changes:"
+    return {
+        "head": f"{stage['desc']}\n\n{table}",
+        "code": "\n\n".join(["## Code", changes, "\n".join(f"- {_file(path)}" for path in code)]),
+    }
+
+
+def table() -> str:
+    """Return a table of the stages."""
+    lines = ["| stage | what it does | writes |", "| --- | --- | --- |"]
+    for name, stage in chain().items():
+        lines.append(f"| [`{name}`]({name}.md) | {stage['desc']} | {_codes(outputs(stage)[:1])} |")
+    return "\n".join(lines)
 
 
 def _codes(values: list[str]) -> str:
-    return "<br>".join(f"`{value}`" for value in values)
+    return "<br>".join(f"`{_shown(value)}`" for value in values)
+
+
+def _shown(value: str) -> str:
+    return value.replace("${item.dataset}", "<dataset>")
+
+
+def _file(path: str) -> str:
+    """Return the path of a file or folder, as a link unless a parameter is part of it."""
+    return f"`{_shown(path)}`" if "$" in path else f"[`{path}`](../../{path})"
 
 
 def _parameter(key: str) -> str:
@@ -93,7 +111,7 @@ def _parameter(key: str) -> str:
 
 
 def drawing() -> str:
-    """Return the chain as SVG: a box for each stage, an arc where one reads what was written more than one before."""
+    """Return the chain as SVG: a box per stage, an arrow from a stage to the next, an arc to a later one."""
     stages = list(chain())
     width, height = 360, TOP * 2 + ROW * (len(stages) - 1) + BOX[1]
     middle = {name: TOP + ROW * i + BOX[1] / 2 for i, name in enumerate(stages)}
@@ -108,14 +126,18 @@ def drawing() -> str:
             path = f"M{LEFT} {first}C{bow} {first} {bow} {last} {LEFT - 6} {last}"
         parts.append(f'<path class="edge" d="{path}" marker-end="url(#arrow)"/>')
     for name, y in middle.items():
-        out = outputs(chain()[name])[0].replace("${item.dataset}", "<dataset>").rpartition("/")[2]
+        out = _shown(outputs(chain()[name])[0]).rpartition("/")[2]
         parts.append(
-            f'<a href="{name}.html"><rect x="{LEFT}" y="{y - BOX[1] / 2}" width="{BOX[0]}" height="{BOX[1]}" rx="4"/>'
-            f'<text class="name" x="{LEFT + BOX[0] / 2}" y="{y + 5}">{name}</text></a>'
-            f'<text class="file" x="{LEFT + BOX[0] + 8}" y="{y + 4}">{escape(out)}</text>'
+            f'<rect x="{LEFT}" y="{y - BOX[1] / 2}" width="{BOX[0]}" height="{BOX[1]}" rx="4"/>'
+            f'<text class="name" x="{LEFT + BOX[0] / 2}" y="{y + 5}">{name}</text>'
+            f'<text x="{LEFT + BOX[0] + 8}" y="{y + 4}">{escape(out)}</text>'
         )
-    return (
-        f'<svg class="chain" viewBox="0 0 {width} {height}" role="group" aria-label="The chain of stages">'
-        '<defs><marker id="arrow" viewBox="0 0 8 8" refX="2" refY="4" markerWidth="6" markerHeight="6" orient="auto">'
-        f'<path d="M0 0L8 4L0 8z"/></marker></defs>{"".join(parts)}</svg>'
-    )
+    lines = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">',
+        f"<style>{STYLE}</style>",
+        '<marker id="arrow" viewBox="0 0 8 8" refX="2" refY="4" markerWidth="6" markerHeight="6" orient="auto">'
+        '<path d="M0 0L8 4L0 8z"/></marker>',
+        *parts,
+        "</svg>\n",
+    ]
+    return "\n".join(lines)

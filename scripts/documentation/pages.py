@@ -1,0 +1,66 @@
+"""Write the generated parts of the pages in docs/: `make pages`.
+
+A generated part lies between two comments. The rest of a page is written by hand and stays.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from scripts.documentation import methods, parameters, recipes, stages
+
+DOCS = Path(__file__).parents[2] / "docs"
+_PART = re.compile(r"(?s)<!-- generated: (?P<name>\w+),.*?<!-- end of (?P=name) -->")
+
+
+def parts() -> dict[str, dict[str, str]]:
+    """Return the generated parts by page and name; pages are paths in docs/."""
+    return {
+        **{f"methods/{kind}/index.md": {"head": methods.overview(kind)} for kind in methods.KINDS},
+        **{page: methods.parts(kind, name) for page, (kind, name) in methods.pages().items()},
+        **{f"stages/{name}.md": stages.parts(name) for name in stages.chain()},
+        "stages/index.md": {"chain": stages.table()},
+        "reference/parameters.md": {"tables": parameters.sections()},
+        "reference/recipes.md": {"tables": recipes.sections()},
+    }
+
+
+def written() -> dict[Path, str]:
+    """Return the text of every file that has generated parts, as the code would write it."""
+    texts = {DOCS / "stages/chain.svg": stages.drawing()}
+    for page, generated in parts().items():
+        path = DOCS / page
+        text = path.read_text(encoding="utf-8") if path.exists() else f"# {path.stem}\n"
+        texts[path] = renewed(text, generated)
+    return texts
+
+
+def renewed(text: str, generated: dict[str, str]) -> str:
+    """Return a page with new generated parts; a missing one goes below the title (`head`) or to the end."""
+    marked = {
+        name: f"<!-- generated: {name}, by `make pages` -->\n\n{part.strip()}\n\n<!-- end of {name} -->"
+        for name, part in generated.items()
+        if part
+    }
+    present = {found["name"] for found in _PART.finditer(text)}
+    text = _PART.sub(lambda found: marked.get(found["name"], ""), text)
+    for name, part in marked.items():
+        if name in present:
+            continue
+        title, _, rest = text.partition("\n")
+        text = f"{title}\n\n{part}\n\n{rest}" if name == "head" else f"{text}\n\n{part}"
+    return re.sub(r"\n{3,}", "\n\n", text.strip()) + "\n"
+
+
+def main() -> None:
+    """Write every page that is not as the code would write it."""
+    for path, text in written().items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+            print(f"wrote {path.relative_to(DOCS.parent)}")
+
+
+if __name__ == "__main__":
+    main()
