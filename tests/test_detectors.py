@@ -24,7 +24,7 @@ from pipeline.datasets import sample
 from pipeline.faces.detection import Detection, FaceDetector
 from pipeline.methods.models.parts.torchvision import models
 from pipeline.params.methods import choices
-from pipeline.tables.schema import CLASSES
+from pipeline.tables.vocabulary import CLASSES
 
 NAMES = ("yunet", "dlib", "retinaface")
 

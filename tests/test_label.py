@@ -15,8 +15,9 @@ from pipeline.params.model import Params
 from pipeline.stages import label
 from pipeline.tables import schema
 from pipeline.tables.paths import ALIGNED, INGESTED, LABELS, METRICS
-from pipeline.tables.schema import CLASSES, VOTES, aligned
+from pipeline.tables.schema import aligned
 from pipeline.tables.store import write_rows
+from pipeline.tables.vocabulary import CLASSES, VOTES
 
 OWN = load(Path(__file__).parents[1] / "params.yaml")
 SIZE = 16

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from ruamel.yaml import YAML
 from pipeline import params
 from pipeline.core.errors import UserError
 from pipeline.params import methods
+from pipeline.params.types import Block
 
 ROOT = Path(__file__).parents[1]
 
@@ -46,6 +48,44 @@ def test_the_projects_own_parameters_are_valid_and_every_method_has_a_block() ->
     for switch, block in methods.BLOCKS.items():
         for name in methods.choices(switch):
             assert getattr(getattr(loaded, block), name) is not None, f"{block}.{name}"
+
+
+def settings_classes(model: type[Block] = params.Params) -> Iterator[type[Block]]:
+    """Yield a settings class and all classes of its blocks."""
+    yield model
+    for field in model.model_fields.values():
+        for part in (field.annotation, *get_args(field.annotation)):
+            if isinstance(part, type) and issubclass(part, Block):
+                yield from settings_classes(part)
+
+
+def test_params_yaml_decides_every_value_and_the_code_none() -> None:
+    # So pipeline/params may be missing from the dependencies in dvc.yaml: it rejects values or passes them on.
+    assert params.load(ROOT / "params.yaml").model_dump() == YAML(typ="safe").load(ROOT / "params.yaml")
+    for model in settings_classes():
+        for name, field in model.model_fields.items():
+            unchosen = field.annotation in [block | None for block in settings_classes()]
+            assert field.is_required() or (unchosen and field.default is None), f"{model.__name__}.{name}"
+
+
+def test_a_type_checker_knows_every_key_but_those_of_albumentations() -> None:
+    # `p.augments.mixcut.alphaa` is an error for mypy, because every block on the way is a class with named fields.
+    # A field of type Any or a dictionary of blocks would hide a misspelt key.
+    untyped = [
+        f"{model.__name__}.{name}"
+        for model in settings_classes()
+        for name, field in model.model_fields.items()
+        if Any in (field.annotation, *get_args(field.annotation))
+    ]
+    assert untyped == ["Train.albumentations"]
+    assert "alpha" in type(params.load(ROOT / "params.yaml").augments.mixcut).model_fields
+
+
+def test_a_wrong_key_is_refused_without_loading_a_library_of_arrays() -> None:
+    # Loading one of them takes longer than reading params.yaml.
+    code = "import sys; from pipeline import cli, params; params.load(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not {"numpy", "pandas", "pyarrow", "torch", "cv2"} & set(done.stdout.split())
 
 
 @pytest.mark.parametrize(
@@ -83,7 +123,7 @@ def test_the_projects_own_parameters_are_valid_and_every_method_has_a_block() ->
         (
             "labels.merge",
             {"contempt": "disgust"},
-            ["labels.merge.contempt", "'disgust'", "take it out of them"],
+            ["labels.merge.contempt", "'disgust'", "remove it from classes"],
         ),
         ("labels.merge", {"joy": "disgust"}, ["labels.merge", "joy", "happiness"]),
         ("labels.duplicates", "drop", ["labels.duplicates", "'drop'", "drop_from_train", "drop_from_eval"]),

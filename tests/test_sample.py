@@ -18,7 +18,7 @@ from pipeline.sample.drawing import scene
 from pipeline.sample.drawing.expression import EXPRESSIONS, expression
 from pipeline.sample.drawing.geometry import Geometry, Proportions, geometry
 from pipeline.stages import sample as stage
-from pipeline.tables.schema import CLASSES, SPLITS, VOTES
+from pipeline.tables.vocabulary import CLASSES, SPLITS, VOTES
 from tests import toy
 
 ROOT = Path(__file__).parents[1]

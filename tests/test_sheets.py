@@ -22,8 +22,9 @@ from pipeline.core.errors import UserError
 from pipeline.faces.alignment import REFERENCE, carried, similarity
 from pipeline.figures import labels as sheets
 from pipeline.stages import label
-from pipeline.tables.schema import CLASSES, VOTES, aligned
+from pipeline.tables.schema import aligned
 from pipeline.tables.store import GROUP_ROWS, Faces, take_parquet, write_rows
+from pipeline.tables.vocabulary import CLASSES, VOTES
 from tests.test_label import params, picture, write_dataset
 
 SIZE = 12

@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import cohen_kappa_score
 
 from pipeline.labels import agreement, duplicates, voting
-from pipeline.tables.schema import CLASSES, VOTES
+from pipeline.tables.vocabulary import CLASSES, VOTES
 
 SHARED = Path(os.environ.get("FER_SHARED", Path(__file__).parents[2] / "shared")) / "data" / "ferplus"
 real = pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs FER+ in {SHARED}")

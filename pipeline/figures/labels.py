@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from pipeline.core.errors import UserError
 from pipeline.figures.png import INK, figure_file
 from pipeline.labels.agreement import entropy, most_divided, tied
-from pipeline.tables.schema import VOTES
 from pipeline.tables.store import Faces
+from pipeline.tables.vocabulary import VOTES
 
 COLUMNS = 10
 ROWS = 2  # of pictures without a face; the examples have one for each class

@@ -7,7 +7,7 @@ from typing import Any
 import krippendorff
 import numpy as np
 
-from pipeline.tables.schema import VOTES
+from pipeline.tables.vocabulary import VOTES
 
 # Pairs of a first and a second choice that are reported: a table of all hundred would drown every comparison.
 PAIRS = 10

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from pipeline.tables.schema import SPLITS
+from pipeline.tables.vocabulary import SPLITS
 
 Keys = Sequence[Hashable] | np.ndarray
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.tables.schema import CLASSES, VOTES
+from pipeline.tables.vocabulary import CLASSES, VOTES
 
 NO_MAJORITY = -1
 

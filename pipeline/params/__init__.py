@@ -1,4 +1,4 @@
-"""`params.yaml`, typed and validated."""
+"""Read `params.yaml` as validated settings with types."""
 
 from pipeline.params.load import PARAMS_FILE, load, validated
 from pipeline.params.model import Params

@@ -1,4 +1,4 @@
-"""Settings of the augmentations: the block `augments.<name>` of each module in `pipeline/methods/augments`."""
+"""Settings of the augmentations. `augments.<name>` belongs to the module `pipeline/methods/augments/<name>.py`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class CutMixSettings(Block):
 
 
 class MixCutSettings(Block):
-    """Settings of MixCut. The paper's tables 4 and 5 vary `lam` and `area`."""
+    """Settings of MixCut. Tables 4 and 5 of the paper vary `lam` and `area`."""
 
     probability: Fraction
     alpha: Rate
@@ -49,7 +49,7 @@ class MixAugmentSettings(Block):
 
 
 class FMixSettings(Block):
-    """Settings of FMix. `mask: official` repeats the sampler that its authors published."""
+    """Settings of FMix. `mask: official` is the sampler that the authors published."""
 
     probability: Fraction
     alpha: Rate
@@ -59,7 +59,7 @@ class FMixSettings(Block):
 
 
 class Augments(Block):
-    """One block for each augmentation. Only the chosen one has to be there."""
+    """One block for each augmentation. Only the block of the chosen one is required."""
 
     none: NoSettings | None = None
     cutout: CutoutSettings | None = None

@@ -1,4 +1,4 @@
-"""Settings of the GANs: the block `gans`, with `gans.<name>` for each module in `pipeline/methods/gans`."""
+"""Settings of the GANs. `gans.<name>` belongs to the module `pipeline/methods/gans/<name>.py`."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pipeline.params.types import Block, Count, Decay, Fraction, NonNegative, No
 
 
 class AdversarialSettings(Block):
-    """Settings that the training of every GAN has.
+    """Settings of the training that all GANs share.
 
     Attributes:
-        epochs: passes over the class's faces, counted in steps of the critic.
-        least_steps: steps of the critic; a class whose epochs hold fewer is trained for more epochs.
+        epochs: passes over the faces of the class, counted in steps of the critic.
+        least_steps: least number of critic steps; a class with fewer steps in its epochs is trained for more epochs.
         latent: length of the noise vector.
-        width: channels of the generator's layer before the last and of the critic's first; deeper layers have up to 8
+        width: channels of the critic's first layer and of the generator's last but one. Deeper layers have up to 8
             times as many.
-        ema: decay of the generator's moving average, which draws the faces; 0: no average.
+        ema: decay of the generator's moving average, which generates the faces; 0: no average.
         mirror: whether half of the real faces are mirrored.
         diffaugment: differentiable augmentations: none, some or all of the three.
-        diffaugment_below: the augmentations are used if there are fewer faces than this.
+        diffaugment_below: use these augmentations only for classes with fewer faces than this.
     """
 
     epochs: Positive
@@ -58,7 +58,7 @@ class CGANSettings(AdversarialSettings):
 
 
 class Filters(Block):
-    """Thresholds below which generated faces are discarded."""
+    """Filters that discard generated faces."""
 
     confidence: Fraction
     detector: bool
@@ -66,7 +66,7 @@ class Filters(Block):
 
 
 class Generators(Block):
-    """One block for each GAN. Only the chosen one has to be there."""
+    """One block for each GAN. Only the block of the chosen one is required."""
 
     none: NoSettings | None = None
     dcgan: DCGANSettings | None = None
@@ -76,7 +76,7 @@ class Generators(Block):
 
 
 class Gans(Generators):
-    """The classes that get synthetic faces, how many, and one block for each GAN."""
+    """The block `gans`: which classes get synthetic faces, how many, and one block for each GAN."""
 
     classes: list[str]
     images_per_class: Positive | Literal["balance"]

@@ -21,7 +21,7 @@ def load(path: Path = PARAMS_FILE) -> Params:
     """Read and validate `params.yaml`.
 
     Raises:
-        UserError: one line that names the file, the key, what was found and what is allowed.
+        UserError: one line with the file, the key, the value found and the allowed values.
     """
     try:
         raw = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
@@ -44,7 +44,7 @@ def load(path: Path = PARAMS_FILE) -> Params:
 
 
 def validated(raw: dict[str, Any], path: Path) -> Params:
-    """Return parameters that were read from `path`.
+    """Validate parameters that were read from `path`.
 
     Raises:
         UserError: as `load`.

@@ -1,4 +1,4 @@
-"""Settings of the losses: the block `losses.<name>` of each module in `pipeline/methods/losses`."""
+"""Settings of the losses. `losses.<name>` belongs to the module `pipeline/methods/losses/<name>.py`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class CenterSettings(Block):
 
 
 class WeightedCenterSettings(CenterSettings):
-    """Settings of the center loss beside the weighted softmax."""
+    """Settings of the weighted softmax plus the center loss."""
 
     weights: ClassWeights
     weigh_centers: bool
@@ -39,7 +39,7 @@ class WeightedClusterSettings(Block):
 
 
 class Losses(Block):
-    """One block for each loss. Only the chosen one has to be there."""
+    """One block for each loss. Only the block of the chosen one is required."""
 
     softmax: NoSettings | None = None
     weighted_softmax: WeightedSoftmaxSettings | None = None

@@ -1,4 +1,4 @@
-"""The values that each switch of `params.yaml` may have."""
+"""The allowed values of each switch in `params.yaml`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.params.models import Models
 from pipeline.params.optimizers import Optimizers
 from pipeline.params.types import Block
 
-# The block of params.yaml that holds the settings of a switch's methods; its name is that of their folder.
+# The block of params.yaml with the settings of a switch's methods. It has the name of their folder.
 BLOCKS = {
     "augment": "augments",
     "loss": "losses",
@@ -32,7 +32,10 @@ _ROOMS = {"dataset": "datasets", "detector": "faces/detectors"}
 
 @cache
 def choices(switch: str) -> tuple[str, ...]:
-    """Return the allowed values of a switch, sorted: methods with settings, data sets and detectors with a module."""
+    """Return the allowed values of a switch, sorted.
+
+    Methods are allowed if they have a settings class, data sets and detectors if they have a module.
+    """
     if switch in _ROOMS:
         return modules(_ROOMS[switch])
     return tuple(sorted(_SETTINGS[switch].model_fields))

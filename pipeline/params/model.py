@@ -1,4 +1,4 @@
-"""The blocks of `params.yaml` as classes that a type checker reads."""
+"""The blocks of `params.yaml` as classes, so that a type checker knows every key."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ from pipeline.params.types import (
     distinct,
     one_of,
 )
-from pipeline.tables.schema import CLASSES
+from pipeline.tables.vocabulary import CLASSES
 
 
 class Sample(Block):
-    """The embedded sample: generated faces in scenes, with simulated annotators."""
+    """Size and seed of the embedded sample: rendered faces with the votes of simulated annotators."""
 
     pictures: Annotated[int, Field(ge=200, le=20_000)]
     seed: Count
 
 
 class Align(Block):
-    """How a face is found and cut out."""
+    """How faces are found and cut out."""
 
     mode: Literal["five_point", "crop", "none"]
     landmarks: Literal["detect", "given"]
     detector: str
     weights: str
-    # Not `size`: DVC leaves keys of that name out of the hash by which it finds earlier runs.
+    # Not `size`: DVC ignores keys of that name when it looks for an earlier run.
     face_size: Annotated[int, Field(ge=16, le=512)]
     colour: bool
     missing: Literal["keep", "drop"]
@@ -82,7 +82,7 @@ class Labels(Block):
 
 
 class Train(Block):
-    """What every training run has."""
+    """Settings that all training runs share."""
 
     epochs: Positive
     batch_size: Annotated[int, Field(ge=2)]
@@ -138,12 +138,12 @@ class Train(Block):
     @field_validator("albumentations")
     @classmethod
     def _albumentations(cls, value: Any) -> Any:
-        # Which transforms there are, and what each can be told, is the library's to say: pipeline/training/recipe.py.
+        # pipeline/training/recipe.py checks the transforms and their arguments with the library itself.
         listed = isinstance(value, list) and value and all(isinstance(entry, dict) for entry in value)
         try:
             json.dumps(value, sort_keys=True, allow_nan=False)
         except (TypeError, ValueError):
-            listed = value = False  # such as a date, which YAML has and the serialised form has not
+            listed = value = False  # such as a date: YAML has dates, the serialised form does not
         if not (value is None or isinstance(value, dict) or listed):
             raise ValueError("null, a list of transforms, or what albumentations.to_dict returns")
         return value
@@ -159,7 +159,7 @@ class Evaluate(Block):
 
 
 class Params(Block):
-    """The whole of `params.yaml`."""
+    """All of `params.yaml`."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     datasets: Annotated[list[str], Field(min_length=1)]
@@ -197,6 +197,6 @@ class Params(Block):
         return distinct([one_of(name, CLASSES) for name in value])
 
     def chosen(self, switch: str) -> tuple[str, Any]:
-        """Return the name that a switch has chosen and the settings of that method."""
+        """Return the name and the settings of the method that a switch chooses."""
         name = getattr(self, switch)
         return name, getattr(getattr(self, BLOCKS[switch]), name)

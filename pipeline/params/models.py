@@ -1,6 +1,7 @@
-"""Settings of the networks: the block `models.<name>`. Networks come in families, one module each.
+"""Settings of the networks: the blocks `models.<name>`.
 
-A class names its module in `pipeline/methods/models`, whose function `<name>` builds the network.
+Networks come in families. `family` names the module in `pipeline/methods/models` whose function `<name>` builds the
+network.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ Scaling = Literal["faces", "imagenet"]
 
 
 class NetworkSettings(Block):
-    """Settings that every network has."""
+    """Settings that all networks share."""
 
     family: ClassVar[str]
 
@@ -29,7 +30,7 @@ class NetworkSettings(Block):
     @model_validator(mode="after")
     def _frozen_needs_weights(self) -> Self:
         if self.frozen and self.weights is None:
-            raise ValueError("frozen: 0 while weights is null, as the stages would stay as they were drawn")
+            raise ValueError("frozen: 0 while weights is null: frozen stages would keep their random weights")
         return self
 
 
@@ -41,7 +42,7 @@ class ResNetSettings(NetworkSettings):
 
 
 class BoosterSettings(NetworkSettings):
-    """Settings of a boosted residual network. The paper's table 6 has rows with one of its two changes alone."""
+    """Settings of a boosted residual network. Table 6 of the paper also tries each of its two changes alone."""
 
     family = "booster"
     stem: Stem
@@ -64,7 +65,7 @@ class DenseNetSettings(NetworkSettings):
 
 
 class EfficientNetSettings(NetworkSettings):
-    """Settings of an EfficientNet. `frozen` counts the nine stages of its paper's table 1."""
+    """Settings of an EfficientNet. `frozen` counts the nine stages in table 1 of its paper."""
 
     family = "efficientnet"
     stem: Stem
@@ -72,13 +73,13 @@ class EfficientNetSettings(NetworkSettings):
 
 
 class FerVGGSettings(NetworkSettings):
-    """Settings of the MixCut paper's VGG-19."""
+    """Settings of the VGG-19 in the MixCut paper."""
 
     family = "vgg"
 
 
 class VGGSettings(NetworkSettings):
-    """Settings of a VGG network. `top` is what follows the convolutions."""
+    """Settings of a VGG network. `top` names the layers after the convolutions."""
 
     family = "vgg_imagenet"
     top: Literal["small", "standard"]
@@ -92,7 +93,7 @@ class LightSettings(NetworkSettings):
 
 
 class DeepFeaturesSettings(Block):
-    """Settings of the deep features, and `C`, scikit-learn's weight of the machine's errors."""
+    """Settings of the deep features and of the support vector machine: `C` is scikit-learn's weight of errors."""
 
     family: ClassVar[str] = "deep_features"
 
@@ -105,7 +106,7 @@ class DeepFeaturesSettings(Block):
 
 
 class Models(Block):
-    """One block for each network. Only the chosen one has to be there."""
+    """One block for each network. Only the block of the chosen one is required."""
 
     resnet18: ResNetSettings | None = None
     resnet50: ResNetSettings | None = None

@@ -1,4 +1,4 @@
-"""Settings of the optimisers: the block `optimizers.<name>` of each module in `pipeline/methods/optimizers`."""
+"""Settings of the optimisers. `optimizers.<name>` belongs to `pipeline/methods/optimizers/<name>.py`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class RangerSettings(Block):
 
 
 class Optimizers(Block):
-    """One block for each optimiser. Only the chosen one has to be there."""
+    """One block for each optimiser. Only the block of the chosen one is required."""
 
     sgd: SgdSettings | None = None
     adam: AdamSettings | None = None

@@ -1,4 +1,4 @@
-"""What is wrong with a parameter, in one line and in the words of the file."""
+"""Error messages about parameters: one line, in the words of `params.yaml`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Conflict(ValueError):
         self.key, self.found, self.allowed = key, found, allowed
 
 
-# What pydantic calls "a valid boolean", in the words of the file.
+# Types in the words of params.yaml; pydantic says "a valid boolean".
 _ALLOWED = {
     "bool_type": "true or false",
     "int_type": "a whole number",
@@ -31,14 +31,14 @@ _ALLOWED = {
 
 
 def wording(error: ValidationError, model: type[BaseModel]) -> str:
-    """Return the first error of validating a `model` as one line: key, what was found, what is allowed."""
-    # An unknown key is often a misspelt one, whose right spelling is then "missing": name the misspelling.
+    """Return the first error of validating a `model` as one line: the key, the value found, the allowed values."""
+    # A misspelt key causes two errors: an unknown key and a missing one. Report the misspelling.
     first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, Conflict):
         key, found, allowed = cause.key, repr(cause.found), cause.allowed
     else:
-        # pydantic marks what is wrong with a key itself by one more step.
+        # pydantic adds this step to the path if the key itself is wrong.
         key = ".".join(str(part) for part in first["loc"] if part != "[key]")
         found = repr(first["input"])
         allowed = str(cause) if cause else _ALLOWED.get(first["type"], first["msg"])
@@ -66,7 +66,7 @@ def _may_be_null(loc: tuple[int | str, ...], model: Any) -> bool:
 
 
 def _block(loc: tuple[int | str, ...], model: Any) -> Any:
-    """Return the model that the last step of `loc` is a key of, as far as models go."""
+    """Return the model that has the last step of `loc` as a key, or the deepest model on the way there."""
     for part in loc[:-1]:
         field = model.model_fields.get(part)
         if field is None:

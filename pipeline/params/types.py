@@ -1,6 +1,6 @@
 """Types of the values in `params.yaml`.
 
-Settings have no defaults: `params.yaml` holds every value, and is the one place that says what a run does.
+Settings have no defaults: `params.yaml` holds every value and alone decides what a run does.
 """
 
 from __future__ import annotations
@@ -22,18 +22,21 @@ NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 class Block(BaseModel):
     """A block of `params.yaml`. Unknown keys and wrong types are refused; no value is converted."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, protected_namespaces=())
+    # Deferred: building a validator for every class, and not only for `Params`, doubles the time to read the file.
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, protected_namespaces=(), defer_build=True
+    )
 
 
 class NoSettings(Block):
-    """The block of a method that has nothing to set."""
+    """The empty block of a method without settings."""
 
 
 def one_of(value: str, allowed: tuple[str, ...]) -> str:
     """Return `value` if it is allowed.
 
     Raises:
-        ValueError: it is not; the message lists what is allowed and names the closest.
+        ValueError: it is not. The message lists the allowed values and suggests the closest one.
     """
     if value not in allowed:
         close = difflib.get_close_matches(value, allowed, 1)
@@ -43,10 +46,10 @@ def one_of(value: str, allowed: tuple[str, ...]) -> str:
 
 
 def distinct(values: list[str]) -> list[str]:
-    """Return `values` if none occurs twice.
+    """Return `values` if all of them differ.
 
     Raises:
-        ValueError: one does.
+        ValueError: a value occurs twice.
     """
     if len(set(values)) < len(values):
         raise ValueError("each name once")

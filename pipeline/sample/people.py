@@ -27,7 +27,7 @@ from pipeline.core.parallel import cores
 from pipeline.core.progress import track
 from pipeline.sample.drawing import scene
 from pipeline.sample.drawing.expression import ActionUnits, blend, expression
-from pipeline.tables.schema import CLASSES, SPLITS, VOTES
+from pipeline.tables.vocabulary import CLASSES, SPLITS, VOTES
 
 ANNOTATORS = 10
 # Shares of the classes in FER+ (train, plurality), and the least share of the three rare ones: a class needs

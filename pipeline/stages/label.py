@@ -23,9 +23,10 @@ from pipeline.labels import agreement, duplicates, likeness, voting
 from pipeline.labels.splits import DRAWN, draw, random_order
 from pipeline.params.model import Params
 from pipeline.tables.paths import ALIGNED, INGESTED, LABELS, METRICS, PLOTS
-from pipeline.tables.schema import DRAW, SPLITS, VOTES
+from pipeline.tables.schema import DRAW
 from pipeline.tables.schema import labels as labels_of
 from pipeline.tables.store import Faces, read_parquet, take_parquet, write_rows
+from pipeline.tables.vocabulary import SPLITS, VOTES
 
 FIGURES = PLOTS / "label"
 

@@ -7,7 +7,7 @@ import typer
 from pipeline.params.model import Params
 from pipeline.sample.people import generate
 from pipeline.tables.paths import RAW
-from pipeline.tables.schema import VOTES
+from pipeline.tables.vocabulary import VOTES
 
 
 def run(p: Params) -> None:

@@ -6,11 +6,9 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-# Canonical class names and order (FER+). Every data set maps to them by name, never by position.
-CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
-# What an annotator can vote for: a class, "cannot tell", or "there is no face" (FER+'s ten columns).
-VOTES = (*CLASSES, "unknown", "NF")
-SPLITS = ("train", "valid", "test")
+from pipeline.tables.vocabulary import CLASSES as CLASSES
+from pipeline.tables.vocabulary import SPLITS as SPLITS
+from pipeline.tables.vocabulary import VOTES as VOTES
 
 # Metadata of the ingested table: the splits that the data set does not publish and that `label` draws from its
 # training pictures, joined by commas. Absent: none.
