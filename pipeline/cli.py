@@ -126,9 +126,10 @@ def check() -> None:
 
         device.pick(p.train.device)
     if p.train.albumentations is not None:
+        from pipeline.tables.schema import channels
         from pipeline.training.recipe import Recipe
 
-        Recipe(p.train.albumentations, (p.align.face_size, p.align.face_size, 3 if p.align.colour else 1))
+        Recipe(p.train.albumentations, (p.align.face_size, p.align.face_size, channels(p.align.colour)))
     for name in p.datasets:
         if name != "sample" and not (RAW / name).exists():
             raise UserError(

@@ -20,6 +20,7 @@ from pipeline.faces.weights import Packaged, resolve
 from pipeline.params.model import Params
 from pipeline.tables import inventory
 from pipeline.tables.paths import DETECTORS, INGESTED, RAW
+from pipeline.tables.schema import channels
 
 # Below this many bytes nothing can be run.
 LEAST_DISK = 10**9
@@ -96,7 +97,7 @@ def disk(p: Params) -> Iterator[Finding]:
         except UserError:
             continue
         # The pictures as they are, and a face of each; of an archive it is not known how many it holds.
-        face = p.align.face_size**2 * (3 if p.align.colour else 1)
+        face = p.align.face_size**2 * channels(p.align.colour)
         need += 2 * (found.size + found.files * face)
     for folder in dict.fromkeys((Path.cwd(), _cache(), Path(tempfile.gettempdir()))):
         free = shutil.disk_usage(folder).free

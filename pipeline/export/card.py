@@ -21,7 +21,7 @@ from pipeline.export.check import LOSS, TOLERANCE, Check
 from pipeline.export.limits import limits, score, views
 from pipeline.export.lineage import Lineage
 from pipeline.tables.paths import METRICS
-from pipeline.tables.schema import SPLITS
+from pipeline.tables.schema import SPLITS, channels
 
 TEMPLATE = "card.md.jinja"
 
@@ -86,7 +86,7 @@ def write(
     text = environment.get_template(TEMPLATE).render(
         about=about,
         size=align["face_size"],
-        channels=3 if align["colour"] else 1,
+        channels=channels(align["colour"]),
         cut=CUTS[align["mode"]].format(found=by, size=align["face_size"]),
         commit=about["provenance"]["commit"],
         dirty=about["provenance"]["dirty"],

@@ -17,7 +17,7 @@ from pipeline.core.errors import UserError
 from pipeline.faces.alignment import box_square, similarity, warp, whole_square
 from pipeline.faces.detection import Detection, FaceDetector
 from pipeline.params.model import Align
-from pipeline.tables.schema import aligned
+from pipeline.tables.schema import aligned, channels
 
 # Columns of the pictures that hold the data set's own faces.
 GIVEN = ("box", "landmarks")
@@ -63,7 +63,7 @@ class Extraction:
             _row(name, picture, face, settings)
             for name, picture, face in zip(names, decoded, found, strict=True)
         ]
-        return pa.RecordBatch.from_pylist(rows, aligned(settings.face_size, 3 if settings.colour else 1))
+        return pa.RecordBatch.from_pylist(rows, aligned(settings.face_size, channels(settings.colour)))
 
 
 @cache
@@ -116,8 +116,7 @@ def _given(row: dict[str, list[float] | None], mode: str) -> Detection | None:
 def _row(name: str, picture: np.ndarray, face: Detection | None, settings: Align) -> dict[str, Any]:
     row: dict[str, Any] = {"id": name, "box": None, "landmarks": None, "score": None}
     if face is None and settings.mode != "none" and settings.missing == "drop":
-        channels = 3 if settings.colour else 1
-        return row | {"status": "missing", "face": bytes(settings.face_size**2 * channels)}
+        return row | {"status": "missing", "face": bytes(settings.face_size**2 * channels(settings.colour))}
     row["face"] = cut(picture, face, settings).tobytes()
     if face is None:
         return row | {"status": "whole"}

@@ -18,6 +18,7 @@ from pipeline.core.files import replacing
 from pipeline.methods import models
 from pipeline.params.model import Align, Params
 from pipeline.params.models import Models
+from pipeline.tables.schema import channels
 
 
 @dataclass
@@ -50,13 +51,13 @@ class Classifier:
     @property
     def channels(self) -> int:
         """Return 1 (grey) or 3 (RGB)."""
-        return 3 if self.align.colour else 1
+        return channels(self.align.colour)
 
 
 def build_network(params: Params) -> models.Classifier:
     """Return the network that `params` chooses, with fresh weights."""
     name, settings = params.chosen("model")
-    return _network(name, settings, len(params.classes), 3 if params.align.colour else 1)
+    return _network(name, settings, len(params.classes), channels(params.align.colour))
 
 
 def _network(name: str, settings: Any, classes: int, channels: int) -> models.Classifier:
@@ -94,7 +95,7 @@ def load(path: Path, device: torch.device) -> Classifier:
         align = Align.model_validate(about["align"])
         block = Models.model_validate({about["model"]: about["settings"]})
         settings = getattr(block, about["model"])
-        network = _network(about["model"], settings, len(about["classes"]), 3 if align.colour else 1)
+        network = _network(about["model"], settings, len(about["classes"]), channels(align.colour))
         network.load_state_dict(weights)
         network.to(device).eval()
         return Classifier(

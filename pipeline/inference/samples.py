@@ -15,7 +15,7 @@ from torch import Tensor
 from pipeline.core.errors import UserError
 from pipeline.params.model import Params
 from pipeline.tables.paths import ALIGNED, LABELS
-from pipeline.tables.schema import MADE_FROM
+from pipeline.tables.schema import MADE_FROM, channels
 from pipeline.tables.store import Faces, read_parquet
 
 # A set of faces moves to the GPU whole if it takes at most this share of the free memory there.
@@ -151,7 +151,7 @@ def digest(samples: Samples) -> str:
 
 def _faces(path: Path, p: Params) -> Faces:
     faces = Faces(path)
-    wanted = (p.align.face_size, p.align.face_size, 3 if p.align.colour else 1)
+    wanted = (p.align.face_size, p.align.face_size, channels(p.align.colour))
     if faces.shape != wanted:
         found, allowed = ("x".join(map(str, shape)) for shape in (faces.shape, wanted))
         raise UserError(f"{path}: found faces of {found}, allowed: {allowed} (params.yaml): run `dvc repro`")

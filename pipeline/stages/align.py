@@ -22,7 +22,7 @@ from pipeline.faces.weights import Weights, resolve
 from pipeline.params.model import Align, Params
 from pipeline.tables.journal import journaled
 from pipeline.tables.paths import ALIGNED, INGESTED, INTERRUPTED, METRICS
-from pipeline.tables.schema import aligned
+from pipeline.tables.schema import aligned, channels
 from pipeline.tables.storage import given, taken
 from pipeline.tables.store import count_parquet, stream_parquet, write_batches
 
@@ -66,7 +66,7 @@ def _align(p: Params, dataset: str, table: Path, target: Path) -> dict[str, Any]
         chunks = islice(stream_parquet(table, columns, CHUNK), done, None)
         return ordered(extraction, chunks, p.engine)
 
-    schema = aligned(p.align.face_size, 3 if p.align.colour else 1)
+    schema = aligned(p.align.face_size, channels(p.align.colour))
 
     def counted() -> Iterator[pa.RecordBatch]:
         unfinished = INTERRUPTED / f"align-{dataset}-{_key(p.align, weights, table)}"

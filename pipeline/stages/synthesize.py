@@ -27,7 +27,7 @@ from pipeline.quality.neighbours import nearest
 from pipeline.quality.scores import Seen, recognised, scores
 from pipeline.synthesis.fit import Fitted, Setting, fit
 from pipeline.tables.paths import METRICS, MODELS, PLOTS, SYNTHETIC
-from pipeline.tables.schema import synthetic
+from pipeline.tables.schema import channels, synthetic
 from pipeline.tables.store import batches_of, fill
 from pipeline.training import judge
 
@@ -88,7 +88,7 @@ def run(p: Params) -> None:
         replacing_folder(GENERATORS) as weights,
         replacing_folder(GRIDS) as grids,
     ):
-        schema = synthetic(p.align.face_size, 3 if p.align.colour else 1, made_from)
+        schema = synthetic(p.align.face_size, channels(p.align.colour), made_from)
         fill(table, SYNTHETIC.suffix, schema, batches_of(schema, _rows(name, made)))
         _store(weights, name, made, made_from)
         _draw(grids, name, made, fitted)

@@ -77,6 +77,11 @@ def labels(classes: Sequence[str]) -> pa.Schema:
     return _LABELS.with_metadata({"classes": ",".join(classes)})
 
 
+def channels(colour: bool) -> int:
+    """Return the number of channels of an aligned face: 3 (RGB) or 1 (grey)."""
+    return 3 if colour else 1
+
+
 def aligned(size: int, channels: int) -> pa.Schema:
     """Return the schema of `data/aligned/<dataset>.arrow` for faces of size x size pixels.
 
