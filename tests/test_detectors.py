@@ -6,7 +6,6 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
 from itertools import chain, product
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from insightface.model_zoo.retinaface import RetinaFace
 from pipeline.core.errors import UserError
 from pipeline.datasets import sample
 from pipeline.faces.detection import Detection, FaceDetector
+from pipeline.faces.detectors import DetectorModule, detector_module
 from pipeline.methods.models.parts.torchvision import models
 from pipeline.params.methods import choices
 from pipeline.tables.vocabulary import CLASSES
@@ -29,10 +29,10 @@ from pipeline.tables.vocabulary import CLASSES
 NAMES = ("yunet", "dlib", "retinaface")
 
 
-def module(name: str):
+def module(name: str) -> DetectorModule:
     if name == "dlib":
         pytest.importorskip("dlib", reason="the optional package dlib-bin is not installed")
-    return import_module(f"pipeline.faces.detectors.{name}")
+    return detector_module(name)
 
 
 @pytest.fixture(scope="session")
@@ -273,4 +273,4 @@ def test_without_dlib_one_line_names_the_extra(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "dlib", None)
     monkeypatch.delitem(sys.modules, "pipeline.faces.detectors.dlib", raising=False)
     with pytest.raises(UserError, match=r"pip install fer-pipeline\[dlib\]"):
-        import_module("pipeline.faces.detectors.dlib")
+        detector_module("dlib")

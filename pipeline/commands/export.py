@@ -153,13 +153,12 @@ def _about(classifier: Classifier, model_md5: str, traced: Lineage) -> dict[str,
 
 def _detector_terms(align: Align) -> str:
     """Return the licence of the weights that found the faces, as far as it is known."""
-    from importlib import import_module
-
+    from pipeline.faces.detectors import detector_module
     from pipeline.faces.weights import INSIGHTFACE_LICENCE
 
     if align.weights == "package":
         try:
-            return import_module(f"pipeline.faces.detectors.{align.detector}").PACKAGED.licence
+            return detector_module(align.detector).PACKAGED.licence
         except UserError as error:  # dlib's is optional
             return f"not known here: {error}"
     return "that of its publisher" if "." in align.weights else INSIGHTFACE_LICENCE

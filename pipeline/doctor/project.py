@@ -8,7 +8,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from pipeline.core import git
 from pipeline.core.errors import UserError
 from pipeline.core.progress import in_bytes
 from pipeline.doctor import Finding, fault, ok, warning
+from pipeline.faces.detectors import detector_module
 from pipeline.faces.weights import Packaged, resolve
 from pipeline.params.model import Params
 from pipeline.tables import inventory
@@ -66,7 +66,7 @@ def weights(p: Params) -> Iterator[Finding]:
         yield ok("none needed: align.mode is none")
         return
     try:
-        packaged: Packaged = import_module(f"pipeline.faces.detectors.{p.align.detector}").PACKAGED
+        packaged = detector_module(p.align.detector).PACKAGED
         if later := _to_download(p.align.weights, packaged):
             yield warning(f"{later} for {p.align.detector}", "`align` downloads them when it first runs")
             return

@@ -7,13 +7,12 @@ their number of pixels is worth.
 from __future__ import annotations
 
 from collections import defaultdict
-from importlib import import_module
-from typing import Protocol
 
 import cv2
 import numpy as np
 
 from pipeline.faces.detection import BATCH_PIXELS, SAME_FACE, Canvas, Detection, FaceDetector, Search, Window
+from pipeline.faces.detectors import detector_module
 
 # A smaller face, in pixels of the picture, is not looked for: it shows no expression.
 SMALLEST = 24
@@ -24,14 +23,7 @@ ON_CANVAS_OTHERS = 12
 BORDER = 0.1
 
 
-class CrowdDetector(FaceDetector, Protocol):
-    """What this room needs of a detector; every `Detector` offers it."""
-
-    def faces(self, canvases: list[np.ndarray]) -> list[list[Detection]]:
-        """Return all faces of each canvas (BGR, uint8, one size), best score first, in pixels of the canvas."""
-
-
-def all_faces(name: str, detector: CrowdDetector, pictures: list[np.ndarray]) -> list[list[Detection]]:
+def all_faces(name: str, detector: FaceDetector, pictures: list[np.ndarray]) -> list[list[Detection]]:
     """Return all faces of each picture; the first is what `detector.detect` returns, to the last bit.
 
     Found is what measures 24 pixels or more, with the networks also at least 1/45 of the longer side: their canvases
@@ -42,7 +34,7 @@ def all_faces(name: str, detector: CrowdDetector, pictures: list[np.ndarray]) ->
         detector: that one.
         pictures: BGR, uint8, H x W x 3.
     """
-    search: Search = import_module(f"pipeline.faces.detectors.{name}").SEARCH
+    search = detector_module(name).SEARCH
     faces = [[] if face is None else [face] for face in detector.detect(pictures)]
     alike: dict[int, list[int]] = defaultdict(list)  # rows by the size of their canvas
     for row, chosen in enumerate(faces):
@@ -69,7 +61,7 @@ def distinct_boxes(faces: list[Detection]) -> list[Detection]:
 
 
 def _from_near(
-    detector: CrowdDetector, search: Search, picture: np.ndarray, faces: list[Detection]
+    detector: FaceDetector, search: Search, picture: np.ndarray, faces: list[Detection]
 ) -> list[Detection]:
     """Return small faces as they look from near; what is none from there is left out."""
     size, border, _ = search.near_look
@@ -83,7 +75,7 @@ def _from_near(
 
 
 def _look(
-    detector: CrowdDetector, pictures: list[np.ndarray], windows: list[Window], size: int
+    detector: FaceDetector, pictures: list[np.ndarray], windows: list[Window], size: int
 ) -> list[list[Detection]]:
     """Return all faces in a window of each picture, in pixels of the picture."""
     found = []

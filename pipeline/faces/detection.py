@@ -55,6 +55,9 @@ class FaceDetector(Protocol):
     def detect(self, pictures: list[np.ndarray]) -> list[Detection | None]:
         """Return the chosen face of each picture (BGR, uint8, H x W x 3), None where there is none."""
 
+    def faces(self, canvases: list[np.ndarray]) -> list[list[Detection]]:
+        """Return all faces of each canvas (BGR, uint8, one size), best score first, in pixels of the canvas."""
+
 
 class Window(NamedTuple):
     """A square of the picture, in its pixels; it may reach beyond the picture."""

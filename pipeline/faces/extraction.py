@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pyarrow as pa
 from pipeline.core.errors import UserError
 from pipeline.faces.alignment import box_square, similarity, warp, whole_square
 from pipeline.faces.detection import Detection, FaceDetector
+from pipeline.faces.detectors import detector_module
 from pipeline.params.model import Align
 from pipeline.tables.schema import aligned, channels
 
@@ -72,7 +72,7 @@ def _detector(name: str, weights: bytes, threshold: float) -> FaceDetector:
     with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
         file.write(weights)
         file.flush()
-        return import_module(f"pipeline.faces.detectors.{name}").Detector(Path(file.name), threshold)
+        return detector_module(name).Detector(Path(file.name), threshold)
 
 
 def decode(name: str, image: bytes) -> np.ndarray:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from pipeline.core.errors import one_line
-from pipeline.faces.crowd import CrowdDetector, all_faces
-from pipeline.faces.detection import Detection
+from pipeline.faces.crowd import all_faces
+from pipeline.faces.detection import Detection, FaceDetector
+from pipeline.faces.detectors import detector_module
 from pipeline.faces.extraction import cut
 from pipeline.intake.image import decode
 from pipeline.intake.listing import Refused
@@ -107,5 +107,5 @@ def read(shot: Shot) -> np.ndarray:
 
 
 @cache
-def _detector(name: str, weights: Path, threshold: float) -> CrowdDetector:
-    return import_module(f"pipeline.faces.detectors.{name}").Detector(weights, threshold)
+def _detector(name: str, weights: Path, threshold: float) -> FaceDetector:
+    return detector_module(name).Detector(weights, threshold)

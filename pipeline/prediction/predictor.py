@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from importlib import import_module
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,7 +13,7 @@ import torch
 
 from pipeline.core.errors import UserError
 from pipeline.core.parallel import cores, ordered
-from pipeline.faces.weights import resolve
+from pipeline.faces.detectors import load_detector
 from pipeline.inference.classifier import Classifier, load
 from pipeline.inference.crops import VIEWS
 from pipeline.inference.device import pick, pick_precision
@@ -179,10 +178,7 @@ def _weights(classifier: Classifier) -> Path | None:
     settings = classifier.align
     if settings.mode == "none":
         return None
-    module = import_module(f"pipeline.faces.detectors.{settings.detector}")
-    path = resolve(settings.weights, module.PACKAGED).path
-    module.Detector(path, settings.threshold)
-    return path
+    return load_detector(settings.detector, settings.weights, settings.threshold)[1].path
 
 
 def _chunks(pictures: Iterable[Shot], most: int) -> Iterator[list[Shot]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,9 @@ from pipeline.core.code import sources
 from pipeline.core.files import fingerprint, write_json
 from pipeline.core.parallel import ordered
 from pipeline.core.progress import bar
+from pipeline.faces.detectors import load_detector
 from pipeline.faces.extraction import GIVEN, Extraction
-from pipeline.faces.weights import Weights, resolve
+from pipeline.faces.weights import Weights
 from pipeline.params.model import Align, Params
 from pipeline.tables.journal import journaled
 from pipeline.tables.paths import ALIGNED, INGESTED, INTERRUPTED, METRICS
@@ -95,9 +95,8 @@ def _weights(settings: Align) -> Weights | None:
     """Return the detector's weights; nothing is loaded with `mode: none`."""
     if settings.mode == "none":
         return None
-    module = import_module(f"pipeline.faces.detectors.{settings.detector}")
-    weights = resolve(settings.weights, module.PACKAGED)
-    module.Detector(weights.path, settings.threshold)  # a wrong file is refused before the work begins
+    # Loaded here to refuse a wrong file before the work begins.
+    _, weights = load_detector(settings.detector, settings.weights, settings.threshold)
     typer.echo(f"weights: {weights.path} ({weights.origin}). Licence: {weights.licence}.")
     return weights
 

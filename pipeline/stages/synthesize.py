@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from safetensors.torch import save
 
 from pipeline.core.files import replacing, replacing_folder, write_json
 from pipeline.core.progress import bar, in_words
-from pipeline.faces.weights import resolve
+from pipeline.faces.detectors import load_detector
 from pipeline.figures import synthetic as sheets
 from pipeline.inference import device
 from pipeline.inference import samples as data
@@ -124,8 +123,7 @@ def _filters(p: Params, judged: judge.Judge, label: int, training: np.ndarray) -
 
 
 def _detected(p: Params) -> Filter:
-    module = import_module(f"pipeline.faces.detectors.{p.align.detector}")
-    detector = module.Detector(resolve(p.align.weights, module.PACKAGED).path, p.align.threshold)
+    detector, _ = load_detector(p.align.detector, p.align.weights, p.align.threshold)
     colour = cv2.COLOR_RGB2BGR if p.align.colour else cv2.COLOR_GRAY2BGR
 
     def found(faces: np.ndarray) -> np.ndarray:
