@@ -1,4 +1,4 @@
-"""Training of one DCGAN over the loop of PyTorch's DCGAN example, and of eight classes side by side.
+"""GanTrainer of one DCGAN over the loop of PyTorch's DCGAN example, and of eight classes side by side.
 
 Both train the published networks at 64 x 64 (latent 100, width 64, batches of 64, Adam 2e-4 with beta1 0.5) on the
 same faces. The example's loop is written here from its published structure: separate backward passes for real,
@@ -31,10 +31,10 @@ from pipeline.inference.device import pick, pick_precision
 from pipeline.methods.gans import dcgan
 from pipeline.methods.gans.parts.convolutional import Critic, Decoder
 from pipeline.params.gans import DCGANSettings
-from pipeline.synthesis.fit import worthwhile
-from pipeline.synthesis.task import Task
-from pipeline.synthesis.together import train
-from pipeline.synthesis.training import Training
+from pipeline.synthesis.generators import worthwhile_processes
+from pipeline.synthesis.task import GanTask
+from pipeline.synthesis.trainer import GanTrainer
+from pipeline.synthesis.workers import train_tasks
 
 FACES, BATCH, LATENT, WIDTH, SIZE = 1280, 64, 100, 64, 64
 DEVICE = pick("auto")
@@ -55,9 +55,9 @@ def settings(**changes: object) -> DCGANSettings:
     return DCGANSettings.model_validate(common | others | changes)
 
 
-def task(faces: np.ndarray, path: Path, params: DCGANSettings, name: str = "fear") -> Task:
+def task(faces: np.ndarray, path: Path, params: DCGANSettings, name: str = "fear") -> GanTask:
     labels = np.zeros(len(faces), np.int64)
-    return Task(name, faces, labels, 1, dcgan.adversaries, params, 1, PRECISION, path, 1e9)
+    return GanTask(name, faces, labels, 1, dcgan.build, params, 1, PRECISION, path, 1e9)
 
 
 def example(faces: np.ndarray) -> Callable[[], None]:
@@ -109,7 +109,7 @@ def seconds(work: Callable[[], object]) -> float:
 def one_dcgan(rounds: int, scratch: Path) -> None:
     faces = np.random.default_rng(0).integers(0, 256, (FACES, SIZE, SIZE, 1), np.uint8)
     theirs = example(faces)
-    ours = Training(task(faces, scratch / "one", settings(epochs=10_000)), DEVICE)
+    ours = GanTrainer(task(faces, scratch / "one", settings(epochs=10_000)), DEVICE)
     times: dict[str, list[float]] = {"the example's loop": [], "ours": []}
     for _ in range(rounds + 1):
         times["the example's loop"].append(seconds(lambda: [theirs() for _ in range(EPOCHS)]))
@@ -129,9 +129,11 @@ def eight_classes(rounds: int, scratch: Path) -> None:
     ratios, together, apart = [], [], []
     for turn in range(rounds):
         found = []
-        for processes in (1, min(8, worthwhile(DEVICE))):
+        for processes in (1, min(8, worthwhile_processes(DEVICE))):
             fresh = [replace(of, path=scratch / f"{of.name}-{turn}-{processes}") for of in tasks]
-            found.append(seconds(lambda fresh=fresh, n=processes: train(fresh, DEVICE, n, f"{n} at a time")))
+            found.append(
+                seconds(lambda fresh=fresh, n=processes: train_tasks(fresh, DEVICE, n, f"{n} at a time"))
+            )
         apart.append(found[0])
         together.append(found[1])
         ratios.append(found[1] / found[0])

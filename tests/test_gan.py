@@ -20,17 +20,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.core.errors import UserError
-from pipeline.methods.gans import Adversaries, Generator, cgan, dcgan, from_faces, repeat, to_faces, wgan_gp
-from pipeline.methods.gans.parts import losses
+from pipeline.methods.gans import GAN, Generator, cgan, dcgan, from_faces, repeat, to_faces, wgan_gp
+from pipeline.methods.gans.parts import adversarial
 from pipeline.methods.gans.parts.convolutional import Critic, Decoder
-from pipeline.synthesis import augmentation
-from pipeline.synthesis import training as _training
-from pipeline.synthesis.fit import Setting, fit
+from pipeline.synthesis import diffaugment, trainer
+from pipeline.synthesis.collapse import COLLAPSED_EPOCHS
+from pipeline.synthesis.generators import GanSetup, fit_generators, generators_of
 from pipeline.synthesis.penalty import gradient_penalty
-from pipeline.synthesis.task import Task
-from pipeline.synthesis.together import Trained, generators, train
-from pipeline.synthesis.training import Training
-from pipeline.synthesis.verdict import COLLAPSED_EPOCHS
+from pipeline.synthesis.task import GanTask
+from pipeline.synthesis.trainer import GanTrainer
+from pipeline.synthesis.workers import TaskResult, train_tasks
 from pipeline.training import checkpoint
 from tests import forked, toy
 
@@ -61,19 +60,19 @@ OWN: dict[str, dict[str, Any]] = {
 }
 
 
-def task(folder: Path, method: str = "dcgan", **changes: Any) -> Task:
+def task(folder: Path, method: str = "dcgan", **changes: Any) -> GanTask:
     """Return a task on 20 faces of 16 pixels, of two classes where the method knows classes."""
     module = METHODS[method]
     faces = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 1), np.uint8)
     labels = np.arange(20) % 2 if module.CONDITIONAL else np.zeros(20, np.int64)
     settings = toy.settings("gan", method, **(COMMON | OWN[method] | changes))
     classes = 2 if module.CONDITIONAL else 1
-    return Task(
+    return GanTask(
         "fear",
         faces,
         labels,
         classes,
-        module.adversaries,
+        module.build,
         settings,
         1,
         torch.float32,
@@ -82,11 +81,11 @@ def task(folder: Path, method: str = "dcgan", **changes: Any) -> Task:
     )
 
 
-def trained(of: Task) -> Trained:
-    return train([of], CPU, 1, "test")[0]
+def trained(of: GanTask) -> TaskResult:
+    return train_tasks([of], CPU, 1, "test")[0]
 
 
-def assert_same(one: Trained, other: Trained) -> None:
+def assert_same(one: TaskResult, other: TaskResult) -> None:
     for name, values in one.weights.items():
         np.testing.assert_array_equal(values, other.weights[name], name)
     assert one.progress == other.progress
@@ -137,7 +136,7 @@ def test_the_published_sides_have_the_published_shape() -> None:
 
 @pytest.mark.parametrize("method", ["wgan_gp", "cgan"])
 def test_a_score_under_a_penalty_depends_on_its_own_face_alone(method: str, tmp_path: Path) -> None:
-    critic = Training(task(tmp_path, method), CPU).critic.train()
+    critic = GanTrainer(task(tmp_path, method), CPU).critic.train()
     faces, labels = torch.randn(4, 1, 16, 16), torch.zeros(4, dtype=torch.int64)
     others = torch.cat([faces[:1], 5 * torch.randn(3, 1, 16, 16)])
     torch.testing.assert_close(critic(faces, labels)[0], critic(others, labels)[0])
@@ -145,7 +144,7 @@ def test_a_score_under_a_penalty_depends_on_its_own_face_alone(method: str, tmp_
 
 @pytest.mark.parametrize("condition", ["projection", "concatenation"])
 def test_a_class_changes_faces_and_scores(condition: str, tmp_path: Path) -> None:
-    training = Training(task(tmp_path, "cgan", condition=condition), CPU)
+    training = GanTrainer(task(tmp_path, "cgan", condition=condition), CPU)
     noise, faces = torch.randn(2, 8), torch.randn(2, 1, 16, 16)
     for network, input_ in ((training.generator, noise), (training.critic, faces)):
         first, second = (network(input_, torch.full((2,), label)) for label in (0, 1))
@@ -183,7 +182,7 @@ def test_a_small_class_is_trained_for_as_many_steps_as_it_needs(tmp_path: Path) 
 @pytest.mark.parametrize("method", ["wgan_gp", "cgan"])
 def test_the_penalty_is_that_of_finite_differences(method: str, tmp_path: Path) -> None:
     torch.manual_seed(3)
-    critic = Training(task(tmp_path, method), CPU).critic.double()
+    critic = GanTrainer(task(tmp_path, method), CPU).critic.double()
     for weights in critic.parameters():  # as drawn, gradients are so small that every penalty is 1
         weights.data *= 4
     labels = torch.zeros(3, dtype=torch.int64)
@@ -214,7 +213,7 @@ def test_every_face_has_an_interpolation_weight_of_its_own(
         seen.append(shares)
         return gradient_penalty(critic, real, generated, shares)
 
-    monkeypatch.setattr(_training, "gradient_penalty", recorded)
+    monkeypatch.setattr(trainer, "gradient_penalty", recorded)
     trained(task(tmp_path, "wgan_gp", epochs=1))
     assert len(seen) == 3
     for shares in seen:
@@ -232,8 +231,8 @@ def test_dcgan_minimises_cross_entropies(real: list[float], generated: list[floa
     ones, zeros = torch.tensor(real, dtype=torch.float64), torch.tensor(generated, dtype=torch.float64)
     entropy = F.binary_cross_entropy_with_logits
     expected = entropy(ones, torch.ones_like(ones)) + entropy(zeros, torch.zeros_like(zeros))
-    torch.testing.assert_close(losses.discriminator_loss(ones, zeros), expected)
-    torch.testing.assert_close(losses.non_saturating(zeros), entropy(zeros, torch.ones_like(zeros)))
+    torch.testing.assert_close(adversarial.cross_entropy_critic(ones, zeros), expected)
+    torch.testing.assert_close(adversarial.non_saturating(zeros), entropy(zeros, torch.ones_like(zeros)))
 
 
 def test_the_curve_of_wgan_gp_is_its_estimate_of_the_distance(tmp_path: Path) -> None:
@@ -244,23 +243,25 @@ def test_the_curve_of_wgan_gp_is_its_estimate_of_the_distance(tmp_path: Path) ->
 # ---------------------------------------------------------------------------------- differentiable augmentation
 
 
-def draws(count: int, **fixed: list[float]) -> augmentation.Draws:
+def draws(count: int, **fixed: list[float]) -> diffaugment.UniformDraws:
     neutral = {"brightness": 0.5, "saturation": 0.5, "contrast": 0.5, "down": 0.5, "right": 0.5}
     middle = {
         name: torch.full((count,), value)
         for name, value in (neutral | {"hole_top": 0.5, "hole_left": 0.5}).items()
     }
-    return augmentation.Draws(**(middle | {name: torch.tensor(values) for name, values in fixed.items()}))
+    return diffaugment.UniformDraws(
+        **(middle | {name: torch.tensor(values) for name, values in fixed.items()})
+    )
 
 
 def test_colour_and_translation_in_the_middle_change_nothing() -> None:
     images = torch.rand(2, 3, 16, 16) * 2 - 1
-    torch.testing.assert_close(augmentation.apply(images, ["colour", "translation"], draws(2)), images)
+    torch.testing.assert_close(diffaugment.apply(images, ["colour", "translation"], draws(2)), images)
 
 
 def test_translation_moves_whole_pixels_and_black_comes_in() -> None:
     images = torch.rand(2, 1, 16, 16)
-    moved = augmentation.apply(images, ["translation"], draws(2, down=[0.0, 0.999], right=[0.999, 0.5]))
+    moved = diffaugment.apply(images, ["translation"], draws(2, down=[0.0, 0.999], right=[0.999, 0.5]))
     expected = torch.full_like(images, -1)
     expected[0, :, 2:, :-2] = images[0, :, :-2, 2:]  # an eighth of the side: 2 pixels
     expected[1, :, :-2] = images[1, :, 2:]
@@ -268,7 +269,7 @@ def test_translation_moves_whole_pixels_and_black_comes_in() -> None:
 
 
 def test_cutout_leaves_a_grey_hole_of_half_the_side() -> None:
-    cut = augmentation.apply(
+    cut = diffaugment.apply(
         torch.ones(2, 1, 16, 16), ["cutout"], draws(2, hole_top=[0.5, 0.0], hole_left=[0.5, 0.0])
     )
     assert (cut == 0).sum((1, 2, 3)).tolist() == [64, 16]
@@ -283,14 +284,14 @@ def test_colour_is_brightness_then_saturation_then_contrast() -> None:
     grey = expected.mean(1, keepdims=True)
     expected = grey + 0.4 * (expected - grey)
     expected = expected.mean() + 1.2 * (expected - expected.mean())
-    np.testing.assert_allclose(augmentation.apply(images, ["colour"], drawn).numpy(), expected, rtol=1e-6)
+    np.testing.assert_allclose(diffaugment.apply(images, ["colour"], drawn).numpy(), expected, rtol=1e-6)
 
 
 def test_gradients_flow_through_all_of_it() -> None:
     images = torch.rand(2, 3, 8, 8, dtype=torch.float64, requires_grad=True)
-    drawn = augmentation.draw(2, torch.Generator().manual_seed(0))
+    drawn = diffaugment.draw(2, torch.Generator().manual_seed(0))
     assert torch.autograd.gradcheck(
-        lambda x: augmentation.apply(x, ["colour", "translation", "cutout"], drawn), images
+        lambda x: diffaugment.apply(x, ["colour", "translation", "cutout"], drawn), images
     )
 
 
@@ -307,7 +308,7 @@ def test_dcgan_learns_the_brightness_of_its_class(tmp_path: Path) -> None:
             task(tmp_path, epochs=epochs, **changes), faces=bright, labels=np.zeros(32, np.int64),
             path=tmp_path / str(epochs),
         )  # fmt: skip
-        made = generators(of, trained(of), CPU)[0]
+        made = generators_of(of, trained(of).weights, CPU)[0]
         return abs(float(made.faces(range(64)).mean()) - 204)
 
     assert distance(200) < distance(1) / 2
@@ -318,13 +319,13 @@ def test_cgan_learns_which_class_is_bright(tmp_path: Path) -> None:
     faces = np.broadcast_to(levels[:, None, None, None], (64, 16, 16, 1)).astype(np.uint8)
     changes = {"diffaugment": [], "learning_rate": 1e-3, "batch_size": 16, "width": 16, "epochs": 40}
     of = replace(task(tmp_path, "cgan", **changes), faces=faces, labels=np.arange(64) % 2)
-    made = generators(of, trained(of), CPU)
+    made = generators_of(of, trained(of).weights, CPU)
     assert made[0].faces(range(32)).mean() + 40 < made[1].faces(range(32)).mean()
 
 
 def test_a_rare_class_is_drawn_as_often_as_a_frequent_one(tmp_path: Path) -> None:
     labels = np.array([0] * 18 + [1] * 2)
-    training = Training(replace(task(tmp_path, "cgan"), labels=labels), CPU)
+    training = GanTrainer(replace(task(tmp_path, "cgan"), labels=labels), CPU)
     drawn = labels[np.concatenate(training.task.plan(0))]
     assert np.bincount(drawn).tolist() == [10, 10]
 
@@ -336,7 +337,7 @@ def test_a_training_that_stops_anywhere_goes_on_exactly(method: str, tmp_path: P
         broken = replace(task(tmp_path, method), path=tmp_path / f"{stop}.safetensors", checkpoint_seconds=0)
         steps = iter(range(stop))
         with pytest.raises(StopIteration):
-            Training(broken, CPU).run(lambda steps=steps: next(steps))
+            GanTrainer(broken, CPU).run(lambda steps=steps: next(steps))
         resumed = trained(broken)
         assert resumed.resumed
         assert_same(resumed, whole)
@@ -346,10 +347,10 @@ def test_side_by_side_is_as_one_after_the_other(tmp_path: Path) -> None:
     tasks = [
         replace(task(tmp_path), name=name, path=tmp_path / name) for name in ("fear", "anger", "disgust")
     ]
-    one_by_one = train(tasks, CPU, 1, "test")
+    one_by_one = train_tasks(tasks, CPU, 1, "test")
     for of in tasks:
         of.path.unlink()
-    for one, other in zip(one_by_one, train(tasks, CPU, 2, "test"), strict=True):
+    for one, other in zip(one_by_one, train_tasks(tasks, CPU, 2, "test"), strict=True):
         assert_same(one, other)
     assert not np.array_equal(
         one_by_one[0].weights["layers.0.weight"], one_by_one[1].weights["layers.0.weight"]
@@ -367,12 +368,12 @@ class Dead(nn.Module):
         return self.face.repeat(len(noise), 1, 1, 1)
 
 
-def collapsed(params: Any, size: int, channels: int, classes: int) -> Adversaries:
-    return replace(dcgan.adversaries(params, size, channels, classes), generator=Dead())
+def collapsed(params: Any, size: int, channels: int, classes: int) -> GAN:
+    return replace(dcgan.build(params, size, channels, classes), generator=Dead())
 
 
 def test_a_collapsed_training_stops_and_says_so(tmp_path: Path) -> None:
-    of = replace(task(tmp_path, epochs=50), make=collapsed, checkpoint_seconds=0)
+    of = replace(task(tmp_path, epochs=50), build=collapsed, checkpoint_seconds=0)
     with pytest.raises(
         UserError, match=f"collapsed for fear in epoch {COLLAPSED_EPOCHS}: all generated faces"
     ):
@@ -385,10 +386,10 @@ def test_a_training_that_diverges_keeps_its_last_good_state(
     of = replace(task(tmp_path, epochs=50), checkpoint_seconds=0)
 
     def broken(generated: Tensor) -> Tensor:
-        return losses.non_saturating(generated) * (float("nan") if training.progress.epoch == 2 else 1)
+        return adversarial.non_saturating(generated) * (float("nan") if training.progress.epoch == 2 else 1)
 
-    training = Training(of, CPU)
-    training.pair = replace(training.pair, generator_loss=broken)
+    training = GanTrainer(of, CPU)
+    training.gan = replace(training.gan, generator_loss=broken)
     with pytest.raises(
         UserError, match=r"diverged for fear in epoch 3: .* The last good state, of epoch 2, is .*state"
     ):
@@ -398,7 +399,7 @@ def test_a_training_that_diverges_keeps_its_last_good_state(
     assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
 
 
-def collapsed_beside(other: Path, *arguments: Any) -> Adversaries:
+def collapsed_beside(other: Path, *arguments: Any) -> GAN:
     """Return a pair that collapses, once another training has written a checkpoint."""
     end = time.monotonic() + 120
     while not other.exists() and time.monotonic() < end:
@@ -411,22 +412,22 @@ def test_a_failure_side_by_side_is_one_line_and_the_others_can_go_on(tmp_path: P
         replace(
             task(tmp_path, epochs=50),
             name="fear",
-            make=partial(collapsed_beside, tmp_path / "anger"),
+            build=partial(collapsed_beside, tmp_path / "anger"),
             path=tmp_path / "fear",
         ),
         replace(task(tmp_path, epochs=10_000), name="anger", path=tmp_path / "anger", checkpoint_seconds=0),
     ]
     with pytest.raises(UserError, match="collapsed for fear"):
-        train(tasks, CPU, 2, "test")
+        train_tasks(tasks, CPU, 2, "test")
     assert checkpoint.restore(tmp_path / "anger") is not None
 
 
 # ----------------------------------------------------------------------------------------------------- fitting
 
 
-def setting(folder: Path, name: str, settings: Any = None) -> Setting:
+def setup(folder: Path, name: str, settings: Any = None) -> GanSetup:
     settings = settings or toy.settings("gan", name, **(COMMON | OWN[name] | {"epochs": 1}))
-    return Setting(name, settings, 1, CPU, torch.float32, 1, folder, 1e9)
+    return GanSetup(name, settings, 1, CPU, torch.float32, 1, folder, 1e9)
 
 
 @pytest.mark.parametrize("count", [0, 1, 5])
@@ -437,19 +438,23 @@ def test_a_class_with_hardly_a_face_is_refused_by_name(method: str, count: int, 
     with pytest.raises(
         UserError, match=f"gans.classes: found 'fear' with {count} faces in split train, allowed: at l"
     ):
-        fit(setting(tmp_path, method), faces.__getitem__, labels, ["anger", "fear"], ["anger", "fear"])
+        fit_generators(
+            setup(tmp_path, method), faces.__getitem__, labels, ["anger", "fear"], ["anger", "fear"]
+        )
     assert not list(tmp_path.iterdir())
 
 
 def test_the_same_seed_gives_the_same_face(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     faces, labels = rng.integers(0, 256, (40, 16, 16, 1), np.uint8), np.arange(40) % 2
-    one = fit(setting(tmp_path, "cgan"), faces.__getitem__, labels, ["anger", "fear"], ["fear"]).generators
+    one = fit_generators(
+        setup(tmp_path, "cgan"), faces.__getitem__, labels, ["anger", "fear"], ["fear"]
+    ).generators
     assert list(one) == ["fear"]
     first = one["fear"].faces([5, 6, 7])
     np.testing.assert_array_equal(one["fear"].faces([7, 5])[::-1], first[[0, 2]])
-    again = fit(
-        setting(tmp_path / "b", "cgan"), faces.__getitem__, labels, ["anger", "fear"], ["fear"]
+    again = fit_generators(
+        setup(tmp_path / "b", "cgan"), faces.__getitem__, labels, ["anger", "fear"], ["fear"]
     ).generators
     np.testing.assert_array_equal(again["fear"].faces([5, 6, 7]), first)
     assert again["fear"].digest() == one["fear"].digest()
@@ -467,15 +472,15 @@ def test_repeats_are_the_real_faces_each_about_as_often() -> None:
 
 def killed(folder: Path, method: str) -> None:
     """Train until the process is killed, in the middle of the second epoch."""
-    step = _training.Training._step
+    step = trainer.GanTrainer._step
 
-    def last(training: _training.Training, rows: Any) -> None:
+    def last(training: trainer.GanTrainer, rows: Any) -> None:
         step(training, rows)
         if training.progress.epoch == 1:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    _training.Training._step = last
-    train([replace(task(folder, method), checkpoint_seconds=0)], CPU, 1, "test")
+    trainer.GanTrainer._step = last
+    train_tasks([replace(task(folder, method), checkpoint_seconds=0)], CPU, 1, "test")
 
 
 @pytest.mark.parametrize("method", ["dcgan", "cgan"])

@@ -12,9 +12,9 @@ import torch
 from pipeline import params
 from pipeline.inference import samples
 from pipeline.methods.models import Classifier
-from pipeline.synthesis.task import Task
-from pipeline.synthesis.together import Trained, train
-from pipeline.synthesis.training import Training
+from pipeline.synthesis.task import GanTask
+from pipeline.synthesis.trainer import GanTrainer
+from pipeline.synthesis.workers import TaskResult, train_tasks
 from pipeline.training.engine import Run
 from tests import toy
 from tests.test_gan import METHODS, assert_same, task
@@ -31,14 +31,14 @@ def deterministic(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.use_deterministic_algorithms(True)
 
 
-def many(folder: Path, method: str) -> list[Task]:
+def many(folder: Path, method: str) -> list[GanTask]:
     """Return four tasks in bfloat16 that are long enough to be replayed."""
     of = replace(task(folder, method, epochs=20), precision=torch.bfloat16)
     return [replace(of, name=f"class {i}", path=folder / f"{i}.safetensors") for i in range(4)]
 
 
-def one_by_one(of: Task) -> Trained:
-    return train([of], GPU, 1, "one by one")[0]
+def one_by_one(of: GanTask) -> TaskResult:
+    return train_tasks([of], GPU, 1, "one by one")[0]
 
 
 def classifier() -> Run:
@@ -50,20 +50,20 @@ def classifier() -> Run:
 def test_a_replayed_step_is_the_step(tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second, *_ = many(tmp_path, method)
     replayed = one_by_one(first)
-    init = Training.__init__
+    init = GanTrainer.__init__
 
-    def plain(self: Training, of: Task, device: torch.device) -> None:
+    def plain(self: GanTrainer, of: GanTask, device: torch.device) -> None:
         init(self, of, device)
         self.replays.on = False
 
-    monkeypatch.setattr(Training, "__init__", plain)
+    monkeypatch.setattr(GanTrainer, "__init__", plain)
     assert_same(replayed, one_by_one(replace(second, name=first.name)))
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_classes_side_by_side_learn_what_each_would_alone(tmp_path: Path, method: str) -> None:
     tasks = many(tmp_path, method)
-    together = train(tasks, GPU, 4, "side by side")
+    together = train_tasks(tasks, GPU, 4, "side by side")
     for of, side_by_side in zip(tasks, together, strict=True):
         assert_same(side_by_side, one_by_one(replace(of, path=of.path.with_suffix(".alone"))))
 
@@ -72,7 +72,7 @@ def test_classes_side_by_side_learn_what_each_would_alone(tmp_path: Path, method
 def test_a_training_goes_on_where_it_stopped(tmp_path: Path, method: str) -> None:
     first, second, *_ = many(tmp_path, method)
     whole = one_by_one(first)
-    half = Training(replace(second, name=first.name), GPU)
+    half = GanTrainer(replace(second, name=first.name), GPU)
     for _ in range(7):
         half._epoch(lambda: None)
     half.save()

@@ -17,8 +17,9 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from pipeline.figures import synthetic
-from pipeline.quality.distances import diversity, frechet, gaussian, kernel, manifold
+from pipeline.quality.distances import diversity, fid, kid, prdc
 from pipeline.quality.neighbours import memorisation, nearest
+from pipeline.quality.noise import gaussian_noise
 
 MEASURES = ("precision", "recall", "density", "coverage")
 
@@ -50,9 +51,7 @@ def test_fid_is_the_one_of_torchmetrics(n: int, m: int, width: int) -> None:
     real, generated = features(0, n, width), features(1, m, width, shift=0.3)
     metric = FrechetInceptionDistance(passing(width)).set_dtype(torch.float64)
 
-    assert frechet(real, generated) == pytest.approx(
-        float(measured(metric, real, generated)), rel=1e-4, abs=1e-4
-    )
+    assert fid(real, generated) == pytest.approx(float(measured(metric, real, generated)), rel=1e-4, abs=1e-4)
 
 
 def with_moments(seed: int, count: int, mean: np.ndarray, factor: np.ndarray) -> np.ndarray:
@@ -71,7 +70,7 @@ def test_fid_of_gaussians_that_share_axes_is_the_closed_form() -> None:
     real, generated = (with_moments(i, 100 + i, means[i], axes * deviations[i]) for i in range(2))
 
     expected = np.square(means[0] - means[1]).sum() + np.square(deviations[0] - deviations[1]).sum()
-    assert frechet(real, generated) == pytest.approx(expected, rel=1e-9)
+    assert fid(real, generated) == pytest.approx(expected, rel=1e-9)
 
 
 def test_fid_of_gaussians_that_share_no_axes_is_the_closed_form() -> None:
@@ -85,7 +84,7 @@ def test_fid_of_gaussians_that_share_no_axes_is_the_closed_form() -> None:
     a, b = first @ first.T, second @ second.T
     root = np.sqrt(np.trace(a @ b) + 2 * np.sqrt(np.linalg.det(a @ b)))
     expected = 25 + np.trace(a) + np.trace(b) - 2 * root
-    assert frechet(real, generated) == pytest.approx(expected, rel=1e-9)
+    assert fid(real, generated) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.filterwarnings("error")
@@ -93,7 +92,7 @@ def test_fid_of_gaussians_that_share_no_axes_is_the_closed_form() -> None:
 def test_fid_of_fewer_faces_than_features(n: int, m: int, capfd: pytest.CaptureFixture[str]) -> None:
     real, generated = features(2, n, 512).astype(np.float64), features(3, m, 512, shift=0.2)
 
-    found = frechet(real, generated)
+    found = fid(real, generated)
 
     # From the rows, without a covariance: the trace of the root is the sum of the singular values of X Y^T.
     x, y = (
@@ -103,7 +102,7 @@ def test_fid_of_fewer_faces_than_features(n: int, m: int, capfd: pytest.CaptureF
     assert found == pytest.approx(
         np.square(real.mean(axis=0) - generated.mean(axis=0)).sum() + trace, rel=1e-5
     )
-    assert 0 <= frechet(real, real) < 1e-3
+    assert 0 <= fid(real, real) < 1e-3
     assert capfd.readouterr() == ("", "")
 
 
@@ -115,7 +114,7 @@ def test_kid_of_one_subset_is_the_one_of_torchmetrics(count: int, width: int) ->
 
     mean, _ = measured(metric, real, generated)
 
-    assert kernel(real, generated) == pytest.approx(float(mean), rel=1e-4, abs=1e-7)
+    assert kid(real, generated) == pytest.approx(float(mean), rel=1e-4, abs=1e-7)
 
 
 def test_kid_of_unequal_sets_is_the_unbiased_estimate_of_all_pairs() -> None:
@@ -128,14 +127,14 @@ def test_kid_of_unequal_sets_is_the_unbiased_estimate_of_all_pairs() -> None:
     np.fill_diagonal(xx, 0)
     np.fill_diagonal(yy, 0)
     expected = xx.sum() / (1500 * 1499) + yy.sum() / (400 * 399) - 2 * xy.mean()
-    found = [kernel(real, generated, seed) for seed in (0, 0, 1)]
+    found = [kid(real, generated, seed) for seed in (0, 0, 1)]
     assert found[0] == found[1] != found[2]
     assert found == pytest.approx([expected] * 3, rel=0.1)
-    assert kernel(generated, real) == pytest.approx(expected, rel=0.1)
+    assert kid(generated, real) == pytest.approx(expected, rel=0.1)
 
 
 def test_kid_of_the_same_distribution_is_around_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    found = [kernel(features(seed, 60, 16), features(100 + seed, 60, 16)) for seed in range(40)]
+    found = [kid(features(seed, 60, 16), features(100 + seed, 60, 16)) for seed in range(40)]
 
     assert min(found) < 0 < max(found)
     assert abs(np.mean(found)) < 3 * np.std(found) / np.sqrt(len(found))
@@ -149,7 +148,7 @@ def test_kid_of_the_same_distribution_is_around_nothing(capfd: pytest.CaptureFix
 def test_manifolds_are_those_of_prdc(n: int, m: int, width: int, k: int) -> None:
     real, generated = features(8, n, width), features(9, m, width, shift=0.2)
 
-    found = manifold(real, generated, k)
+    found = prdc(real, generated, k)
 
     assert found == pytest.approx(compute_prdc(real, generated, k), abs=1e-4)
     assert any(0 < found[name] < 1 for name in MEASURES)
@@ -168,7 +167,7 @@ def lattices(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int]:
 def test_manifolds_with_ties_are_those_of_prdc(drawn: tuple[np.ndarray, np.ndarray, int]) -> None:
     real, generated, k = drawn
 
-    assert manifold(real, generated, k) == pytest.approx(compute_prdc(real, generated, k), abs=1e-9)
+    assert prdc(real, generated, k) == pytest.approx(compute_prdc(real, generated, k), abs=1e-9)
 
 
 @given(lattices(), st.integers(0, 2**32 - 1))
@@ -178,13 +177,13 @@ def test_measures_are_shares_and_the_order_of_faces_does_not_matter(
     real, generated, k = drawn
     rng = np.random.default_rng(seed)
 
-    found = manifold(real, generated, k)
+    found = prdc(real, generated, k)
 
     assert all(0 <= found[name] <= 1 for name in ("precision", "recall", "coverage"))
     assert 0 <= found["density"] <= len(real) / k
-    assert manifold(rng.permutation(real), rng.permutation(generated), k) == pytest.approx(found)
+    assert prdc(rng.permutation(real), rng.permutation(generated), k) == pytest.approx(found)
     # Seen from the other side, precision is recall.
-    back = manifold(generated, real, k)
+    back = prdc(generated, real, k)
     assert (back["precision"], back["recall"]) == (found["recall"], found["precision"])
 
 
@@ -193,7 +192,7 @@ def test_of_the_same_faces_all_is_one(count: int, width: int, k: int, seed: int)
     drawn = 100 + np.random.default_rng(seed).normal(size=(count, width)).astype(np.float32)
 
     # k other rows and the row itself reach into a ball, but those on its edge are outside.
-    assert manifold(drawn, drawn.copy(), k) == pytest.approx(dict.fromkeys(MEASURES, 1.0))
+    assert prdc(drawn, drawn.copy(), k) == pytest.approx(dict.fromkeys(MEASURES, 1.0))
 
 
 @pytest.mark.parametrize("width", [8, 37, 512])
@@ -201,7 +200,7 @@ def test_a_generator_that_makes_one_face_has_precision_alone(width: int) -> None
     real = 10 + features(10, 200, width)
     copies = np.repeat(real[:1], 100, axis=0)
 
-    found = manifold(real, copies)
+    found = prdc(real, copies)
 
     # The balls of the copies hold nothing, not even what rounding leaves between equal rows.
     assert (found["precision"], found["recall"]) == (1, 0)
@@ -224,17 +223,17 @@ def test_diversity_is_the_mean_over_pairs() -> None:
 def test_what_less_than_two_faces_leave_undefined_is_null(n: int, m: int) -> None:
     real, generated = features(12, n, 8), features(13, m, 8)
 
-    assert (frechet(real, generated), kernel(real, generated)) == (None, None)
-    assert manifold(real, generated) == dict.fromkeys(MEASURES)
+    assert (fid(real, generated), kid(real, generated)) == (None, None)
+    assert prdc(real, generated) == dict.fromkeys(MEASURES)
     assert (diversity(real) is None, diversity(generated) is None) == (n < 2, m < 2)
 
 
 def test_k_is_lowered_to_what_the_smaller_set_has() -> None:
     real, generated = features(14, 5, 8), features(15, 30, 8)
 
-    assert manifold(real, generated, 50) == manifold(real, generated, 4)
-    assert manifold(generated, real, 50) == manifold(generated, real, 4)
-    two = manifold(np.array([[0.0, 0.0], [1.0, 0.0]]), np.array([[0.5, 0.0], [9.0, 0.0]]))
+    assert prdc(real, generated, 50) == prdc(real, generated, 4)
+    assert prdc(generated, real, 50) == prdc(generated, real, 4)
+    two = prdc(np.array([[0.0, 0.0], [1.0, 0.0]]), np.array([[0.5, 0.0], [9.0, 0.0]]))
     # The balls of the real faces, of radius 1, hold the first generated face; those of radius 8.5 hold both real ones.
     assert two == {"precision": 0.5, "recall": 1, "density": 1, "coverage": 1}
 
@@ -250,7 +249,7 @@ def smooth(seed: int, count: int, size: int = 16, channels: int = 1) -> np.ndarr
 def test_noise_has_the_mean_and_the_variance_of_every_pixel(channels: int) -> None:
     faces = smooth(0, 300, channels=channels)
 
-    drawn = gaussian(faces, 4000, seed=1)
+    drawn = gaussian_noise(faces, 4000, seed=1)
 
     assert (drawn.shape, drawn.dtype) == ((4000, 16, 16, channels), np.uint8)
     deviation = faces.std(axis=0)
@@ -269,15 +268,15 @@ def test_noise_follows_from_the_seed_and_is_clipped() -> None:
     faces[:, 0] = np.where(np.arange(20) % 2, 255, 0)[:, None, None]
     faces[:, 1] = 77
 
-    drawn = gaussian(faces, 50, seed=3)
+    drawn = gaussian_noise(faces, 50, seed=3)
 
-    assert np.array_equal(drawn, gaussian(faces, 50, seed=3))
-    assert not np.array_equal(drawn, gaussian(faces, 50, seed=4))
+    assert np.array_equal(drawn, gaussian_noise(faces, 50, seed=3))
+    assert not np.array_equal(drawn, gaussian_noise(faces, 50, seed=4))
     assert (drawn[:, 1] == 77).all()
     # Of mean and deviation 127.5, a sixth is above 255 and as much below 0: clipped, not wrapped.
     assert (drawn[:, 0] == 255).mean() == pytest.approx(0.16, abs=0.05)
     assert (drawn[:, 0] == 0).mean() == pytest.approx(0.16, abs=0.05)
-    assert gaussian(faces, 0, seed=3).shape == (0, 16, 16, 1)
+    assert gaussian_noise(faces, 0, seed=3).shape == (0, 16, 16, 1)
 
 
 def apart(faces: np.ndarray, others: np.ndarray) -> np.ndarray:

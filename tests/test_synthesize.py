@@ -21,7 +21,7 @@ from pipeline.core.errors import UserError
 from pipeline.inference import samples as data
 from pipeline.quality.filters import TRIES, keep
 from pipeline.stages import synthesize, train
-from pipeline.synthesis import training as _training
+from pipeline.synthesis import trainer
 from pipeline.tables import paths, schema, store
 from pipeline.training import judge
 from tests import forked, toy
@@ -254,14 +254,14 @@ def test_chances_are_those_under_equally_frequent_classes() -> None:
 
 def killed() -> None:
     """Run the stage until the process is killed, after the first epoch of a GAN."""
-    save = _training.Training.save
+    save = trainer.GanTrainer.save
 
-    def last(training: _training.Training) -> None:
+    def last(training: trainer.GanTrainer) -> None:
         save(training)
         if training.progress.epoch == 1:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    _training.Training.save = last
+    trainer.GanTrainer.save = last
     synthesize.run(params.load())
 
 

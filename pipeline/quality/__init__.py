@@ -1,1 +1,1 @@
-"""How good synthetic faces are: distances to real ones, memorised ones, and pictures of both."""
+"""How good generated faces are: their distance to real faces, memorised faces, and filters."""

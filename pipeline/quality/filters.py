@@ -1,4 +1,4 @@
-"""Which generated faces are kept: those that nothing speaks against, in the order of their seeds."""
+"""Keep the generated faces that pass all filters, in the order of their seeds."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-# Seeds tried for each face that is wanted, before a class is left with fewer.
+# Most seeds tried per wanted face. A class that needs more gets fewer faces.
 TRIES = 20
 BLOCK = 256
 
-# Maps faces uint8 [n, H, W, C] to which of them are good, bool [n].
+# Maps faces, uint8 [n, H, W, C], to whether each one passes, bool [n].
 Filter = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Kept:
-    """Generated faces of a class.
+    """Generated faces of a class that passed all filters.
 
     Attributes:
         faces: uint8 [n, H, W, C].
-        seeds: of these.
-        rejected: how many each filter turned down; a face counts for the first that did.
+        seeds: seed of each face.
+        rejected: number of faces that each filter rejected; a face counts for the first filter that rejects it.
     """
 
     faces: np.ndarray
@@ -32,31 +32,31 @@ class Kept:
 
 
 def keep(
-    draw: Callable[[list[int]], np.ndarray], wanted: int, first: int, filters: Mapping[str, Filter]
+    generate: Callable[[list[int]], np.ndarray], wanted: int, first: int, filters: Mapping[str, Filter]
 ) -> Kept:
-    """Draw faces until as many as are wanted have passed all filters, or `TRIES` times as many have been drawn.
+    """Generate faces until `wanted` of them have passed all filters, or `TRIES` times as many have been generated.
 
     Args:
-        draw: returns one face per seed, uint8 [n, H, W, C].
-        wanted: how many to keep.
-        first: seed of the first face; the others follow.
-        filters: by name, applied in their order.
+        generate: returns one face per seed, uint8 [n, H, W, C].
+        wanted: number of faces to keep.
+        first: seed of the first face; later faces have the following seeds.
+        filters: filters by name, in the order in which they are applied.
     """
     rejected = Counter(dict.fromkeys(filters, 0))
-    faces = [draw([])]
+    faces = [generate([])]
     seeds: list[int] = []
     end = first + wanted * (TRIES if filters else 1)
     for start in range(first, end, BLOCK):
-        some = list(range(start, min(start + BLOCK, end)))
-        drawn = draw(some)
-        good = np.arange(len(drawn))
+        block = list(range(start, min(start + BLOCK, end)))
+        generated = generate(block)
+        good = np.arange(len(generated))
         for name, accepts in filters.items():
-            passed = good[accepts(drawn[good])]
+            passed = good[accepts(generated[good])]
             rejected[name] += len(good) - len(passed)
             good = passed
         good = good[: wanted - len(seeds)]
-        faces.append(drawn[good])
-        seeds += [some[row] for row in good.tolist()]
+        faces.append(generated[good])
+        seeds += [block[row] for row in good.tolist()]
         if len(seeds) == wanted:
             break
     return Kept(np.concatenate(faces), seeds, rejected)

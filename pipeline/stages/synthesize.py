@@ -1,7 +1,8 @@
-"""Stage `synthesize`: a GAN trained on the training split alone, the faces it generates, and how good they are."""
+"""Stage `synthesize`: train a GAN on the training split alone, generate faces, and measure how good they are."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,35 +19,39 @@ from pipeline.faces.detectors import load_detector
 from pipeline.figures import synthetic as sheets
 from pipeline.inference import device
 from pipeline.inference import samples as data
+from pipeline.inference.samples import Samples
 from pipeline.methods.gans import Generator
-from pipeline.params.model import Params
-from pipeline.quality.distances import gaussian
+from pipeline.params.gans import Filters, Gans
+from pipeline.params.model import Align, Params
 from pipeline.quality.filters import Filter, Kept, keep
+from pipeline.quality.measures import FaceSet, measures, recognised
 from pipeline.quality.neighbours import nearest
-from pipeline.quality.scores import Seen, recognised, scores
-from pipeline.synthesis.fit import Fitted, Setting, fit
+from pipeline.quality.noise import gaussian_noise
+from pipeline.synthesis.generators import FittedGenerators, GanSetup, fit_generators
 from pipeline.tables.paths import METRICS, MODELS, PLOTS, SYNTHETIC
 from pipeline.tables.schema import channels, synthetic
 from pipeline.tables.store import batches_of, fill
-from pipeline.training import judge
+from pipeline.training.judge import Judge, trained
 
 GENERATORS = MODELS / "gan"
 GRIDS = PLOTS / "synthesize"
-# Seeds of the faces of a class: it has a range of its own, whichever other classes are asked for.
+# Each class has its own range of seeds, so its faces do not depend on the other classes.
 SEEDS_PER_CLASS = 10_000_000
-# Faces compared with their nearest neighbours, and those of each; latent vectors between two, on the sheets.
-NEIGHBOURS, NEAREST, ROWS, STEPS = 10, 3, 6, 10
+# Sheets show this many faces with this many nearest neighbours each,
+NEIGHBOURS, NEAREST = 10, 3
+# and this many interpolations of this many steps.
+ROWS, STEPS = 6, 10
 
 
 @dataclass(frozen=True)
-class Made:
-    """Everything there is of one class.
+class ClassFaces:
+    """Generated faces of one class and their origin.
 
     Attributes:
-        label: its index.
-        generator: that made the faces.
-        kept: the faces.
-        training: the real ones that it has learned from, uint8 [N, H, W, C].
+        label: index of the class.
+        generator: generator of the faces.
+        kept: generated faces that passed the filters.
+        training: training faces of the class, uint8 [N, H, W, C].
     """
 
     label: int
@@ -56,179 +61,191 @@ class Made:
 
 
 def run(p: Params) -> None:
-    """Train the GAN, generate faces, measure them, and draw them beside real ones."""
-    where = device.pick(p.train.device)
-    wanted = _wanted(p)
+    """Train the GAN, generate faces, measure them, and plot them beside real ones."""
+    torch_device = device.pick(p.train.device)
+    name, settings = p.chosen("gan")
+    wanted = {} if name == "none" else _wanted(p.gans, p.classes, data.real("train", p).labels.numpy())
     samples = data.learnable(p)
     labels = samples.labels.numpy()
     made_from = data.digest(samples) if wanted else ""
-    name, settings = p.chosen("gan")
-    folder, seconds = MODELS / "checkpoints", p.train.checkpoint_seconds
-    precision = device.pick_precision(p.train.precision, where)
-    setting = Setting(name, settings, p.seed, where, precision, p.gans.processes, folder, seconds)
-    fitted = fit(setting, samples.gather, labels, p.classes, list(wanted))
-    judges = [judge.trained(p, samples, number) for number in range(2)] if wanted else []
+    setup = GanSetup(
+        name,
+        settings,
+        p.seed,
+        torch_device,
+        device.pick_precision(p.train.precision, torch_device),
+        p.gans.processes,
+        MODELS / "checkpoints",
+        p.train.checkpoint_seconds,
+    )
+    fitted = fit_generators(setup, samples.gather, labels, p.classes, list(wanted))
+    judges = [trained(p, samples, number) for number in range(2)] if wanted else []
 
-    made: dict[str, Made] = {}
+    classes: dict[str, ClassFaces] = {}
     for cls, generator in fitted.generators.items():
         label = p.classes.index(cls)
         training = samples.gather(np.flatnonzero(labels == label))
-        filters = _filters(p, judges[0], label, training)
+        filters = _filters(p.gans.filters, p.align, judges[0], label, training)
         kept = keep(generator.faces, wanted[cls], label * SEEDS_PER_CLASS, filters)
         if len(kept.seeds) < wanted[cls]:
-            tried = in_words({reason: count for reason, count in kept.rejected.items() if count})
-            typer.echo(f"synthesize: {cls} has {len(kept.seeds)} of {wanted[cls]} faces; rejected {tried}")
-        made[cls] = Made(label, generator, kept, training)
-    report = _report(p, made, made_from, fitted, judges) if made else {}
+            rejected = in_words({reason: count for reason, count in kept.rejected.items() if count})
+            typer.echo(f"synthesize: {cls} has {len(kept.seeds)} of {wanted[cls]} faces; rejected {rejected}")
+        classes[cls] = ClassFaces(label, generator, kept, training)
+    report: dict[str, Any] = {"gan": name}
+    if classes:
+        report["made_from"] = made_from
+        report |= _report(classes, fitted.untrained, judges, data.real("valid", p), p.seed)
 
-    # All of it is whole before any takes the place of an earlier run's.
+    # The outputs of an earlier run are replaced only when all new ones are complete.
     with (
         replacing(SYNTHETIC) as table,
         replacing_folder(GENERATORS) as weights,
         replacing_folder(GRIDS) as grids,
     ):
         schema = synthetic(p.align.face_size, channels(p.align.colour), made_from)
-        fill(table, SYNTHETIC.suffix, schema, batches_of(schema, _rows(name, made)))
-        _store(weights, name, made, made_from)
-        _draw(grids, name, made, fitted)
-    write_json(METRICS / "synthesize.json", {"gan": name} | report)
+        fill(table, SYNTHETIC.suffix, schema, batches_of(schema, _rows(name, classes)))
+        _write_generators(weights, name, classes, made_from)
+        _plot(grids, name, classes, fitted)
+    write_json(METRICS / "synthesize.json", report)
     for checkpoint in fitted.checkpoints:
         checkpoint.unlink(missing_ok=True)
-    typer.echo(_summary(name, made, report))
+    typer.echo(_summary(name, classes, report))
 
 
-def _wanted(p: Params) -> dict[str, int]:
-    """Return how many faces each class is to get, those that get none left out."""
-    if p.gan == "none":
-        return {}
-    if p.gans.images_per_class != "balance":
-        return dict.fromkeys(p.gans.classes, p.gans.images_per_class)
-    counts = np.bincount(data.real("train", p).labels.numpy(), minlength=len(p.classes))
-    full = p.gans.balance_to or int(counts.max())
-    lacking = {cls: full - int(counts[p.classes.index(cls)]) for cls in p.gans.classes}
+def _wanted(gans: Gans, classes: list[str], labels: np.ndarray) -> dict[str, int]:
+    """Return the number of faces to generate for each class that needs some; `labels` are those of the train split."""
+    if gans.images_per_class != "balance":
+        return dict.fromkeys(gans.classes, gans.images_per_class)
+    counts = np.bincount(labels, minlength=len(classes))
+    full = gans.balance_to or int(counts.max())
+    lacking = {cls: full - int(counts[classes.index(cls)]) for cls in gans.classes}
     return {cls: count for cls, count in lacking.items() if count > 0}
 
 
-def _filters(p: Params, judged: judge.Judge, label: int, training: np.ndarray) -> dict[str, Filter]:
+def _filters(
+    settings: Filters, align: Align, judge: Judge, label: int, training: np.ndarray
+) -> dict[str, Filter]:
     """Return the filters that params.yaml switches on."""
-    settings, filters = p.gans.filters, {}
+    filters: dict[str, Filter] = {}
     if settings.confidence:
-        filters["confidence"] = lambda faces: judged.look(faces)[1][:, label] >= settings.confidence
+        filters["confidence"] = lambda faces: judge.look(faces)[1][:, label] >= settings.confidence
     if settings.detector:
-        filters["detector"] = _detected(p)
+        filters["detector"] = _detector_filter(align)
     if settings.distance:
         usual = np.median(nearest(training, training, same=True)[0][:, 0])
         filters["distance"] = lambda faces: nearest(faces, training)[0][:, 0] >= settings.distance * usual
     return filters
 
 
-def _detected(p: Params) -> Filter:
-    detector, _ = load_detector(p.align.detector, p.align.weights, p.align.threshold)
-    colour = cv2.COLOR_RGB2BGR if p.align.colour else cv2.COLOR_GRAY2BGR
+def _detector_filter(align: Align) -> Filter:
+    detector, _ = load_detector(align.detector, align.weights, align.threshold)
+    colour = cv2.COLOR_RGB2BGR if align.colour else cv2.COLOR_GRAY2BGR
 
-    def found(faces: np.ndarray) -> np.ndarray:
+    def detected(faces: np.ndarray) -> np.ndarray:
         pictures = [cv2.cvtColor(face, colour) for face in faces]
         return np.array([face is not None for face in detector.detect(pictures)], bool)
 
-    return found
+    return detected
 
 
 def _report(
-    p: Params, made: dict[str, Made], made_from: str, fitted: Fitted, judges: list[judge.Judge]
+    classes: dict[str, ClassFaces],
+    untrained: dict[str, Generator],
+    judges: list[Judge],
+    valid: Samples,
+    seed: int,
 ) -> dict[str, Any]:
-    """Return `metrics/synthesize.json`: what measures, and every measure for each class and for all of them."""
+    """Return the measures of each class and of all classes together, and the networks that measured."""
     measure, classifier = judges
-    valid = data.real("valid", p)
     valid_faces, valid_labels = valid.gather(np.arange(len(valid))), valid.labels.numpy()
-    named = classifier.look(valid_faces)[1].argmax(axis=1) if len(valid) else np.array([])
+    predicted = classifier.look(valid_faces)[1].argmax(axis=1) if len(valid) else np.array([])
     report: dict[str, Any] = {
-        "made_from": made_from,
         "features": {"network": "light, trained on the training split", "sha256": measure.digest},
         "classifier": {
             "network": "light, trained on the training split with another seed",
             "sha256": classifier.digest,
-            "valid_accuracy": float((named == valid_labels).mean()) if len(valid) else None,
+            "valid_accuracy": float((predicted == valid_labels).mean()) if len(valid) else None,
         },
     }
 
-    def seen(faces: np.ndarray) -> Seen:
-        return Seen(faces, measure.look(faces)[0])
+    def share_recognised(faces: np.ndarray, label: int) -> float | None:
+        return recognised(classifier.look(faces)[1], label)
 
-    parts: dict[str, list[Seen]] = {}
-    with bar(len(made), desc="measure", unit="classes") as shown:
-        for cls, of in made.items():
-            count = max(len(of.kept.seeds), 2)
-            others = {"noise": gaussian(of.training, count, p.seed)}
-            if cls in fitted.untrained:
-                others["untrained"] = fitted.untrained[cls].faces(range(count))
-            if (valid_labels == of.label).sum() > 1:
-                others["valid"] = valid_faces[valid_labels == of.label]
-            training, generated = seen(of.training), seen(of.kept.faces)
-            compared = {name: seen(faces) for name, faces in others.items()}
+    parts: dict[str, list[FaceSet]] = defaultdict(list)
+    with bar(len(classes), desc="measure", unit="classes") as shown:
+        for cls, own in classes.items():
+            faces, label = own.kept.faces, own.label
+            count = max(len(faces), 2)
+            sets = {"training": own.training, "generated": faces}
+            sets["noise"] = gaussian_noise(own.training, count, seed)
+            if cls in untrained:
+                sets["untrained"] = untrained[cls].faces(range(count))
+            if (valid_labels == label).sum() > 1:
+                sets["valid"] = valid_faces[valid_labels == label]
+            seen = {name: FaceSet(some, measure.look(some)[0]) for name, some in sets.items()}
+            for name, some in seen.items():
+                parts[name].append(some)
             report[cls] = {
-                "images": len(of.kept.seeds),
-                "trained_on": of.generator.trained_on,
-                "generator": of.generator.digest(),
-                "rejected": dict(of.kept.rejected),
-                **scores(training, generated, compared),
+                "images": len(faces),
+                "trained_on": own.generator.trained_on,
+                "generator": own.generator.digest(),
+                "rejected": dict(own.kept.rejected),
+                **measures(seen.pop("training"), seen.pop("generated"), seen),
                 "recognised": {
-                    "generated": recognised(classifier.look(of.kept.faces)[1], of.label),
-                    "valid": recognised(classifier.look(others["valid"])[1], of.label)
-                    if "valid" in others
-                    else None,
+                    "generated": share_recognised(faces, label),
+                    "valid": share_recognised(sets["valid"], label) if "valid" in sets else None,
                 },
             }
-            for part, some in {"training": training, "generated": generated, **compared}.items():
-                parts.setdefault(part, []).append(some)
             shown.update()
     whole = {
-        name: Seen(np.concatenate([s.faces for s in some]), np.concatenate([s.features for s in some]))
+        name: FaceSet(np.concatenate([s.faces for s in some]), np.concatenate([s.features for s in some]))
         for name, some in parts.items()
     }
-    shares = [report[cls]["recognised"]["generated"] for cls in made]
+    shares = [report[cls]["recognised"]["generated"] for cls in classes]
     report["all"] = {
         "images": len(whole["generated"].faces),
-        **scores(whole.pop("training"), whole.pop("generated"), whole),
+        **measures(whole.pop("training"), whole.pop("generated"), whole),
         "recognised": {"generated": float(np.mean(shares)) if None not in shares else None},
     }
     return report
 
 
-def _rows(name: str, made: dict[str, Made]) -> Iterator[dict[str, Any]]:
+def _rows(name: str, classes: dict[str, ClassFaces]) -> Iterator[dict[str, Any]]:
     """Yield the rows of the table of generated faces, sorted by id."""
-    for cls in sorted(made):
-        origin = f"{name}/{cls}/{made[cls].generator.digest()}"
-        for seed, face in zip(made[cls].kept.seeds, made[cls].kept.faces, strict=True):
+    for cls in sorted(classes):
+        kept = classes[cls].kept
+        origin = f"{name}/{cls}/{classes[cls].generator.digest()}"
+        for seed, face in zip(kept.seeds, kept.faces, strict=True):
             row = {"id": f"synthetic/{cls}/{seed:08d}", "label": cls, "face": face.tobytes()}
             yield row | {"seed": seed, "generator": origin}
 
 
-def _store(folder: Path, name: str, made: dict[str, Made], made_from: str) -> None:
-    """Write the generators into a folder, with a list of them."""
+def _write_generators(folder: Path, name: str, classes: dict[str, ClassFaces], made_from: str) -> None:
+    """Write the generators and a list of them into a folder."""
     index = {}
-    for cls, of in made.items():
-        digest = of.generator.digest()
+    for cls, own in classes.items():
+        generator, digest = own.generator, own.generator.digest()
         file = folder / f"{digest[:16]}.safetensors"
-        if not file.exists():  # classes of a conditional GAN share one
-            file.write_bytes(save(of.generator.weights()))
-        index[cls] = {"gan": name, "sha256": digest, "file": file.name, "label": of.generator.label}
-        index[cls] |= {"trained_on": of.generator.trained_on, "made_from": made_from}
+        if not file.exists():  # classes of a conditional GAN share a file
+            file.write_bytes(save(generator.weights()))
+        index[cls] = {"gan": name, "sha256": digest, "file": file.name, "label": generator.label}
+        index[cls] |= {"trained_on": generator.trained_on, "made_from": made_from}
     write_json(folder / "generators.json", index)
 
 
-def _draw(folder: Path, name: str, made: dict[str, Made], fitted: Fitted) -> None:
-    """Draw every sheet into a folder, which DVC wants to hold pictures alone and at least one."""
-    for cls, of in made.items():
-        faces = of.kept.faces
-        sheets.real_beside_generated(folder / f"{cls}.png", f"{cls}: {name}", of.training, faces)
+def _plot(folder: Path, name: str, classes: dict[str, ClassFaces], fitted: FittedGenerators) -> None:
+    """Write every sheet into a folder. DVC requires a folder of plots to hold only pictures, and at least one."""
+    for cls, own in classes.items():
+        faces = own.kept.faces
+        sheets.real_beside_generated(folder / f"{cls}.png", f"{cls}: {name}", own.training, faces)
         some = faces[:NEIGHBOURS]
         if len(some):
-            distances, rows = nearest(some, of.training, k=NEAREST)
+            distances, rows = nearest(some, own.training, k=NEAREST)
             title = f"{cls}: {name} and the nearest training faces"
-            sheets.neighbours(folder / f"{cls}_neighbours.png", title, some, of.training[rows], distances)
+            sheets.neighbours(folder / f"{cls}_neighbours.png", title, some, own.training[rows], distances)
         if fitted.curves:
-            between = _between(of.generator.latent)
-            path = of.generator.of_noise(between.reshape(-1, between.shape[2]))
+            noise = _interpolated_noise(own.generator.latent)
+            path = own.generator.of_noise(noise.reshape(-1, noise.shape[2]))
             path = path.reshape(ROWS, STEPS, *path.shape[1:])
             sheets.interpolation(
                 folder / f"{cls}_interpolation.png", f"{cls}: {name}, from face to face", path
@@ -239,33 +256,34 @@ def _draw(folder: Path, name: str, made: dict[str, Made], fitted: Fitted) -> Non
         curves = {task: [epoch[figure] for epoch in history] for task, history in fitted.curves.items()}
         if curves:
             sheets.curves(folder / f"{figure}.png", f"{name}: {ylabel}", ylabel, curves)
-    if not made:
+    if not classes:
         blank = np.full((40, 280), 255, np.uint8)
         note = cv2.putText(blank, "no synthetic faces", (10, 28), cv2.FONT_HERSHEY_SIMPLEX, 0.8, 0)
         (folder / "none.png").write_bytes(cv2.imencode(".png", note)[1].tobytes())
 
 
-def _between(latent: int) -> np.ndarray:
-    """Return noise on the way between two latent vectors, float32 [ROWS, STEPS, Z].
+def _interpolated_noise(latent: int) -> np.ndarray:
+    """Return noise between pairs of latent vectors, float32 [ROWS, STEPS, Z].
 
-    Along great circles: the length of the noise, which the generator knows one of, stays the same (White 2016).
+    The path follows great circles, which keeps the length of the noise as in training (White 2016).
     """
     start, stop = np.random.default_rng(0).standard_normal((2, ROWS, 1, latent))
     angle = np.linspace(0, np.pi / 2, STEPS)[:, None]
     return (np.cos(angle) * start + np.sin(angle) * stop).astype(np.float32)
 
 
-def _summary(name: str, made: dict[str, Made], report: dict[str, Any]) -> str:
-    lines = [f"synthesize: {name}, {sum(len(of.kept.seeds) for of in made.values()):,} faces"]
-    if made:
+def _summary(name: str, classes: dict[str, ClassFaces], report: dict[str, Any]) -> str:
+    total = sum(len(own.kept.seeds) for own in classes.values())
+    lines = [f"synthesize: {name}, {total:,} faces"]
+    if classes:
         lines.append("synthesize:        class  faces      FID  untrained   noise  recognised  memorised")
-    for cls in made:
-        found = report[cls]
-        values = [found["fid"], found.get("fid_untrained"), found["fid_noise"]]
+    for cls in classes:
+        row = report[cls]
+        values = [row["fid"], row.get("fid_untrained"), row["fid_noise"]]
         fid, untrained, noise = ("-" if value is None else f"{value:.2f}" for value in values)
-        shares = [found["recognised"]["generated"], found["memorised"]]
-        known, copied = ("-" if value is None else f"{value:.3f}" for value in shares)
+        shares = [row["recognised"]["generated"], row["memorised"]]
+        recognised, memorised = ("-" if value is None else f"{value:.3f}" for value in shares)
         lines.append(
-            f"{cls:>24} {found['images']:6,} {fid:>8} {untrained:>10} {noise:>7} {known:>11} {copied:>10}"
+            f"{cls:>24} {row['images']:6,} {fid:>8} {untrained:>10} {noise:>7} {recognised:>11} {memorised:>10}"
         )
     return "\n".join(lines)

@@ -1,6 +1,7 @@
-"""What a GAN learns, in which order, and where its training stands.
+"""Training task of one GAN: its faces, the order in which it sees them, and its progress.
 
-Every random number of a step follows from (seed, name, epoch, step), so going on in the middle of an epoch is an index.
+Every random number of a step follows from (seed, name, epoch, step). A training that resumes in the middle of an epoch
+therefore needs only the step's index.
 """
 
 from __future__ import annotations
@@ -14,44 +15,50 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipeline.methods.gans import Adversaries
+from pipeline.methods.gans import GAN
 from pipeline.params.gans import AdversarialSettings
 
 
 @dataclass(frozen=True)
-class Task:
-    """What one GAN learns.
+class GanTask:
+    """One GAN to train.
 
     Attributes:
-        name: the class, or `all`.
+        name: name of the class, or `all`.
         faces: uint8 [N, H, W, C], N at least 2.
-        labels: class of each face, int64 [N], an index into the classes asked for.
-        classes: how many these are.
-        make: builds generator and critic.
-        settings: of the method.
-        seed: of the run.
-        precision: of forward passes; losses, penalty and optimisers are float32.
-        path: of its checkpoint, which stays when it is done: the stage removes those of all tasks at once.
-        checkpoint_seconds: between two checkpoints.
+        labels: class of each face, int64 [N], 0 to `classes` - 1.
+        classes: number of classes of the GAN; 1 for a GAN of one class.
+        build: builds the networks, as in the modules of `pipeline.methods.gans`.
+        settings: block of the method in `params.yaml`.
+        seed: seed of the run.
+        precision: precision of forward passes; losses, penalty and optimisers use float32.
+        path: checkpoint. It stays after training; the stage removes the checkpoints of all tasks together.
+        checkpoint_seconds: time between two checkpoints.
     """
 
     name: str
     faces: np.ndarray
     labels: np.ndarray
     classes: int
-    make: Callable[[Any, int, int, int], Adversaries]
+    build: Callable[[Any, int, int, int], GAN]
     settings: AdversarialSettings
     seed: int
     precision: torch.dtype
     path: Path
     checkpoint_seconds: float
 
+    def new_networks(self) -> GAN:
+        """Return generator and critic with fresh weights, which follow from the seed."""
+        torch.manual_seed(self.seed)
+        _, size, _, channels = self.faces.shape
+        return self.build(self.settings, size, channels, self.classes)
+
     def steps_per_epoch(self) -> int:
-        """Return the critic's steps in an epoch; batch norm needs batches of two faces."""
+        """Return the critic's steps in an epoch. Every batch holds at least the two faces that batch norm needs."""
         return max(1, min(-(-len(self.faces) // self.settings.batch_size), len(self.faces) // 2))
 
     def epochs(self) -> int:
-        """Return the settings' epochs or, where these hold fewer than `least_steps`, so many that they hold them."""
+        """Return the number of epochs: `epochs`, or more where these hold fewer than `least_steps` steps."""
         return max(self.settings.epochs, -(-self.settings.least_steps // self.steps_per_epoch()))
 
     def steps(self) -> int:
@@ -67,7 +74,10 @@ class Task:
         return np.random.default_rng((self.seed, zlib.crc32(self.name.encode()), *place))
 
     def plan(self, epoch: int) -> list[np.ndarray]:
-        """Draw which faces each batch of an epoch holds: each one once or, of several classes, equally many of each."""
+        """Return the indices of the faces in each batch of an epoch.
+
+        With one class, each face occurs once. With several classes, each class occurs equally often.
+        """
         rng = self.random(epoch)
         count = len(self.faces)
         order = rng.permutation(count)
@@ -80,20 +90,20 @@ class Task:
 
 
 @dataclass
-class Progress:
-    """Where a training stands.
+class GanProgress:
+    """Progress of a GAN's training.
 
     Attributes:
-        epoch: the epoch being trained, from 0.
-        step: steps of it that are done.
-        history: of each finished epoch the mean loss of `critic` and `generator`, and the `distance`: the mean score
-            of real faces less that of generated ones, which for WGAN-GP estimates Wasserstein's distance.
-        alike: finished epochs in a row in which the training had collapsed.
-        shown: epochs, from 1, after which faces were kept.
+        epoch: current epoch, from 0.
+        step: number of finished steps in it.
+        history: for each finished epoch the mean losses `critic` and `generator`, and `distance`: the mean score of
+            real faces minus that of generated faces. For WGAN-GP it estimates Wasserstein's distance.
+        collapsed: number of collapsed epochs in a row, up to the last finished one.
+        shown: epochs, from 1, after which sample faces were kept.
     """
 
     epoch: int = 0
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
-    alike: int = 0
+    collapsed: int = 0
     shown: list[int] = field(default_factory=list)

@@ -1,12 +1,12 @@
-"""One module per GAN: its networks and losses. What all share, the training, is `pipeline.synthesis.training`.
+"""One module per GAN, with its networks and losses. All GANs share the training in `pipeline.synthesis.trainer`.
 
 A module offers
 
-* `CONDITIONAL`: whether one generator serves all classes, or each class gets its own;
-* `adversaries(settings, size, channels, classes) -> Adversaries`.
+* `CONDITIONAL`: true if one generator makes faces of all classes, false if each class has its own GAN;
+* `build(settings, size, channels, classes) -> GAN`: the networks with fresh weights, and their losses.
 
-A module that trains nothing (`none`, `repeat`) offers `generators(faces, labels, classes)` instead, which returns a
-`Generator` by class. A module's settings are a class in `pipeline/params/gans.py`.
+A module without training (`none`, `repeat`) offers `generators(faces, labels, classes)` instead. It returns a
+`Generator` for each class. The settings of a module are a class in `pipeline/params/gans.py`.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
-class Adversaries:
-    """A generator and its critic, with fresh weights, and what each of them minimises.
+class GAN:
+    """A generator and a critic with fresh weights, and their losses.
 
     Attributes:
         generator: maps noise [n, Z] and class indices int64 [n] to faces [n, C, H, W] in -1..1.
         critic: maps such faces and class indices to scores [n]; higher means real.
-        critic_loss: of the scores of real and of generated faces, both [n].
-        generator_loss: of the scores of generated faces.
-        betas: Adam's, for both.
-        critic_steps: steps of the critic for each one of the generator.
-        penalty: weight of the gradient penalty in the critic's loss; 0: none.
-        mismatched: share of the critic's loss in which real faces that go by the name of another class stand for
-            generated ones (Reed et al. 2016, algorithm 1: a half), which teaches it to look at the class.
+        critic_loss: maps the scores of real faces and those of generated faces, both [n], to the critic's loss.
+        generator_loss: maps the scores of generated faces to the generator's loss.
+        betas: Adam's betas for both networks.
+        critic_steps: steps of the critic per step of the generator.
+        penalty: weight of the gradient penalty in the critic's loss; 0: no penalty.
+        mismatched: share of the critic's loss in which real faces with a wrong class replace the generated faces.
+            This teaches the critic to use the class (Reed et al. 2016, algorithm 1, with a share of a half).
     """
 
     generator: nn.Module
@@ -49,13 +49,13 @@ class Adversaries:
 
 @dataclass(frozen=True)
 class Generator:
-    """A trained generator, of one class.
+    """A generator of one class.
 
     Attributes:
-        network: in evaluation mode; as `Adversaries.generator`. Classes of a conditional GAN share it.
-        latent: Z.
-        label: index of the class that it is asked for.
-        trained_on: how many faces of the class it has seen.
+        network: the network in evaluation mode, see `GAN.generator`; classes of a conditional GAN share one.
+        latent: length Z of the noise.
+        label: class index that the network receives.
+        trained_on: number of training faces of the class.
     """
 
     network: nn.Module
@@ -64,36 +64,36 @@ class Generator:
     trained_on: int
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the weights, on the CPU."""
+        """Return the weights on the CPU."""
         return {name: t.detach().cpu().contiguous() for name, t in self.network.state_dict().items()}
 
     def digest(self) -> str:
-        """Return the SHA-256 of the weights, as `save` writes them."""
+        """Return the SHA-256 of the weights in safetensors format."""
         return hashlib.sha256(save(self.weights())).hexdigest()
 
     def faces(self, seeds: Sequence[int], batch_size: int = 256) -> np.ndarray:
-        """Return one face per seed, uint8 [n, H, W, C]; the same seed gives the same face."""
+        """Return one face per seed, uint8 [n, H, W, C]. Equal seeds give equal faces."""
         noise = [np.random.default_rng(seed).standard_normal(self.latent) for seed in seeds]
         return self.of_noise(np.array(noise, np.float32).reshape(-1, self.latent), batch_size)
 
     @torch.no_grad()
     def of_noise(self, noise: np.ndarray, batch_size: int = 256) -> np.ndarray:
-        """Return one face for each row of noise, float32 [n, Z], as uint8 [n, H, W, C]."""
+        """Return one face per row of noise, float32 [n, Z], as uint8 [n, H, W, C]."""
         device = next(self.network.buffers()).device
         parts = []
         for start in range(0, max(1, len(noise)), batch_size):
-            some = torch.from_numpy(noise[start : start + batch_size]).to(device)
-            labels = torch.full((len(some),), self.label, device=device)
-            parts.append(to_faces(self.network(some, labels)))
+            batch = torch.from_numpy(noise[start : start + batch_size]).to(device)
+            labels = torch.full((len(batch),), self.label, device=device)
+            parts.append(to_faces(self.network(batch, labels)))
         return np.concatenate(parts)
 
 
 def to_faces(images: Tensor) -> np.ndarray:
-    """Return float [n, C, H, W] in -1..1 as uint8 [n, H, W, C]."""
+    """Convert float [n, C, H, W] in -1..1 to uint8 [n, H, W, C]."""
     pixels = ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return pixels.permute(0, 2, 3, 1).cpu().numpy()
 
 
 def from_faces(faces: Tensor) -> Tensor:
-    """Return uint8 [n, H, W, C] as float [n, C, H, W] in -1..1."""
+    """Convert uint8 [n, H, W, C] to float [n, C, H, W] in -1..1."""
     return faces.permute(0, 3, 1, 2).float() / 127.5 - 1

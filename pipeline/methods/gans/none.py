@@ -1,4 +1,4 @@
-"""No GAN: the training set is the real faces alone."""
+"""No GAN: the training set holds real faces only."""
 
 from __future__ import annotations
 

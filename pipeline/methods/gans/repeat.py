@@ -1,4 +1,4 @@
-"""Real faces once more in the place of generated ones: plain over-sampling, which a GAN has to beat."""
+"""Repeated real faces instead of generated ones: plain over-sampling, the baseline of every GAN."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.methods.gans import Generator, from_faces
 
 
 class Repeats(nn.Module):
-    """Answers noise with one of its faces: standard normal noise with each of them equally often."""
+    """Map standard normal noise to one of the real faces, each with the same probability."""
 
     faces: Tensor
 
@@ -25,12 +25,12 @@ class Repeats(nn.Module):
 
 
 def generators(faces: np.ndarray, labels: np.ndarray, classes: list[str]) -> dict[str, Generator]:
-    """Return one for each class.
+    """Return the generator of each class.
 
     Args:
-        faces: of the training split, uint8 [N, H, W, C].
-        labels: name of each one's class, [N].
-        classes: names of the classes that are asked for; each has a face.
+        faces: training faces, uint8 [N, H, W, C].
+        labels: class name of each face, [N].
+        classes: names of the wanted classes; each has at least one face.
     """
-    chosen = {name: faces[labels == name] for name in classes}
-    return {name: Generator(Repeats(some).eval(), 1, 0, len(some)) for name, some in chosen.items()}
+    real = {name: faces[labels == name] for name in classes}
+    return {name: Generator(Repeats(own).eval(), 1, 0, len(own)) for name, own in real.items()}

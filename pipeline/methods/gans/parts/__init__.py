@@ -1,1 +1,1 @@
-"""What several GANs share."""
+"""Networks and losses that several GANs share."""

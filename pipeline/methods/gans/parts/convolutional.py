@@ -1,9 +1,9 @@
-"""The convolutional generator and critic of DCGAN, for square faces of any side from 16 pixels.
+"""Convolutional generator and critic of DCGAN, for square faces with a side of at least 16 pixels.
 
 Radford, Metz & Chintala, "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial
-Networks", ICLR 2016, section 3: strided convolutions instead of pooling, batch norm in both except at the
-generator's output and the discriminator's input, ReLU and tanh in the one, LeakyReLU 0.2 in the other. Sides
-that are no multiple of 16 are halved upwards; where a side is odd the kernel has 3 places instead of 4.
+Networks", ICLR 2016, section 3. Strided convolutions replace pooling. Batch norm follows every layer except the
+generator's output and the critic's input. The generator uses ReLU and tanh, the critic LeakyReLU with slope 0.2. Halved
+sides are rounded up; the kernel is 4 pixels wide for an even side and 3 for an odd one.
 """
 
 from __future__ import annotations
@@ -19,11 +19,8 @@ Condition = Literal["projection", "concatenation"]
 
 
 def sides(size: int) -> list[int]:
-    """Return the sides of the maps from the face to the deepest, each half of the one before, rounded up."""
-    found = [size]
-    for _ in range(4):
-        found.append(-(-found[-1] // 2))
-    return found
+    """Return the side of each map, from the face to the deepest: each is half the previous one, rounded up."""
+    return [-(-size // 2**depth) for depth in range(5)]
 
 
 def _initialise(module: nn.Module) -> None:
@@ -37,14 +34,14 @@ def _initialise(module: nn.Module) -> None:
 
 
 class Decoder(nn.Module):
-    """The generator: noise to a face, through four doublings of the resolution.
+    """Generator: turns noise into a face in four doublings of the resolution.
 
     Args:
         latent: length Z of the noise vector.
         size: side of a face in pixels.
-        channels: of a face, 1 or 3.
-        width: channels of the layer before the last; deeper ones have up to 8 times as many.
-        classes: K, each with a vector of length Z that is put behind the noise; 0: unconditional.
+        channels: channels of a face, 1 or 3.
+        width: channels before the last layer; deeper layers have up to 8 times as many.
+        classes: number of classes, each with a learned vector of length Z appended to the noise; 0: unconditional.
     """
 
     def __init__(self, latent: int, size: int, channels: int, width: int, classes: int = 0) -> None:
@@ -75,18 +72,18 @@ class Decoder(nn.Module):
 
 
 class Critic(nn.Module):
-    """The discriminator or critic: a face to one score, through four halvings of the resolution.
+    """Critic, or discriminator: turns a face into one score in four halvings of the resolution.
 
     Args:
         size: side of a face in pixels.
-        channels: of a face, 1 or 3.
-        width: channels of the first layer; deeper ones have up to 8 times as many.
-        norm: between layers. Batch norm makes a score depend on the whole batch, so that a gradient penalty, which
-            is about single faces, cannot stand beside it (Gulrajani et al. 2017, section 4).
-        classes: K; 0: unconditional.
-        condition: how the class comes in. `projection`: the score grows by the product of the features, summed over
-            positions, with the class's vector (Miyato & Koyama 2018, equation 3); `concatenation`: one more channel
-            of the face, which the class draws (Mirza & Osindero 2014).
+        channels: channels of a face, 1 or 3.
+        width: channels of the first layer; deeper layers have up to 8 times as many.
+        norm: normalisation between layers. With batch norm a score depends on the whole batch. A gradient penalty
+            concerns single faces and therefore needs `layer` (Gulrajani et al. 2017, section 4).
+        classes: number of classes; 0: unconditional.
+        condition: how the critic receives the class. `projection` adds to the score the inner product of the
+            features, summed over positions, and a vector of the class (Miyato & Koyama 2018, equation 3).
+            `concatenation` appends a channel to the face, a learned map of the class (Mirza & Osindero 2014).
     """
 
     def __init__(
@@ -130,5 +127,5 @@ class Critic(nn.Module):
 
 
 def _norm(kind: Norm, channels: int) -> nn.Module:
-    # Of one group: layer norm over channels and positions of each face.
+    # One group: layer norm over the channels and positions of each face.
     return nn.BatchNorm2d(channels) if kind == "batch" else nn.GroupNorm(1, channels)

@@ -1,8 +1,8 @@
-"""Differentiable augmentation, which keeps a discriminator from learning a small training set by heart.
+"""Differentiable augmentation: keeps a critic from memorising a small training set.
 
-Zhao et al., "Differentiable Augmentation for Data-Efficient GAN Training", NeurIPS 2020, section 3: real and generated
-faces go through the same kinds of transforms before the critic sees them, in its steps and in the generator's, and
-gradients flow through.
+Zhao et al., "Differentiable Augmentation for Data-Efficient GAN Training", NeurIPS 2020, section 3. The critic sees
+real and generated faces only after transforms of the same kinds, in its own steps and in the generator's. Gradients
+flow through the transforms.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-SHIFT, HOLE = 0.125, 0.5  # of the face's side; the authors' settings
+SHIFT, HOLE = 0.125, 0.5  # shares of the face's side; the authors' settings
 
 
 @dataclass(frozen=True)
-class Draws:
+class UniformDraws:
     """Random numbers for n faces, uniform in 0..1, float [n] each."""
 
     brightness: Tensor
@@ -30,20 +30,21 @@ class Draws:
     hole_left: Tensor
 
 
-def draw(count: int, random: torch.Generator) -> Draws:
-    """Draw for `count` faces, on the generator's device."""
-    return Draws(*torch.rand(7, count, generator=random, device=random.device))
+def draw(count: int, random: torch.Generator) -> UniformDraws:
+    """Draw the random numbers for `count` faces, on the device of `random`."""
+    return UniformDraws(*torch.rand(7, count, generator=random, device=random.device))
 
 
-def apply(images: Tensor, kinds: Sequence[str], draws: Draws) -> Tensor:
-    """Return transformed faces.
+def apply(images: Tensor, kinds: Sequence[str], draws: UniformDraws) -> Tensor:
+    """Return the transformed faces.
 
     Args:
         images: float [n, C, H, W] in -1..1.
-        kinds: of transforms: `colour` (brightness by up to 0.5 to either side, saturation times 0..2, contrast times
-            0.5..1.5), `translation` (by up to an eighth of the side, black comes in), `cutout` (a square hole of half
-            the side, cut at the border, turns grey).
-        draws: for n faces.
+        kinds: any of
+            - `colour`: brightness -0.5..+0.5, saturation times 0..2, contrast times 0.5..1.5;
+            - `translation`: by up to an eighth of the side; the free border is black;
+            - `cutout`: a grey square with half the face's side, clipped at the border.
+        draws: random numbers for n faces.
     """
     if "colour" in kinds:
         images = images + (draws.brightness - 0.5).view(-1, 1, 1, 1)
@@ -62,7 +63,7 @@ def _shifted(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
     side = images.shape[-1]
     most = int(side * SHIFT + 0.5)
     steps = torch.arange(side, device=images.device)
-    # Into faces with a border of one black pixel, which everything from outside falls on.
+    # Indices into the faces padded by one black pixel; positions outside a face are clamped to that border.
     rows, columns = (
         (steps + 1 - most + (share * (2 * most + 1)).long()[:, None]).clamp(0, side + 1)
         for share in (down, right)
@@ -73,7 +74,7 @@ def _shifted(images: Tensor, down: Tensor, right: Tensor) -> Tensor:
 
 
 def _hole(side: int, top: Tensor, left: Tensor) -> Tensor:
-    """Return what is kept, float [n, 1, H, W]: 0 in the hole, whose centre lies anywhere in the face."""
+    """Return a mask, float [n, 1, H, W]: 0 in the hole, 1 elsewhere. The hole's centre lies anywhere in the face."""
     hole = int(side * HOLE + 0.5)
     steps = torch.arange(side, device=top.device)
     inside = []

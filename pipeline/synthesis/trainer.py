@@ -1,4 +1,4 @@
-"""The training that all GANs share: planned steps, averaged weights, exact resumption, and a stop when it fails."""
+"""Train one GAN: planned steps, averaged weights, exact resumption."""
 
 from __future__ import annotations
 
@@ -12,37 +12,36 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.methods.gans import from_faces
-from pipeline.synthesis import augmentation
+from pipeline.synthesis import diffaugment
+from pipeline.synthesis.collapse import Figures, least_spread, record_epoch
 from pipeline.synthesis.penalty import gradient_penalty
-from pipeline.synthesis.task import Progress, Task
-from pipeline.synthesis.verdict import Figures, judge, least_spread
+from pipeline.synthesis.task import GanProgress, GanTask
 from pipeline.training import checkpoint
 from pipeline.training.average import Average
 from pipeline.training.replay import Replays
 
-SHOWN, STAGES = 8, 8  # latent vectors whose faces are kept while training goes on, and how often
+# Sample faces that are kept during training, and how many times they are.
+SHOWN, STAGES = 8, 8
 
 
-class Training:
-    """One GAN's training, from fresh weights or from its checkpoint.
+class GanTrainer:
+    """Training of one GAN, from fresh weights or from its checkpoint.
 
     Args:
-        task: what to learn, and how.
-        device: where to compute.
+        task: the GAN to train.
+        device: device of the training.
     """
 
-    def __init__(self, task: Task, device: torch.device) -> None:
+    def __init__(self, task: GanTask, device: torch.device) -> None:
         self.task, self.settings, self.device = task, task.settings, device
-        torch.manual_seed(task.seed)
-        _, size, _, channels = task.faces.shape
-        self.pair = task.make(task.settings, size, channels, task.classes)
-        # Channels-last, which convolutions on CPU and GPU prefer.
+        self.gan = task.new_networks()
+        # Convolutions are faster in channels-last order, on CPU and GPU.
         self.generator, self.critic = (
             network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-            for network in (self.pair.generator, self.pair.critic)
+            for network in (self.gan.generator, self.gan.critic)
         )
         self.optimizers = {
-            name: _adam(network, task.settings.learning_rate, self.pair.betas, device)
+            name: _adam(network, task.settings.learning_rate, self.gan.betas, device)
             for name, network in self._networks().items()
         }
         self.average = Average(self.generator, task.settings.ema)
@@ -58,10 +57,11 @@ class Training:
         rng = task.random()
         self.shown_noise = torch.from_numpy(rng.standard_normal((SHOWN, task.settings.latent), np.float32))
         self.shown_labels = torch.from_numpy(np.resize(present, SHOWN))
-        # Over an epoch's steps, of each figure.
+        # Sum of each figure over the steps of the epoch.
         self.sums = torch.zeros(len(Figures._fields), dtype=torch.float64, device=device)
+        _, size, _, channels = task.faces.shape
         self.shown = torch.zeros((0, SHOWN, channels, size, size))
-        self.progress = Progress()
+        self.progress = GanProgress()
         self.resumed = self._resume()
         self.saved = time.monotonic()
 
@@ -72,15 +72,15 @@ class Training:
             on_step: called after each step.
 
         Raises:
-            UserError: a loss is no longer a number, or the training has collapsed. The checkpoint is the last one
-                before that.
+            UserError: a loss is not a number, or the training has collapsed. The checkpoint holds the last good
+                state.
         """
         while self.progress.epoch < self.task.epochs():
             self._epoch(on_step)
         self.save()
 
     def weights(self) -> dict[str, Tensor]:
-        """Return the generator's weights, averaged where there is an average."""
+        """Return the generator's weights: the moving average, if there is one."""
         with self.average.applied():
             return checkpoint.snapshot(self.generator)
 
@@ -88,67 +88,67 @@ class Training:
         return {"generator": self.generator, "critic": self.critic}
 
     def _epoch(self, on_step: Callable[[], None]) -> None:
-        here = self.progress
-        parts = self.task.plan(here.epoch)
-        # At once: a GPU is waited for at each transfer.
+        progress = self.progress
+        parts = self.task.plan(progress.epoch)
+        # One transfer per epoch: each transfer to a GPU waits for it.
         plan = torch.from_numpy(np.concatenate(parts)).to(self.device).split([len(part) for part in parts])
         self.generator.train()
-        while here.step < len(plan):
-            self._step(plan[here.step])
-            here.step += 1
+        while progress.step < len(plan):
+            self._step(plan[progress.step])
+            progress.step += 1
             on_step()
             if time.monotonic() - self.saved >= self.task.checkpoint_seconds:
                 self.save()
-        judge(self._figures(), self.least_spread, self.task, here)
-        here.epoch, here.step = here.epoch + 1, 0
+        record_epoch(self._figures(), self.least_spread, self.task, progress)
+        progress.epoch, progress.step = progress.epoch + 1, 0
         self.sums.zero_()
-        if here.epoch == 1 or here.epoch % max(1, self.task.epochs() // STAGES) == 0:
-            here.shown.append(here.epoch)
+        if progress.epoch == 1 or progress.epoch % max(1, self.task.epochs() // STAGES) == 0:
+            progress.shown.append(progress.epoch)
             self.shown = torch.cat([self.shown, self._shown()[None]])
 
     def _step(self, chosen: Tensor) -> None:
-        """Take a step of the critic and, after each `critic_steps` of them, one of the generator."""
-        here = self.progress
-        seed = self.task.random(here.epoch, here.step, 1).integers(2**63)
+        """Take one step of the critic and, every `critic_steps` steps, one of the generator."""
+        progress = self.progress
+        seed = self.task.random(progress.epoch, progress.step, 1).integers(2**63)
         self.random.manual_seed(int(seed))
-        done = here.epoch * self.task.steps_per_epoch() + here.step + 1
-        moves = done % self.pair.critic_steps == 0
-        self.replays.run(partial(self._learn, moves), [chosen], moves)
+        done = progress.epoch * self.task.steps_per_epoch() + progress.step + 1
+        with_generator = done % self.gan.critic_steps == 0
+        self.replays.run(partial(self._learn, with_generator), [chosen], with_generator)
 
-    def _learn(self, moves: bool, chosen: Tensor) -> Sequence[Tensor]:
-        """Learn from the `chosen` faces; the generator too, if it `moves`."""
-        pair, settings = self.pair, self.settings
+    def _learn(self, with_generator: bool, chosen: Tensor) -> Sequence[Tensor]:
+        """Train the critic on the `chosen` faces, and the generator with `with_generator`."""
+        gan, settings = self.gan, self.settings
         count = len(chosen)
         real, labels = from_faces(self.faces[chosen]), self.labels[chosen]
         if settings.mirror:
             mirrored = self._uniform(count) < 0.5
             real = torch.where(mirrored[:, None, None, None], real.flip(3), real)
         noise = torch.randn(count, settings.latent, generator=self.random, device=self.device)
-        with self._autocast(), torch.set_grad_enabled(moves):
+        with self._autocast(), torch.set_grad_enabled(with_generator):
             generated = self.generator(noise, labels).float()
 
         self.critic.requires_grad_(True)
         seen = self._augmented(real), self._augmented(generated.detach())
         with self._autocast():
-            # Each kind goes through batch norm by itself, as published.
+            # Real and generated faces pass through batch norm separately, as published.
             scores = [self.critic(images, labels).float() for images in seen]
-        loss = pair.critic_loss(*scores)
-        if pair.mismatched:
+        loss = gan.critic_loss(*scores)
+        if gan.mismatched:
             with self._autocast():
                 misnamed = self.critic(seen[0], self._other(labels)).float()
-            loss = torch.lerp(loss, pair.critic_loss(scores[0], misnamed), pair.mismatched)
+            loss = torch.lerp(loss, gan.critic_loss(scores[0], misnamed), gan.mismatched)
         total = loss
-        if pair.penalty:
+        if gan.penalty:
             shares = self._uniform(count)
-            total = loss + pair.penalty * gradient_penalty(lambda x: self.critic(x, labels), *seen, shares)
+            total = loss + gan.penalty * gradient_penalty(lambda x: self.critic(x, labels), *seen, shares)
         self._update("critic", total)
 
         fooled = torch.zeros((), device=self.device)
-        if moves:
-            self.critic.requires_grad_(False)  # its gradients are not needed: a third of the way back
+        if with_generator:
+            self.critic.requires_grad_(False)  # saves a third of the backward pass
             with self._autocast():
                 answers = self.critic(self._augmented(generated), labels).float()
-            fooled = pair.generator_loss(answers)
+            fooled = gan.generator_loss(answers)
             self._update("generator", fooled)
             self.average.update()
         with torch.no_grad():
@@ -159,7 +159,7 @@ class Training:
         return ()
 
     def _other(self, labels: Tensor) -> Tensor:
-        """Return for each label one of the other classes that there are, each equally often."""
+        """Return for each label another class that has faces, each with the same probability."""
         present = self.present
         place = torch.searchsorted(present, labels)
         most = max(2, len(present))
@@ -178,12 +178,12 @@ class Training:
     def _augmented(self, images: Tensor) -> Tensor:
         if not self.kinds:
             return images
-        return augmentation.apply(images, self.kinds, augmentation.draw(len(images), self.random))
+        return diffaugment.apply(images, self.kinds, diffaugment.draw(len(images), self.random))
 
     def _autocast(self) -> Any:
         precision = self.task.precision
-        # On a GPU trainings are threads, which share the cache of cast weights: whether another one emptied it between
-        # two uses of a weight decides in which precision their gradients are added up.
+        # Trainings on a GPU are threads that share autocast's cache of cast weights. If another thread clears it
+        # between two uses of a weight, the gradients of this weight are summed in another precision.
         cached = self.device.type != "cuda"
         return torch.autocast(
             self.device.type, precision, enabled=precision != torch.float32, cache_enabled=cached
@@ -192,10 +192,10 @@ class Training:
     def _figures(self) -> Figures:
         steps = self.task.steps_per_epoch()
         done = self.progress.epoch * steps
-        moved = (done + steps) // self.pair.critic_steps - done // self.pair.critic_steps
+        generator_steps = (done + steps) // self.gan.critic_steps - done // self.gan.critic_steps
         sums = Figures(*self.sums.tolist())
         means = Figures(*(value / steps for value in sums))
-        return means._replace(generator=sums.generator / max(1, moved))
+        return means._replace(generator=sums.generator / max(1, generator_steps))
 
     @torch.no_grad()
     def _shown(self) -> Tensor:
@@ -206,9 +206,9 @@ class Training:
         return faces.float().cpu()
 
     def save(self) -> None:
-        """Write the checkpoint, unless the state is a bad one: what is there then is the last good state."""
+        """Write the checkpoint. A bad state is not written, so that the file keeps the last good one."""
         self.saved = time.monotonic()
-        if self.progress.alike or not torch.isfinite(self.sums).all():
+        if self.progress.collapsed or not torch.isfinite(self.sums).all():
             return
         tensors = {"sums": self.sums, "shown": self.shown}
         tensors |= checkpoint.prefixed("average", self.average.weights)
@@ -233,13 +233,13 @@ class Training:
             checkpoint.restore_optimizer(
                 self.optimizers[name], checkpoint.under(f"{name}_optimizer", tensors)
             )
-        self.progress = Progress(**about)
+        self.progress = GanProgress(**about)
         return True
 
 
 def _adam(
     network: nn.Module, learning_rate: float, betas: tuple[float, float], device: torch.device
 ) -> torch.optim.Adam:
-    if device.type == "cuda":  # in one kernel, which counts its steps there, so that it can be replayed
+    if device.type == "cuda":  # one kernel, with its step count on the GPU: a replay needs that
         return torch.optim.Adam(network.parameters(), learning_rate, betas, fused=True, capturable=True)
     return torch.optim.Adam(network.parameters(), learning_rate, betas, foreach=True)
