@@ -1,1 +1,1 @@
-"""Scores, the crops a face is scored on, and pictures of the result."""
+"""Scores of predictions: metrics, calibration, confidence intervals."""

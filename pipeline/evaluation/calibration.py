@@ -1,6 +1,6 @@
-"""Whether confidence can be believed: of the predictions made with 80 % confidence, 80 % should be right.
+"""Calibration: 80 % of the predictions with a confidence of 80 % should be correct.
 
-Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", section 2, with their 15 bins. Confidence is the
+Guo et al. 2017, "On Calibration of Modern Neural Networks", section 2, with their 15 bins. Confidence is the
 probability of the predicted class.
 """
 
@@ -21,26 +21,25 @@ def confidence_bins(
         probabilities: [N, K], rows sum to 1.
 
     Returns:
-        Three arrays [15], in which an empty bin is 0 throughout: number of images, how many of them were
-        predicted rightly, sum of their confidences.
+        Three arrays [15]: number of images, number of correct predictions, sum of confidences. Empty bins are 0.
     """
-    # Images are added up in double precision, whatever the network's.
+    # Sums are computed in float64, whatever the network's precision.
     confidence = probabilities.max(axis=1).astype(np.float64)
-    # A confidence on an edge belongs below it; one that was rounded to just above 1 belongs to the last bin.
-    place = np.searchsorted(np.arange(1, BINS) / BINS, confidence)
-    right = probabilities.argmax(axis=1) == labels
+    # A confidence on an edge belongs to the lower bin. One rounded to just above 1 belongs to the last bin.
+    bins = np.searchsorted(np.arange(1, BINS) / BINS, confidence)
+    correct = probabilities.argmax(axis=1) == labels
     return (
-        np.bincount(place, minlength=BINS),
-        np.bincount(place, weights=right, minlength=BINS),
-        np.bincount(place, weights=confidence, minlength=BINS),
+        np.bincount(bins, minlength=BINS),
+        np.bincount(bins, weights=correct, minlength=BINS),
+        np.bincount(bins, weights=confidence, minlength=BINS),
     )
 
 
 def calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Return the expected calibration error, a fraction (equation 3): 0 is perfect.
+    """Return the expected calibration error (equation 3), a fraction; 0 is perfect.
 
-    It is the distance between confidence and accuracy within a bin, averaged over bins by their images. Arguments
-    as in `confidence_bins`, with at least one image.
+    It is the difference between mean confidence and accuracy in each bin, averaged with the bins' numbers of images as
+    weights. Arguments as in `confidence_bins`, with at least one image.
     """
-    _, right, confidence = confidence_bins(labels, probabilities)
-    return float(np.abs(right - confidence).sum() / len(labels))
+    _, correct, confidence = confidence_bins(labels, probabilities)
+    return float(np.abs(correct - confidence).sum() / len(labels))

@@ -1,11 +1,11 @@
-"""The scores of the papers, computed by scikit-learn and krippendorff; here stand only the conventions.
+"""Scores of the papers, computed by scikit-learn and krippendorff. This module only sets the conventions.
 
-- Fractions between 0 and 1 (agreement coefficients reach below 0). A value that is not defined is None, never
-  NaN, so that it is valid JSON.
-- A class that does not occur in the truth has no recall and no curve. It is left out of every mean over
-  classes; what was wrongly predicted as that class still counts against the classes it was taken from.
-- Kappa and alpha are those of the whole table of classes. The weighted-cluster paper says that they are means
-  of two-class values, but every kappa it prints is the multi-class one of the accuracy beside it.
+- Scores are fractions between 0 and 1; agreement coefficients can be negative. An undefined value is None, never NaN,
+  which is not valid JSON.
+- A class without true images has no recall and no curve, and is left out of every mean over classes. Images wrongly
+  predicted as that class still count as errors of their true classes.
+- Kappa and alpha are computed over all classes together. The weighted-cluster paper calls them means of two-class
+  values, but every kappa that it prints is the multi-class value for the accuracy next to it.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ def scores(labels: np.ndarray, probabilities: np.ndarray, classes: list[str]) ->
 
     Args:
         labels: true class of each image, [N] integers from 0 to K - 1, at least one.
-        probabilities: [N, K], rows sum to 1. Predicted is the most probable class, the first one on a tie.
-        classes: K names, in label order.
+        probabilities: [N, K], rows sum to 1. The prediction is the most probable class, the first one on a tie.
+        classes: K names in label order.
 
     Returns:
         - `images`: N.
         - `accuracy`; `macro_recall` (the MixAugment paper's average accuracy) and `macro_f1`.
-        - `kappa`: Cohen's; `alpha`: Krippendorff's, nominal. Truth and prediction are the two annotators.
-          None if both name one and the same class for every image: agreement by chance is then certain.
+        - `kappa`: Cohen's kappa; `alpha`: Krippendorff's nominal alpha. Truth and prediction are the two annotators.
+          Both are None if all true and predicted classes are one class, as chance agreement is then certain.
         - `auc`, `auc_pr`: area under the ROC and the precision-recall curve of each class against the others,
-          averaged over classes. The latter is average precision, a sum of steps: a straight line between the
-          points of that curve overstates it (Davis & Goadrich 2006, whom the weighted-cluster paper cites).
+          averaged over classes. `auc_pr` is average precision, a sum of steps: linear interpolation would overstate
+          the area (Davis & Goadrich 2006, cited by the weighted-cluster paper).
         - `ece`: expected calibration error.
-        - `per_class.<class>`: `precision` (None if never predicted), `recall`, `f1`, `support` (images), `auc`,
-          `auc_pr`.
+        - `per_class.<class>`: `precision` (None if the class is never predicted), `recall`, `f1`, `support` (number
+          of images), `auc`, `auc_pr`.
         - `confidence.correct|wrong`: `mean` and `median` probability of the predicted class.
     """
-    # numpy adds single precision up in single precision.
+    # numpy would sum float32 values in float32.
     probabilities = np.asarray(probabilities, np.float64)
     predicted = probabilities.argmax(axis=1)
     precision, recall, f1, support = _per_class(labels, predicted, classes)
-    # A curve needs images of the class and images of another.
+    # A curve needs images of the class and images of other classes.
     curves = {
         k: (labels == k, probabilities[:, k]) for k in range(len(classes)) if 0 < support[k] < len(labels)
     }
@@ -83,9 +83,12 @@ def scores(labels: np.ndarray, probabilities: np.ndarray, classes: list[str]) ->
 
 
 def headline(labels: np.ndarray, predicted: np.ndarray, classes: list[str]) -> dict[str, Any]:
-    """Return `images`, `accuracy`, `macro_recall` and `macro_f1` of predicted classes, both [N] integers.
+    """Return `images`, `accuracy`, `macro_recall` and `macro_f1`.
 
-    N may be 0, of a part of a split: the scores are then None. Means are over the classes that occur.
+    Args:
+        labels: true classes, [N] integers. Without images the scores are None.
+        predicted: predicted classes, [N] integers.
+        classes: names of all classes. Means are over the classes that occur in `labels`.
     """
     if not len(labels):
         return {"images": 0, "accuracy": None, "macro_recall": None, "macro_f1": None}
@@ -100,14 +103,14 @@ def headline(labels: np.ndarray, predicted: np.ndarray, classes: list[str]) -> d
 
 def _per_class(labels: np.ndarray, predicted: np.ndarray, classes: list[str]) -> tuple[np.ndarray, ...]:
     """Return precision, recall, F1 and number of images of each class, [K]."""
-    # `zero_division` marks 0 / 0 as undefined; by default it would be 0.
+    # `zero_division=nan` marks 0 / 0 as undefined; the default gives 0.
     return precision_recall_fscore_support(
         labels, predicted, labels=np.arange(len(classes)), average=None, zero_division=np.nan
     )
 
 
 def confident_mistakes(labels: np.ndarray, probabilities: np.ndarray, count: int) -> np.ndarray:
-    """Return the rows of at most `count` wrong predictions, the most confident first, ties in row order."""
+    """Return the rows of at most `count` wrong predictions, most confident first; ties are in row order."""
     wrong = np.flatnonzero(probabilities.argmax(axis=1) != labels)
     return wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")][:count]
 

@@ -50,12 +50,14 @@ class ClassFaces:
     Attributes:
         label: index of the class.
         generator: generator of the faces.
+        untrained: the same generator before training, if it was trained.
         kept: generated faces that passed the filters.
         training: training faces of the class, uint8 [N, H, W, C].
     """
 
     label: int
     generator: Generator
+    untrained: Generator | None
     kept: Kept
     training: np.ndarray
 
@@ -68,16 +70,11 @@ def run(p: Params) -> None:
     samples = data.learnable(p)
     labels = samples.labels.numpy()
     made_from = data.digest(samples) if wanted else ""
+    precision = device.pick_precision(p.train.precision, torch_device)
     setup = GanSetup(
-        name,
-        settings,
-        p.seed,
-        torch_device,
-        device.pick_precision(p.train.precision, torch_device),
-        p.gans.processes,
-        MODELS / "checkpoints",
+        name, settings, p.seed, torch_device, precision, p.gans.processes, MODELS / "checkpoints",
         p.train.checkpoint_seconds,
-    )
+    )  # fmt: skip
     fitted = fit_generators(setup, samples.gather, labels, p.classes, list(wanted))
     judges = [trained(p, samples, number) for number in range(2)] if wanted else []
 
@@ -90,11 +87,11 @@ def run(p: Params) -> None:
         if len(kept.seeds) < wanted[cls]:
             rejected = in_words({reason: count for reason, count in kept.rejected.items() if count})
             typer.echo(f"synthesize: {cls} has {len(kept.seeds)} of {wanted[cls]} faces; rejected {rejected}")
-        classes[cls] = ClassFaces(label, generator, kept, training)
+        classes[cls] = ClassFaces(label, generator, fitted.untrained.get(cls), kept, training)
     report: dict[str, Any] = {"gan": name}
     if classes:
         report["made_from"] = made_from
-        report |= _report(classes, fitted.untrained, judges, data.real("valid", p), p.seed)
+        report |= _report(classes, judges, data.real("valid", p), p.seed)
 
     # The outputs of an earlier run are replaced only when all new ones are complete.
     with (
@@ -123,7 +120,7 @@ def _wanted(gans: Gans, classes: list[str], labels: np.ndarray) -> dict[str, int
 
 
 def _filters(
-    settings: Filters, align: Align, judge: Judge, label: int, training: np.ndarray
+    settings: Filters, align: Align, judge: Judge, label: int, real: np.ndarray
 ) -> dict[str, Filter]:
     """Return the filters that params.yaml switches on."""
     filters: dict[str, Filter] = {}
@@ -132,8 +129,8 @@ def _filters(
     if settings.detector:
         filters["detector"] = _detector_filter(align)
     if settings.distance:
-        usual = np.median(nearest(training, training, same=True)[0][:, 0])
-        filters["distance"] = lambda faces: nearest(faces, training)[0][:, 0] >= settings.distance * usual
+        usual = np.median(nearest(real, real, same=True)[0][:, 0])
+        filters["distance"] = lambda faces: nearest(faces, real)[0][:, 0] >= settings.distance * usual
     return filters
 
 
@@ -148,13 +145,7 @@ def _detector_filter(align: Align) -> Filter:
     return detected
 
 
-def _report(
-    classes: dict[str, ClassFaces],
-    untrained: dict[str, Generator],
-    judges: list[Judge],
-    valid: Samples,
-    seed: int,
-) -> dict[str, Any]:
+def _report(classes: dict[str, ClassFaces], judges: list[Judge], valid: Samples, seed: int) -> dict[str, Any]:
     """Return the measures of each class and of all classes together, and the networks that measured."""
     measure, classifier = judges
     valid_faces, valid_labels = valid.gather(np.arange(len(valid))), valid.labels.numpy()
@@ -178,8 +169,8 @@ def _report(
             count = max(len(faces), 2)
             sets = {"training": own.training, "generated": faces}
             sets["noise"] = gaussian_noise(own.training, count, seed)
-            if cls in untrained:
-                sets["untrained"] = untrained[cls].faces(range(count))
+            if own.untrained:
+                sets["untrained"] = own.untrained.faces(range(count))
             if (valid_labels == label).sum() > 1:
                 sets["valid"] = valid_faces[valid_labels == label]
             seen = {name: FaceSet(some, measure.look(some)[0]) for name, some in sets.items()}
@@ -243,17 +234,19 @@ def _plot(folder: Path, name: str, classes: dict[str, ClassFaces], fitted: Fitte
             distances, rows = nearest(some, own.training, k=NEAREST)
             title = f"{cls}: {name} and the nearest training faces"
             sheets.neighbours(folder / f"{cls}_neighbours.png", title, some, own.training[rows], distances)
-        if fitted.curves:
+        if fitted.results:
             noise = _interpolated_noise(own.generator.latent)
             path = own.generator.of_noise(noise.reshape(-1, noise.shape[2]))
             path = path.reshape(ROWS, STEPS, *path.shape[1:])
             sheets.interpolation(
                 folder / f"{cls}_interpolation.png", f"{cls}: {name}, from face to face", path
             )
-    for task, epochs in fitted.epochs.items():
-        sheets.by_epoch(folder / f"{task}_epochs.png", f"{task}: {name} by epoch", epochs, fitted.shown[task])
+    for task, result in fitted.results.items():
+        file, title = folder / f"{task}_epochs.png", f"{task}: {name} by epoch"
+        sheets.by_epoch(file, title, result.progress.shown, result.shown)
+    histories = {task: result.progress.history for task, result in fitted.results.items()}
     for figure, ylabel in (("distance", "scores of real less generated faces"), ("critic", "critic's loss")):
-        curves = {task: [epoch[figure] for epoch in history] for task, history in fitted.curves.items()}
+        curves = {task: [epoch[figure] for epoch in history] for task, history in histories.items()}
         if curves:
             sheets.curves(folder / f"{figure}.png", f"{name}: {ylabel}", ylabel, curves)
     if not classes:

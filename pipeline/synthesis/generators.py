@@ -18,7 +18,7 @@ from pipeline.core.errors import UserError
 from pipeline.core.files import fingerprint
 from pipeline.methods.gans import Generator
 from pipeline.synthesis.task import GanTask
-from pipeline.synthesis.workers import train_tasks
+from pipeline.synthesis.workers import TaskResult, train_tasks
 
 # With fewer faces of a class a GAN can only repeat them.
 LEAST_FACES = 8
@@ -29,22 +29,18 @@ CODE = ("core", "tables", "params", "methods/gans", "synthesis", "training")
 
 @dataclass(frozen=True)
 class FittedGenerators:
-    """Trained generators and the records of their training.
+    """Trained generators and the results of their training.
 
     Attributes:
         generators: generator of each class.
         untrained: the same generators before training, for comparison.
-        curves: figures of each epoch (see `GanProgress.history`) by task: a class, or `all` for a conditional GAN.
-        epochs: epochs after which sample faces were kept, by task.
-        shown: these sample faces, uint8 [E, n, H, W, C], by task.
+        results: results by name of the task: a class, or `all` for a conditional GAN.
         checkpoints: files that can be deleted once the generators are stored.
     """
 
     generators: dict[str, Generator] = field(default_factory=dict)
     untrained: dict[str, Generator] = field(default_factory=dict)
-    curves: dict[str, list[dict[str, float]]] = field(default_factory=dict)
-    epochs: dict[str, list[int]] = field(default_factory=dict)
-    shown: dict[str, np.ndarray] = field(default_factory=dict)
+    results: dict[str, TaskResult] = field(default_factory=dict)
     checkpoints: list[Path] = field(default_factory=list)
 
 
@@ -130,9 +126,7 @@ def fit_generators(
     results = train_tasks(tasks, setup.device, processes, setup.name)
     fitted = FittedGenerators(checkpoints=[task.path for task in tasks])
     for done, result in zip(tasks, results, strict=True):
-        fitted.curves[done.name] = result.progress.history
-        fitted.epochs[done.name] = result.progress.shown
-        fitted.shown[done.name] = result.shown
+        fitted.results[done.name] = result
         places = {name: classes.index(name) for name in targets} if module.CONDITIONAL else {done.name: 0}
         for kept, weights in ((fitted.generators, result.weights), (fitted.untrained, None)):
             generators = generators_of(done, weights, setup.device)

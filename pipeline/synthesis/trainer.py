@@ -40,9 +40,10 @@ class GanTrainer:
             network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             for network in (self.gan.generator, self.gan.critic)
         )
+        self.networks = {"generator": self.generator, "critic": self.critic}
         self.optimizers = {
             name: _adam(network, task.settings.learning_rate, self.gan.betas, device)
-            for name, network in self._networks().items()
+            for name, network in self.networks.items()
         }
         self.average = Average(self.generator, task.settings.ema)
         self.random = torch.Generator(device)
@@ -83,9 +84,6 @@ class GanTrainer:
         """Return the generator's weights: the moving average, if there is one."""
         with self.average.applied():
             return checkpoint.snapshot(self.generator)
-
-    def _networks(self) -> dict[str, nn.Module]:
-        return {"generator": self.generator, "critic": self.critic}
 
     def _epoch(self, on_step: Callable[[], None]) -> None:
         progress = self.progress
@@ -212,7 +210,7 @@ class GanTrainer:
             return
         tensors = {"sums": self.sums, "shown": self.shown}
         tensors |= checkpoint.prefixed("average", self.average.weights)
-        for name, network in self._networks().items():
+        for name, network in self.networks.items():
             tensors |= checkpoint.prefixed(name, network.state_dict())
             tensors |= checkpoint.prefixed(
                 f"{name}_optimizer", checkpoint.optimizer_tensors(self.optimizers[name])
@@ -228,7 +226,7 @@ class GanTrainer:
         tensors = {name: tensor.to(self.device) for name, tensor in tensors.items()}
         self.sums = tensors["sums"]
         self.average.restore(checkpoint.under("average", tensors))
-        for name, network in self._networks().items():
+        for name, network in self.networks.items():
             network.load_state_dict(checkpoint.under(name, tensors))
             checkpoint.restore_optimizer(
                 self.optimizers[name], checkpoint.under(f"{name}_optimizer", tensors)

@@ -12,15 +12,7 @@ import queue
 import signal
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import (
-    FIRST_EXCEPTION,
-    Executor,
-    Future,
-    ProcessPoolExecutor,
-    ThreadPoolExecutor,
-    wait,
-)
-from concurrent.futures.process import BrokenProcessPool
+from concurrent import futures
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -76,13 +68,12 @@ def train_tasks(
         pool, steps, stop = _pool(device, processes)
         counter = threading.Thread(target=_count, args=(steps, shown.update), daemon=True)
         counter.start()
-        futures: list[Future[TaskResult]] = []
         try:
-            futures = [pool.submit(_train_in_worker, task, device) for task in tasks]
-            wait(futures, return_when=FIRST_EXCEPTION)
-            failed = [f for f in futures if f.done() and not f.cancelled() and f.exception()]
-            return [future.result() for future in failed or futures]
-        except BrokenProcessPool:
+            running = [pool.submit(_train_in_worker, task, device) for task in tasks]
+            futures.wait(running, return_when=futures.FIRST_EXCEPTION)
+            failed = [f for f in running if f.done() and not f.cancelled() and f.exception()]
+            return [future.result() for future in failed or running]
+        except futures.BrokenExecutor:
             raise UserError(
                 "a worker process was killed, which is what a machine short of memory does; gans.processes: 1 trains "
                 "one GAN after the other"
@@ -114,16 +105,16 @@ _steps: Any
 _stop: Any
 
 
-def _pool(device: torch.device, processes: int) -> tuple[Executor, Any, Any]:
+def _pool(device: torch.device, processes: int) -> tuple[futures.Executor, Any, Any]:
     """Return the workers, the queue of their finished steps, and the event that stops them."""
     if device.type == "cuda":
         steps, stop = queue.SimpleQueue[int](), threading.Event()
-        return ThreadPoolExecutor(processes, "gan", _share, (steps, stop)), steps, stop
+        return futures.ThreadPoolExecutor(processes, "gan", _share, (steps, stop)), steps, stop
     context = multiprocessing.get_context("spawn")  # threads do not survive a fork
     channels = context.SimpleQueue(), context.Event()
     threads = max(1, torch.get_num_threads() // processes)
     arguments = (*channels, threads, torch.are_deterministic_algorithms_enabled())
-    return ProcessPoolExecutor(processes, context, _start, arguments), *channels
+    return futures.ProcessPoolExecutor(processes, context, _start, arguments), *channels
 
 
 def _share(steps: Any, stop: Any) -> None:

@@ -1,12 +1,13 @@
-"""One module per augmentation method: what it draws for an epoch and the pure function that applies it.
+"""One module per augmentation: it draws the random numbers of an epoch and applies them to batches.
 
-A module's settings are a class in `pipeline/params/augments.py`. It offers
+A module offers two pure functions:
 
-* `draw(settings, rng, count, size)`: all random numbers of an epoch, one row per sample, as a dict of arrays;
-* `apply(images, targets, partner_images, partner_targets, draws)`: a batch and its slice of the draws to views.
+* `draw(settings, rng, count, size)` returns all random numbers of an epoch as a dict of arrays, one row per sample;
+* `apply(images, targets, partner_images, partner_targets, draws)` turns a batch and its rows of the draws into views.
 
-`images` is float [N, C, H, W] in 0..1 after crop and mirror, `targets` float [N, K] with rows of sum 1; a
-partner is another sample of the same batch. `draw` and `apply` share no state, so a test hands in its own draws.
+`images` is float [N, C, H, W] in 0..1 after crop and mirror. `targets` is float [N, K] with rows of sum 1. The partner
+of a sample is another sample of the same batch. `draw` and `apply` share no state, so a test can pass its own draws.
+The settings of a module are a class in `pipeline/params/augments.py`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ Draws = dict[str, np.ndarray]
 
 
 class View(NamedTuple):
-    """What the network sees of a batch; the loss of a step is the weighted sum over its views."""
+    """A version of a batch that the network sees. The loss of a step is the weighted sum over its views."""
 
     images: Tensor
     targets: Tensor
@@ -29,7 +30,7 @@ class View(NamedTuple):
 
 
 def column(values: Tensor, like: Tensor) -> Tensor:
-    """Return one value per sample, [N], shaped to multiply `like`, [N, ...], in its type."""
+    """Return `values`, one per sample [N], in the type of `like` [N, ...] and in a shape that multiplies it."""
     return values.to(like.dtype).reshape(-1, *[1] * (like.ndim - 1))
 
 
@@ -39,9 +40,9 @@ def mix(first: Tensor, second: Tensor, share: Tensor) -> Tensor:
 
 
 def blend(rng: np.random.Generator, count: int, alpha: float, lam: float | None) -> np.ndarray:
-    """Return lambda for each of `count` samples: drawn from Beta(alpha, alpha), or `lam` for all.
+    """Return lambda for each of `count` samples: drawn from Beta(alpha, alpha), or `lam` for all samples.
 
-    A fixed lambda is drawn too and thrown away, so that whatever is drawn next (squares) stays the same.
+    With a fixed `lam` the draw takes place too and is ignored, so that later draws (squares) stay the same.
     """
     drawn = rng.beta(alpha, alpha, count)
     return drawn if lam is None else np.full(count, lam)

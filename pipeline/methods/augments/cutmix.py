@@ -1,8 +1,8 @@
-"""CutMix: a square of another face is pasted in; labels mix by the area that was really pasted.
+"""CutMix: pastes in a square of another face and mixes the labels by the pasted area.
 
 Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features", ICCV 2019.
-Lambda is computed again after clipping: at 48 pixels its mean moves from 0.50 to 0.69, and labels that ignore
-this are wrong by as much.
+Squares are clipped at the border, which moves the mean lambda from 0.50 to 0.69 at 48 pixels. Labels therefore mix by
+the area after clipping; otherwise they would be wrong by that difference.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from pipeline.params.augments import CutMixSettings
 
 
 def draw(settings: CutMixSettings, rng: np.random.Generator, count: int, size: int) -> Draws:
-    """Draw a square of area 1 - lambda, from Beta(alpha, alpha) or `lam`; an empty one where it is not applied."""
+    """Draw a square of area 1 - lambda per sample; the square is empty where CutMix is not applied.
+
+    Lambda is drawn from Beta(alpha, alpha), or is `lam`.
+    """
     applied = rng.random(count) < settings.probability
     lam = blend(rng, count, settings.alpha, settings.lam)
     return squares.draw(rng, np.where(applied, 1 - lam, 0.0), size)
@@ -26,7 +29,7 @@ def draw(settings: CutMixSettings, rng: np.random.Generator, count: int, size: i
 def apply(
     images: Tensor, targets: Tensor, partner_images: Tensor, partner_targets: Tensor, draws: dict[str, Tensor]
 ) -> list[View]:
-    """Paste the partner's square (`y1`, `y2`, `x1`, `x2`) and mix the targets by the area left."""
+    """Paste in the partner's square (`y1`, `y2`, `x1`, `x2`) and mix the targets by the area outside it."""
     kept = squares.outside(draws, images)
     pasted = torch.lerp(partner_images, images, kept, out=kept)
     return [View(pasted, mix(targets, partner_targets, 1 - squares.share(draws, images)))]

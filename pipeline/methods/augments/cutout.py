@@ -1,7 +1,7 @@
-"""Cutout: a square of fixed area is blacked out; the label stays.
+"""Cutout: blacks out a square of fixed area and keeps the label.
 
 DeVries & Taylor, "Improved Regularization of Convolutional Neural Networks with Cutout", 2017. The MixCut paper
-compares with an area of 0.25 and probability 1.
+uses an area of 0.25 and a probability of 1 in its comparison.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pipeline.params.augments import CutoutSettings
 
 
 def draw(settings: CutoutSettings, rng: np.random.Generator, count: int, size: int) -> Draws:
-    """Draw one square per sample; a sample that is left alone gets an empty one."""
+    """Draw one square per sample; the square is empty where cutout is not applied."""
     area = np.where(rng.random(count) < settings.probability, settings.area, 0.0)
     return squares.draw(rng, area, size)
 
@@ -23,5 +23,5 @@ def draw(settings: CutoutSettings, rng: np.random.Generator, count: int, size: i
 def apply(
     images: Tensor, targets: Tensor, partner_images: Tensor, partner_targets: Tensor, draws: dict[str, Tensor]
 ) -> list[View]:
-    """Black out each sample's square (`y1`, `y2`, `x1`, `x2`)."""
+    """Black out the square of each sample (`y1`, `y2`, `x1`, `x2`)."""
     return [View(images * squares.outside(draws, images), targets)]

@@ -1,11 +1,12 @@
-"""FMix: another face is pasted in through a random mask of low frequencies; labels mix by the mask's mean.
+"""FMix: pastes in another face through a random low-frequency mask and mixes the labels by the mask's mean.
 
 Harris et al., "FMix: Enhancing Mixed Sample Data Augmentation", 2020, with the decay power 3 and alpha 1 of the
-residual-convnet paper. Gaussian noise in Fourier space, divided by frequency^decay, becomes a grey picture; its
-brightest lambda of the pixels keep the face, the rest shows the partner.
+residual-convnet paper. Gaussian noise in Fourier space, divided by frequency^decay, gives a grey image. The share
+lambda of its pixels, the brightest ones, keeps the face. The other pixels show the partner.
 
-An epoch's plan holds a seed per sample and not the noise, which would be hundreds of megabytes for FER+. The noise
-is a function of the seed alone, computed where the images are: a mask is the same in any batch and on any device.
+The plan of an epoch stores a seed per sample instead of the noise, which would take hundreds of megabytes for FER+. The
+noise depends only on the seed and is computed on the device of the images, so a mask is the same in every batch and on
+every device.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from pipeline.params.augments import FMixSettings
 
 
 def draw(settings: FMixSettings, rng: np.random.Generator, count: int, size: int) -> Draws:
-    """Draw lambda ~ Beta(alpha, alpha) and the noise's seed per sample; lambda is 1 where FMix is not applied.
+    """Draw lambda and the seed of the noise per sample.
 
-    The settings that shape a mask are in every row, so that `apply` needs nothing but its slice of the draws.
+    Lambda is drawn from Beta(alpha, alpha), or is `lam`; it is 1 where FMix is not applied. Each row also holds the
+    settings that shape the mask, so that `apply` needs only its rows.
     """
     applied = rng.random(count) < settings.probability
     return {
@@ -38,15 +40,15 @@ def draw(settings: FMixSettings, rng: np.random.Generator, count: int, size: int
 def apply(
     images: Tensor, targets: Tensor, partner_images: Tensor, partner_targets: Tensor, draws: dict[str, Tensor]
 ) -> list[View]:
-    """Show the partner where the mask is false and mix the targets by the share of pixels that are kept."""
+    """Show the partner where the mask is false and mix the targets by the share of kept pixels."""
     mask = masks(draws, *images.shape[-2:])
     mixed = torch.where(mask[:, None], images, partner_images)
     return [View(mixed, mix(targets, partner_targets, mask.double().mean((1, 2))))]
 
 
 def masks(draws: dict[str, Tensor], height: int, width: int) -> Tensor:
-    """Return the masks [N, H, W] of `draws`, true where the face is kept."""
-    # Without a GPU a few at a time, which stay in the processor's cache: 128 masks in 10 ms instead of 12.
+    """Return the masks [N, H, W] of `draws`; true keeps the face."""
+    # Small batches stay in the CPU's cache: 128 masks take 10 ms instead of 12.
     at_once = 32 if draws["noise"].device.type == "cpu" else len(draws["noise"])
     pieces = zip(*(values.split(at_once) for values in draws.values()), strict=True)
     parts = [dict(zip(draws, piece, strict=True)) for piece in pieces]
@@ -54,7 +56,7 @@ def masks(draws: dict[str, Tensor], height: int, width: int) -> Tensor:
 
 
 def binary(pictures: Tensor, lam: Tensor) -> Tensor:
-    """Return masks [N, H, W], true for the brightest `lam` [N] of each picture's pixels, to the nearest pixel."""
+    """Return masks [N, H, W]: true for the brightest share `lam` [N] of each picture's pixels, to the nearest pixel."""
     values = pictures.flatten(1)
     pixels = values.shape[1]
     kept = (lam * pixels).round().long()[:, None]
@@ -63,16 +65,16 @@ def binary(pictures: Tensor, lam: Tensor) -> Tensor:
 
 
 def _sorted(values: Tensor) -> Tensor:
-    # Without a GPU this is most of the work, and numpy sorts 128 pictures of 48 pixels in 1 ms, torch in 14 ms.
+    # Sorting takes most of the time on a CPU: 128 pictures of 48 pixels take numpy 1 ms and torch 14 ms.
     if values.device.type == "cpu":
         return torch.from_numpy(np.sort(values.numpy(), axis=1))
     return values.sort(1).values
 
 
 def grey(draws: dict[str, Tensor], height: int, width: int) -> Tensor:
-    """Return the pictures [N, H, W], float64, that become masks: noise of `draws` filtered by 1 / frequency^decay.
+    """Return the pictures of the masks, float64 [N, H, W]: noise of `draws` filtered by 1 / frequency^decay.
 
-    In float64, so that no pixel next to the threshold changes sides with the order of a sum.
+    In float64 the order of a sum moves no pixel across the threshold.
     """
     kind, decay = draws["official"].long(), draws["decay"].reshape(-1, 1, 1, 1)
     logarithm, weight = _filters(height, width, kind.device)
@@ -83,16 +85,17 @@ def grey(draws: dict[str, Tensor], height: int, width: int) -> Tensor:
 
 @cache
 def _filters(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return the logarithm of the frequencies and the weights, each [2, H, W // 2 + 1, 2]: isotropic, official."""
+    """Return logarithm of frequencies and weights, each [2, H, W // 2 + 1, 2]: first isotropic, then official."""
     frequency, weight = zip(_isotropic(height, width), _official(height, width), strict=True)
     return torch.stack(frequency).log().to(device), torch.stack(weight).to(device)
 
 
 def _isotropic(height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Return frequency and weight, each [H, W // 2 + 1, 2] for real and imaginary parts, of equal detail both ways.
+    """Return frequency and weight of a mask with equal detail in both directions.
 
-    The inverse transform of half a spectrum mirrors all columns but the first and, of an even width, the last,
-    which are their own mirror images: they keep half of their energy. The weight gives it back.
+    Both are [H, W // 2 + 1, 2], for real and imaginary parts. The inverse transform of half a spectrum mirrors each
+    column except the first and, for an even width, the last. These two are their own mirror images and keep only half
+    of their energy. The weight restores it.
     """
     y, x = torch.fft.fftfreq(height).double()[:, None], torch.fft.rfftfreq(width).double()
     frequency = torch.hypot(y, x.expand(height, -1)).clamp(min=1 / max(height, width))
@@ -102,11 +105,11 @@ def _isotropic(height: int, width: int) -> tuple[Tensor, Tensor]:
 
 
 def _official(height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Return frequency and weight of the sampler that the authors published.
+    """Return frequency and weight of the authors' published sampler.
 
-    It takes rows 0 and 1 of its noise, indexed [frequency y, frequency x, part], for real and imaginary parts.
-    What is left, [frequency x, part], is transformed as [frequency y, frequency x]: across the picture there are
-    the frequencies 0 and 1 and nothing above, so that masks are bands that lie one upon another.
+    The sampler's noise has the indices [frequency y, frequency x, part]. It uses rows 0 and 1 as real and imaginary
+    parts. The remaining array [frequency x, part] is transformed as if it were [frequency y, frequency x]. Across the
+    picture only the frequencies 0 and 1 occur, so masks are horizontal bands.
     """
     frequency = torch.ones(height, width // 2 + 1, 2, dtype=torch.float64)
     weight = torch.zeros_like(frequency)
@@ -119,10 +122,10 @@ def _official(height: int, width: int) -> tuple[Tensor, Tensor]:
 
 
 def _normal(seeds: Tensor, count: int) -> Tensor:
-    """Return `count` pairs of normal numbers, float64 [N, count, 2], for each seed [N], int64.
+    """Return `count` pairs of normal numbers, float64 [N, count, 2], for each seed, int64 [N].
 
-    SplitMix64 (Steele et al. 2014) in integers that wrap, then Box and Muller's transform: torch's own generators
-    differ between devices and know one seed for a whole batch.
+    SplitMix64 (Steele et al. 2014) in wrapping integers, followed by the Box-Muller transform. torch's generators
+    differ between devices and take one seed for a whole batch.
     """
     steps = torch.arange(1, count + 1, device=seeds.device)
     z = seeds[:, None] + steps * -7046029254386353131  # 0x9E3779B97F4A7C15
@@ -137,5 +140,5 @@ def _normal(seeds: Tensor, count: int) -> Tensor:
 
 
 def _right(z: Tensor, bits: int) -> Tensor:
-    """Return z shifted right by `bits` as an unsigned number is; torch repeats the sign."""
+    """Return z shifted right by `bits` as an unsigned number; torch would repeat the sign bit."""
     return (z >> bits) & ((1 << (64 - bits)) - 1)

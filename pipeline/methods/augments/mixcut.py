@@ -1,9 +1,10 @@
-"""MixCut: two faces are interpolated, then a square of the mixture is blacked out.
+"""MixCut: interpolates two faces and blacks out a square of the result.
 
 Yu et al., "MixCut: A Data Augmentation Method for Facial Expression Recognition", equations 1 and 2 and section 2.
-Algorithm 1 there differs from both. Its lines 6 and 7 mix a face with itself and its partner's label with itself;
-the equations are followed. Its lines 11 and 12 give the square's side as sqrt(1 - eta), where the text removes the
-share 1 - eta of the face, a side of sqrt(1 - eta) times the face's: `square` chooses.
+Algorithm 1 of the paper differs from both. Its lines 6 and 7 mix a face with itself and the partner's label with
+itself; this module follows the equations. In its lines 11 and 12 the square's side is sqrt(1 - eta) pixels. In the text
+the square covers the share 1 - eta of the face, so its side is sqrt(1 - eta) times the face's. The setting `square`
+chooses.
 """
 
 from __future__ import annotations
@@ -17,10 +18,11 @@ from pipeline.params.augments import MixCutSettings
 
 
 def draw(settings: MixCutSettings, rng: np.random.Generator, count: int, size: int) -> Draws:
-    """Draw lambda, from Beta(alpha, alpha) or `lam`, and a square of area 1 - Beta(eta, eta) or `area` per sample.
+    """Draw lambda and a square per sample.
 
-    With `square: algorithm` the side is the area's root in pixels, at most one: a pixel is removed, or none. Where
-    MixCut is not applied lambda is 1 and the square is empty.
+    Lambda is drawn from Beta(alpha, alpha), or is `lam`. The square's area is 1 - Beta(eta, eta), or `area`. With
+    `square: algorithm` its side is the root of the area in pixels, which removes one pixel or none. Where MixCut is not
+    applied, lambda is 1 and the square is empty.
     """
     applied = rng.random(count) < settings.probability
     lam = np.where(applied, blend(rng, count, settings.alpha, settings.lam), 1.0)
@@ -34,7 +36,7 @@ def draw(settings: MixCutSettings, rng: np.random.Generator, count: int, size: i
 def apply(
     images: Tensor, targets: Tensor, partner_images: Tensor, partner_targets: Tensor, draws: dict[str, Tensor]
 ) -> list[View]:
-    """Return M * [lam * sample + (1 - lam) * partner]; targets mix by lam alone, whatever is removed."""
+    """Return M * [lam * sample + (1 - lam) * partner]. Targets mix by lam alone, whatever the square removes."""
     lam = draws["lam"]
     mixed = mix(images, partner_images, lam)
     return [View(mixed.mul_(squares.outside(draws, images)), mix(targets, partner_targets, lam))]

@@ -1,4 +1,4 @@
-"""Mixup: two faces and their labels are interpolated.
+"""Mixup: interpolates two faces and their labels.
 
 Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018; equation 1 of the MixAugment paper.
 """
@@ -13,7 +13,7 @@ from pipeline.params.augments import MixupSettings
 
 
 def draw(settings: MixupSettings, rng: np.random.Generator, count: int, size: int) -> Draws:
-    """Draw lambda per sample, from Beta(alpha, alpha) or `lam`; 1, the sample itself, where mixup is not applied."""
+    """Draw lambda per sample from Beta(alpha, alpha), or `lam`; lambda is 1 where mixup is not applied."""
     applied = rng.random(count) < settings.probability
     return {"lam": np.where(applied, blend(rng, count, settings.alpha, settings.lam), 1.0)}
 
@@ -21,6 +21,6 @@ def draw(settings: MixupSettings, rng: np.random.Generator, count: int, size: in
 def apply(
     images: Tensor, targets: Tensor, partner_images: Tensor, partner_targets: Tensor, draws: dict[str, Tensor]
 ) -> list[View]:
-    """Return lam * sample + (1 - lam) * partner, for pixels and targets."""
+    """Return lam * sample + (1 - lam) * partner for pixels and targets."""
     lam = draws["lam"]
     return [View(mix(images, partner_images, lam), mix(targets, partner_targets, lam))]

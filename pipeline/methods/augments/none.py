@@ -1,4 +1,4 @@
-"""No augmentation beyond crop and mirror: the baseline."""
+"""No augmentation except crop and mirror: the baseline."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ def draw(settings: NoSettings, rng: np.random.Generator, count: int, size: int) 
 def apply(
     images: Tensor, targets: Tensor, partner_images: Tensor, partner_targets: Tensor, draws: dict[str, Tensor]
 ) -> list[View]:
-    """Return the batch as it is."""
+    """Return the batch unchanged."""
     return [View(images, targets)]

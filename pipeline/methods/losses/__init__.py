@@ -1,10 +1,10 @@
-"""One module per loss, each computed in float32 from logits, features and soft targets.
+"""One module per loss. A loss is computed in float32 from logits, features and soft targets.
 
-A module's settings are a class in `pipeline/params/losses.py`. It offers `build(settings, counts, features)`, which
-returns a `Loss`. `counts` [K] is the number of training samples of each class, `features` the D of the network.
+A module offers `build(settings, counts, features) -> Loss`. `counts` [K] is the number of training samples of each
+class, `features` the number D of features of the network. The settings are a class in `pipeline/params/losses.py`.
 
-Targets are always soft: with index targets and class weights torch divides by the sum of the weights instead of
-the number of samples, which made a factor of 5.3 in one measured case.
+Targets are always soft. With index targets and class weights, torch divides by the sum of the weights instead of the
+number of samples; in one measured case the loss differed by a factor of 5.3.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 
 class Loss(nn.Module):
-    """A loss, and what it keeps from step to step: its buffers, which a checkpoint holds.
+    """A loss. Its state between steps is in buffers, which a checkpoint stores.
 
-    On a GPU `forward` is recorded and replayed (`pipeline.training.replay`): a number kept in Python would not change.
+    On a GPU `forward` is recorded and replayed (`pipeline.training.replay`), so a Python number would never change.
     """
 
     def forward(self, logits: Tensor, features: Tensor, targets: Tensor) -> Tensor:
@@ -23,15 +23,15 @@ class Loss(nn.Module):
 
         Args:
             logits: [N, K].
-            features: [N, D], what the network's last layer sees.
+            features: [N, D], input of the network's last layer.
             targets: [N, K], rows of sum 1.
         """
         raise NotImplementedError
 
     def update(self, features: Tensor, targets: Tensor) -> None:
-        """Move what the loss keeps, once in a step and after its gradients; most losses keep nothing.
+        """Update the state of the loss, once per step after the gradients. Most losses have no state.
 
         Args:
-            features: [N, D], of the last view of the batch: MixAugment shows the real faces there.
-            targets: [N, K], of that view.
+            features: [N, D], features of the last view of the batch, which MixAugment uses for the real faces.
+            targets: [N, K], targets of that view.
         """

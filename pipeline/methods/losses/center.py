@@ -1,7 +1,7 @@
-"""Center loss: softmax, and features drawn to their class's centre.
+"""Center loss: softmax cross-entropy plus the distance of features from the centre of their class.
 
-Wen et al., "A Discriminative Feature Learning Approach for Deep Face Recognition", ECCV 2016; equations 2 and 3 of
-the weighted-cluster paper (Ngo & Yoon 2020).
+Wen et al., "A Discriminative Feature Learning Approach for Deep Face Recognition", ECCV 2016; equations 2 and 3 of the
+weighted-cluster paper (Ngo & Yoon 2020).
 """
 
 from __future__ import annotations

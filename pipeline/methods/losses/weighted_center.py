@@ -1,7 +1,7 @@
-"""Center loss beside the weighted softmax.
+"""Center loss with weighted softmax: weighted cross-entropy plus the distance of features from their class's centre.
 
-Weighted-cluster paper (Ngo & Yoon 2020), section 4.3: equation 3 with the weighted softmax in the softmax's place,
-and no weight on the distances.
+Weighted-cluster paper (Ngo & Yoon 2020), section 4.3: equation 3 with weighted softmax instead of softmax, and
+unweighted distances.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pipeline.params.losses import WeightedCenterSettings
 def build(settings: WeightedCenterSettings, counts: Tensor, features: int) -> Loss:
     """Return weighted softmax + weight / 2 * ||x - c_y||^2, see `CenterLoss`.
 
-    With `weigh_centers` W_y stands before the distance as well. The centres' own rule stays: it follows the mean
-    of a class's features, which a weight common to all of them does not change.
+    With `weigh_centers` the distance also has the weight W_y. The rule that moves the centres stays the same: a centre
+    follows the mean of its class's features, which a common weight does not change.
     """
     weights = class_weights(settings.weights, counts)
     distances = weights if settings.weigh_centers else torch.ones_like(weights)

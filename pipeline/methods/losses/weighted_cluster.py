@@ -1,9 +1,9 @@
-"""Weighted-cluster loss: features near their class's centre, centres far from each other, rare classes heard.
+"""Weighted-cluster loss: pulls features to their class's centre, pushes centres apart, and weighs rare classes up.
 
 Ngo & Yoon, "Facial Expression Recognition Based on Weighted-Cluster Loss and Deep Transfer Learning Using a Highly
-Imbalanced Dataset", Sensors 2020, equations 4 to 9. Two slips there: the sum over centres leaves out i, the number of
-a sample, where it means the sample's class; and equation 8 has the sign of x - c_j with which equation 9 would
-drive the centres away from their features. They move towards them, as in Wen et al.
+Imbalanced Dataset", Sensors 2020, equations 4 to 9. The paper has two slips. The sum over centres excludes i, the index
+of a sample, but must exclude the sample's class. The sign of x - c_j in equation 8 would make equation 9 move the
+centres away from their features; here they move towards them, as in Wen et al.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from pipeline.params.losses import WeightedClusterSettings
 
 
 class WeightedCluster(CenterLoss):
-    """`CenterLoss` with f_k = W_k / (sum over classes j of ||c_j - c_k||^2 + alpha), also the centres' rate.
+    """`CenterLoss` with factor and rate f_k = W_k / (sum over classes j of ||c_j - c_k||^2 + alpha).
 
     Args:
-        settings: as in params.yaml.
-        weights: W, float32 [K].
-        features: D.
+        settings: block `losses.weighted_cluster`.
+        weights: class weights W, float32 [K].
+        features: number of features D.
     """
 
     def __init__(self, settings: WeightedClusterSettings, weights: Tensor, features: int) -> None:
@@ -30,12 +30,12 @@ class WeightedCluster(CenterLoss):
         self.alpha = settings.alpha
 
     def factors(self) -> Tensor:
-        """Return f, the factor of each class's squared distance, [K]."""
-        apart = self._offsets(self.centers).square().sum((1, 2))
-        return self.center_weights / (apart + self.alpha)
+        """Return the factor f of each class's squared distance, [K]."""
+        spread = self._offsets(self.centers).square().sum((1, 2))
+        return self.center_weights / (spread + self.alpha)
 
     def rates(self, targets: Tensor) -> Tensor:
-        """Return what multiplies the sum by which each class's centre moves, [K]: equation 8."""
+        """Return the rate at which each class's centre moves, [K] (equation 8)."""
         return self.factors()
 
 

@@ -1,7 +1,7 @@
-"""One module per network family; a network's name is a public function there.
+"""One module per family of networks. A network is a public function of its family's module.
 
-Such a function takes `(settings, classes, channels)` and returns a `Classifier`. Its settings are a
-class in `pipeline/params/models.py`, which names the family.
+The function takes `(settings, classes, channels)` and returns a `Classifier`. The settings are a class in
+`pipeline/params/models.py`, which names the family.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pipeline.methods.models.parts.convolution import Convolution
 from pipeline.params.models import NetworkSettings
 
-# Mean and deviation by which faces are scaled, for all channels or each: FER+ has 0.51 and 0.25.
+# Mean and standard deviation for scaling faces, one for all channels or one per channel. FER+ has 0.51 and 0.25.
 SCALINGS = {
     "faces": ((0.5,), (0.25,)),
     "none": ((0.0,), (1.0,)),
@@ -26,11 +26,11 @@ SCALINGS = {
 
 @dataclass(frozen=True)
 class Published:
-    """Weights that a library offers for its network.
+    """Pretrained weights that a library offers for its network.
 
     Attributes:
-        choices: the library's names for them.
-        fetch: returns those of a name by the library's own tensor names; downloads them on first use.
+        choices: the library's names of the weights.
+        fetch: returns the weights of a name, with the library's tensor names; downloads them on first use.
     """
 
     choices: tuple[str, ...] = ()
@@ -38,20 +38,20 @@ class Published:
 
 
 class Classifier(nn.Module):
-    """A body that turns faces into features and one linear layer that turns features into logits.
+    """A body that maps faces to features, and a linear layer that maps features to logits.
 
     Args:
         body: maps float [N, C, H, W] to [N, D].
-        features: D.
-        classes: K.
+        features: number of features D.
+        classes: number of classes K.
         dropout: share of the features dropped in training, 0 to 1.
 
     Attributes:
-        mean, deviation: [1, 1, 1] or [C, 1, 1], by which faces are scaled.
+        mean, deviation: mean and standard deviation for scaling faces, [1, 1, 1] or [C, 1, 1].
         frozen: modules that do not train.
-        published: weights that a library offers for the body.
-        names: names of the body's tensors in `state_dict`, each with that library's.
-        parts: classifiers whose features make this one's, by name; each starts from weights of its own.
+        published: pretrained weights that a library offers for the body.
+        names: the library's tensor names, by the names of the same tensors in `state_dict`.
+        parts: classifiers whose features are concatenated, by name; each starts from weights of its own.
     """
 
     mean: Tensor
@@ -74,19 +74,19 @@ class Classifier(nn.Module):
         return self.head(self.dropout(features)), features
 
     def scale(self, scaling: str, grey: bool = False) -> None:
-        """Scale faces as one of `SCALINGS` says; grey ones by the means over its channels."""
+        """Scale faces by one of `SCALINGS`, grey faces by its means over channels."""
         for name, values in zip(("mean", "deviation"), SCALINGS[scaling], strict=True):
             tensor = torch.tensor(values)[:, None, None]
             self.register_buffer(name, tensor.mean(0, keepdim=True) if grey else tensor, persistent=False)
 
     def freeze(self, modules: Sequence[nn.Module]) -> None:
-        """Stop the modules from training: neither weights nor batch norm's running statistics change."""
+        """Freeze modules: neither their weights nor the running statistics of batch norm change."""
         self.frozen = tuple(modules)
         for module in modules:
             module.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Classifier:
-        """Set the mode of all but the frozen modules, which stay as they are in evaluation."""
+        """Set the mode of all modules except the frozen ones, which stay in evaluation mode."""
         super().train(mode)
         for module in self.frozen:
             module.eval()
@@ -94,7 +94,7 @@ class Classifier(nn.Module):
 
 
 class GlobalAverage(nn.Module):
-    """Mean over positions. Unlike torch's adaptive pooling its gradient is deterministic on a GPU as well."""
+    """Mean over positions. Unlike torch's adaptive pooling, its gradient is deterministic on a GPU too."""
 
     def forward(self, maps: Tensor) -> Tensor:
         """Map [N, D, H, W] to [N, D]."""
@@ -110,16 +110,16 @@ def assemble(
     published: Published,
     pool: Sequence[nn.Module] = (),
 ) -> Classifier:
-    """Return a classifier made of a library's layers.
+    """Return a classifier built from a library's layers.
 
     Args:
-        settings: the network's settings.
-        classes: K.
+        settings: settings of the network.
+        classes: number of classes K.
         stages: layers from the face to maps, in stages; the first layer is a convolution.
-        features: D after `pool`.
-        library: the library's network that the layers belong to.
-        published: weights that the library offers for it.
-        pool: layers from maps to features; nothing stands for the mean over positions.
+        features: number of features D after `pool`.
+        library: the library's network with these layers.
+        published: pretrained weights that the library offers for it.
+        pool: layers from maps to features; empty for the mean over positions.
     """
     layers = [*chain(*stages), *(pool or [GlobalAverage()])]
     if settings.extra:
@@ -135,20 +135,20 @@ def assemble(
 
 
 def trunk(*layers: nn.Module) -> nn.Sequential:
-    """Return the layers in a row, ready for small faces.
+    """Return the layers in sequence, prepared for small faces.
 
-    In channels-last order, which convolutions on CPU and GPU prefer, and with the library's convolutions turned
-    into `Convolution`, which has the same parameters.
+    The layers are in channels-last order, in which convolutions are faster on CPU and GPU. The library's convolutions
+    become `Convolution`, which has the same parameters.
     """
-    row = nn.Sequential(*layers)
-    for module in row.modules():
+    sequence = nn.Sequential(*layers)
+    for module in sequence.modules():
         if type(module) is nn.Conv2d:
             module.__class__ = Convolution
-    return row.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return sequence.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def convolution(channels: int, width: int, kernel: int, stride: int, bias: bool = False) -> nn.Conv2d:
-    """Return a first convolution with He et al.'s (2015) weights and biases of zero, padded by half its kernel."""
+    """Return a first convolution with the weights of He et al. (2015) and zero biases, padded by half its kernel."""
     first = nn.Conv2d(channels, width, kernel, stride, kernel // 2, bias=bias)
     nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
     if first.bias is not None:

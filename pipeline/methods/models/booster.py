@@ -1,6 +1,6 @@
-"""Residual networks with Mish and Accuracy Booster Plus, the residual convnet paper's.
+"""Residual networks with Mish and Accuracy Booster Plus, from the residual-convnet paper.
 
-Its figure 4 and table 1: torchvision's ResNet whose ReLUs are Mish (Misra 2020) and whose residual branches end in
+Figure 4 and table 1 of the paper: torchvision's ResNet with Mish (Misra 2020) instead of ReLU. Residual branches end in
 Accuracy Booster Plus (Singh, Mazumder & Namboodiri 2020).
 """
 
@@ -30,9 +30,9 @@ class AccuracyBoosterPlus(nn.Module):
 
 
 class BoostedNorm(nn.BatchNorm2d):
-    """The batch norm at the end of a residual branch, and the booster after it.
+    """Batch norm at the end of a residual branch, followed by the booster.
 
-    In the place of torchvision's, so that its blocks need no forward of ours and its weights fit.
+    It replaces torchvision's batch norm, so that torchvision's blocks and weights can be used unchanged.
     """
 
     def __init__(self, channels: int) -> None:

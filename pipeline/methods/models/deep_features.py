@@ -1,6 +1,6 @@
 """A linear support vector machine on the features of several VGG networks (GAN augmentation paper, "DF-SVM").
 
-The networks stay as they were loaded; `pipeline/training/svm.py` finds the last layer.
+The networks keep their loaded weights. `pipeline/training/svm.py` computes the last layer.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pipeline.params.models import DeepFeaturesSettings, VGGSettings
 
 
 class DeepFeatures(nn.Module):
-    """The features of several classifiers, one behind the other, scaled to a length of 1.
+    """Concatenated features of several classifiers, scaled to length 1.
 
     Args:
-        parts: the classifiers.
-        side: of the square that faces are resized to; None: as they come.
+        parts: classifiers by name.
+        side: side to which faces are resized, in pixels; None keeps their size.
     """
 
     def __init__(self, parts: dict[str, Classifier], side: int | None) -> None:
@@ -35,20 +35,13 @@ class DeepFeatures(nn.Module):
 
 
 def svm_deep_features(settings: DeepFeaturesSettings, classes: int, channels: int) -> Classifier:
-    """Return the features with a last layer of zeros: 4096 from each network with the `standard` top, else 512."""
-    of_parts = VGGSettings(
-        top=settings.top,
-        batch_norm=settings.batch_norm,
-        scaling=settings.scaling,
-        dropout=0.5,
-        extra=None,
-        frozen=0,
-        weights=None,
-    )
+    """Return all networks' features, 4096 each with the `standard` top, else 512, and a last layer of zeros."""
+    shared = settings.model_dump(include={"top", "batch_norm", "scaling"})
+    of_parts = VGGSettings(**shared, dropout=0.5, extra=None, frozen=0, weights=None)
     parts: dict[str, Classifier] = {name: vgg(name, of_parts, classes, channels) for name in settings.weights}
     features = sum(part.head.in_features for part in parts.values())
     network = Classifier(DeepFeatures(parts, settings.side), features, classes, dropout=0)
-    network.scale("none")  # each part scales for itself
+    network.scale("none")  # each part scales its input
     nn.init.zeros_(network.head.weight)
     nn.init.zeros_(network.head.bias)
     network.parts = parts

@@ -1,4 +1,4 @@
-"""Densely connected networks (Huang et al. 2017), torchvision's, with a stem for small faces."""
+"""Densely connected networks (Huang et al. 2017) from torchvision, with a stem for small faces."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.params.models import DenseNetSettings
 
 
 def densenet121(settings: DenseNetSettings, classes: int, channels: int) -> Classifier:
-    """Return DenseNet-121 with 1024 features; the `small` stem is a 3x3 convolution of stride 2, no pooling."""
+    """Return DenseNet-121 with 1024 features. The `small` stem is a 3x3 convolution of stride 2 without pooling."""
     net = models.densenet121()
     layers = net.features
     layers.conv0 = convolution(channels, 64, *((3, 2) if settings.stem == "small" else (7, 2)))

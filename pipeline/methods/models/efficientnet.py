@@ -1,4 +1,4 @@
-"""EfficientNet (Tan & Le 2019), torchvision's, with a stem for small faces."""
+"""EfficientNet (Tan & Le 2019) from torchvision, with a stem for small faces."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pipeline.params.models import EfficientNetSettings
 
 
 def efficientnet_b0(settings: EfficientNetSettings, classes: int, channels: int) -> Classifier:
-    """Return EfficientNet-B0 with 1280 features; the `small` stem has a stride of 1 in the place of 2."""
+    """Return EfficientNet-B0 with 1280 features. The `small` stem has stride 1 instead of 2."""
     net = models.efficientnet_b0()
     net.features[0][0] = convolution(channels, 32, 3, 1 if settings.stem == "small" else 2)
     return assemble(

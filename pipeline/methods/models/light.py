@@ -1,4 +1,4 @@
-"""A small convolutional network for machines without a GPU, and for judging synthetic faces."""
+"""A small convolutional network, for machines without a GPU and for judging synthetic faces."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ WIDTHS = (32, 64, 128, 256)
 
 
 def light(settings: LightSettings, classes: int, channels: int) -> Classifier:
-    """Return eight 3x3 convolutions with batch norm in four stages that halve the face; 256 features.
+    """Return eight 3x3 convolutions with batch norm, in four stages that halve the face; 256 features.
 
-    A tenth of ResNet-18's arithmetic. The form is VGG's (Simonyan & Zisserman 2015) with strides instead of pooling.
+    It needs a tenth of ResNet-18's arithmetic. The form is VGG's (Simonyan & Zisserman 2015), with strides instead of
+    pooling.
     """
     stages = [_stage(narrow, wide) for narrow, wide in pairwise((channels, *WIDTHS))]
     return assemble(settings, classes, stages, WIDTHS[-1], nn.Sequential(), Published())

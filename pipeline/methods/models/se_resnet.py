@@ -1,4 +1,4 @@
-"""Squeeze-and-excitation residual networks (Hu et al. 2018), timm's."""
+"""Squeeze-and-excitation residual networks (Hu et al. 2018) from timm."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import timm  # isort: skip
 
 
 def se_resnet50(settings: SEResNetSettings, classes: int, channels: int) -> Classifier:
-    """Return SE-ResNet-50 with 2048 features, the weighted-cluster paper's body.
+    """Return SE-ResNet-50 with 2048 features, the body of the weighted-cluster paper.
 
-    That paper freezes its stages 1 to 3 (`frozen: 3`: the stem and two groups of blocks) and adds a layer of 512
+    The paper freezes stages 1 to 3 (`frozen: 3`: the stem and two groups of blocks) and adds a layer of 512 units
     (`extra: 512`), whose output is the x of its loss.
     """
     net = timm.create_model("seresnet50")

@@ -1,4 +1,4 @@
-"""The MixCut paper's VGG network (Simonyan & Zisserman 2015), torchvision's convolutions."""
+"""VGG network of the MixCut paper (Simonyan & Zisserman 2015), with torchvision's convolutions."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pipeline.params.models import FerVGGSettings
 def vgg19_fer(settings: FerVGGSettings, classes: int, channels: int) -> Classifier:
     """Return the MixCut paper's VGG-19: batch norm before ReLU, dropout, one fully connected layer.
 
-    At 44 x 44 pixels the convolutions leave one position of 512 features. Larger faces leave more, which are
-    averaged, so that one layer of 512 x K serves every size.
+    A face of 44 x 44 pixels leaves one position of 512 features. Larger faces leave several positions, which are
+    averaged, so that the layer of 512 x K fits every size.
     """
     net = models.vgg19_bn()
     net.features[0] = convolution(channels, 64, 3, 1, bias=True)

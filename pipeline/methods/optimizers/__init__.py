@@ -1,7 +1,7 @@
-"""One module per optimiser recipe; libraries do the work.
+"""One module per optimiser, from torch or another library.
 
-A module's settings are a class in `pipeline/params/optimizers.py`. It offers `build(settings, network)`, which
-returns a torch optimiser. `learning_rate` is the peak: the schedule multiplies it.
+A module offers `build(settings, network)`, which returns a torch optimiser. The setting `learning_rate` is the peak of
+the schedule. The settings of a module are a class in `pipeline/params/optimizers.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Groups = list[dict[str, Any]]
 
 
 def groups(network: nn.Module, weight_decay: float) -> Groups:
-    """Return parameter groups: weight decay on matrices and kernels, none on biases and normalisation."""
+    """Return parameter groups: weight decay for matrices and kernels, none for biases and normalisation layers."""
     decayed = [p for p in network.parameters() if p.requires_grad and p.ndim > 1]
     plain = [p for p in network.parameters() if p.requires_grad and p.ndim <= 1]
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]

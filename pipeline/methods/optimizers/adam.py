@@ -1,4 +1,4 @@
-"""Adam (torch); Kingma & Ba 2015."""
+"""Adam (Kingma & Ba 2015), from torch."""
 
 from __future__ import annotations
 

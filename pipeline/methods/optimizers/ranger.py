@@ -1,6 +1,7 @@
-"""Ranger, RangerSettings (Zhang et al. 2019) around RAdam (Liu et al. 2020).
+"""Ranger: Lookahead (Zhang et al. 2019) around RAdam (Liu et al. 2020).
 
-The residual convnet paper's second optimiser: learning rate 1e-3, beta1 0.9 or 0.95, beta2 0.98 or 0.999.
+The second-best optimiser of the residual-convnet paper, with learning rate 1e-3, beta1 0.9 or 0.95 and beta2 0.98 or
+0.999.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Stochastic gradient descent with momentum (torch)."""
+"""Stochastic gradient descent with momentum, from torch."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What several augmentations share."""
+"""Functions that several augmentations share."""

@@ -1,1 +1,1 @@
-"""What several losses share."""
+"""Losses and weights that several losses share."""

@@ -1,7 +1,7 @@
-"""Losses with a centre for each class in the space of features, which the features are drawn to.
+"""Losses that pull features to a centre of their class.
 
-Centres follow the features by a rule of their own, not by a gradient: under an optimiser the centre of a class
-moves with the number of its samples in a batch, and those of rare classes hardly move.
+The centres follow the features by a rule of their own instead of a gradient. An optimiser would move a centre in
+proportion to the samples of its class in a batch, so centres of rare classes would hardly move.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from pipeline.methods.losses import Loss
 
 
 class CenterLoss(Loss):
-    """Cross-entropy, and `weight` times half the squared distance of a sample from its class's centre.
+    """Cross-entropy plus `weight` times half the squared distance of a sample from its class's centre.
 
     For one sample with features x and targets t, centres c and factors f (1 in Wen et al. 2016):
 
         sum over classes k of  t_k * (-w_k * log softmax(logits)_k + weight * f_k / 2 * ||x - c_k||^2)
 
-    and the mean of that over the samples. With one-hot targets only the term of the label is left, which is the
-    papers' equation (with a mean for their sum); the terms of mixed targets mix as the targets do. No gradient
-    flows into the centres. A step moves each of them by
+    and the mean of that over the samples. With one-hot targets only the term of the label remains. It is the papers'
+    equation, with a mean instead of a sum. With mixed targets the terms mix as the targets do. No gradient flows into
+    the centres. A step moves each centre by
 
         gamma * rate_k * sum over samples of t_k * (x - c_k),  rate_k = 1 / (1 + sum over samples of t_k),
 
-    which is equation 4 of Wen et al. for one-hot targets. Centres begin at 0: the papers do not say where.
+    which is equation 4 of Wen et al. for one-hot targets. Centres start at 0, as the papers name no start.
 
     Args:
-        features: D.
-        weight: of the distances, lambda in the papers.
+        features: number of features D.
+        weight: weight of the distances, lambda in the papers.
         gamma: learning rate of the centres.
-        softmax_weights: w, float32 [K].
-        center_weights: f, float32 [K].
+        softmax_weights: weights w of the cross-entropy, float32 [K].
+        center_weights: factors f of the distances, float32 [K].
     """
 
     centers: Tensor
@@ -50,11 +50,11 @@ class CenterLoss(Loss):
         self.register_buffer("center_weights", center_weights, persistent=False)
 
     def factors(self) -> Tensor:
-        """Return f, the factor of each class's squared distance, [K]."""
+        """Return the factor f of each class's squared distance, [K]."""
         return self.center_weights
 
     def rates(self, targets: Tensor) -> Tensor:
-        """Return what multiplies the sum by which each class's centre moves, [K]."""
+        """Return the rate at which each class's centre moves, [K]."""
         return 1 / (1 + targets.sum(0))
 
     def forward(self, logits: Tensor, features: Tensor, targets: Tensor) -> Tensor:
@@ -72,9 +72,9 @@ class CenterLoss(Loss):
         self.centers += self.gamma * self.rates(targets)[:, None] * moves
 
     def _offsets(self, features: Tensor) -> Tensor:
-        """Return the features less each centre, float32 [N, K, D].
+        """Return the features minus each centre, float32 [N, K, D].
 
-        Subtracted before anything is squared or summed, and never by a matrix product: in bfloat16, the expanded
-        square gives 2,496 where the squared distance is 0.2.
+        The difference is taken before squaring. Expanding the square to a matrix product in bfloat16 gave 2,496 for a
+        squared distance of 0.2.
         """
         return features.float()[:, None] - self.centers

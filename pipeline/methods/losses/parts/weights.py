@@ -1,4 +1,4 @@
-"""Class weights: how much a class counts in a loss, from the number of its training samples."""
+"""Weights of the classes in a loss, from their numbers of training samples."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pipeline.params.losses import ClassWeights
 def class_weights(rule: ClassWeights, counts: Tensor) -> Tensor:
     """Return the weight of each class, float32 [K]; 0 for a class without samples.
 
-    With N_y samples of class y among N:
+    With N samples, N_y of them of class y:
 
     * `min_over_count`: N_min / N_y, so the rarest class has weight 1 (weighted-cluster paper, equation 6);
     * `normalized`: 1 - N_y / N (residual-convnet paper, equation 3);
-    * `inverse`: 1 / N_y (there, equation 4), times the constant that makes the weights of all training samples
-      average 1. Unscaled the loss would be thousands of times smaller, and with it every step: losses here are
-      means over samples, and do not divide by the weights' sum.
+    * `inverse`: 1 / N_y (residual-convnet paper, equation 4), scaled so that the mean weight over all training samples
+      is 1. Losses here are means over samples and are not divided by the sum of the weights. Without the scale, the
+      loss and every step would be thousands of times smaller.
 
     Args:
-        rule: one of the three.
+        rule: `min_over_count`, `normalized` or `inverse`.
         counts: number of training samples of each class, [K]; at least one is not 0.
     """
     counts = counts.float()

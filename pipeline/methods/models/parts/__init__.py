@@ -1,1 +1,1 @@
-"""What several networks share."""
+"""Layers and libraries that several networks share."""

@@ -1,8 +1,8 @@
-"""A convolution whose weight gradient is one matrix product where maps are small, on the CPU in bfloat16.
+"""A convolution that computes its weight gradient as one matrix product, for small maps on the CPU in bfloat16.
 
-For the last stages of a network on small faces (512 channels, 3 x 3 positions) the library's weight gradient takes
-19 ms per layer at a batch of 64 where the product of gathered patches takes 2 ms; where maps are large it is the
-other way round. benchmarks/README.md has the figures.
+In the last stages of a network on small faces (512 channels, 3 x 3 positions, batches of 64) the library's weight
+gradient takes 19 ms per layer; the product of gathered patches takes 2 ms. For large maps the library is faster.
+benchmarks/README.md has the figures.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_input
 
-# Output positions up to which the matrix product is faster.
+# The matrix product is faster up to this number of output positions.
 SMALL_MAP = 36
 
 
 class Convolution(nn.Conv2d):
-    """`nn.Conv2d`, with the same parameters and the same values."""
+    """`nn.Conv2d` with the same parameters and values."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Map [N, C, H, W] to [N, D, H', W']."""
@@ -58,7 +58,7 @@ class _Product(torch.autograd.Function):
 def _weight_gradient(
     images: Tensor, weight: Tensor, gradient: Tensor, stride: tuple[int, ...], padding: tuple[int, ...]
 ) -> Tensor:
-    """Return gradient^T x patches: the sum over samples and positions, for each kernel place and channel."""
+    """Return gradient^T x patches: for each kernel position and channel, the sum over samples and positions."""
     out, channels, rows, columns = weight.shape
     height, width = gradient.shape[-2:]
     padded = F.pad(images, (padding[1], padding[1], padding[0], padding[0])).permute(0, 2, 3, 1)

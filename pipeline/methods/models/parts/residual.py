@@ -1,4 +1,4 @@
-"""What residual networks have in common, whichever library they come from."""
+"""Stages of residual networks from any library."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pipeline.methods.models import convolution
 
 
 def stages(net: Any, activation: nn.Module, stem: str, channels: int) -> list[list[nn.Module]]:
-    """Return the stem and the four groups of blocks of a residual network, whose first convolution is replaced.
+    """Replace the first convolution of a residual network; return its stem and its four groups of blocks.
 
     Args:
         net: a network with torchvision's names: `conv1`, `bn1`, `maxpool`, `layer1` to `layer4`.
-        activation: of its stem.
+        activation: activation of the stem.
         stem: `small` (3x3 of stride 2, no pooling) or `standard` (7x7 of stride 2, then pooling).
-        channels: of a face.
+        channels: channels of a face.
     """
     net.conv1 = convolution(channels, 64, *((3, 2) if stem == "small" else (7, 2)))
     pool = [] if stem == "small" else [net.maxpool]

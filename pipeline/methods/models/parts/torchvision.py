@@ -1,8 +1,8 @@
-"""torchvision's networks, also where its compiled operators cannot be loaded.
+"""torchvision's networks, even if its compiled operators cannot be loaded.
 
-The torchvision on the package index is linked against CUDA. Beside a CPU build of torch its operators do not
-load, and the import then fails where torchvision registers shapes for two of them. Networks and transforms need
-neither: declaring the two by name lets the import pass, and calling them still raises.
+The torchvision on the package index is linked against CUDA. With a CPU build of torch its operators do not load, and
+the import fails when torchvision registers shapes for two of them. Networks and transforms need neither operator.
+Declaring the two by name lets the import succeed; a call still raises.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ models = torchvision.models
 
 
 def published(name: str) -> Published:
-    """Return the weights that torchvision offers for its network `name`."""
+    """Return the pretrained weights that torchvision offers for its network `name`."""
     weights = models.get_model_weights(name)
     return Published(
         tuple(entry.name for entry in weights),
@@ -35,7 +35,7 @@ def published(name: str) -> Published:
 
 
 def vgg_stages(features: nn.Sequential) -> list[list[nn.Module]]:
-    """Return the layers of a VGG network's `features` in its five stages, each of which ends in pooling."""
+    """Return the layers of a VGG network's `features` in five stages. Each stage ends in pooling."""
     stages: list[list[nn.Module]] = [[]]
     for layer in features:
         stages[-1].append(layer)

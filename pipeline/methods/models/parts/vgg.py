@@ -1,4 +1,4 @@
-"""torchvision's VGG networks (Simonyan & Zisserman 2015) as classifiers of faces."""
+"""VGG networks (Simonyan & Zisserman 2015) from torchvision as classifiers of faces."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ POSITIONS = 7
 
 
 class AverageToGrid(nn.Module):
-    """torch's adaptive average pooling to 7 x 7, as two matrix products: its own gradient is not deterministic."""
+    """Adaptive average pooling to 7 x 7 as two matrix products; the gradient of torch's own is not deterministic."""
 
     def forward(self, maps: Tensor) -> Tensor:
         """Map [N, C, H, W] to [N, C, 7, 7]."""
@@ -22,20 +22,20 @@ class AverageToGrid(nn.Module):
 
 
 def _windows(side: int, device: torch.device) -> Tensor:
-    # Made where it is used: nothing is sent to a GPU, which would have to be waited for.
+    # Created on the device: a transfer to a GPU would wait for it.
     place, steps = torch.arange(POSITIONS, device=device)[:, None], torch.arange(side, device=device)
     start, end = place * side // POSITIONS, -(-(place + 1) * side // POSITIONS)
     return ((steps >= start) & (steps < end)) / (end - start)
 
 
 def vgg(name: str, settings: VGGSettings, classes: int, channels: int) -> Classifier:
-    """Return torchvision's network `name`; 512 features, or 4096 with the `standard` top."""
+    """Return torchvision's network `name` with 512 features, or 4096 with the `standard` top."""
     name += "_bn" if settings.batch_norm else ""
     net = getattr(models, name)(dropout=settings.dropout)
     net.features[0] = convolution(channels, 64, 3, 1, bias=True)
     stages = vgg_stages(net.features)
     if settings.top == "small":
         return assemble(settings, classes, stages, 512, net, published(name))
-    # Dropout before the last layer is the classifier's own.
+    # Without the library's last dropout: `Classifier` has its own.
     pool = [AverageToGrid(), nn.Flatten(), *net.classifier[:5]]
     return assemble(settings, classes, stages, 4096, net, published(name), pool)

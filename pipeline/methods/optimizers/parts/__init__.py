@@ -1,1 +1,1 @@
-"""What several optimisers share."""
+"""The optimiser that `ranger` and `ranger_gc` share."""

@@ -10,7 +10,7 @@ from pipeline.params.optimizers import RangerSettings
 
 
 def build(settings: RangerSettings, network: nn.Module, *, centralise: bool) -> optim.Optimizer:
-    """Return Ranger over the parameters of `network`; `centralise` takes the mean off every kernel's gradient."""
+    """Return Ranger over the parameters of `network`; `centralise` subtracts the mean of each kernel's gradient."""
     return Ranger(
         groups(network, settings.weight_decay),
         lr=settings.learning_rate,
@@ -18,6 +18,6 @@ def build(settings: RangerSettings, network: nn.Module, *, centralise: bool) -> 
         k=settings.lookahead_steps,
         alpha=settings.lookahead_share,
         use_gc=centralise,
-        # RAdam's own steps while the variance is unknown; without it the library goes up the gradient meanwhile.
+        # RAdam's steps before the variance is known. Without it the library's first steps ascend the gradient.
         degenerated_to_sgd=True,
     )
