@@ -79,13 +79,11 @@ def export(
 
 def _refuse(output: Path) -> None:
     if output.suffix != ".onnx" or output.stem.endswith(".int8"):
-        raise UserError(
-            f"--output: found {output}, allowed: a name that ends in .onnx, and not in .int8.onnx"
-        )
+        raise UserError.of("--output", output, "a name that ends in .onnx, and not in .int8.onnx")
     if not output.parent.is_dir():
-        raise UserError(f"--output: found no folder {output.parent}, allowed: one that is there")
+        raise UserError.of("--output", f"no folder {output.parent}", "one that is there")
     if output.is_dir():
-        raise UserError(f"--output: found {output}, which is a folder, allowed: a file")
+        raise UserError.of("--output", f"{output}, which is a folder", "a file")
 
 
 def _faces(p: Params, classifier: Classifier, int8: bool) -> tuple[dict[str, Samples], Samples | None]:
@@ -112,13 +110,13 @@ def _refuse_others(p: Params, classifier: Classifier) -> None:
     """Refuse faces and labels that are not of this model's kind."""
     if p.classes != classifier.classes:
         found, allowed = ", ".join(p.classes), ", ".join(classifier.classes)
-        raise UserError(f"params.yaml: classes: found {found}, allowed: {allowed}, those of the model")
+        raise UserError.of("params.yaml: classes", found, f"{allowed}, those of the model")
     found, allowed = (
         f"{a.face_size} pixels, {'RGB' if a.colour else 'grey'}, {a.mode}"
         for a in (p.align, classifier.align)
     )
     if found != allowed:
-        raise UserError(f"{ALIGNED}: found faces of {found}, allowed: {allowed}, those of the model")
+        raise UserError.of(ALIGNED, f"faces of {found}", f"{allowed}, those of the model")
 
 
 def _about(classifier: Classifier, model_md5: str, traced: Lineage) -> dict[str, Any]:

@@ -1,33 +1,50 @@
-"""The one error that a user sees as a line of text instead of a traceback, and how its text is put together."""
+"""The error that a user sees as one line instead of a traceback, and the wording of such lines."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
-# What moves a terminal to another line, or worse; and bytes of a file's name that are no UTF-8.
-_NO_TEXT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+# Control characters and line breaks, and bytes of file names that are not UTF-8.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 class UserError(Exception):
-    """Something a user can put right: one line naming the file, row or key, what was found, what is allowed."""
+    """A mistake that the user can correct. Its message is one line."""
 
     def __init__(self, message: str) -> None:
         super().__init__(printable(message))
 
+    @classmethod
+    def of(cls, source: object, found: object, allowed: str | Iterable[str]) -> UserError:
+        """Return the error of a value that is not allowed.
+
+        Args:
+            source: the file, key or option that holds the value.
+            found: the value, or a description of it.
+            allowed: the allowed values, or a description of them.
+        """
+        return cls(f"{source}: {mismatch(found, allowed)}")
+
+
+def mismatch(found: object, allowed: str | Iterable[str]) -> str:
+    """Return `found X, allowed: Y`; several allowed values are joined by commas."""
+    return f"found {found}, allowed: {allowed if isinstance(allowed, str) else ', '.join(allowed)}"
+
 
 def printable(text: str) -> str:
-    """Return a text, which may hold names that strangers chose, as one line that can be written as UTF-8."""
-    if text.isprintable():  # a tenth of the time, for nearly every name
+    """Return text as one line of valid UTF-8; other characters are escaped."""
+    if text.isprintable():  # ten times faster, and true for nearly every name
         return text
-    return _NO_TEXT.sub(lambda found: ascii(found[0])[1:-1], text)
+    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def one_line(error: object) -> str:
-    """Return what a library says was wrong, as one line of at most 200 characters."""
+    """Return a library's error message as one line of at most 200 characters."""
     return " ".join(str(error).split())[:200]
 
 
 def not_made(path: Path) -> UserError:
-    """Return the error of a stage whose input an earlier stage has not written."""
+    """Return the error for an input that an earlier stage has not written."""
     return UserError(f"{path}: not found; `dvc repro` makes it, `dvc checkout` restores it")

@@ -155,7 +155,7 @@ def _add_list(tree: Tree, file: str, split: str, images: str, listing: Listing, 
             cells = csv_rows.cells(line, len(names))
             image, *corner_and_size, points, code = (cells[place] for place in places)
             if not _NAME.fullmatch(image):
-                raise Refused("bad_image_name", f"found {image[:80]!r}, allowed: names like 689/737db2.jpg")
+                raise Refused.of("bad_image_name", repr(image[:80]), "names like 689/737db2.jpg")
             named.append(hash(image))
             listing.add(
                 image,
@@ -195,7 +195,7 @@ def _label(code: str) -> str:
         raise Refused("other_expression", f"found the code {NONE}: an expression that is none of the eight")
     if number not in LABELS:
         allowed = ", ".join(f"{code:.0f} {name}" for code, name in LABELS.items())
-        raise Refused("unknown_label", f"found {code[:40]!r}, allowed: {allowed}")
+        raise Refused.of("unknown_label", repr(code[:40]), allowed)
     return LABELS[number]
 
 

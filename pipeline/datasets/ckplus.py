@@ -116,7 +116,7 @@ def _parsed(place: str) -> re.Match[str]:
     name = place.rpartition("/")[2]
     match = _NAME.fullmatch(name)
     if not match:
-        raise Refused("bad_image_name", f"found {name[:80]!r}, allowed: names like S010_004_00000017.png")
+        raise Refused.of("bad_image_name", repr(name[:80]), "names like S010_004_00000017.png")
     return match
 
 

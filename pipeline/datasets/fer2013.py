@@ -55,7 +55,7 @@ def _csv_form(table: PixelTable) -> Listing:
             if cells is None:
                 raise Refused("bad_row", f"expected {len(table.columns)} cells: {', '.join(table.columns)}")
             if published and cells["Usage"] not in USAGES:
-                raise Refused("bad_split", f"found {cells['Usage'][:40]!r}, allowed: {', '.join(USAGES)}")
+                raise Refused.of("bad_split", repr(cells["Usage"][:40]), USAGES)
             split = USAGES[cells["Usage"]] if published else None
             listing.add(name, split, str(place), table.file, row, label=_label(cells["emotion"]))
         except Refused as why:
@@ -66,7 +66,7 @@ def _csv_form(table: PixelTable) -> Listing:
 def _label(code: str) -> str:
     if not (code.isascii() and code.isdecimal() and len(code) == 1 and int(code) < len(CODES)):
         allowed = ", ".join(f"{i} {name}" for i, name in enumerate(CODES))
-        raise Refused("unknown_label", f"found {code[:40]!r}, allowed: {allowed}")
+        raise Refused.of("unknown_label", repr(code[:40]), allowed)
     return CODES[int(code)]
 
 

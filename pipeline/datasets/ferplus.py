@@ -146,7 +146,7 @@ def _by_row(tree: Tree, pixels: PixelTable | None, labelled: list[str], folders:
                         "expected: both files in their published order, as they are joined row by row"
                     )
                 if usage not in USAGES:
-                    raise Refused("bad_split", f"found {usage[:40]!r}, allowed: {', '.join(USAGES)}")
+                    raise Refused.of("bad_split", repr(usage[:40]), USAGES)
                 split = USAGES[usage]
                 name, given = _stem(image), votes_of(VOTES, vote_cells(cells))
                 if split in voted:
@@ -257,5 +257,5 @@ def _stem(image: str) -> str:
     if not image:
         raise Refused("no_image_name", "the row names no image")
     if not _keys.NAME.fullmatch(image):
-        raise Refused("bad_image_name", f"found {image[:80]!r}, allowed: names like fer0000000.png")
+        raise Refused.of("bad_image_name", repr(image[:80]), "names like fer0000000.png")
     return image[:-4]

@@ -194,21 +194,19 @@ def _parsed(image: str) -> tuple[str, str]:
     """Return an image's id in the data set and its split, both of which are in its name."""
     match = _NAME.fullmatch(image)
     if not match:
-        raise Refused("bad_image_name", f"found {image[:80]!r}, allowed: names like train_00001.jpg")
+        raise Refused.of("bad_image_name", repr(image[:80]), "names like train_00001.jpg")
     return match[1], match[2]
 
 
 def _stem(image: str, split: str) -> str:
     stem, named = _parsed(image)
     if named != split:
-        raise Refused(
-            "bad_split", f"found {image[:80]!r} in {split}, allowed: names that begin with {split}_"
-        )
+        raise Refused.of("bad_split", f"{image[:80]!r} in {split}", f"names that begin with {split}_")
     return stem
 
 
 def _label(code: str) -> str:
     if code not in CODES:
         allowed = ", ".join(f"{number} {name}" for number, name in CODES.items())
-        raise Refused("unknown_label", f"found {code[:40]!r}, allowed: {allowed}")
+        raise Refused.of("unknown_label", repr(code[:40]), allowed)
     return CODES[code]

@@ -92,12 +92,12 @@ def _columns(path: str, header: list[str]) -> tuple[list[str], list[str]]:
 def _add(listing: Listing, row: int, cell: dict[str, str]) -> None:
     name, split = _inside(cell["image"]), cell.get("split", "").lower() or None
     if "split" in cell and split not in SPLITS:
-        raise Refused("bad_split", f"found {cell['split'][:40]!r}, allowed: {', '.join(SPLITS)}")
+        raise Refused.of("bad_split", repr(cell["split"][:40]), SPLITS)
     votes = label = None
     if "label" in cell:
         label = _VOCABULARY.get(cell["label"].lower())
         if label is None:
-            raise Refused("unknown_label", f"found {cell['label'][:40]!r}, allowed: {', '.join(VOTES)}")
+            raise Refused.of("unknown_label", repr(cell["label"][:40]), VOTES)
     else:
         names = tuple(column for column in cell if column in VOTES)
         votes = votes_of(names, tuple(cell[column] for column in names))
@@ -111,5 +111,5 @@ def _inside(text: str) -> str:
     if not path.name and not leads_out(text):
         raise Refused("no_image_name", f"found {text!r}, expected: the path of a picture in {IMAGES}/")
     if leads_out(text):
-        raise Refused("outside_folder", f"found {text[:80]!r}, allowed: paths inside {IMAGES}/")
+        raise Refused.of("outside_folder", repr(text[:80]), f"paths inside {IMAGES}/")
     return str(path)

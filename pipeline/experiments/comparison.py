@@ -149,7 +149,7 @@ def compare(
     """
     baseline = baseline or next(iter(rows))
     if baseline not in rows:
-        raise UserError(f"baseline: found {baseline!r}, allowed: {', '.join(rows)}")
+        raise UserError.of("baseline", repr(baseline), rows)
     finished = [scores for seeds in rows.values() for scores in seeds.values()]
     split = "test" if all("test" in scores for scores in finished) else "valid"
     published = {_moved(key, split): key for row in recipe.rows().values() for key in row.paper}

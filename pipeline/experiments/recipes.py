@@ -93,7 +93,7 @@ class Recipe(Block):
         """
         rows = self.rows()
         if variant not in rows:
-            raise UserError(f"variant: found {variant!r}, allowed: {', '.join(rows)}")
+            raise UserError.of("variant", repr(variant), rows)
         return self.params | rows[variant].params | (self.short if short else {})
 
 
@@ -115,9 +115,7 @@ def load(name: str) -> Recipe:
     """
     path = RECIPES / f"{name}.yaml"
     if name not in names():
-        raise UserError(
-            f"recipe: found {name!r}, allowed: {', '.join(names()) or 'none: no folder recipes/'}"
-        )
+        raise UserError.of("recipe", repr(name), names() or "none: no folder recipes/")
     try:
         return Recipe.model_validate(YAML(typ="safe").load(path.read_text(encoding="utf-8")))
     except ValidationError as error:

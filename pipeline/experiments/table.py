@@ -25,7 +25,7 @@ def check_kind(path: Path) -> None:
         UserError: it does not.
     """
     if path.suffix not in KINDS:
-        raise UserError(f"--output: found {path}, allowed: a file that ends in {', '.join(KINDS)}")
+        raise UserError.of("--output", path, f"a file that ends in {', '.join(KINDS)}")
 
 
 def write(path: Path, title: str, comparison: Comparison) -> None:

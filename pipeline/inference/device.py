@@ -15,9 +15,7 @@ def pick(name: str) -> torch.device:
     Also makes every operation deterministic, so that the same run on the same machine gives the same bytes.
     """
     if name == "cuda" and not torch.cuda.is_available():
-        raise UserError(
-            "params.yaml: train.device: found 'cuda', allowed: auto or cpu, as torch sees no GPU here"
-        )
+        raise UserError.of("params.yaml: train.device", "'cuda'", "auto or cpu, as torch sees no GPU here")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic with this alone
     torch.use_deterministic_algorithms(True)
     # What no operation reads before it is written need not be filled, which on a GPU costs a launch each time.
@@ -27,8 +25,8 @@ def pick(name: str) -> torch.device:
         return torch.device("cpu")
     here, number = torch.cuda.device_count(), int(os.environ.get("LOCAL_RANK", 0))
     if number >= here:
-        raise UserError(
-            f"params.yaml: train.torchrun: found more than {here} processes on this machine, allowed: one per GPU"
+        raise UserError.of(
+            "params.yaml: train.torchrun", f"more than {here} processes on this machine", "one per GPU"
         )
     torch.cuda.set_device(number)
     return torch.device("cuda", number)

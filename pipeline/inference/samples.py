@@ -101,9 +101,7 @@ def real(split: str, p: Params) -> Samples:
     table = read_parquet(LABELS, ["id", "split", "label", "target"])
     made_with = (table.schema.metadata or {}).get(b"classes", b"").decode()
     if made_with != ",".join(p.classes):
-        raise UserError(
-            f"{LABELS}: found classes {made_with}, allowed: {','.join(p.classes)}: run `dvc repro`"
-        )
+        raise UserError.of(LABELS, f"classes {made_with}", f"{','.join(p.classes)}: run `dvc repro`")
     table = table.filter(pc.equal(table["split"], split))
     tables = [_faces(ALIGNED / f"{name}.arrow", p) for name in p.datasets]
     places = {id_: (t, row) for t, faces in enumerate(tables) for row, id_ in enumerate(faces.ids())}
@@ -154,7 +152,7 @@ def _faces(path: Path, p: Params) -> Faces:
     wanted = (p.align.face_size, p.align.face_size, channels(p.align.colour))
     if faces.shape != wanted:
         found, allowed = ("x".join(map(str, shape)) for shape in (faces.shape, wanted))
-        raise UserError(f"{path}: found faces of {found}, allowed: {allowed} (params.yaml): run `dvc repro`")
+        raise UserError.of(path, f"faces of {found}", f"{allowed} (params.yaml): run `dvc repro`")
     return faces
 
 
@@ -169,17 +167,15 @@ def with_synthetic(samples: Samples, path: Path, p: Params) -> Samples:
     faces = _faces(path, p)
     if not len(faces):
         if p.train.synthetic == "alone":
-            raise UserError(f"{path}: found no faces, allowed: some while train.synthetic is alone")
+            raise UserError.of(path, "no faces", "some while train.synthetic is alone")
         return samples
     made_from = (faces.table.schema.metadata or {}).get(MADE_FROM, b"").decode()
     if made_from != (ours := digest(learnable(p))):
-        raise UserError(
-            f"{path}: found faces made from another training split ({made_from[:12] or 'unknown'}), allowed: from "
-            f"{ours[:12]}: run `dvc repro`"
-        )
+        found = f"faces made from another training split ({made_from[:12] or 'unknown'})"
+        raise UserError.of(path, found, f"from {ours[:12]}: run `dvc repro`")
     names = faces.table["label"].to_pylist()
     if unknown := sorted(set(names) - set(p.classes)):
-        raise UserError(f"{path}: found class {unknown[0]}, allowed: {', '.join(p.classes)}: run `dvc repro`")
+        raise UserError.of(path, f"class {unknown[0]}", f"{', '.join(p.classes)}: run `dvc repro`")
     labels = torch.tensor([p.classes.index(name) for name in names])
     targets = torch.nn.functional.one_hot(labels, len(p.classes)).float()
     if p.train.synthetic == "alone":

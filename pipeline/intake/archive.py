@@ -57,9 +57,7 @@ class _Members:
         for name, member in self._listed():
             path = PurePosixPath(name)
             if not path.name or path.is_absolute() or ".." in path.parts or path.parts[0].endswith(":"):
-                raise UserError(
-                    f"{self.address}: found a member {name[:80]!r}, allowed: names inside the archive"
-                )
+                raise UserError.of(self.address, f"a member {name[:80]!r}", "names inside the archive")
             found[str(path)] = member
         heads = [place.partition("/") for place in found if not is_junk(place)]
         tops = {head + slash for head, slash, _ in heads}
@@ -179,9 +177,7 @@ class Tar(_Members):
     def _expand(self, source: IO[bytes], expanded: IO[bytes], most: int) -> None:
         while block := source.read(2**20):
             if expanded.tell() + len(block) > most:
-                raise UserError(
-                    f"{self.address}: found more than {most:,} bytes in it, allowed: at most that"
-                )
+                raise UserError.of(self.address, f"more than {most:,} bytes in it", "at most that")
             expanded.write(block)
 
     def _listed(self) -> Iterator[tuple[str, tuple[int, int] | None]]:

@@ -37,7 +37,7 @@ def class_name(text: str) -> str:
     name = text.strip().lower()
     name = _OTHER_NAMES.get(name, name)
     if name not in CLASSES:
-        raise Refused("unknown_label", f"found {text[:40]!r}, allowed: {', '.join(CLASSES)}")
+        raise Refused.of("unknown_label", repr(text[:40]), CLASSES)
     return name
 
 

@@ -58,7 +58,7 @@ def cells(line: str, expected: int) -> list[str]:
         Refused: `bad_row` if the quotes do not match or there are more or fewer cells than `expected`.
     """
     if len(line) > _LONGEST:
-        raise Refused("bad_row", f"found a row of {len(line):,} characters, allowed: {_LONGEST:,}")
+        raise Refused.of("bad_row", f"a row of {len(line):,} characters", f"{_LONGEST:,}")
     try:
         found = _split(line.rstrip())
     except csv.Error as error:

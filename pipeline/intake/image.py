@@ -101,9 +101,9 @@ def _measure(data: bytes) -> tuple[bool, tuple[int, int] | None]:
     if width * height > MOST_PIXELS:
         raise _too_large(width, height)
     if frames > 1:
-        raise Refused("animated", f"found {frames} frames, allowed: one")
+        raise Refused.of("animated", f"{frames} frames", "one")
     return False, None
 
 
 def _too_large(width: int, height: int) -> Refused:
-    return Refused("too_large", f"found {width} x {height} pixels, allowed: at most {MOST_PIXELS:,}")
+    return Refused.of("too_large", f"{width} x {height} pixels", f"at most {MOST_PIXELS:,}")

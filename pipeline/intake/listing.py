@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.core.errors import printable
+from pipeline.core.errors import mismatch, printable
 from pipeline.intake.packed import PACK, Packed
 from pipeline.tables.schema import SPLITS, VOTES
 
@@ -58,6 +58,11 @@ class Refused(Exception):
     def __init__(self, reason: str, detail: str) -> None:
         self.reason, self.detail = reason, printable(detail)
         super().__init__(self.detail)
+
+    @classmethod
+    def of(cls, reason: str, found: object, allowed: str | Iterable[str]) -> Refused:
+        """Return the refusal of a value that is not allowed."""
+        return cls(reason, mismatch(found, allowed))
 
 
 class Rejected(NamedTuple):
@@ -128,8 +133,8 @@ class Listing:
             landmarks: of the face, five x, y in pixels in the order of `_landmarks.as_seen`, likewise.
         """
         if not name.isprintable() and printable(name) != name:
-            found = f"found {printable(name)[:80]}, allowed: names in UTF-8 without control characters"
-            return self.reject(file, row, name, Refused("bad_image_name", found))
+            found, allowed = printable(name)[:80], "names in UTF-8 without control characters"
+            return self.reject(file, row, name, Refused.of("bad_image_name", found, allowed))
         split_index = None if split is None else SPLITS.index(split)
         votes_index = None if votes is None else self._votes.setdefault(votes, len(self._votes))
         before, found, behind = place.partition(name)
@@ -312,5 +317,5 @@ def votes_of(names: tuple[str, ...], cells: tuple[str, ...]) -> tuple[int, ...]:
         given = dict(zip(names, map(int, cells), strict=True))
         votes = tuple(given.get(name, 0) for name in VOTES)
     if not any(votes):
-        raise Refused("no_votes", f"found 0 votes for all of {', '.join(names)}, allowed: at least one vote")
+        raise Refused.of("no_votes", f"0 votes for all of {', '.join(names)}", "at least one vote")
     return votes

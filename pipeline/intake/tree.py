@@ -84,4 +84,4 @@ def is_junk(place: str) -> bool:
 
 def too_large(size: int) -> Refused:
     """Return the refusal of a file of `size` bytes."""
-    return Refused("too_large", f"found {size:,} bytes, allowed: at most {MOST_BYTES:,}")
+    return Refused.of("too_large", f"{size:,} bytes", f"at most {MOST_BYTES:,}")

@@ -39,7 +39,7 @@ def load(path: Path = PARAMS_FILE) -> Params:
     except (YAMLError, ValueError, KeyError, RecursionError) as error:
         raise UserError(f"{path}: not valid YAML: {one_line(error)}") from None
     if not isinstance(raw, dict):
-        raise UserError(f"{path}: found {type(raw).__name__}, allowed: keys and values")
+        raise UserError.of(path, type(raw).__name__, "keys and values")
     return validated(raw, path)
 
 

@@ -7,14 +7,14 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from pipeline.core.errors import one_line
+from pipeline.core.errors import mismatch, one_line
 
 
 class Conflict(ValueError):
     """A combination of values that cannot work."""
 
     def __init__(self, key: str, found: object, allowed: str) -> None:
-        super().__init__(f"{key}: found {repr(found)[:80]}, allowed: {allowed}")
+        super().__init__(f"{key}: {mismatch(repr(found)[:80], allowed)}")
         self.key, self.found, self.allowed = key, found, allowed
 
 
@@ -53,7 +53,7 @@ def wording(error: ValidationError, model: type[BaseModel]) -> str:
         return f"{key}: unknown key, allowed here: {', '.join(known)}{hint}{others}"
     if first["type"] == "missing":
         return f"{key}: missing, no value given{others}"
-    return f"{key}: found {found[:80]}, allowed: {one_line(allowed)}{others}"
+    return f"{key}: {mismatch(found[:80], one_line(allowed))}{others}"
 
 
 def _keys_beside(loc: tuple[int | str, ...], model: Any) -> list[str]:

@@ -77,8 +77,8 @@ def layer(classifier: Classifier) -> nn.Module:
                     break
                 found = stage
     if found is None:
-        raise UserError(
-            f"--explain: found the network {classifier.model}, allowed: one that is a row of convolutional stages"
+        raise UserError.of(
+            "--explain", f"the network {classifier.model}", "one that is a row of convolutional stages"
         )
     return found
 

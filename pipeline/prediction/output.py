@@ -97,9 +97,7 @@ def check_format(path: Path) -> None:
         UserError: names the endings.
     """
     if path.suffix not in FORMATS:
-        raise UserError(
-            f"--output: found {str(path)!r}, allowed: a file whose name ends in {', '.join(FORMATS)}"
-        )
+        raise UserError.of("--output", repr(str(path)), f"a file whose name ends in {', '.join(FORMATS)}")
 
 
 @contextmanager

@@ -71,7 +71,7 @@ class Predictor:
             UserError: the file is absent or not a model, or the weights cannot be had.
         """
         if device == "cuda" and not torch.cuda.is_available():
-            raise UserError("device: found cuda, allowed: auto or cpu, as torch sees no GPU here")
+            raise UserError.of("device", "cuda", "auto or cpu, as torch sees no GPU here")
         where = pick(device)
         if not Path(path).is_file():
             raise UserError(
@@ -202,7 +202,5 @@ def _looked_at(sources: Iterable[str | Path | np.ndarray], every: int) -> Iterat
         pixels = np.asarray(source)
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
             found = f"{pixels.dtype} {pixels.shape}"
-            raise UserError(
-                f"picture {number}: found {found}, allowed: a path, or an array of uint8, H x W x 3"
-            )
+            raise UserError.of(f"picture {number}", found, "a path, or an array of uint8, H x W x 3")
         yield Shot(Source(str(number), "picture", Path(str(number))), pixels=pixels)

@@ -72,9 +72,7 @@ def _truth() -> dict[str, dict[str, Any]]:
     """Return id, dataset, split, label and cluster of every labelled sample by its id."""
     rows = read_parquet(LABELS, ["id", "dataset", "split", "label", "cluster"]).to_pylist()
     if not rows:
-        raise UserError(
-            f"{LABELS}: found no samples, allowed: at least one; metrics/label.json counts the dropped"
-        )
+        raise UserError.of(LABELS, "no samples", "at least one; metrics/label.json counts the dropped")
     return {row["id"]: row for row in rows}
 
 
@@ -121,15 +119,11 @@ def _check(p: Params, classifier: Classifier, shape: tuple[int, int, int]) -> No
     """Refuse a model that was trained for other classes or other faces than there are now."""
     if classifier.classes != p.classes:
         found, allowed = ", ".join(classifier.classes), ", ".join(p.classes)
-        raise UserError(
-            f"{CLASSIFIER}: found classes {found}, allowed: {allowed} (params.yaml); run `dvc repro`"
-        )
+        raise UserError.of(CLASSIFIER, f"classes {found}", f"{allowed} (params.yaml); run `dvc repro`")
     wanted = (classifier.size, classifier.size, classifier.channels)
     if shape != wanted:
         found, allowed = "x".join(map(str, shape)), "x".join(map(str, wanted))
-        raise UserError(
-            f"{ALIGNED}: found faces of {found}, allowed: {allowed} ({CLASSIFIER}); run `dvc repro`"
-        )
+        raise UserError.of(ALIGNED, f"faces of {found}", f"{allowed} ({CLASSIFIER}); run `dvc repro`")
 
 
 def _predict(p: Params, classifier: Classifier, samples: data.Samples, split: str) -> np.ndarray:

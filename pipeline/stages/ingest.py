@@ -59,7 +59,7 @@ def run(p: Params, dataset: str, source: str | Path | None = None, output: str |
         UserError: no such data set or folder, a tree of another shape, or nothing in it can be used.
     """
     if dataset not in choices("dataset"):
-        raise UserError(f"dataset: found {dataset!r}, allowed: {', '.join(choices('dataset'))}")
+        raise UserError.of("dataset", repr(dataset), choices("dataset"))
     tree = open_tree(source or RAW / dataset)
     listing = import_module(f"pipeline.datasets.{dataset}").records(tree)
     listing.settle()

@@ -150,7 +150,7 @@ def _pictures(names: list[str]) -> tuple[pa.Table, tuple[np.ndarray, np.ndarray]
             )
         to_draw = (ingested.schema.metadata or {}).get(DRAW, b"").decode()
         if unknown := set(filter(None, to_draw.split(","))) - set(DRAWN):
-            raise UserError(f"{path}: found {unknown.pop()!r} to draw, allowed: {', '.join(DRAWN)}")
+            raise UserError.of(path, f"{unknown.pop()!r} to draw", DRAWN)
         table = ingested.append_column("status", faces.table["status"])
         tables.append(table.append_column("draw", pa.array([to_draw] * len(table))).replace_schema_metadata())
         described.append(likeness.describe(faces))

@@ -39,15 +39,13 @@ def _train(p: Params, group: Processes) -> None:
     precision = device.pick_precision(p.train.precision, where)
     real = samples.real("train", p)
     if len(real) < 2:
-        raise UserError(
-            f"{LABELS}: found {len(real)} samples of split train, allowed: at least 2; metrics/label.json counts "
-            "what was dropped"
-        )
+        allowed = "at least 2; metrics/label.json counts what was dropped"
+        raise UserError.of(LABELS, f"{len(real)} samples of split train", allowed)
     train = samples.with_synthetic(real, SYNTHETIC, p)
     valid = samples.real("valid", p)
     if not len(valid) and p.train.patience:
-        raise UserError(
-            f"params.yaml: train.patience: found {p.train.patience}, allowed: 0, as no sample of split valid exists"
+        raise UserError.of(
+            "params.yaml: train.patience", p.train.patience, "0, as no sample of split valid exists"
         )
 
     inputs = [LABELS, SYNTHETIC, *(ALIGNED / f"{name}.arrow" for name in p.datasets)]

@@ -83,8 +83,8 @@ def choices(params: Params) -> dict[str, str]:
 def _start(network: Classifier, choice: str, key: str, params: Params) -> Start:
     if not choice.endswith(SAFE + PICKLED):
         if choice not in network.published.choices:
-            allowed = ", ".join([*network.published.choices, *(f"a {end} file" for end in SAFE + PICKLED)])
-            raise UserError(f"{key}: found {choice!r}, allowed: null, {allowed}")
+            allowed = ["null", *network.published.choices, *(f"a {end} file" for end in SAFE + PICKLED)]
+            raise UserError.of(key, repr(choice), allowed)
         try:
             tensors = network.published.fetch(choice)
         except Exception as error:  # the libraries' and their transports' own, of many kinds
@@ -92,11 +92,9 @@ def _start(network: Classifier, choice: str, key: str, params: Params) -> Start:
         return _place(network, tensors, None, params.classes, f"{key}: {choice}", None)
     path = Path(choice)
     if path.resolve() == CLASSIFIER.resolve():
-        raise UserError(
-            f"{key}: found {choice!r}, allowed: a copy of it elsewhere, as DVC removes it before training"
-        )
+        raise UserError.of(key, repr(choice), "a copy of it elsewhere, as DVC removes it before training")
     if not path.is_file():
-        raise UserError(f"{key}: found {choice!r}, allowed: a file that exists")
+        raise UserError.of(key, repr(choice), "a file that exists")
     tensors, classes = _safe(path) if choice.endswith(SAFE) else (_pickled(path), None)
     with path.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
@@ -124,7 +122,7 @@ def _pickled(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path}: not a file of weights: {one_line(error)}") from None
     found = found.get("state_dict", found) if isinstance(found, dict) else {}
     if not found or not all(isinstance(value, Tensor) for value in found.values()):
-        raise UserError(f"{path}: found something else than named tensors, allowed: a state_dict")
+        raise UserError.of(path, "something else than named tensors", "a state_dict")
     return {str(name).removeprefix("module."): tensor for name, tensor in found.items()}
 
 

@@ -58,7 +58,7 @@ class SupportVectors:
         labels = self.train.labels.numpy()
         if len(np.unique(labels)) < 2:
             only = self.params.classes[labels[0]]
-            raise UserError(f"{LABELS}: found {only} alone in split train, allowed: at least two classes")
+            raise UserError.of(LABELS, f"{only} alone in split train", "at least two classes")
         features = self._features(self.train, "features of train")
         from sklearn.svm import LinearSVC  # here, as it takes longer to load than torch and few runs use it
 

@@ -87,7 +87,7 @@ class Detector:
         except Exception as error:  # what dlib raises depends on the byte at which it gives up
             raise UserError(f"{weights}: not a predictor of dlib: {one_line(error)}") from error
         if found != LANDMARKS:
-            raise UserError(f"{weights}: found a predictor of {found} landmarks, allowed: {LANDMARKS}")
+            raise UserError.of(weights, f"a predictor of {found} landmarks", str(LANDMARKS))
 
     def detect(self, pictures: list[np.ndarray]) -> list[Detection | None]:
         """Return the chosen face of each picture (BGR, uint8, H x W x 3), None where there is none."""
