@@ -17,8 +17,8 @@ from pipeline.methods import models
 from pipeline.methods.models.deep_features import DeepFeatures
 from pipeline.prediction.explain import Explainer, layer, maps
 from pipeline.prediction.expression import Expression, Prediction
-from pipeline.prediction.finding import Cut
-from pipeline.prediction.sources import Shot, Source
+from pipeline.prediction.face_finder import AlignedFace
+from pipeline.prediction.sources import InputPicture, Source
 from tests import toy
 
 ALIGN = toy.PARAMS.align.model_copy(update={"face_size": 48})
@@ -116,8 +116,10 @@ def test_drawings_show_the_face_and_are_the_same_again(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     faces = [rng.integers(0, 256, (48, 48, 1), np.uint8) for _ in range(2)]
     shares = np.eye(8, dtype=np.float32)
-    shot = Shot(Source("in/sub/a.jpg", "picture", Path("sub/a.jpg")))
-    prediction = Prediction(shot, [Expression(Cut(f, None, True), shares[i]) for i, f in enumerate(faces)])
+    seen = InputPicture(Source("in/sub/a.jpg", "picture", Path("sub/a.jpg")))
+    aligned = [AlignedFace(face, None, True) for face in faces]
+    expressions = [Expression(face, shares[i], trained.classes) for i, face in enumerate(aligned)]
+    prediction = Prediction(seen, expressions)
     for folder in ("one", "two"):
         Explainer(tmp_path / folder, trained).add(prediction)
     for number, face in enumerate(faces):

@@ -29,8 +29,8 @@ from pipeline.params.model import Params
 from pipeline.prediction import Predictor
 from pipeline.prediction import predictor as prediction_module
 from pipeline.prediction.annotate import marked
-from pipeline.prediction.finding import read
-from pipeline.prediction.sources import Shot, Source, listed, shots
+from pipeline.prediction.face_finder import read
+from pipeline.prediction.sources import InputPicture, Source, listed, pictures
 from pipeline.sample.drawing import scene
 from pipeline.sample.drawing.expression import expression
 from pipeline.stages import align, evaluate, ingest, label
@@ -118,11 +118,11 @@ def check_equal(
     """Compare with what is predicted for the same files: all faces, in processes."""
     predictor = Predictor.load(paths.CLASSIFIER)
     seen = 0
-    for prediction in predictor.stream(shots(listed([folder]))):
-        name = f"{dataset}/{Path(prediction.shot.source.path).relative_to(folder).as_posix()}"
-        (main,) = [one for one in prediction.faces if one.cut.main]
+    for prediction in predictor.stream(pictures(listed([folder]))):
+        name = f"{dataset}/{Path(prediction.picture.source.path).relative_to(folder).as_posix()}"
+        (main,) = [one for one in prediction.faces if one.face.main]
         if name in probabilities:
-            assert main.cut.pixels.tobytes() == faces[name]
+            assert main.face.pixels.tobytes() == faces[name]
             np.testing.assert_allclose(main.probabilities, probabilities[name], atol=1e-4)
             seen += 1
     assert seen == len(probabilities)
@@ -256,7 +256,7 @@ def test_pictures_are_decoded_as_align_does(tmp_path: Path, colour: bool) -> Non
     for number, data in enumerate(files):
         path = tmp_path / f"{number}.png"
         path.write_bytes(data)
-        np.testing.assert_array_equal(read(Shot(listed([path])[0])), decode("picture", data))
+        np.testing.assert_array_equal(read(InputPicture(listed([path])[0])), decode("picture", data))
 
 
 BAD: dict[str, Callable[[Path], object]] = {
@@ -410,9 +410,9 @@ def test_no_camera_is_one_line(model: Path) -> None:
 def test_marks_can_be_read_and_stay_in_the_picture(model: Path, height: int, width: int) -> None:
     picture = np.full((height, width, 3), 128, np.uint8)
     predictor = Predictor.load(model)
-    shot = Shot(Source("a.png", "picture", Path("a.png")), pixels=picture)
-    (prediction,) = predictor.stream([shot])
-    canvas = marked(picture, prediction.faces, predictor.classes)
+    seen = InputPicture(Source("a.png", "picture", Path("a.png")), pixels=picture)
+    (prediction,) = predictor.stream([seen])
+    canvas = marked(picture, prediction.faces)
     assert max(canvas.shape[:2]) >= 480
     assert canvas.shape[0] * width == canvas.shape[1] * height
     assert (picture == 128).all()

@@ -1,4 +1,4 @@
-"""A trained model at work: faces found, cut out and classified in pictures, videos and what a camera sees.
+"""Find and classify faces in pictures, videos and camera streams with a trained model.
 
 from pipeline.prediction import Predictor
 

@@ -1,4 +1,4 @@
-"""Pictures and videos with their faces marked: box, label and probability."""
+"""Draw boxes, labels and probabilities on pictures and videos."""
 
 from __future__ import annotations
 
@@ -11,28 +11,27 @@ import numpy as np
 from pipeline.core.errors import UserError
 from pipeline.core.files import replacing
 from pipeline.prediction.expression import Expression, Prediction
-from pipeline.prediction.finding import read
-from pipeline.prediction.sources import Source, drawn
+from pipeline.prediction.face_finder import read
+from pipeline.prediction.sources import Source, drawing_name
 
-# The longer side of the least picture on which text can be read, pixels; smaller ones are enlarged by a whole number.
+# Pictures with a longer side below this many pixels are enlarged by a whole number, so that text is readable.
 LEAST_SIDE = 480
-# Height of the text as a share of the picture's shorter side, and its bounds in pixels.
+# Text height as a share of the shorter side, and its bounds in pixels.
 TEXT_SHARE, TEXT_LEAST, TEXT_MOST = 0.035, 14, 64
-# Of a camera that does not say it, frames per second.
+# Frames per second of a camera that does not report them.
 USUAL_FPS = 25.0
 FONT = cv2.FONT_HERSHEY_SIMPLEX
-FONT_HEIGHT = 22  # of a capital letter at scale 1, pixels
-# BGR: of the face that `align` takes, and of the others.
+FONT_HEIGHT = 22  # pixels of a capital letter at scale 1
+# BGR colours of the main face, other faces and text.
 MAIN, OTHER, INK = (80, 200, 80), (230, 160, 60), (0, 0, 0)
 
 
-def marked(picture: np.ndarray, faces: Sequence[Expression], classes: Sequence[str]) -> np.ndarray:
-    """Return a copy of a picture with its faces marked, several times as large if it is small.
+def marked(picture: np.ndarray, faces: Sequence[Expression]) -> np.ndarray:
+    """Return a copy of a picture with its faces marked. Small pictures are enlarged.
 
     Args:
         picture: BGR, uint8, H x W x 3.
-        faces: of the picture; one without a box is the whole of it.
-        classes: names in the order of the probabilities.
+        faces: faces of the picture; a face without a detection is marked as the whole picture.
     """
     height, width = picture.shape[:2]
     zoom = max(1, -(-LEAST_SIDE // max(height, width)))
@@ -40,48 +39,45 @@ def marked(picture: np.ndarray, faces: Sequence[Expression], classes: Sequence[s
     height, width = canvas.shape[:2]
     text = float(np.clip(TEXT_SHARE * min(height, width), TEXT_LEAST, TEXT_MOST))
     line = max(1, round(text / 8))
-    for expression in sorted(faces, key=lambda one: one.cut.main):  # align's on top of the others
-        face, colour = expression.cut.face, MAIN if expression.cut.main else OTHER
-        box = np.array([0, 0, width - 1, height - 1]) if face is None else np.rint(face.box * zoom)
+    for expression in sorted(faces, key=lambda expression: expression.face.main):  # the main face on top
+        detection, colour = expression.face.detection, MAIN if expression.face.main else OTHER
+        box = np.array([0, 0, width - 1, height - 1]) if detection is None else np.rint(detection.box * zoom)
         x1, y1, x2, y2 = box.astype(int).tolist()
         cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, line, cv2.LINE_AA)
-        best = int(expression.probabilities.argmax())
-        caption = f"{classes[best]} {expression.probabilities[best]:.2f}"
-        _write(canvas, caption, (x1, y1), text, colour)
+        _write(canvas, expression.caption, (x1, y1), text, colour)
     return canvas
 
 
 def _write(
     canvas: np.ndarray, caption: str, corner: tuple[int, int], text: float, colour: tuple[int, ...]
 ) -> None:
-    """Write on a bar above the left upper corner of a box, or below it where the picture ends; never beyond."""
+    """Write a caption on a bar above the upper left corner of a box, or below the corner if there is no room."""
     height, width = canvas.shape[:2]
     scale, stroke = text / FONT_HEIGHT, max(1, round(text / 10))
     (wide, _), _ = cv2.getTextSize(caption, FONT, scale, stroke)
-    if wide + text > width:  # a narrow picture
+    if wide + text > width:
         scale, stroke = scale * width / (wide + text), 1
         (wide, _), _ = cv2.getTextSize(caption, FONT, scale, stroke)
     bar = round(1.7 * text)
     left = min(max(corner[0], 0), max(0, width - wide - round(text / 2)))
     top = min(max(corner[1] - bar if corner[1] >= bar else corner[1], 0), max(0, height - bar))
     cv2.rectangle(canvas, (left, top), (left + wide + round(text / 2), top + bar), colour, cv2.FILLED)
-    place = (left + round(text / 4), top + round(1.3 * text))
-    cv2.putText(canvas, caption, place, FONT, scale, INK, stroke, cv2.LINE_AA)
+    start = (left + round(text / 4), top + round(1.3 * text))
+    cv2.putText(canvas, caption, start, FONT, scale, INK, stroke, cv2.LINE_AA)
 
 
 class Annotator:
-    """Writes what it is given into a folder, pictures as pictures and frames as videos; a context manager.
+    """Context manager that writes marked pictures and videos into a folder.
 
-    A video that an error ends is not kept.
+    An error discards the video that is being written.
 
     Args:
-        folder: gets the tree of the sources; files of the same name are replaced.
-        classes: names in the order of the probabilities.
-        every: one frame of a video in so many is given; the drawn one takes as long.
+        folder: output folder, which mirrors the folders of the sources. Existing files are replaced.
+        every: the step between frames of a video. The drawn video has the same duration.
     """
 
-    def __init__(self, folder: Path, classes: Sequence[str], every: int) -> None:
-        self._folder, self._classes, self._every = folder, classes, every
+    def __init__(self, folder: Path, every: int) -> None:
+        self._folder, self._every = folder, every
         self._source: Source | None = None
         self._video: Video | None = None
 
@@ -92,24 +88,24 @@ class Annotator:
         self._close(whole=kind is None)
 
     def add(self, prediction: Prediction) -> None:
-        """Draw a picture, or the next frame; nothing of one that cannot be read.
+        """Draw a picture or the next frame of a video. Unreadable pictures are skipped.
 
         Raises:
             UserError: the folder cannot be written to.
         """
-        shot = prediction.shot
-        if shot.source != self._source:
+        picture = prediction.picture
+        if picture.source != self._source:
             self._close()
-            self._source = shot.source
-        if prediction.refused:
+            self._source = picture.source
+        if prediction.error:
             return
-        canvas = marked(read(shot), prediction.faces, self._classes)
-        path = self._folder / drawn(shot.source)
-        if shot.frame is None:
+        canvas = marked(read(picture), prediction.faces)
+        path = self._folder / drawing_name(picture.source)
+        if picture.frame is None:
             write_picture(path, canvas)
         else:
             if self._video is None:
-                self._video = Video(path, canvas.shape[1::-1], (shot.fps or USUAL_FPS) / self._every)
+                self._video = Video(path, canvas.shape[1::-1], (picture.fps or USUAL_FPS) / self._every)
             self._video.add(canvas)
 
     def _close(self, whole: bool = True) -> None:
@@ -119,20 +115,20 @@ class Annotator:
 
 
 class Video:
-    """An .mp4 file (MPEG-4) that is there when it is closed.
+    """An .mp4 file (MPEG-4), written under a temporary name until it is closed.
 
     Args:
-        path: of the file.
-        size: width and height of its frames.
+        path: the file.
+        size: width and height of the frames.
         fps: frames per second.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: the file cannot be written.
     """
 
     def __init__(self, path: Path, size: tuple[int, int], fps: float) -> None:
         self._path, self._size = path, size
-        # OpenCV takes the format from the name.
+        # OpenCV chooses the format by the suffix.
         self._temporary = path.with_name(f".{path.stem}.part.mp4")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -145,11 +141,11 @@ class Video:
             )
 
     def add(self, frame: np.ndarray) -> None:
-        """Add a frame, BGR, uint8; one of another size is resized."""
+        """Add a frame (BGR, uint8), resized to the size of the video."""
         self._writer.write(frame if frame.shape[1::-1] == self._size else cv2.resize(frame, self._size))
 
     def close(self, whole: bool) -> None:
-        """Finish the file, or leave an earlier one of its name as it was if it is not whole."""
+        """Finish the file, or discard it if it is not `whole`. An earlier file then stays."""
         self._writer.release()
         if whole:
             self._temporary.replace(self._path)
@@ -158,10 +154,10 @@ class Video:
 
 
 def write_picture(path: Path, pixels: np.ndarray) -> None:
-    """Write a picture, BGR, uint8, in the format that its name says.
+    """Write a picture (BGR, uint8) in the format of the path's suffix.
 
     Raises:
-        UserError: it cannot be written.
+        UserError: the file cannot be written.
     """
     encoded = cv2.imencode(path.suffix.lower(), pixels)[1]
     with replacing(path) as temporary:

@@ -1,7 +1,8 @@
-"""Which parts of a face spoke for its label: class-activation maps, by captum.
+"""Class-activation maps: the parts of a face that support its label.
 
-Grad-CAM (Selvaraju et al. 2017): the maps of a late layer, weighted by how much the label's logit grows with each of
-them, summed, and cut off at zero. A map is as fine as the layer, 3 x 3 to 6 x 6 positions for faces of 48 pixels.
+Grad-CAM (Selvaraju et al. 2017), by captum. The activations of a late layer are weighted by the mean gradient of the
+label's logit and summed; negative values become zero. A map has the layer's resolution: 3 x 3 to 6 x 6 positions for
+faces of 48 pixels.
 """
 
 from __future__ import annotations
@@ -20,21 +21,21 @@ from pipeline.inference.crops import centre_crop
 from pipeline.prediction.annotate import FONT, write_picture
 from pipeline.prediction.expression import Prediction
 
-# Positions along a side of the coarsest maps that still say where something is.
+# Side of the coarsest activations that still locate something, in positions.
 LEAST_SIDE = 3
-# Of a drawing, pixels: each of its two faces, the line of text below, and the share of the map's colours.
-SIDE, LINE, SHARE = 256, 28, 0.45
+# Side of each of a drawing's two faces and height of its caption, in pixels; opacity of the map.
+SIDE, LINE, OPACITY = 256, 28, 0.45
 
 
 class Explainer:
-    """Writes a picture for each face: the face, and with the map of its label over it.
+    """Writes a drawing of each face: the face, and beside it the face under the map of its label.
 
     Args:
-        folder: gets `<name of the source>-<frame>-<face>.png`; files of the same name are replaced.
-        classifier: the network and how faces must look to it.
+        folder: output folder for `<name of the source>-<frame>-<face>.png`. Existing files are replaced.
+        classifier: the network and its preprocessing.
 
     Raises:
-        UserError: the network has no maps; see `layer`.
+        UserError: the network has no suitable layer; see `layer`.
     """
 
     def __init__(self, folder: Path, classifier: Classifier) -> None:
@@ -42,80 +43,77 @@ class Explainer:
         self._layer = layer(classifier)
 
     def add(self, prediction: Prediction) -> None:
-        """Explain each face of a picture.
+        """Write a drawing of each face of a picture.
 
         Raises:
             UserError: the folder cannot be written to.
         """
-        name, frame = prediction.shot.source.name, prediction.shot.frame
+        name, frame = prediction.picture.source.name, prediction.picture.frame
         for number, expression in enumerate(prediction.faces):
-            label = int(expression.probabilities.argmax())
-            seen = views(self._classifier, [expression.cut.pixels])
-            heat = maps(self._classifier, self._layer, seen, torch.tensor([label]))[0]
-            caption = f"{self._classifier.classes[label]} {expression.probabilities[label]:.2f}"
+            images = network_input(self._classifier, [expression.face.pixels])
+            heat = maps(self._classifier, self._layer, images, torch.tensor([expression.index]))[0]
             parts = [name.name, *([] if frame is None else [f"{frame:06}"]), str(number)]
-            write_picture(
-                self._folder / name.with_name("-".join(parts) + ".png"), _drawing(seen[0], heat, caption)
-            )
+            path = self._folder / name.with_name("-".join(parts) + ".png")
+            write_picture(path, _drawing(images[0], heat, expression.caption))
 
 
 def layer(classifier: Classifier) -> nn.Module:
-    """Return the last of the network's stages whose maps have at least 3 x 3 positions.
+    """Return the network's last stage whose activations have at least 3 x 3 positions.
 
     Raises:
-        UserError: the network is not a row of stages, or has no such maps.
+        UserError: the network is not a sequence of stages, or has no such activations.
     """
-    stages, found = classifier.network.body, None
+    stages, last = classifier.network.body, None
     if isinstance(stages, nn.Sequential):
         weight = next(classifier.network.parameters())
         side = classifier.crop
         with torch.no_grad():
-            maps = torch.zeros(1, classifier.channels, side, side, device=weight.device)
+            activations = torch.zeros(1, classifier.channels, side, side, device=weight.device)
             for stage in stages:
-                maps = stage(maps)
-                if maps.ndim != 4 or min(maps.shape[2:]) < LEAST_SIDE:
+                activations = stage(activations)
+                if activations.ndim != 4 or min(activations.shape[2:]) < LEAST_SIDE:
                     break
-                found = stage
-    if found is None:
+                last = stage
+    if last is None:
         raise UserError.of(
             "--explain", f"the network {classifier.model}", "one that is a row of convolutional stages"
         )
-    return found
+    return last
 
 
-def views(classifier: Classifier, faces: list[np.ndarray]) -> Tensor:
-    """Return the centres of aligned faces, as the network sees them: float [N, C, crop, crop] in 0..1."""
+def network_input(classifier: Classifier, faces: list[np.ndarray]) -> Tensor:
+    """Return the centre crops of aligned faces, float [N, C, crop, crop] in 0..1."""
     images = torch.from_numpy(np.stack(faces)).permute(0, 3, 1, 2).float() / 255
     images = centre_crop(images, classifier.crop)[0]
     return images.to(next(classifier.network.parameters()).device)
 
 
 def maps(classifier: Classifier, stage: nn.Module, images: Tensor, labels: Tensor) -> np.ndarray:
-    """Return for each face how much its parts speak for a label, in float32 whatever the model's precision.
+    """Return a map for each face of how strongly each position supports a label. Computed in float32.
 
     Args:
         classifier: the network.
-        stage: of it, whose maps are read; see `layer`.
-        images: see `views`.
-        labels: int64 [N], classes.
+        stage: the stage of the network whose activations are read; see `layer`.
+        images: see `network_input`.
+        labels: int64 [N], class indices.
 
     Returns:
-        float32 [N, crop, crop], 0 or more; of unknown unit: compare places of one face.
+        float32 [N, crop, crop], 0 or more. The values have no unit: compare positions within one face only.
     """
     gradcam = LayerGradCam(lambda x: classifier.network(x)[0], stage)
-    found = gradcam.attribute(images, labels.to(images.device), relu_attributions=True)
+    heat = gradcam.attribute(images, labels.to(images.device), relu_attributions=True)
     side = images.shape[-2:]
-    return LayerAttribution.interpolate(found, side, "bilinear")[:, 0].detach().cpu().numpy()
+    return LayerAttribution.interpolate(heat, side, "bilinear")[:, 0].detach().cpu().numpy()
 
 
 def _drawing(image: Tensor, heat: np.ndarray, caption: str) -> np.ndarray:
-    """Return a face beside itself under its map, blue for nothing to red for the most; BGR, uint8."""
+    """Return a face, and beside it the face under its map, from blue (0) to red (the maximum); BGR, uint8."""
     pixels = (image.permute(1, 2, 0).cpu().numpy() * 255).astype(np.uint8)
     convert = cv2.COLOR_GRAY2BGR if pixels.shape[2] == 1 else cv2.COLOR_RGB2BGR
     face = cv2.resize(cv2.cvtColor(pixels, convert), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
     heat = cv2.resize(heat / max(float(heat.max()), 1e-12), (SIDE, SIDE), interpolation=cv2.INTER_LINEAR)
     colours = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_JET)
-    over = cv2.addWeighted(face, 1 - SHARE, colours, SHARE, 0)
+    over = cv2.addWeighted(face, 1 - OPACITY, colours, OPACITY, 0)
     canvas = np.full((SIDE + LINE, 2 * SIDE, 3), 255, np.uint8)
     canvas[:SIDE, :SIDE], canvas[:SIDE, SIDE:] = face, over
     cv2.putText(canvas, caption, (8, SIDE + LINE - 9), FONT, 0.6, (0, 0, 0), 1, cv2.LINE_AA)

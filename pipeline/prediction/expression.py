@@ -1,38 +1,61 @@
-"""Faces and what the network says of them."""
+"""Faces and the expressions that the network assigns to them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.prediction.finding import Cut
-from pipeline.prediction.sources import Shot
+from pipeline.prediction.face_finder import AlignedFace
+from pipeline.prediction.sources import InputPicture
 
 
 @dataclass(frozen=True)
 class Expression:
-    """A face and what the network says of it.
+    """A face and its class probabilities.
 
     Attributes:
-        cut: the face.
-        probabilities: float32 [K], in the order of the model's classes.
+        face: the aligned face.
+        probabilities: float32 [K].
+        classes: K names, in the order of the probabilities.
     """
 
-    cut: Cut
+    face: AlignedFace
     probabilities: np.ndarray
+    classes: Sequence[str]
+
+    @property
+    def index(self) -> int:
+        """Index of the most probable class."""
+        return int(self.probabilities.argmax())
+
+    @property
+    def label(self) -> str:
+        """Name of the most probable class."""
+        return self.classes[self.index]
+
+    @property
+    def confidence(self) -> float:
+        """Probability of the label."""
+        return float(self.probabilities[self.index])
+
+    @property
+    def caption(self) -> str:
+        """Label and confidence: `happiness 0.93`."""
+        return f"{self.label} {self.confidence:.2f}"
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What was found in one picture.
+    """The expressions in one picture.
 
     Attributes:
-        shot: the picture.
-        faces: from left to right.
-        refused: why the picture could not be read; empty if it could.
+        picture: the picture.
+        faces: its faces from left to right.
+        error: why the picture could not be read; empty if it could.
     """
 
-    shot: Shot
+    picture: InputPicture
     faces: list[Expression]
-    refused: str = ""
+    error: str = ""

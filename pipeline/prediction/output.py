@@ -1,4 +1,4 @@
-"""Predictions as rows: a data frame, or a CSV, JSON or Parquet file that is written as they come."""
+"""Write predictions as rows of a data frame or of a CSV, JSON or Parquet file."""
 
 from __future__ import annotations
 
@@ -19,26 +19,25 @@ from pipeline.core.files import replacing
 if TYPE_CHECKING:
     import pandas as pd
 
-    from pipeline.prediction.expression import Prediction
+    from pipeline.prediction.expression import Expression, Prediction
 
 FORMATS = (".csv", ".json", ".parquet")
 BOX = ("x1", "y1", "x2", "y2")
-# Rows of a Parquet row group.
-GROUP_ROWS = 4096
+GROUP_ROWS = 4096  # of a Parquet row group
 
 Add = Callable[["Prediction"], None]
 
 
 def schema(classes: Sequence[str]) -> pa.Schema:
-    """Return the columns, one row per face, and one for a picture without.
+    """Return the columns. There is one row per face, and one per picture without a face.
 
-    - `source`: the path, as it was named or found; `frame` and `time` (s) of a video, else null.
-    - `status`: `found`, `whole` (no face, the whole picture stands in for it, as in training with `align.missing:
-      keep`), `missing` (no face) or `unreadable`, for which `reason` is given.
-    - `face`: number in the picture, from 0, from left to right; null where there is none. `main`: whether it is the
-      one that `align` takes, of which a picture with faces has one.
-    - `x1`, `y1`, `x2`, `y2`: its box in pixels of the picture; `score`: the detector's, 0 to 1; null unless found.
-    - `label`: the likeliest class; `probability`: that of it; `p_<class>`: those of all, of sum 1.
+    - `source`: path of the picture or video. `frame` and `time` (s): position in a video, else null.
+    - `status`: `found`; `whole` (no face, so the whole picture is used, as in training with `align.missing: keep`);
+      `missing` (no face); `unreadable` (`reason` says why).
+    - `face`: number in the picture, from left to right, from 0; null without a face. `main`: whether `align` would
+      choose this face. A picture with faces has exactly one main face.
+    - `x1`, `y1`, `x2`, `y2`: box in pixels. `score`: the detector's score, 0 to 1. Null unless `status` is `found`.
+    - `label`: the most probable class. `probability`: its probability. `p_<class>`: all probabilities; their sum is 1.
     """
     return pa.schema(
         [
@@ -58,43 +57,48 @@ def schema(classes: Sequence[str]) -> pa.Schema:
 
 
 def rows(prediction: Prediction, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the rows of one picture, in the columns of `schema`."""
-    shot = prediction.shot
+    """Return the rows of one picture, with the columns of `schema`."""
+    picture = prediction.picture
     row: dict[str, Any] = dict.fromkeys(schema(classes).names)
-    row |= {"source": printable(shot.source.path), "frame": shot.frame, "time": shot.time}
-    if prediction.refused:
-        return [row | {"status": "unreadable", "reason": prediction.refused}]
+    row |= {"source": printable(picture.source.path), "frame": picture.frame, "time": picture.time}
+    if prediction.error:
+        return [row | {"status": "unreadable", "reason": prediction.error}]
     if not prediction.faces:
         return [row | {"status": "missing"}]
-    found = []
-    for number, expression in enumerate(prediction.faces):
-        face, shares = expression.cut.face, expression.probabilities.tolist()
-        best = int(expression.probabilities.argmax())
-        place = {} if face is None else dict(zip(BOX, face.box.tolist(), strict=True)) | {"score": face.score}
-        found.append(
-            row
-            | {"status": "whole" if face is None else "found", "face": number, "main": expression.cut.main}
-            | place
-            | {"label": classes[best], "probability": shares[best]}
-            | {f"p_{name}": share for name, share in zip(classes, shares, strict=True)}
-        )
-    return found
+    return [
+        row | {"face": number} | _columns(expression) for number, expression in enumerate(prediction.faces)
+    ]
+
+
+def _columns(expression: Expression) -> dict[str, Any]:
+    detection, box = expression.face.detection, {}
+    if detection is not None:
+        box = dict(zip(BOX, detection.box.tolist(), strict=True)) | {"score": detection.score}
+    names = [f"p_{name}" for name in expression.classes]
+    return {
+        "status": "whole" if detection is None else "found",
+        "main": expression.face.main,
+        "label": expression.label,
+        "probability": expression.confidence,
+        **box,
+        **dict(zip(names, expression.probabilities.tolist(), strict=True)),
+    }
 
 
 def table(predictions: Iterable[Prediction], classes: Sequence[str]) -> pd.DataFrame:
     """Return all rows as a data frame with nullable types."""
     import pandas as pd
 
-    found = [row for prediction in predictions for row in rows(prediction, classes)]
+    records = [row for prediction in predictions for row in rows(prediction, classes)]
     types = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
-    return pa.Table.from_pylist(found, schema(classes)).to_pandas(types_mapper=types.get)
+    return pa.Table.from_pylist(records, schema(classes)).to_pandas(types_mapper=types.get)
 
 
 def check_format(path: Path) -> None:
-    """Refuse a file name whose ending says no format.
+    """Reject a file name whose suffix is not that of a format.
 
     Raises:
-        UserError: names the endings.
+        UserError: names the allowed suffixes.
     """
     if path.suffix not in FORMATS:
         raise UserError.of("--output", repr(str(path)), f"a file whose name ends in {', '.join(FORMATS)}")
@@ -102,9 +106,11 @@ def check_format(path: Path) -> None:
 
 @contextmanager
 def written(path: Path | None, classes: Sequence[str]) -> Iterator[Add]:
-    """Yield a function that adds predictions to a file, by its ending, or as CSV to standard output.
+    """Yield a function that writes predictions to a file, in the format of its suffix.
 
-    The file is there when the block succeeds; after a failure an earlier one is left as it was.
+    Args:
+        path: the file, which is replaced only if the block succeeds; None for CSV on standard output.
+        classes: K names.
     """
     if path is None:
         yield _csv(sys.stdout, classes)
@@ -143,7 +149,7 @@ def _cell(value: object) -> object:
 
 
 def _json(file: IO[str], classes: Sequence[str]) -> Add:
-    """Write objects with the box as a list and the probabilities as an object of their own."""
+    """Return a function that writes JSON objects, with the box as a list and the probabilities as an object."""
     before = "\n"
 
     def add(prediction: Prediction) -> None:

@@ -1,4 +1,4 @@
-"""What a prediction looks at: pictures, folders of them, videos frame by frame, a camera."""
+"""Where pictures come from: files, folders, frames of videos, a camera."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ PICTURES = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
 )
 VIDEOS = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
-# Frames that a video may lack of those that its header counts: containers that do not count them guess.
+# A video may have this many frames fewer than its header says, as some containers only estimate the number.
 GUESSED, GUESSED_SHARE = 2, 0.02
 
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # what is wrong with a video, the output says
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # silent: the output reports unreadable videos
 
 
 @dataclass(frozen=True)
@@ -29,30 +29,30 @@ class Source:
     """A file or a camera.
 
     Attributes:
-        path: as it stands in the output; the address of a camera.
-        kind: what it is taken for.
-        name: of what is drawn for it, relative to the folder that drawings go to.
-        named: whether the user named it, and not a folder that holds it.
-        refused: why there is nothing to look at; empty if there may be.
+        path: the path as the output shows it, or the camera's address.
+        kind: how the source is opened.
+        name: path of its drawing, relative to the folder of drawings.
+        named: True if the user named the file itself, False if the user named a folder that contains it.
+        error: why the source cannot be read, as far as is known before it is opened; else empty.
     """
 
     path: str
     kind: Literal["picture", "video", "camera"]
     name: Path
     named: bool = True
-    refused: str = ""
+    error: str = ""
 
 
 @dataclass(frozen=True)
-class Shot:
-    """One picture to look at.
+class InputPicture:
+    """A picture file, a frame of a video or camera, or an array.
 
     Attributes:
-        source: where it comes from.
-        frame: its number in a video, from 0; None for a picture file.
-        time: seconds from the beginning of the video or since the camera was opened.
-        pixels: BGR, uint8, H x W x 3; None for a picture file, which is read where it is looked at.
-        refused: why there are no pixels; empty if there may be.
+        source: the file or camera.
+        frame: number of the frame, from 0; None for a picture file.
+        time: seconds since the start of the video, or since the camera was opened.
+        pixels: BGR, uint8, H x W x 3; None for a picture file, which a worker reads.
+        error: why the picture cannot be read; empty if it may be readable.
         fps: frames per second of the video.
     """
 
@@ -60,60 +60,58 @@ class Shot:
     frame: int | None = None
     time: float | None = None
     pixels: np.ndarray | None = None
-    refused: str = ""
+    error: str = ""
     fps: float = 0.0
 
 
 def listed(paths: Iterable[str | Path]) -> list[Source]:
-    """Return the pictures and videos at some paths; folders with all that they hold, sorted, but hidden files.
+    """Return the pictures and videos at some paths. Folders are searched recursively, in sorted order.
 
-    Nothing is lost: a path with nothing to look at is a source that says why. In a folder, files of other kinds
-    than `PICTURES` and `VIDEOS` are passed over.
+    A path without pictures or videos becomes a source with an error. In folders, hidden files and files with other
+    suffixes than `PICTURES` and `VIDEOS` are skipped.
     """
     sources = []
     for path in map(Path, paths):
-        if os.path.isdir(path):  # unlike pathlib's it never raises
+        if os.path.isdir(path):  # never raises, unlike Path.is_dir
             inside = sorted(_inside(path))
             sources += [
-                Source(str(file), _kind(file), file.relative_to(path), False, _refused(file))
-                for file in inside
+                Source(str(file), _kind(file), file.relative_to(path), False, _error(file)) for file in inside
             ]
             if not inside:
-                refused = "a folder without pictures or videos"
-                sources.append(Source(str(path), "picture", Path(path.name), refused=refused))
+                error = "a folder without pictures or videos"
+                sources.append(Source(str(path), "picture", Path(path.name), error=error))
         else:
-            sources.append(Source(str(path), _kind(path), Path(path.name), refused=_refused(path)))
+            sources.append(Source(str(path), _kind(path), Path(path.name), error=_error(path)))
     return sources
 
 
 def camera(address: str) -> Source:
-    """Return the camera with a number (0 is the first), a device file or a stream's address."""
+    """Return a camera by its number (from 0), device file or stream address."""
     name = "".join(c if c.isalnum() else "-" for c in address).strip("-")
     return Source(address, "camera", Path(f"camera-{name}"))
 
 
 def check_names(sources: Sequence[Source], folder: Path, option: str) -> None:
-    """Refuse a folder for drawings in which two sources would get one name, or in which a source itself lies.
+    """Reject a folder for drawings if two drawings would get the same name, or one would overwrite a source.
 
     Raises:
-        UserError: names both sources, or the one that would be overwritten.
+        UserError: names the two sources, or the source.
     """
-    taken: dict[Path, Source] = {}
+    drawings: dict[Path, Source] = {}
     files = {os.path.realpath(source.path) for source in sources if source.kind != "camera"}
     for source in sources:
-        target = folder / drawn(source)
+        target = folder / drawing_name(source)
         if os.path.realpath(target) in files:
             raise UserError(f"{option}: {target} is a picture or video to be read; name another folder")
-        if target in taken and taken[target].path != source.path:
+        other = drawings.setdefault(target, source)
+        if other.path != source.path:
             raise UserError(
-                f"{option}: {taken[target].path} and {source.path} would both become {target}; name a folder "
-                "that holds both"
+                f"{option}: {other.path} and {source.path} would both become {target}; name a folder that holds both"
             )
-        taken[target] = source
 
 
-def drawn(source: Source) -> Path:
-    """Return the name of a source with its faces drawn: .png, .jpg and .mp4 stay, others get one of them added."""
+def drawing_name(source: Source) -> Path:
+    """Return the name of a source's drawing. Names that do not end in .png, .jpg, .jpeg or .mp4 get a suffix."""
     kept, other = ((".png", ".jpg", ".jpeg"), ".png") if source.kind == "picture" else ((".mp4",), ".mp4")
     if source.name.suffix.lower() in kept:
         return source.name
@@ -121,51 +119,51 @@ def drawn(source: Source) -> Path:
 
 
 def count(sources: Iterable[Source], every: int) -> int:
-    """Return how many pictures there are to look at, frames as the videos' headers count them."""
+    """Return the number of pictures; for videos, their headers tell the number of frames."""
     total = 0
     for source in sources:
         frames = 1
-        if source.kind == "video" and not source.refused:
+        if source.kind == "video" and not source.error:
             frames = max(1, int(cv2.VideoCapture(source.path).get(cv2.CAP_PROP_FRAME_COUNT)))
         total += -(-frames // every)
     return total
 
 
-def shots(sources: Iterable[Source], every: int = 1) -> Iterator[Shot]:
-    """Yield each picture, and of videos and cameras one frame in `every`.
+def pictures(sources: Iterable[Source], every: int = 1) -> Iterator[InputPicture]:
+    """Yield picture files, and every `every`-th frame of videos and cameras.
 
-    What cannot be opened, and a video that ends before its header says, yields a shot that says so.
+    A source that cannot be opened, or a video that is shorter than its header says, yields a picture with an error.
     """
     for source in sources:
-        if source.refused:
-            yield Shot(source, refused=source.refused)
+        if source.error:
+            yield InputPicture(source, error=source.error)
         elif source.kind == "picture":
-            yield Shot(source)
+            yield InputPicture(source)
         else:
             yield from _frames(source, every)
 
 
-def _frames(source: Source, every: int) -> Iterator[Shot]:
+def _frames(source: Source, every: int) -> Iterator[InputPicture]:
     live = source.kind == "camera"
     capture = cv2.VideoCapture(int(source.path) if live and source.path.isdecimal() else source.path)
     start = time.monotonic()
     try:
         if not capture.isOpened():
-            yield Shot(source, refused=f"cannot be opened as a {source.kind}")
+            yield InputPicture(source, error=f"cannot be opened as a {source.kind}")
             return
         fps, number = capture.get(cv2.CAP_PROP_FPS), 0
         while capture.grab():
             if number % every == 0:
-                # Before it is retrieved, or OpenCV names the next frame's time.
+                # Before `retrieve`, after which OpenCV reports the next frame's time.
                 seconds = time.monotonic() - start if live else capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
                 read, pixels = capture.retrieve()
                 if not read:
                     break
-                yield Shot(source, number, seconds, pixels, fps=fps)
+                yield InputPicture(source, number, seconds, pixels, fps=fps)
             number += 1
         claimed = 0 if live else int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         if number == 0 or claimed - number > GUESSED + GUESSED_SHARE * claimed:
-            yield Shot(source, number, refused=f"ends after {number} of {max(claimed, 1)} frames")
+            yield InputPicture(source, number, error=f"ends after {number} of {max(claimed, 1)} frames")
     finally:
         capture.release()
 
@@ -183,7 +181,7 @@ def _kind(path: Path) -> Literal["picture", "video"]:
     return "video" if path.suffix.lower() in VIDEOS else "picture"
 
 
-def _refused(path: Path) -> str:
+def _error(path: Path) -> str:
     if os.path.isfile(path):
         return ""
     return "is not a file" if os.path.exists(path) else "does not exist"
