@@ -20,8 +20,8 @@ import torch
 
 from pipeline import params
 from pipeline.export import onnx
-from pipeline.export.check import random_faces
 from pipeline.export.int8 import quantized
+from pipeline.export.parity import random_faces
 from pipeline.inference.classifier import Classifier, build_network
 from pipeline.inference.crops import centre_crop
 from pipeline.inference.probabilities import probabilities

@@ -25,8 +25,7 @@ from typer.testing import CliRunner
 from pipeline import params
 from pipeline.cli import app
 from pipeline.core.errors import UserError
-from pipeline.export import check as checking
-from pipeline.export import lineage
+from pipeline.export import lineage, parity
 from pipeline.export import onnx as exporting
 from pipeline.inference.classifier import build_network, load, save_classifier
 from pipeline.stages import evaluate, train
@@ -115,7 +114,9 @@ def project(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def built(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the exported graph in the place of exporting it again, which takes seconds."""
     graph = onnx.load("models/classifier.onnx")
-    monkeypatch.setattr(exporting, "build", lambda classifier, about: exporting.described(graph, about))
+    monkeypatch.setattr(
+        exporting, "build", lambda classifier, metadata: exporting.with_metadata(graph, metadata)
+    )
 
 
 def test_the_file_alone_turns_stored_faces_into_the_scores_of_the_run(project: Path) -> None:
@@ -137,7 +138,7 @@ def test_the_file_alone_turns_stored_faces_into_the_scores_of_the_run(project: P
 def test_five_points_on_the_face_are_those_of_the_field(project: Path) -> None:
     from insightface.utils.face_align import arcface_dst
 
-    about = exporting.about(Path("models/classifier.onnx").read_bytes())
+    about = exporting.read_metadata(Path("models/classifier.onnx").read_bytes())
     np.testing.assert_allclose(about["reference"], arcface_dst * 16 / 112, atol=1e-4)
 
 
@@ -205,7 +206,7 @@ def test_the_card_says_what_the_metrics_say(project: Path) -> None:
     for name, row in metrics["test"]["per_class"].items():
         assert re.search(rf"^\| {name} \| {row['support']} \| .*{row['recall']:.4f} \[", text, re.M)
     worst = min(toy.CLASSES, key=lambda name: metrics["test"]["per_class"][name]["recall"])
-    assert f"On `test` {worst} is recognised least" in text
+    assert f"On `test`, {worst} has the lowest recall" in text
     assert "No synthetic faces were used." in text
     for name in ("classifier.onnx", "classifier.int8.onnx"):
         assert hashlib.sha256(Path("models", name).read_bytes()).hexdigest() in text
@@ -263,7 +264,7 @@ def test_colour_a_crop_and_a_class_without_share_agree_too(project: Path) -> Non
     save_classifier(paths.CLASSIFIER, network.state_dict(), p)
     classifier = load(paths.CLASSIFIER, torch.device("cpu"))
     model = exporting.build(classifier, {"versions": {"fer-pipeline": "0"}})
-    [found] = checking.check(classifier, model, None, {"random": checking.random_faces(classifier)})
+    [found] = parity.check_parity(classifier, model, None, {"random": parity.random_faces(classifier)})
     assert found.difference <= 1e-5
 
 

@@ -1,1 +1,1 @@
-"""The trained classifier for use elsewhere: an ONNX file, its 8-bit form, where it came from, and its model card."""
+"""Export the classifier: ONNX file, 8-bit ONNX file and model card."""

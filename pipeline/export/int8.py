@@ -1,8 +1,8 @@
-"""The ONNX file with convolutions and fully connected layers in 8 bits: a quarter of the size, faster on a processor.
+"""The ONNX file with convolutions and fully connected layers in 8 bits: a quarter of the size, faster on a CPU.
 
-onnxruntime's static quantisation: activations get the range that training faces span (unsigned, one scale for each
-tensor), weights one scale for each channel. The last layer and the softmax stay in float32, so that probabilities keep
-their resolution and a class without training faces its share of zero.
+This is onnxruntime's static quantisation. Activations are unsigned, with one scale per tensor, which covers the range
+that training faces produce. Weights have one scale per channel. The last layer and the softmax stay in float32: so
+probabilities keep their resolution, and a class without training faces keeps a probability of zero.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
-from pipeline.export.onnx import INPUT, about, batches, described, quiet
+from pipeline.export.onnx import INPUT, batches, quiet, read_metadata, with_metadata
 from pipeline.inference.samples import Samples
 
 # Training faces that set the ranges of the activations.
@@ -32,11 +32,11 @@ class _Reader(CalibrationDataReader):
 
 
 def quantized(model: bytes, train: Samples) -> bytes:
-    """Return an ONNX file of `onnx.build` in 8 bits.
+    """Return an ONNX file in 8 bits.
 
     Args:
-        model: the float32 file.
-        train: samples of the training split, at least one; `FACES` of them, spread evenly, are looked at.
+        model: the float32 file, as `onnx.build` returns it.
+        train: samples of the training split, at least one. `FACES` of them, evenly spaced, set the ranges.
     """
     faces = batches(train, min(FACES, len(train)), 32, "int8: ranges")
     with tempfile.TemporaryDirectory() as folder, quiet():
@@ -50,11 +50,11 @@ def quantized(model: bytes, train: Samples) -> bytes:
             op_types_to_quantize=["Conv", "Gemm"],
             nodes_to_exclude=[last],
             per_channel=True,
-            # Unsigned times signed is what processors have fast instructions for; where they add in 16 bits,
-            # weights of 7 bits keep the sums from overflowing.
+            # CPUs have fast instructions for unsigned times signed. Some of them add in 16 bits: weights of
+            # 7 bits then prevent an overflow.
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             reduce_range=True,
         )
         result = onnx.load(path)
-    return described(result, about(model) | {"precision": "int8"})
+    return with_metadata(result, read_metadata(model) | {"precision": "int8"})

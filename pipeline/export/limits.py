@@ -1,117 +1,101 @@
-"""What limits a model, as its run's metrics tell."""
+"""Limits of a model that follow from the metrics of its run."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-# Faces of a class below which its scores say little.
+# Scores of a class with fewer faces are unreliable.
 FEW = 30
+# Metrics of `label` about pictures in two splits, with the sentence for each.
+LEAKS = {
+    "near_duplicates": "{count:,} pictures of `{later}` also occur in `{earlier}`, identically or nearly so.",
+    "groups": "{count:,} pictures of `{later}` show people who also occur in `{earlier}`.",
+}
 
 
 def limits(
-    names: list[str],
-    evaluate: dict[str, Any],
-    last: str,
+    datasets: list[str],
+    classes: list[str],
     label: dict[str, Any],
     aligned: dict[str, dict[str, Any]],
-    about: dict[str, Any],
-) -> list[str]:
-    """Return what has to be known before the model is trusted, a sentence each.
+    evaluate: dict[str, Any],
+    splits: list[str],
+) -> Iterator[str]:
+    """Yield a sentence for each limit of a model.
 
     Args:
-        names: of the data sets.
-        evaluate, label: the run's metrics; empty where there are none.
-        last: the last split that was scored; empty if none was.
+        datasets: names of the data sets.
+        classes: the model's classes.
+        label: metrics of the stage; empty if there are none.
         aligned: metrics of `align` by data set.
-        about: the metadata of the exported file.
+        evaluate: metrics of the stage; empty if there are none.
+        splits: the splits that were scored, in the order train, valid, test.
     """
-    limits = []
-    if names == ["sample"]:
-        limits.append(
-            "It learned from the embedded sample, which is drawn: it shows that the chain works, and knows nothing of "
-            "photographs."
-        )
-    if last:
-        limits += _weak_classes(evaluate[last]["per_class"], last)
-        limits += _doubts(evaluate, last)
+    if datasets == ["sample"]:
+        yield "It was trained on drawn faces, the embedded sample: it cannot recognise expressions in photographs."
+    if splits:
+        yield from _weak_classes(evaluate[splits[-1]]["per_class"], splits[-1])
+        yield from _split_limits(evaluate, splits)
     if label:
-        limits += _leaks(label)
-    for name, found in aligned.items():
-        if found.get("fallback"):
-            limits.append(
-                f"In {found['fallback']:,} of {found['images']:,} pictures of {name} no face was found; the whole "
-                "picture took its place, in training and in the scores, if it had a label."
+        yield from _label_limits(label)
+    for name, metrics in aligned.items():
+        if metrics.get("fallback"):
+            yield (
+                f"No face was found in {metrics['fallback']:,} of {metrics['images']:,} pictures of {name}. Those with "
+                "a label were used as a whole, in training and in the scores."
             )
-    limits += [
-        f"Every input gets one of the {len(about['classes'])} classes, also where there is no face.",
-        "Labels are what annotators saw in a picture, not what a person felt.",
-        "The run did not measure scores by age, sex or skin colour.",
-    ]
-    return limits
+    yield f"Every input gets one of the {len(classes)} classes, even if it shows no face."
+    yield "Labels are expressions that annotators saw in a picture, not feelings of the person."
+    yield "Scores by age, sex or skin colour were not measured."
 
 
-def _weak_classes(per_class: dict[str, dict[str, Any]], last: str) -> list[str]:
-    limits = []
+def _weak_classes(per_class: dict[str, dict[str, Any]], split: str) -> Iterator[str]:
     recalls = {name: row["recall"] for name, row in per_class.items() if row["support"]}
     if recalls:
         worst = min(recalls, key=lambda name: recalls[name])
-        limits.append(
-            f"On `{last}` {worst} is recognised least: {recalls[worst]:.4f} of {per_class[worst]['support']:,} faces."
-        )
+        faces = per_class[worst]["support"]
+        yield f"On `{split}`, {worst} has the lowest recall: {recalls[worst]:.4f} of {faces:,} faces."
     few = [f"{name} ({row['support']})" for name, row in per_class.items() if row["support"] < FEW]
     if few:
-        limits.append(f"Fewer than {FEW} faces of `{last}` are behind the scores of {', '.join(few)}.")
-    return limits
+        yield f"Some classes have fewer than {FEW} faces in `{split}`: {', '.join(few)}."
 
 
-def _doubts(evaluate: dict[str, Any], last: str) -> list[str]:
-    limits = []
-    if last != "test":
-        limits.append(
-            "There is no test split. "
-            + (
-                "The best epoch was chosen on `valid`, whose scores are therefore too high."
-                if last == "valid"
-                else ""
-            )
-        )
-    if last != "train" and "train" in evaluate:
+def _split_limits(evaluate: dict[str, Any], splits: list[str]) -> Iterator[str]:
+    last = splits[-1]
+    if last == "valid":
+        yield "There is no test split. The best epoch was chosen on `valid`, whose scores are therefore too high."
+    elif last == "train":
+        yield "There is no test split."
+    if last != "train" and "train" in splits:
         seen, unseen = evaluate["train"]["accuracy"], evaluate[last]["accuracy"]
-        limits.append(f"Accuracy is {seen:.4f} on the faces it learned from and {unseen:.4f} on `{last}`.")
+        yield f"Accuracy is {seen:.4f} on the training faces and {unseen:.4f} on `{last}`."
     if evaluate["ten_crop"] or evaluate["mirror"]:
-        limits.append(
-            f"The scores are {views(evaluate)}; the exported files see the centre of each face alone."
-        )
-    return limits
+        yield f"Each face was scored by {views(evaluate)}; the exported files see only its centre."
 
 
-def _leaks(label: dict[str, Any]) -> list[str]:
-    limits = []
-    for kind, what in (
-        ("near_duplicates", "pictures of `{}` occur in `{}` too, pixel by pixel or nearly"),
-        ("groups", "pictures of `{}` show people who also occur in `{}`"),
-    ):
+def _label_limits(label: dict[str, Any]) -> Iterator[str]:
+    for kind, sentence in LEAKS.items():
         for pair, count in label.get(kind, {}).items():
             later, _, earlier = pair.partition("_in_")
             if earlier and count:
-                limits.append(f"{count:,} {what.format(later, earlier)}.")
+                yield sentence.format(count=count, later=later, earlier=earlier)
     if label.get("drawn"):
         drawn = ", ".join(f"`{split}`" for split in label["drawn"])
-        limits.append(f"Not published but drawn from the training pictures: pictures of {drawn}.")
+        yield f"These splits are not published but drawn from the training pictures: {drawn}."
     agreement = label.get("agreement", {})
     if agreement.get("winning_share") is not None:
-        limits.append(
-            f"Annotators disagree: the winning label has {agreement['winning_share']:.4f} of a picture's votes on "
-            f"average, Fleiss' kappa is {score(agreement.get('fleiss_kappa'))}."
+        yield (
+            f"Annotators disagree: on average, the winning label has {agreement['winning_share']:.4f} of a picture's "
+            f"votes; Fleiss' kappa is {score(agreement.get('fleiss_kappa'))}."
         )
-    return limits
 
 
 def views(evaluate: dict[str, Any]) -> str:
-    """Return what of a face the scores are of."""
+    """Return which views of a face the scores average."""
     if evaluate.get("ten_crop"):
         return "the mean of ten crops"
-    return "the mean of centre and mirror image" if evaluate.get("mirror") else "the centre of each face"
+    return "the mean of its centre and its mirror image" if evaluate.get("mirror") else "its centre"
 
 
 def score(value: float | None) -> str:

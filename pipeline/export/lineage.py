@@ -1,7 +1,7 @@
-"""Where a model file came from: the stages that `dvc.lock` ties to it by hash, and git's commit.
+"""The origin of a model file: the stages that `dvc.lock` ties to it by hash, and git's commit.
 
-A metrics file counts only if a hash leads from the model to the stage that wrote it and the file is still what that
-stage wrote. So the figures of one run never describe the model of another.
+A metrics file counts only if hashes lead from the model to the stage that wrote it, and the file has not changed since.
+So the metrics of one run never describe the model of another.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ LOCK = Path("dvc.lock")
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage as it ran.
+    """A recorded run of a stage.
 
     Attributes:
-        deps, outs: MD5 of what it read and wrote, by path.
-        params: what it took from params.yaml, by dotted key.
+        deps, outs: MD5 of inputs and outputs, by path.
+        params: parameters that the stage used, by dotted key.
     """
 
     deps: dict[str, str]
@@ -41,24 +41,24 @@ class Lineage:
     """The run behind a model file.
 
     Attributes:
-        stages: those that led to it, and those that scored it, by name; none if `dvc.lock` does not know the file.
+        stages: the stages that led to the file or scored it, by name; empty if `dvc.lock` does not know the file.
     """
 
     stages: dict[str, Stage]
 
     def metrics(self, path: Path) -> dict[str, Any]:
-        """Return a metrics file of the run; nothing if it is of another one, or absent."""
+        """Return a metrics file of the run; empty if it does not exist or belongs to another run."""
         recorded = {
             md5 for stage in self.stages.values() for out, md5 in stage.outs.items() if Path(out) == path
         }
         return json.loads(path.read_bytes()) if path.is_file() and md5_of(path) in recorded else {}
 
     def params(self, stage: str) -> dict[str, Any]:
-        """Return what a stage of the run took from params.yaml; nothing if there is no such stage."""
+        """Return the parameters that a stage of the run used; empty if there is no such stage."""
         return self.stages[stage].params if stage in self.stages else {}
 
     def data(self) -> dict[str, str]:
-        """Return the MD5 of all data that the stages read, raw data included, by path."""
+        """Return the MD5 of all data that the stages read, including raw data, by path."""
         read = {path: md5 for stage in self.stages.values() for path, md5 in stage.deps.items()}
         return {path: md5 for path, md5 in sorted(read.items()) if path.startswith("data/")}
 
@@ -67,27 +67,27 @@ def trace(model_md5: str, lock: Path = LOCK) -> Lineage:
     """Return the lineage of a model file by its MD5.
 
     Raises:
-        UserError: `dvc.lock` is not what DVC writes.
+        UserError: `dvc.lock` cannot be read.
     """
     stages = _read(lock)
     trained = [name for name, stage in stages.items() if model_md5 in stage.outs.values()]
     scored = [name for name, stage in stages.items() if trained and model_md5 in stage.deps.values()]
-    # A list of data sets that was longer once has left stages behind.
+    # dvc.lock keeps the stages of data sets that are no longer chosen.
     datasets = [data for name in trained for data in stages[name].params.get("datasets", [])]
     stages = {name: s for name, s in stages.items() if "@" not in name or name.partition("@")[2] in datasets}
-    found: dict[str, Stage] = {}
-    waiting = [*trained, *scored]
-    while waiting:
-        name = waiting.pop()
-        if name not in found:
-            found[name] = stages[name]
+    connected: set[str] = set()
+    pending = [*trained, *scored]
+    while pending:
+        name = pending.pop()
+        if name not in connected:
+            connected.add(name)
             for path, md5 in stages[name].deps.items():
-                waiting += _makers(stages, path, md5)
-    return Lineage({name: found[name] for name in stages if name in found})
+                pending += _makers(stages, path, md5)
+    return Lineage({name: stage for name, stage in stages.items() if name in connected})
 
 
 def _makers(stages: dict[str, Stage], path: str, md5: str) -> list[str]:
-    """Return the stages that wrote a file, or the files of a folder, with this hash."""
+    """Return the stages that wrote a file with this hash, or the files of a folder with this hash."""
     if makers := [name for name, stage in stages.items() if stage.outs.get(path) == md5]:
         return makers
     inside = {
@@ -123,7 +123,7 @@ def _read(lock: Path) -> dict[str, Stage]:
 
 
 def commit() -> tuple[str | None, bool | None]:
-    """Return git's commit and whether tracked files differ from it; None and None outside of git."""
+    """Return git's commit, and whether tracked files differ from it; None and None outside a repository."""
     head = git.said("rev-parse", "HEAD")
     changes = git.said("status", "--porcelain", "--untracked-files=no")
     return head, None if head is None or changes is None else bool(changes)

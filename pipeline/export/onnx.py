@@ -1,7 +1,7 @@
-"""The classifier as an ONNX graph that takes faces as they are stored, with all that it takes to use it inside.
+"""The classifier as an ONNX graph for stored faces, with all that its user must know in its metadata.
 
-The graph scales, crops and scores: `face`, uint8 [N, size, size, C], becomes `probabilities`, float32 [N, K]. Equal
-weights give equal bytes: what the exporter writes about this machine (paths, source lines) is taken out.
+The graph maps `face`, uint8 [N, size, size, C], to `probabilities`, float32 [N, K]. It contains scaling and crop. Equal
+weights give equal bytes: paths and source lines, which the exporter writes into the file, are removed.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from pipeline.inference.classifier import Classifier
 from pipeline.inference.crops import centre_crop
 from pipeline.inference.samples import Samples, scaled
 
-# Mish, of the booster networks, came with 18; every later runtime reads it.
+# The first opset with Mish, which the booster networks use.
 OPSET = 18
 INPUT, OUTPUT = "face", "probabilities"
-KEY = "fer"  # of the metadata, as in the model file
+KEY = "fer"  # of the metadata, the same as in the model file
 
 
 class Whole(nn.Module):
-    """A classifier from stored faces to probabilities.
+    """A module that maps stored faces to probabilities.
 
     Args:
-        classifier: what is scored.
+        classifier: the network and its preprocessing.
     """
 
     def __init__(self, classifier: Classifier) -> None:
@@ -47,15 +47,15 @@ class Whole(nn.Module):
         return self.network(centre_crop(scaled(face), self.crop)[0])[0].softmax(1)
 
 
-def build(classifier: Classifier, about: dict[str, Any]) -> bytes:
+def build(classifier: Classifier, metadata: dict[str, Any]) -> bytes:
     """Return the classifier as an ONNX file.
 
     Args:
-        classifier: on the CPU.
-        about: what stands under `fer` in the file's metadata, as JSON.
+        classifier: the classifier on the CPU.
+        metadata: metadata of the file, which are stored as JSON under `fer`.
 
     Raises:
-        UserError: the exporter refuses the network, or the file would pass the 2 GB that ONNX allows.
+        UserError: the network cannot be exported, or the file would exceed ONNX's limit of 2 GB.
     """
     example = torch.zeros(2, classifier.size, classifier.size, classifier.channels, dtype=torch.uint8)
     try:
@@ -73,14 +73,14 @@ def build(classifier: Classifier, about: dict[str, Any]) -> bytes:
         assert program is not None
         model = program.model_proto
         onnx.checker.check_model(model, full_check=True)
-    except Exception as error:  # whatever PyTorch's exporter, onnxscript and protobuf raise
+    except Exception as error:  # PyTorch's exporter, onnxscript and protobuf raise many kinds
         raise UserError(f"{classifier.model}: cannot be exported to ONNX: {one_line(error)}") from None
-    return described(model, about)
+    return with_metadata(model, metadata)
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep remarks of the exporter and the quantiser, on their own libraries, from the user."""
+    """Hide log messages and warnings of the exporter and the quantiser, which concern only their own code."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -91,17 +91,17 @@ def quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def described(model: onnx.ModelProto, about: dict[str, Any]) -> bytes:
-    """Return a model as bytes, described by `about` and by nothing of the machine that made it."""
+def with_metadata(model: onnx.ModelProto, metadata: dict[str, Any]) -> bytes:
+    """Return a model as bytes, with the given metadata and without traces of this machine."""
     _strip(model)
-    model.producer_name, model.producer_version = "fer-pipeline", about["versions"]["fer-pipeline"]
+    model.producer_name, model.producer_version = "fer-pipeline", metadata["versions"]["fer-pipeline"]
     model.graph.name = "fer"
-    onnx.helper.set_model_props(model, {KEY: json.dumps(about, sort_keys=True)})
+    onnx.helper.set_model_props(model, {KEY: json.dumps(metadata, sort_keys=True)})
     return model.SerializeToString(deterministic=True)
 
 
 def _strip(message: Any) -> None:
-    """Empty `doc_string` and `metadata_props` of a message and of all in it."""
+    """Clear `doc_string` and `metadata_props` of a message and of all messages in it."""
     for field, value in message.ListFields():
         if field.name in ("doc_string", "metadata_props"):
             message.ClearField(field.name)
@@ -110,19 +110,19 @@ def _strip(message: Any) -> None:
                 _strip(part)
 
 
-def about(model: bytes) -> dict[str, Any]:
-    """Return what `described` wrote into a file."""
+def read_metadata(model: bytes) -> dict[str, Any]:
+    """Return the metadata of a file."""
     props = {entry.key: entry.value for entry in onnx.load_from_string(model).metadata_props}
     return json.loads(props[KEY])
 
 
 def probabilities(model: bytes, samples: Samples, desc: str, batch_size: int = 256) -> np.ndarray:
-    """Return what onnxruntime makes of faces on the CPU, float32 [N, K].
+    """Return onnxruntime's probabilities of faces on the CPU, float32 [N, K].
 
     Args:
-        model: an ONNX file that `build` or `int8.quantized` returned.
+        model: an ONNX file from `build` or `int8.quantized`.
         samples: N faces.
-        desc: what the progress bar says.
+        desc: label of the progress bar.
         batch_size: faces per run.
     """
     options = onnxruntime.SessionOptions()
@@ -135,7 +135,7 @@ def probabilities(model: bytes, samples: Samples, desc: str, batch_size: int = 2
 
 
 def batches(samples: Samples, count: int, batch_size: int, desc: str) -> Iterator[np.ndarray]:
-    """Yield `count` faces, spread evenly over the samples, as uint8 [n, H, W, C]."""
+    """Yield batches of `count` evenly spaced faces of the samples, uint8 [n, H, W, C]."""
     rows = np.linspace(0, len(samples), count, endpoint=False).astype(np.int64)
     for start in track(range(0, count, batch_size), desc=desc, unit="batches"):
         yield samples.take(torch.from_numpy(rows[start : start + batch_size])).numpy()
