@@ -25,8 +25,8 @@ import pyarrow.compute as pc
 from playwright.sync_api import Browser, sync_playwright
 
 from pipeline.evaluation.metrics import scores
-from pipeline.report.collect import SCORES, Run
 from pipeline.report.page import render
+from pipeline.report.run import SCORES, FinishedRun
 from pipeline.tables import paths, schema, store
 
 # None: the browser that playwright has installed, if it has.
@@ -104,7 +104,7 @@ def main(count: str = "40000", rounds: str = "5") -> None:
         files = {"blank page": root / "blank.html", "report": root / "report.html"}
         files["blank page"].write_text(BLANK)
         start = time.perf_counter()
-        files["report"].write_text(render([Run(Folder(root))]))
+        files["report"].write_text(render([FinishedRun(Folder(root))]))
         print(f"written in {time.perf_counter() - start:.1f} s")
         print(f"{int(count):,} predictions: {files['report'].stat().st_size / 1e6:.2f} MB")
         browser = playwright.chromium.launch(

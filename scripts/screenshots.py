@@ -11,9 +11,9 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
-from pipeline.report.collect import Run
 from pipeline.report.page import render
 from pipeline.report.revisions import Workspace
+from pipeline.report.run import FinishedRun
 
 DOCS = Path("docs")
 # None: the browser that playwright has installed, if it has.
@@ -49,7 +49,7 @@ def shoot(browser: Browser, file: Path, width: int, height: int, scheme: str, to
 
 def main() -> None:
     """Draw all of them."""
-    run = Run(Workspace())
+    run = FinishedRun(Workspace())
     if run.datasets != ["sample"]:
         sys.exit(f"screenshots: found {', '.join(run.datasets)}, allowed: sample, whose faces are drawn")
     with sync_playwright() as playwright:

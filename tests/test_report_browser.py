@@ -8,8 +8,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, sync_playwright
 from playwright.sync_api import Page as BrowserPage
 
-from pipeline.report.collect import Run
 from pipeline.report.page import render
+from pipeline.report.run import FinishedRun
 from scripts.screenshots import CHROMIUM
 from tests import finished
 from tests.test_report import HOSTILE
@@ -36,7 +36,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     finished.write(root / "first")
     finished.write(root / "second", seed=1)
     finished.write(root / "third", ["neutral", *HOSTILE[:2]], seed=2, word="".join(HOSTILE))
-    runs = [Run(Folder(root / name)) for name in ("first", "second", "third")]
+    runs = [FinishedRun(Folder(root / name)) for name in ("first", "second", "third")]
     (root / "report.html").write_text(render(runs))
     (root / "hostile.html").write_text(render(runs[::-1]))
     return root / "report.html"

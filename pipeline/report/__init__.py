@@ -1,2 +1,5 @@
-"""One HTML file about a run: `revisions` finds its files, `collect` reads them, `tables`, `figures` and `pictures` show
-what they say, and `page` puts it together."""
+"""Write one HTML file about a run.
+
+`revisions` finds the run's files, `run` and `predictions` read them, the modules of tables,
+`charts` and `pictures` show their content, and `page` puts everything together.
+"""

@@ -1,16 +1,20 @@
-"""What tables are made of. A number keeps the place it comes from and its full precision beside what is shown of it."""
+"""Tables and their cells. A number keeps its source and its full precision beside its text."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from pipeline.core.progress import in_yaml
-from pipeline.report.collect import Run
+from pipeline.report.run import FinishedRun
+
+# A file of metrics, and keys in it.
+Address = Sequence[str]
 
 
 class Number(NamedTuple):
-    """A value of a file of metrics; `low` and `high` are the ends of its interval, if it has one."""
+    """A number in a file of metrics; `low` and `high` are the bounds of its interval, if it has one."""
 
     source: str
     value: float | int | None
@@ -19,7 +23,7 @@ class Number(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The value as it is read: counts in full, fractions with four digits behind the point."""
+        """The value as text: counts in full, fractions with four decimals."""
         return shown(self.value)
 
 
@@ -28,9 +32,9 @@ Cell = Number | str
 
 @dataclass
 class Table:
-    """A table with a caption; the first cell of a row is its heading.
+    """A table with a caption. The first cell of a row is its heading.
 
-    `parts` names what each column belongs to, for those who look at one part at a time; "" is shown with all of them.
+    `parts` names the part that each column belongs to, so that readers can select one; "" is always shown.
     """
 
     caption: str
@@ -39,8 +43,39 @@ class Table:
     parts: list[str] = field(default_factory=list)
 
 
+def table(caption: str, columns: list[str], rows: Iterable[Iterable[Cell]]) -> Table | None:
+    """Return a table; None if it has no rows."""
+    cells = [list(row) for row in rows]
+    return Table(caption, columns, cells) if cells else None
+
+
+def number_table(
+    run: FinishedRun, caption: str, columns: list[str], rows: Mapping[str, Sequence[Address]]
+) -> Table | None:
+    """Return a table of numbers at addresses in the metrics, by row; None if it has no rows."""
+    return table(
+        caption,
+        columns,
+        ([name, *(number(run, *address) for address in addresses)] for name, addresses in rows.items()),
+    )
+
+
+def counts(run: FinishedRun, caption: str, file: str, *keys: str) -> Table | None:
+    """Return the counts in a block by name; None if there are none."""
+    names = [name for name, value in run.block(file, *keys).items() if not isinstance(value, dict)]
+    return number_table(run, caption, ["", "count"], {name: [(file, *keys, name)] for name in names})
+
+
+def number(run: FinishedRun, file: str, *keys: str) -> Number:
+    """Return the number at some keys, with its interval if there is one."""
+    value = run.value(file, *keys)
+    bounds = run.block(file, *keys[:-1], "interval", keys[-1])
+    low, high = (bound if isinstance(bound := bounds.get(name), float) else None for name in ("low", "high"))
+    return Number(f"{file}:{'.'.join(keys)}", value if is_number(value) else None, low, high)
+
+
 def shown(value: Any) -> str:
-    """Return a value of a file of metrics as text."""
+    """Return a value in a file of metrics as text."""
     if value is None:
         return "–"
     if not is_number(value):
@@ -48,21 +83,6 @@ def shown(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
 
 
-def number(run: Run, file: str, *keys: str) -> Number:
-    """Return the number at some keys, with the interval beside it if there is one."""
-    value = run.of(file, *keys)
-    ends = run.block(file, *keys[:-1], "interval", keys[-1])
-    low, high = (end if isinstance(end := ends.get(name), float) else None for name in ("low", "high"))
-    return Number(f"{file}:{'.'.join(keys)}", value if is_number(value) else None, low, high)
-
-
-def counts(run: Run, caption: str, file: str, *keys: str) -> Table | None:
-    """Return the counts of a block by their names; None where there are none."""
-    names = [name for name, value in run.block(file, *keys).items() if not isinstance(value, dict)]
-    rows: list[list[Cell]] = [[name, number(run, file, *keys, name)] for name in names]
-    return Table(caption, ["", "count"], rows) if rows else None
-
-
 def is_number(value: Any) -> bool:
-    """Return whether a value of a file of metrics is a number."""
+    """Return whether a value in a file of metrics is a number."""
     return isinstance(value, int | float) and not isinstance(value, bool)

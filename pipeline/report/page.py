@@ -1,11 +1,10 @@
-"""The report as one HTML file: everything inside it, everything that comes from data escaped."""
+"""Render the report as one HTML file. It loads nothing, and all text from data is escaped."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 from importlib.resources import files
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,17 +12,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.core.progress import in_yaml
-
-# The one room that another one is imported from: bins of the same edges, or figure and calibration error would differ.
 from pipeline.evaluation.calibration import BINS, confidence_bins
-from pipeline.report import cells, figures, pictures, tables
-from pipeline.report.collect import LABEL, SCORES, SYNTHESIZE, TRAIN, Mistake, Run, Split
+from pipeline.report import charts, pictures, run_tables, score_tables
+from pipeline.report.cells import Number, Table, number
+from pipeline.report.predictions import Mistake, SplitPredictions, mistakes, predictions
+from pipeline.report.run import SCORES, SYNTHESIZE, TRAIN, FinishedRun
 
 SWITCHES = ("datasets", "model", "augment", "loss", "optimizer", "gan", "train.epochs", "seed")
 
 
 class Sheet(NamedTuple):
-    """A picture that a stage drew: data URI, pixels, and what is on it."""
+    """A picture that a stage drew: data URI, size in pixels, and title."""
 
     uri: str
     width: int
@@ -32,35 +31,35 @@ class Sheet(NamedTuple):
 
 
 class Confusion(NamedTuple):
-    """A confusion matrix: how many faces, and which share of the true class (row), [K][K]."""
+    """A confusion matrix: number of faces, and share of the true class (row), [K][K]."""
 
     classes: list[str]
     counts: list[list[int]]
     shares: list[list[float]]
 
 
-class Scored(NamedTuple):
-    """What is shown of a split; without predictions the last three are None."""
+class ScoredSplit(NamedTuple):
+    """The section of a split. Without predictions the last three are None."""
 
     name: str
-    per_class: cells.Table
+    per_class: Table
     bars: Markup
-    confidence: cells.Table | None
+    confidence: Table | None
     confusion: Confusion | None
     reliability: Markup | None
-    bins: cells.Table | None
+    bins: Table | None
 
 
-def render(runs: list[Run]) -> str:
-    """Return the report of the first run, and the comparison with the others.
+def render(runs: list[FinishedRun]) -> str:
+    """Return the report of the first run, and its comparison with the others.
 
     Args:
-        runs: at least one; the first one has scores.
+        runs: at least one run; the first one has scores.
     """
     run = runs[0]
-    predictions, absent = run.predictions()
-    last = run.splits[-1]  # of which training knew least: test, else valid
-    mistakes = run.mistakes(predictions[last], run.classes(last)) if predictions else []
+    by_split, absent = predictions(run)
+    last = run.splits[-1]  # test, else valid, else train
+    wrong = mistakes(run, by_split[last], run.classes(last)) if by_split else []
     environment = Environment(
         loader=PackageLoader("pipeline.report", "."),
         autoescape=True,
@@ -69,8 +68,10 @@ def render(runs: list[Run]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["face"] = pictures.face
+    style, script = (
+        (files("pipeline.report") / name).read_text("utf-8") for name in ("style.css", "script.js")
+    )
     sheets = _sheets(run, "label")
-    style, script = (_own(name) for name in ("style.css", "script.js"))
     changed = [key for key in run.parameters if key in run.baseline or key in run.now]
     return environment.get_template("template.html").render(
         run=run,
@@ -78,129 +79,101 @@ def render(runs: list[Run]) -> str:
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         last=last,
-        headline=[(name, cells.number(run, SCORES, last, key)) for key, name in tables.HEADLINE.items()],
+        headline=[(name, number(run, SCORES, last, key)) for key, name in score_tables.HEADLINE.items()],
         switches=[(key, in_yaml(run.parameters[key])) for key in SWITCHES if key in run.parameters],
-        changed=tables.parameters(run, changed, "Parameters that differ from those of the commit before")
+        changed=run_tables.parameters(run, changed, "Parameters that differ from those of the commit before")
         if changed
         else None,
-        parameters=tables.parameters(run, run.parameters, "All parameters that the stages used"),
-        hashes=tables.hashes(run),
-        data=[
-            table
-            for table in [
-                tables.records(run),
-                *tables.rejections(run),
-                cells.counts(run, "Faces dropped by label, by reason", LABEL, "dropped"),
-                cells.counts(run, "Faces in splits that were drawn", LABEL, "drawn"),
-                tables.leaks(run),
-                tables.agreement(run),
-                tables.second_choices(run),
-            ]
-            if table
-        ],
-        rejected=list(tables.rejected_rows(run)),
-        classes=tables.class_counts(run),
+        parameters=run_tables.parameters(run, run.parameters, "All parameters that the stages used"),
+        hashes=run_tables.hashes(run),
+        data=run_tables.data(run),
+        rejected=list(run_tables.rejected_rows(run)),
+        classes=run_tables.class_counts(run),
         balance=_balance(run),
         contact_sheets=[sheet for sheet in sheets if not sheet.name.endswith("landmarks")],
         landmarks=[sheet for sheet in sheets if sheet.name.endswith("landmarks")],
-        alignment=tables.alignment(run),
-        gan=run.of(SYNTHESIZE, "gan"),
-        synthetic=tables.synthetic(run),
+        alignment=run_tables.alignment(run),
+        gan=run.value(SYNTHESIZE, "gan"),
+        synthetic=run_tables.synthetic(run),
         synthetic_sheets=_sheets(run, "synthesize"),
-        trained=tables.training(run),
+        trained=run_tables.training(run),
         curves=_curves(run),
-        scores=tables.headline(run),
-        splits=[_scored(run, split, predictions.get(split)) for split in reversed(run.splits)],
+        scores=score_tables.split_scores(run),
+        splits=[_scored(run, split, by_split.get(split)) for split in reversed(run.splits)],
         absent=absent,
-        mistakes=mistakes,
-        pairs=_pairs(mistakes, run.classes(last)),
-        wrong=_wrong(predictions[last]) if predictions else 0,
-        comparison=tables.comparison(runs) if len(runs) > 1 else None,
+        mistakes=wrong,
+        pairs=_pairs(wrong, run.classes(last)),
+        wrong=int((by_split[last].predicted != by_split[last].labels).sum()) if by_split else 0,
+        comparison=score_tables.comparison(runs) if len(runs) > 1 else None,
         compared=_compared(runs) if len(runs) > 1 else [],
-        everything=list(tables.everything(run)),
+        everything=list(run_tables.all_values(run)),
     )
 
 
-def _own(name: str) -> str:
-    return (files("pipeline.report") / name).read_text(encoding="utf-8")
-
-
-def _balance(run: Run) -> Markup | None:
-    table = tables.class_counts(run)
+def _balance(run: FinishedRun) -> Markup | None:
+    table = run_tables.class_counts(run)
     if table is None:
         return None
-    *rows, _ = table.rows  # the last one is their sum
-    counts = {
-        split: [float(cell.value or 0) if isinstance(cell := row[i], cells.Number) else 0.0 for row in rows]
-        for i, split in enumerate(table.columns)
-        if i > 0
+    columns = _columns(Table(table.caption, table.columns, table.rows[:-1]))  # without the row of sums
+    counts = {split: [value or 0.0 for value in columns[split]] for split in table.columns[1:]}
+    return charts.balance_bars([str(row[0]) for row in table.rows[:-1]], counts)
+
+
+def _columns(table: Table) -> dict[str, list[float | None]]:
+    """Return the numbers of a table by column."""
+    return {
+        name: [cell.value if isinstance(cell := row[i], Number) else None for row in table.rows]
+        for i, name in enumerate(table.columns)
     }
-    return figures.class_balance([str(row[0]) for row in rows], counts)
 
 
-def _sheets(run: Run, stage: str) -> list[Sheet]:
-    return [Sheet(*pictures.sheet(path), _title(path)) for path in run.sheets(stage)]
+def _sheets(run: FinishedRun, stage: str) -> list[Sheet]:
+    return [
+        Sheet(*pictures.sheet(path), path.stem.replace("_", " ").replace("-", ", "))
+        for path in run.sheets(stage)
+    ]
 
 
-def _title(path: Path) -> str:
-    return path.stem.replace("_", " ").replace("-", ", ")
-
-
-def _curves(run: Run) -> list[tuple[Markup, str]]:
-    best = run.of(TRAIN, "best_epoch")
+def _curves(run: FinishedRun) -> list[tuple[Markup, str]]:
+    best = run.value(TRAIN, "best_epoch")
     best = float(best) if isinstance(best, int) else None
-    return [(figures.curve(f"curve-{i}", curve, best), curve.name) for i, curve in enumerate(run.curves())]
+    return [
+        (charts.curve_chart(f"curve-{i}", curve, best), curve.name) for i, curve in enumerate(run.curves())
+    ]
 
 
-def _scored(run: Run, split: str, predictions: Split | None) -> Scored:
-    table = tables.per_class(run, split)
-    classes = run.classes(split)
-    columns = {name: i for i, name in enumerate(table.columns)}
-    bars = figures.per_class(
-        split,
-        classes,
-        {
-            name: [
-                cell.value if isinstance(cell := row[columns[name]], cells.Number) else None
-                for row in table.rows
-            ]
-            for name in ("precision", "recall", "F1")
-        },
-    )
-    scored = (split, table, bars, tables.confidence(run, split))
+def _scored(run: FinishedRun, split: str, predictions: SplitPredictions | None) -> ScoredSplit:
+    table, classes = score_tables.class_scores(run, split), run.classes(split)
+    columns = _columns(table)
+    bars = charts.score_bars(split, classes, {name: columns[name] for name in ("precision", "recall", "F1")})
+    scored = (split, table, bars, score_tables.confidence(run, split))
     if predictions is None:
-        return Scored(*scored, None, None, None)
+        return ScoredSplit(*scored, None, None, None)
     counts = predictions.confusion()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    images, right, confidence = confidence_bins(predictions.labels, predictions.probabilities)
-    return Scored(
+    # The bins of the calibration error.
+    images, correct, confidence = confidence_bins(predictions.labels, predictions.probabilities)
+    return ScoredSplit(
         *scored,
         Confusion(classes, counts.tolist(), shares.tolist()),
-        figures.reliability(split, images, right, confidence),
-        tables.bins(np.arange(BINS + 1) / BINS, images, right, confidence),
+        charts.reliability_diagram(split, images, correct, confidence),
+        score_tables.bins(np.arange(BINS + 1) / BINS, images, correct, confidence),
     )
-
-
-def _wrong(split: Split) -> int:
-    return int((split.probabilities.argmax(axis=1) != split.labels).sum())
 
 
 def _pairs(mistakes: list[Mistake], classes: list[str]) -> tuple[list[str], list[str]]:
-    """Return the true and the predicted classes that occur among mistakes, in label order."""
+    """Return the true and the predicted classes of some mistakes, in label order."""
     true, predicted = {mistake.label for mistake in mistakes}, {mistake.predicted for mistake in mistakes}
     return [name for name in classes if name in true], [name for name in classes if name in predicted]
 
 
-def _compared(runs: list[Run]) -> list[Markup]:
-    """Return a figure of each headline score on test, if all runs have it, else on valid."""
+def _compared(runs: list[FinishedRun]) -> list[Markup]:
+    """Return a chart of each headline score, on test if all runs have it, else on valid."""
     split = "test" if all("test" in run.splits for run in runs) else "valid"
     names = [run.name for run in runs]
     return [
-        figures.compared(
-            f"compared-{key}",
-            names,
-            f"{name} on {split}",
-            [cells.number(run, SCORES, split, key) for run in runs],
+        charts.score_intervals(
+            f"compared-{key}", names, f"{name} on {split}", [number(run, SCORES, split, key) for run in runs]
         )
-        for key, name in tables.HEADLINE.items()
+        for key, name in score_tables.HEADLINE.items()
     ]

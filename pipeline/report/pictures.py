@@ -1,4 +1,4 @@
-"""Pictures inside a page, as WebP in data URIs: a tenth of the size of the PNG files that stages draw."""
+"""Pictures inside the page, as WebP in data URIs: a tenth of the size of the PNG files that stages draw."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from PIL import Image
 
 from pipeline.core.errors import UserError, one_line
 
-WIDEST = 1400  # pixels of a sheet
-LARGEST = 96  # pixels of a face
+WIDEST = 1400  # width of a sheet in pixels
+LARGEST = 96  # side of a face in pixels
 
 
 def sheet(path: Path) -> tuple[str, int, int]:
     """Return a picture file as a data URI, with its width and height in pixels.
 
     Raises:
-        UserError: it is no picture.
+        UserError: the file is not a picture.
     """
     try:
         with Image.open(path) as file:

@@ -1,4 +1,4 @@
-"""Where the files of a run lie: in the workspace, or in git and DVC's cache."""
+"""Find the files of a run, in the workspace or in git and DVC's cache."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ LOCK, PARAMS, METRICS = Path("dvc.lock"), Path("params.yaml"), Path("metrics")
 
 
 class Commit(NamedTuple):
-    """What git says of a run.
+    """The commit of a run.
 
     Attributes:
-        sha: the commit itself; of the workspace the one it stands on.
-        date: ISO 8601, of the commit.
-        subject: the first line of its message.
-        branch: that is checked out, of the workspace alone; "" for none.
-        changed: files of the workspace that are not as committed.
+        sha: the commit; for the workspace, HEAD.
+        date: date of the commit, ISO 8601.
+        subject: first line of its message.
+        branch: the workspace's branch; "" for none.
+        changed: files of the workspace that differ from the commit.
         experiment: name of DVC's experiment; "" for none.
         baseline: the commit that an experiment or the workspace started from; "" for none.
     """
@@ -37,23 +37,23 @@ class Commit(NamedTuple):
     baseline: str
 
 
-class Source(Protocol):
+class RunFiles(Protocol):
     """Files of a run."""
 
     @property
     def name(self) -> str:
-        """What the user calls the run."""
+        """The user's name for the run."""
 
     @property
     def commit(self) -> Commit | None:
-        """None outside of a git repository."""
+        """The run's commit; None outside a git repository."""
 
     def find(self, path: Path) -> Path | None:
-        """Return where a file or folder of the project can be read; None if this run has none."""
+        """Return a local copy of a file or folder of the project; None if the run does not have it."""
 
 
 class Workspace:
-    """The files of the folder that holds params.yaml, as they are now."""
+    """The files of the current folder."""
 
     name = WORKSPACE
 
@@ -61,16 +61,16 @@ class Workspace:
         self.commit = _workspace_commit()
 
     def find(self, path: Path) -> Path | None:
-        """Return the path, if there is something."""
+        """Return the path if it exists."""
         return path if path.exists() else None
 
 
 class Revision:
-    """The files of an experiment or a commit, copied into a folder when they are asked for.
+    """The files of an experiment or a commit, copied into a folder on demand.
 
     Args:
-        name: of an experiment or of anything that git knows as a commit.
-        folder: an empty one.
+        name: an experiment, or anything that git resolves to a commit.
+        folder: an empty folder.
 
     Raises:
         UserError: there is no such experiment or commit.
@@ -91,12 +91,12 @@ class Revision:
         self._unpack()
 
     def _unpack(self) -> None:
-        """Write what git has of the run."""
+        """Copy dvc.lock, params.yaml and metrics/ from git."""
         wanted = [path.as_posix() for path in (LOCK, PARAMS, METRICS)]
         paths = _git("ls-tree", "-r", "-z", "--name-only", self.sha, "--", *wanted).split("\0")
         if not any(paths):
             return
-        # No tar archive: what makes unpacking one safe came with Python 3.11.4.
+        # A zip archive, as tar archives can be unpacked safely only since Python 3.11.4.
         archive = self.folder / ".zip"
         _git("archive", "--format=zip", f"--output={archive}", self.sha, "--", *filter(None, paths))
         with ZipFile(archive) as files:
@@ -104,25 +104,24 @@ class Revision:
         archive.unlink()
 
     def find(self, path: Path) -> Path | None:
-        """Return where the file or folder was written, from DVC's cache or remote if git does not have it."""
-        there = self.folder / path
-        if there.exists():
-            return there
+        """Return a local copy, from DVC's cache or remote if git does not have the file or folder."""
+        local_copy = self.folder / path
+        if local_copy.exists():
+            return local_copy
         if path.parts[0] == METRICS.name or path in (LOCK, PARAMS):
             return None
         from dvc.api import DVCFileSystem
 
-        there.parent.mkdir(parents=True, exist_ok=True)
+        local_copy.parent.mkdir(parents=True, exist_ok=True)
         try:
-            DVCFileSystem(rev=self.sha).get(path.as_posix(), str(there), recursive=True)
-        except Exception:  # a remote's library raises its own
-            # What is neither in git nor in the cache nor the remote is as absent as what the run never had.
+            DVCFileSystem(rev=self.sha).get(path.as_posix(), str(local_copy), recursive=True)
+        except Exception:  # the libraries of remotes raise many kinds; the file is not available
             return None
-        return there if there.exists() else None
+        return local_copy if local_copy.exists() else None
 
 
-def open_source(name: str, folder: Path) -> Source:
-    """Return the workspace, or the revision of that name with an empty folder for its files."""
+def run_files(name: str, folder: Path) -> RunFiles:
+    """Return the files of the workspace, or of a revision, which are copied into an empty folder."""
     return Workspace() if name == WORKSPACE else Revision(name, folder)
 
 
@@ -142,7 +141,7 @@ def _workspace_commit() -> Commit | None:
 
 
 def _applied(sha: str) -> str:
-    """Return the experiment on this commit whose parameters and results the workspace has; "" if none."""
+    """Return the experiment on this commit with the parameters and results of the workspace; "" if none."""
     files = [path.as_posix() for path in (LOCK, PARAMS, METRICS)]
     for name, ref in refs().items():
         if f"/{sha[2:]}/" in ref and _is_equal(ref, files):
@@ -167,10 +166,10 @@ def _commit(
 
 
 def show(sha: str, path: Path) -> str:
-    """Return the text of a file in a commit; "" if it has none."""
+    """Return the text of a file in a commit; "" if the commit does not have it."""
     return _git("show", f"{sha}:./{path.as_posix()}")
 
 
 def _git(*arguments: str) -> str:
-    """Return what git prints; "" where it refuses, as outside of a repository."""
+    """Return git's output; "" if git fails, for example outside a repository."""
     return git.said(*arguments) or ""

@@ -1,6 +1,6 @@
-"""Figures as SVG that stands in a page: text stays text, colours are those of the page, light or dark.
+"""Charts as SVG inside the page. Text remains text, and colours follow the page, light or dark.
 
-They are drawn for a phone, some 340 pixels wide, and grow with the page.
+They are drawn for a phone, about 340 pixels wide, and grow with the page.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from pipeline.core.errors import printable
 from pipeline.report.cells import Number
-from pipeline.report.collect import Curve
+from pipeline.report.run import Curve
 
-WIDTH = 4.7  # inches of 72 points, and a point of the figure is a pixel of a phone
+WIDTH = 4.7  # inches: 338 points, each a pixel on a phone
 
-# matplotlib draws in these, and the page's variables take their places.
+# matplotlib draws in these colours, which the page's CSS variables then replace.
 COLOURS = {
     "#010101": "--ink",
     "#020202": "--faint",
@@ -38,7 +38,7 @@ INK, FAINT, ONE, TWO, THREE = COLOURS
 _STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "fer",
-    "text.parse_math": False,  # a name is no formula
+    "text.parse_math": False,  # names may contain $
     "font.size": 11,
     "text.color": INK,
     "axes.labelcolor": INK,
@@ -56,7 +56,7 @@ _STYLE = {
 
 
 class Svg:
-    """A figure with room for its markup, which is there when the block that draws has ended."""
+    """A figure, and its markup after the drawing block has ended."""
 
     def __init__(self, figure: Figure) -> None:
         self.figure = figure
@@ -64,12 +64,12 @@ class Svg:
 
 
 @contextmanager
-def _svg(name: str, described: str, height: float) -> Iterator[Svg]:
-    """Yield an empty figure, whose markup is made at the end of the block.
+def _svg(name: str, description: str, height: float) -> Iterator[Svg]:
+    """Yield an empty figure, which gets its markup at the end of the block.
 
     Args:
-        name: of the figure on its page, in letters: its elements' ids begin with it.
-        described: what those hear who do not see it.
+        name: prefix of the ids of the figure's elements, unique on the page.
+        description: text for screen readers.
         height: inches.
     """
     with matplotlib.style.context("default"), matplotlib.rc_context(_STYLE):
@@ -79,36 +79,35 @@ def _svg(name: str, described: str, height: float) -> Iterator[Svg]:
         file = io.StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         with warnings.catch_warnings():
-            # The page's font has what matplotlib's lacks.
+            # The page's font has the glyphs that matplotlib's font lacks.
             warnings.filterwarnings("ignore", "Glyph")
             svg.figure.savefig(file, format="svg", transparent=True, metadata=nothing)
-    svg.markup = Markup(_in_page(file.getvalue(), name, described))
+    svg.markup = Markup(_in_page(file.getvalue(), name, description))
 
 
-def _in_page(text: str, name: str, described: str) -> str:
-    """Return a file of matplotlib's as an element: without its prologue and style, its ids under a name."""
+def _in_page(text: str, name: str, description: str) -> str:
+    """Return an SVG file of matplotlib as an element of the page, without prologue and style, with prefixed ids."""
     text = re.sub(
         r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", "", text[text.index("<svg") :], flags=re.S
     )
     text = re.sub(
         r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', r'<svg viewBox="\1" role="img" aria-label="@">', text, count=1
     )
-    # Groups have ids that nothing refers to; what is referred to is a marker or a clip.
+    # Only markers and clips are referred to; the ids of groups are removed.
     used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', text))
     text = re.sub(r' id="([^"]*)"', lambda id_: f' id="{name}-{id_[1]}"' if id_[1] in used else "", text)
     text = re.sub(r'(url\(#|href="#)', rf"\1{name}-", text)
     text = re.sub("|".join(COLOURS), lambda colour: f"var({COLOURS[colour[0]]})", text)
-    # The page's font.
     text = re.sub(r"(font: [\d.]+px)[^;\"]*", r"\1 var(--font)", text)
-    return re.sub(r"\s*\n\s*", "\n", text).replace('aria-label="@"', f'aria-label="{escape(described)}"')
+    return re.sub(r"\s*\n\s*", "\n", text).replace('aria-label="@"', f'aria-label="{escape(description)}"')
 
 
-def class_balance(classes: list[str], counts: dict[str, list[float]]) -> Markup:
+def balance_bars(classes: list[str], counts: dict[str, list[float]]) -> Markup:
     """Return bars of the share of each class in each split.
 
     Args:
         classes: K names.
-        counts: faces of each class, [K], by split.
+        counts: number of faces of each class, [K], by split.
     """
     shares = {split: np.array(some) / max(sum(some), 1) for split, some in counts.items()}
     with _svg(
@@ -121,11 +120,11 @@ def class_balance(classes: list[str], counts: dict[str, list[float]]) -> Markup:
     return svg.markup
 
 
-def per_class(split: str, classes: list[str], scores: dict[str, list[float | None]]) -> Markup:
-    """Return bars of scores of each class, [K] by name; what is not defined is no bar."""
-    described = f"{', '.join(scores)} of each class on {split}; the numbers are in the table"
+def score_bars(split: str, classes: list[str], scores: dict[str, list[float | None]]) -> Markup:
+    """Return bars of the scores of each class, [K] by name of the score. Undefined scores have no bar."""
+    description = f"{', '.join(scores)} of each class on {split}; the numbers are in the table"
     drawn = {name: np.array(values, float) for name, values in scores.items()}
-    with _svg(f"classes-{split}", described, _height(classes, drawn)) as svg:
+    with _svg(f"classes-{split}", description, _height(classes, drawn)) as svg:
         axes = svg.figure.add_subplot()
         _bars(axes, classes, drawn)
         axes.set_xlim(0, 1)
@@ -137,7 +136,7 @@ def _height(classes: Sequence[str], series: dict[str, np.ndarray]) -> float:
 
 
 def _bars(axes: Axes, names: Sequence[str], series: dict[str, np.ndarray]) -> None:
-    """Draw a group of bars for each name, the first on top."""
+    """Draw a group of bars for each name, the first name on top."""
     thick = 0.8 / len(series)
     places = np.arange(len(names))
     for i, (label, values) in enumerate(series.items()):
@@ -154,38 +153,38 @@ def _bars(axes: Axes, names: Sequence[str], series: dict[str, np.ndarray]) -> No
     )
 
 
-def curve(name: str, found: Curve, best: float | None) -> Markup:
-    """Return a curve of training over its epochs, counted from 1, with a line at the best one."""
-    described = (
-        f"{found.name}, from {found.values[0]:.4g} to {found.values[-1]:.4g} over {len(found.values)} epochs"
-    )
-    with _svg(name, described, 2.7) as svg:
+def curve_chart(name: str, curve: Curve, best: float | None) -> Markup:
+    """Return a curve of training over the epochs, counted from 1, with a line at the best epoch."""
+    first, last, count = curve.values[0], curve.values[-1], len(curve.values)
+    with _svg(name, f"{curve.name}, from {first:.4g} to {last:.4g} over {count} epochs", 2.7) as svg:
         axes = svg.figure.add_subplot()
-        epochs = np.array(found.epochs) + 1
+        epochs = np.array(curve.epochs) + 1
         marker = "o" if len(epochs) < 3 else ""
-        axes.plot(epochs, found.values, color=ONE, linewidth=1.8, marker=marker)
+        axes.plot(epochs, curve.values, color=ONE, linewidth=1.8, marker=marker)
         if best is not None:
             axes.axvline(best, color=TWO, linewidth=1.2, linestyle="--")
             axes.set_title(f"dashed: epoch {best:.0f}, whose weights were kept", fontsize=10, loc="left")
-        axes.set(xlabel="epoch", ylabel=found.name)
+        axes.set(xlabel="epoch", ylabel=curve.name)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid()
     return svg.markup
 
 
-def reliability(split: str, images: np.ndarray, right: np.ndarray, confidence: np.ndarray) -> Markup:
-    """Return the reliability diagram, and below it how many faces each confidence has.
+def reliability_diagram(
+    split: str, images: np.ndarray, correct: np.ndarray, confidence: np.ndarray
+) -> Markup:
+    """Return the reliability diagram, and below it the share of faces at each confidence.
 
-    Arguments are what `evaluation.calibration.confidence_bins` returns, with at least one face.
+    `images`, `correct` and `confidence` are the results of `confidence_bins`, with at least one face.
     """
     some, count = images > 0, len(images)
     left = np.arange(count)[some] / count
-    accuracy, meant = right[some] / images[some], confidence[some] / images[some]
-    described = f"Accuracy by confidence on {split}; the numbers are in the table"
-    with _svg(f"reliability-{split}", described, 4.6) as svg:
+    accuracy, mean = correct[some] / images[some], confidence[some] / images[some]
+    description = f"Accuracy by confidence on {split}; the numbers are in the table"
+    with _svg(f"reliability-{split}", description, 4.6) as svg:
         upper, lower = svg.figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         upper.bar(left, accuracy, 0.92 / count, align="edge", color=ONE, label="accuracy")
-        upper.plot(meant, meant, "_", color=TWO, markersize=14, markeredgewidth=3, label="confidence")
+        upper.plot(mean, mean, "_", color=TWO, markersize=14, markeredgewidth=3, label="confidence")
         upper.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=":")
         upper.set(ylim=(0, 1.02), ylabel="accuracy")
         upper.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, borderaxespad=0.2)
@@ -198,10 +197,10 @@ def reliability(split: str, images: np.ndarray, right: np.ndarray, confidence: n
     return svg.markup
 
 
-def compared(name: str, names: list[str], title: str, scores: list[Number]) -> Markup:
-    """Return a point for each run's score with its interval, the first on top; runs without the score have none."""
-    described = f"{title} of each run; the numbers are in the table"
-    with _svg(name, described, 0.9 + 0.3 * len(names)) as svg:
+def score_intervals(name: str, names: list[str], title: str, scores: list[Number]) -> Markup:
+    """Return a point with an interval for each run's score, the first run on top. Missing scores have no point."""
+    description = f"{title} of each run; the numbers are in the table"
+    with _svg(name, description, 0.9 + 0.3 * len(names)) as svg:
         axes = svg.figure.add_subplot()
         for row, score in enumerate(scores):
             if score.value is None:
@@ -220,6 +219,6 @@ def compared(name: str, names: list[str], title: str, scores: list[Number]) -> M
 
 
 def _short(name: str) -> str:
-    """Return a name on one line that leaves room for the figure: the end tells experiments of one recipe apart."""
+    """Return a name of at most 24 characters. Its end is kept: it tells experiments of one recipe apart."""
     name = printable(name)
     return name if len(name) <= 24 else f"…{name[-23:]}"

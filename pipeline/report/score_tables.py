@@ -1,0 +1,105 @@
+"""Tables about scores, of one run and of several."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.core.progress import in_yaml
+from pipeline.report.cells import Cell, Table, number, number_table
+from pipeline.report.run import SCORES, FinishedRun
+from pipeline.tables.schema import SPLITS
+
+HEADLINE = {"accuracy": "accuracy", "macro_recall": "macro recall", "macro_f1": "macro F1"}
+# Other scores of a split, in the order of metrics/evaluate.json.
+OTHERS = {"kappa": "kappa", "alpha": "alpha", "auc": "AUC", "auc_pr": "AUC PR", "ece": "calibration error"}
+PER_CLASS = {
+    "support": "faces",
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "auc": "AUC",
+    "auc_pr": "AUC PR",
+}
+
+
+def split_scores(run: FinishedRun) -> Table | None:
+    """Return the scores of each split and of its parts."""
+    paths: dict[str, list[str]] = {}
+    for split in run.splits:
+        paths |= {split: [split], f"{split}, without repeats": [split, "deduplicated"]}
+        for name in run.block(SCORES, split, "datasets"):
+            part = [split, "datasets", name]
+            paths |= {f"{split}, {name}": part, f"{split}, {name} without repeats": [*part, "deduplicated"]}
+    keys = ("images", *HEADLINE, *OTHERS)
+    rows = {
+        name: [(SCORES, *path, key) for key in keys]
+        for name, path in paths.items()
+        if run.block(SCORES, *path)
+    }
+    columns = ["split", "faces", *HEADLINE.values(), *OTHERS.values()]
+    return number_table(run, "Scores, with 95 % intervals where they were computed", columns, rows)
+
+
+def class_scores(run: FinishedRun, split: str) -> Table:
+    """Return the scores of each class of a split."""
+    rows: list[list[Cell]] = [
+        [name, *(number(run, SCORES, split, "per_class", name, key) for key in PER_CLASS)]
+        for name in run.classes(split)
+    ]
+    return Table(f"Scores of each class on {split}", ["class", *PER_CLASS.values()], rows)
+
+
+def confidence(run: FinishedRun, split: str) -> Table | None:
+    """Return the confidence of correct and of wrong predictions."""
+    rows = {
+        name: [(SCORES, split, "confidence", name, key) for key in ("mean", "median")]
+        for name in ("correct", "wrong")
+        if run.block(SCORES, split, "confidence")
+    }
+    return number_table(run, f"Confidence on {split}", ["predictions", "mean", "median"], rows)
+
+
+def bins(edges: np.ndarray, images: np.ndarray, correct: np.ndarray, confidence: np.ndarray) -> Table:
+    """Return the bins of a reliability diagram that contain faces.
+
+    Args:
+        edges: [B + 1].
+        images, correct: number of faces, and of correct predictions, [B].
+        confidence: sums of the confidence, [B].
+    """
+    rows: list[list[Cell]] = [
+        [
+            f"{edges[i]:.2f} to {edges[i + 1]:.2f}",
+            f"{int(images[i]):,}",
+            f"{confidence[i] / images[i]:.4f}",
+            f"{correct[i] / images[i]:.4f}",
+        ]
+        for i in np.flatnonzero(images)
+    ]
+    return Table("Reliability", ["confidence", "faces", "mean confidence", "accuracy"], rows)
+
+
+def comparison(runs: list[FinishedRun]) -> Table:
+    """Return a row for each run, with its scores on every split and the parameters that differ between runs."""
+    paths: dict[str, list[str]] = {}
+    for split in SPLITS:
+        scores = {name: [key] for key, name in HEADLINE.items()} | {OTHERS["ece"]: ["ece"]}
+        classes = dict.fromkeys(name for run in runs for name in run.classes(split))
+        scores |= {f"recall of {name}": ["per_class", name, "recall"] for name in classes}
+        if any(split in run.splits for run in runs):
+            paths |= {f"{split}: {name}": [split, *path] for name, path in scores.items()}
+    # Only runs that have a parameter are compared: a block that one choice uses differs because of the choice.
+    keys = dict.fromkeys(key for run in runs for key in run.parameters)
+    values = {key: {in_yaml(run.parameters[key]) for run in runs if key in run.parameters} for key in keys}
+    differing = [key for key in keys if len(values[key]) > 1]
+    rows: list[list[Cell]] = [
+        [
+            run.name,
+            *(number(run, SCORES, *path) for path in paths.values()),
+            *(in_yaml(run.parameters[key]) if key in run.parameters else "" for key in differing),
+            run.commit.sha[:7] if run.commit else "",
+        ]
+        for run in runs
+    ]
+    parts = ["", *(path[0] for path in paths.values()), *("" for _ in differing), ""]
+    return Table("Runs", ["run", *paths, *differing, "commit"], rows, parts)
