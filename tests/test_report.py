@@ -216,19 +216,19 @@ def test_a_lone_surrogate_does_not_stop_the_file_from_being_written(project: Pat
         (
             ["synthesize.json", "label.json", "train.json", "align", "ingest"],
             [
-                "No synthetic faces were made",
+                "There are no synthetic faces",
                 "There are no counts of data",
-                "metrics/train.json is not there",
-                "There are no metrics of align",
+                "metrics/train.json is missing",
+                "There are no metrics of the alignment",
             ],
         ),
         (
             ["../data", "../plots", "../dvc.lock", "../params.yaml"],
             [
-                "data/predictions.parquet is not there",
+                "data/predictions.parquet is missing",
                 "There are no curves",
                 "There are no contact sheets",
-                "There is no dvc.lock",
+                "dvc.lock is missing",
             ],
         ),
         (["../data/aligned", "../plots/label"], ["no face", "There are no contact sheets"]),
@@ -257,7 +257,7 @@ def test_what_does_not_belong_to_the_run_is_named(project: Path) -> None:
     path = paths.METRICS / "train.json"
     path.write_text(path.read_text().replace("0.5", "0.6"))
     page = report()
-    assert "does not give the numbers of metrics/evaluate.json" in page.text
+    assert "does not match metrics/evaluate.json" in page.text
     assert "Confusion matrix" not in page.text
     assert "Changed since dvc.lock recorded them: metrics/train.json." in page.text
     changed = page.tables["Parameters that differ from those of the commit before"]
@@ -284,9 +284,9 @@ def test_forty_thousand_predictions_stay_under_fifteen_megabytes(project: Path) 
     [
         (
             lambda: shutil.rmtree("metrics"),
-            r"workspace: metrics/evaluate.json is not there .*: run `dvc repro`",
+            r"workspace: metrics/evaluate.json is missing .*: run `dvc repro`",
         ),
-        (lambda: Path("metrics/evaluate.json").write_text('{"rule": 1}'), "scores no split: run `dvc repro`"),
+        (lambda: Path("metrics/evaluate.json").write_text('{"rule": 1}'), "has no scores: run `dvc repro`"),
         (lambda: Path("metrics/label.json").write_text("<<<<<<< HEAD\n"), "metrics/label.json: not JSON"),
         (lambda: Path("metrics/label.json").write_text("[1]"), r"metrics/label.json: found \[1\], expected"),
         (lambda: Path("metrics/label.json").write_bytes(b"\xff"), "metrics/label.json: not JSON"),
@@ -318,7 +318,7 @@ def test_values_of_the_wrong_type_are_left_out(project: Path) -> None:
         '{"classes": 3, "kept": [], "agreement": "x", "duplicates": {"a": {}}}'
     )
     Path("dvc.lock").write_text('{"stages": {"a": {"deps": 3, "outs": ["x"], "params": []}, "b": 4}}')
-    assert "does not give the numbers" in report().text
+    assert "does not match metrics/evaluate.json" in report().text
 
 
 @pytest.fixture
@@ -369,7 +369,7 @@ def test_runs_of_git_are_shown_compared_and_told_apart(repository: Path) -> None
     changed = page.tables["Parameters that differ from those of the commit before"]
     assert ["augment", "mixcut", "none", "none"] in changed
     # And from nowhere, where neither has them.
-    assert "data/predictions.parquet is not there" in report("without").text
+    assert "data/predictions.parquet is missing" in report("without").text
 
     page = report()
     assert "Not committed" not in page.text

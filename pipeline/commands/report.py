@@ -40,7 +40,7 @@ def report(
             copies.mkdir()
             runs.append(FinishedRun(run_files(name, copies)))
             if not runs[-1].splits:
-                raise UserError(f"{name}: {SCORES} is not there or scores no split: run `dvc repro`")
+                raise UserError(f"{name}: {SCORES} is missing or has no scores: run `dvc repro`")
         page = render(runs).encode("utf-8", "backslashreplace")  # names may contain lone surrogates
     with replacing(output) as temporary:
         temporary.write_bytes(page)

@@ -58,10 +58,10 @@ def predictions(run: FinishedRun) -> tuple[dict[str, SplitPredictions], str]:
     """Return the predictions of each split, and why there are none if there are none."""
     path = run.files.find(PREDICTIONS)
     if path is None:
-        return {}, f"{PREDICTIONS} is not there: `dvc checkout` or `dvc pull` may bring it."
+        return {}, f"{PREDICTIONS} is missing. Try `dvc checkout` or `dvc pull`."
     by_split = _read(path, run.classes(run.splits[-1]) if run.splits else [])
     if not by_split or any(not _agree(run, split, by_split.get(split)) for split in run.splits):
-        return {}, f"{PREDICTIONS} does not give the numbers of {SCORES}: `dvc repro` brings them together."
+        return {}, f"{PREDICTIONS} does not match {SCORES}. Run `dvc repro`."
     return by_split, ""
 
 

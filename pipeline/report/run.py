@@ -139,11 +139,9 @@ def _metrics(files: RunFiles) -> Iterator[tuple[str, Any]]:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise UserError(f"{name}: not JSON: {one_line(error)}; `dvc repro` makes it anew") from None
+            raise UserError(f"{name}: not JSON: {one_line(error)}; run `dvc repro`") from None
         if not isinstance(content, dict):
-            raise UserError(
-                f"{name}: found {one_line(content)}, expected: keys and values; `dvc repro` makes it anew"
-            )
+            raise UserError(f"{name}: found {one_line(content)}, expected: keys and values; run `dvc repro`")
         yield name, content
 
 

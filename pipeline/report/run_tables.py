@@ -11,14 +11,18 @@ from pipeline.tables.schema import SPLITS
 
 AGREEMENT = {
     "images": "pictures with votes",
-    "winning_share": "mean share of the winner",
+    "winning_share": "mean vote share of the label",
     "entropy": "mean entropy, bits",
     "ties": "share of ties",
     "fleiss_kappa": "Fleiss' kappa",
     "alpha": "Krippendorff's alpha",
 }
-LEAKS = {"duplicates": "same pixels", "near_duplicates": "same or nearly", "groups": "same person"}
-ALIGNMENT_WORDS = {"mode": "cut out by", "detector": "detector"}
+LEAKS = {
+    "duplicates": "identical pixels",
+    "near_duplicates": "identical or nearly so",
+    "groups": "same person",
+}
+ALIGNMENT_WORDS = {"mode": "mode", "detector": "detector"}
 ALIGNMENT = {
     "images": "pictures",
     "found": "faces found",
@@ -127,13 +131,13 @@ def _leaks(run: FinishedRun) -> Table | None:
             ]
             for split in run.block(LABEL, *within)
         ]
-    return table("Leaks between splits: pictures that occur in both", ["", *kinds.values()], rows)
+    return table("Leaks: pictures that occur in two splits", ["", *kinds.values()], rows)
 
 
 def _second_choices(run: FinishedRun) -> Table | None:
     found = counts(run, "Most frequent second choices", LABEL, "agreement", "second_choice")
     if found:
-        found.columns[0] = "winner, second"
+        found.columns[0] = "first, second"
         found.rows = [[str(name).replace("_", ", "), count] for name, count in found.rows]
     return found
 

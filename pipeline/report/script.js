@@ -1,11 +1,10 @@
 "use strict";
-// Sorting and filtering of what is in the page already. itables, the library for it, brings a megabyte, keeps the table
-// in a script instead of the page, and needs a policy that lets text be evaluated as code: the wall that this page has
-// against names that strangers chose.
+// Sort and filter the page's tables and faces. itables, a library for this, adds a megabyte, keeps the table in a script
+// instead of the page, and needs a policy that allows `eval`. The page's policy forbids it, as text may come from strangers.
 
 const find = (id) => document.getElementById(id);
 
-// A number is compared as it was measured, not as it is shown; what is not there comes last either way.
+// Numbers are compared at full precision. Missing values always come last.
 function valueOf(cell) {
   const number = cell.querySelector("data");
   if (number) return Number(number.value);
@@ -88,10 +87,10 @@ if (gallery) {
       show();
     });
   }
-  show(); // a browser may remember what was chosen
+  show(); // browsers may restore a selection
 }
 
-// On paper nothing is folded.
+// Unfold everything for printing.
 let folded = [];
 window.addEventListener("beforeprint", () => {
   folded = [...document.querySelectorAll("details:not([open])")];
