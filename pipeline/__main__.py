@@ -1,7 +1,7 @@
-"""`python -m pipeline`: the command `fer`, with the code of the current folder.
+"""Run `fer` with the code of the current folder: `python -m pipeline`.
 
-The stages in dvc.yaml are called this way: DVC runs queued experiments in copies of the project, and each must run
-its own copy of the code, not the installed one.
+The stages in dvc.yaml use this form. DVC runs queued experiments in copies of the project, and each copy must run its
+own code instead of the installed package.
 """
 
 from pipeline.cli import main

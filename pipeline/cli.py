@@ -1,4 +1,4 @@
-"""The command `fer`: one sub-command per stage, and the user's tools."""
+"""The command `fer`, with a sub-command per stage and the tools in `commands/`."""
 
 from __future__ import annotations
 
@@ -15,14 +15,9 @@ from pipeline.tables.paths import ALIGNED, INGESTED
 
 app = typer.Typer(
     name="fer",
-    help="Facial expression recognition as a chain of DVC stages. `dvc repro` runs them all in order; each "
-    "command here runs one of them with what params.yaml says.",
-    epilog=examples(
-        "fer doctor",
-        "fer check",
-        "fer ingest ferplus --help",
-        "fer --install-completion",
-    ),
+    help="Facial expression recognition as a chain of DVC stages. `dvc repro` runs all stages in order. Each command "
+    "of a stage runs that stage alone, with the parameters in params.yaml.",
+    epilog=examples("fer doctor", "fer check", "fer ingest ferplus --help", "fer --install-completion"),
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -30,25 +25,33 @@ app = typer.Typer(
 Dataset = Annotated[
     str,
     typer.Argument(
-        help="Name of the data set: a folder in data/raw/, a module in pipeline/datasets/.",
+        help="Name of the data set: a folder in data/raw/ and a module in pipeline/datasets/.",
         autocompletion=completion.datasets,
     ),
 ]
+Output = Annotated[str, typer.Option(help="Write to this folder or s3:// address.")]
 
 
 def _run(stage: str, *arguments: str | None) -> None:
-    # Stages import torch, OpenCV or onnxruntime, so each is imported when it runs, after params.yaml has been read:
-    # `fer --help` and a wrong key answer at once.
+    # Stages import torch, OpenCV or onnxruntime. They are imported after params.yaml has been read, so that
+    # `fer --help` and errors in params.yaml appear at once.
     from pipeline import params
 
     p = params.load()
     import_module(f"pipeline.stages.{stage}").run(p, *arguments)
 
 
-@app.command(epilog=examples("fer sample"))
-def sample() -> None:
-    """Generate the embedded sample: drawn faces in scenes, with the votes of simulated annotators."""
-    _run("sample")
+def _add_stage(name: str, text: str) -> None:
+    """Add the command of a stage without arguments."""
+
+    @app.command(name, help=text, epilog=examples(f"fer {name}"))
+    def run() -> None:
+        _run(name)
+
+
+_add_stage(
+    "sample", "Generate the embedded sample: drawn faces in scenes, with votes of simulated annotators."
+)
 
 
 @app.command(
@@ -62,12 +65,12 @@ def ingest(
     source: Annotated[
         str | None,
         typer.Option(
-            help="Folder, archive or s3:// address of the raw data.", show_default="data/raw/DATASET"
+            help="Read raw data from this folder, archive or s3:// address.", show_default="data/raw/DATASET"
         ),
     ] = None,
-    output: Annotated[str, typer.Option(help="Folder or s3:// address of the result.")] = str(INGESTED),
+    output: Output = str(INGESTED),
 ) -> None:
-    """Read a published data set: every record is kept, or rejected with a reason and listed."""
+    """Read a data set as published. Each record is kept, or rejected and listed with a reason."""
     _run("ingest", dataset, source, output)
 
 
@@ -78,42 +81,26 @@ def ingest(
 )
 def align(
     dataset: Dataset,
-    source: Annotated[str, typer.Option(help="Folder or s3:// address of the ingested table.")] = str(
-        INGESTED
-    ),
-    output: Annotated[str, typer.Option(help="Folder or s3:// address of the result.")] = str(ALIGNED),
+    source: Annotated[
+        str, typer.Option(help="Read the ingested table from this folder or s3:// address.")
+    ] = str(INGESTED),
+    output: Output = str(ALIGNED),
 ) -> None:
-    """Find the face and its five landmarks in every picture and cut it out."""
+    """Find the face and its five landmarks in each picture and cut the face out."""
     _run("align", dataset, source, output)
 
 
-@app.command(epilog=examples("fer label"))
-def label() -> None:
-    """Turn votes into labels, filter classes and count duplicates between splits."""
-    _run("label")
-
-
-@app.command(epilog=examples("fer synthesize"))
-def synthesize() -> None:
-    """Train the GAN that params.yaml chooses on the training split and generate faces."""
-    _run("synthesize")
-
-
-@app.command(epilog=examples("fer train"))
-def train() -> None:
-    """Train the classifier; a run that was killed goes on where it stopped."""
-    _run("train")
-
-
-@app.command(epilog=examples("fer evaluate"))
-def evaluate() -> None:
-    """Score the trained classifier on every split."""
-    _run("evaluate")
+_add_stage(
+    "label", "Turn votes into labels, filter classes, draw missing splits, and find leaks between splits."
+)
+_add_stage("synthesize", "Train a GAN on the training split only, generate faces, and measure their quality.")
+_add_stage("train", "Train the classifier. A run that was killed resumes from its last checkpoint.")
+_add_stage("evaluate", "Score the classifier on each split.")
 
 
 @app.command(epilog=examples("fer check"))
 def check() -> None:
-    """Validate params.yaml, say what it chooses, and see whether the raw data is there."""
+    """Validate params.yaml, print its choices, and check that the raw data exists."""
     from pipeline import params
     from pipeline.tables.paths import RAW
 
@@ -132,10 +119,8 @@ def check() -> None:
         Recipe(p.train.albumentations, (p.align.face_size, p.align.face_size, channels(p.align.colour)))
     for name in p.datasets:
         if name != "sample" and not (RAW / name).exists():
-            raise UserError(
-                f"{RAW / name}: found nothing, expected: the data set's folder, an archive of it, or a symbolic "
-                "link to either"
-            )
+            expected = "the data set's folder, an archive of it, or a symbolic link to either"
+            raise UserError(f"{RAW / name}: found nothing, expected: {expected}")
 
 
 app.add_typer(recipe.app, name="recipe")
@@ -164,7 +149,7 @@ def _root(
 
 
 def main() -> None:
-    """Run `fer`; an error that a user can put right is one line and exit code 1."""
+    """Run `fer`. Print an error that the user can correct as one line, with exit code 1."""
     try:
         app(prog_name="fer")
     except UserError as error:

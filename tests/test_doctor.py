@@ -232,10 +232,12 @@ def test_weights_are_looked_at_and_never_downloaded(fit: Path, monkeypatch: pyte
     monkeypatch.setenv("HOME", str(fit))
     toy.set_params(fit, **{"align.mode": "five_point"})
     result = doctor()
-    assert "models/detector/scrfd.onnx is not there yet: scrfd 0.3.0 for scrfd" in said(result, "warning")
+    assert "models/detector/scrfd.onnx is not downloaded yet: scrfd 0.3.0 for scrfd" in said(
+        result, "warning"
+    )
     assert result.exit_code == 0
     toy.set_params(fit, **{"align.weights": "buffalo_l"})
-    assert "buffalo_l is not there yet: insightface's pack" in said(doctor(), "warning")
+    assert "buffalo_l is not downloaded yet: insightface's pack" in said(doctor(), "warning")
     toy.set_params(fit, **{"align.weights": "no/such.onnx"})
     assert "align.weights: found 'no/such.onnx', which is no file" in said(doctor(), "fault")
     toy.set_params(fit, **{"align.weights": "package"})

@@ -84,4 +84,4 @@ def test_a_shell_completes_names() -> None:
 
 
 def test_help_answers_without_what_the_stages_load() -> None:
-    assert any("Summarise what is in data/" in line for line in answers("--help"))
+    assert any("Summarise data/" in line for line in answers("--help"))

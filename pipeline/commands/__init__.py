@@ -1,8 +1,8 @@
-"""The user's tools: commands of `fer` that are no stage of the chain."""
+"""Commands of `fer` that are not stages."""
 
 from __future__ import annotations
 
 
 def examples(*lines: str) -> str:
-    """Return the text below a command's help: lines that can be typed as they stand."""
+    """Return example commands as the text below a command's help."""
     return "\n\n".join([f"Example{'s' if len(lines) > 1 else ''}:", *lines])

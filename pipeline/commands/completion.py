@@ -1,6 +1,6 @@
-"""What a shell offers for a value that is being typed, after `fer --install-completion`.
+"""Values for shell completion, after `fer --install-completion`.
 
-It answers at every press of a key, so nothing is imported that takes time.
+The functions run at every press of the tab key, so they import nothing slow.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from pipeline.core.code import modules
 
 
 def datasets(incomplete: str) -> list[str]:
-    """Return the data sets whose names begin so."""
+    """Return the data sets whose names start with the given text."""
     return [name for name in modules("datasets") if name.startswith(incomplete)]
 
 
 def recipes(incomplete: str) -> list[str]:
-    """Return the recipes whose names begin so: the files in `recipes/`."""
+    """Return the recipes in `recipes/` whose names start with the given text."""
     return sorted(path.stem for path in Path("recipes").glob("*.yaml") if path.stem.startswith(incomplete))

@@ -1,4 +1,4 @@
-"""`fer data`: what is in `data/`."""
+"""`fer data`: summarise the contents of `data/`."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
     from pipeline.tables.inventory import Row
 
+# Columns of text, which are aligned to the left.
+LEFT = ("data set", "kind", "class", "face")
+
 
 def data() -> None:
-    """Summarise what is in data/: raw data, rows, rejected records, faces, labels, synthetic faces, predictions.
+    """Summarise data/: raw data, records, faces, labels, synthetic faces and predictions.
 
-    What is damaged or not there is named. Whether something is older than what it was made from is DVC's to say:
-    `dvc status`.
+    Missing and damaged files are reported. Use `dvc status` to see which files are out of date.
     """
     from pipeline.tables import inventory
 
     if not RAW.parent.is_dir():
-        raise UserError(
-            f"{RAW.parent}: not found; run this in the folder that holds params.yaml and dvc.yaml"
-        )
+        raise UserError(f"{RAW.parent}: not found; run this in the folder with params.yaml and dvc.yaml")
     chosen = _chosen()
     _show(RAW, _each(chosen | _names(RAW), lambda name: inventory.raw(name)._asdict()))
     datasets = chosen | _names(INGESTED, ".parquet") | _names(ALIGNED, ".arrow")
@@ -42,12 +42,12 @@ def data() -> None:
 
 
 def _names(folder: Path, suffix: str = "") -> set[str]:
-    """Return the data sets that a folder has something of."""
+    """Return the data sets that have files in a folder."""
     return {path.name.removesuffix(suffix) for path in folder.glob(f"[!.]*{suffix}")}
 
 
 def _chosen() -> set[str]:
-    """Return the data sets that params.yaml chooses; none where it is wrong, which `fer check` says."""
+    """Return the data sets in params.yaml; none if params.yaml has an error, which `fer check` reports."""
     from pipeline import params
 
     try:
@@ -57,7 +57,7 @@ def _chosen() -> set[str]:
 
 
 def _each(datasets: Iterable[str], read: Callable[[str], Row]) -> Iterable[Row | str]:
-    """Yield a row for each data set, or the line that says why there is none."""
+    """Yield a row for each data set, or an error message."""
     for name in sorted(datasets):
         try:
             yield {"data set": name, **read(name)}
@@ -73,21 +73,17 @@ def _whole(read: Callable[[], list[Row]]) -> list[Row | str]:
 
 
 def _show(path: Path, rows: Iterable[Row | str]) -> None:
-    """Print a table, and below it the lines that say what is missing."""
+    """Print a table, and below it the error messages."""
     from tabulate import tabulate
 
     rows = list(rows)
-    typer.secho(f"{path}{'' if rows else ': nothing there'}", bold=True)
-    found = [
-        {key: _text(key, value) for key, value in row.items()} for row in rows if not isinstance(row, str)
-    ]
-    if found:
-        typer.echo(
-            tabulate(found, "keys", tablefmt="simple", disable_numparse=True, colalign=_sides(found[0]))
-        )
-    for line in rows:
-        if isinstance(line, str):
-            typer.secho(line, fg=typer.colors.YELLOW)
+    typer.secho(f"{path}{'' if rows else ': empty'}", bold=True)
+    cells = [{key: _text(key, value) for key, value in row.items()} for row in rows if isinstance(row, dict)]
+    if cells:
+        sides = ["left" if key in LEFT else "right" for key in cells[0]]
+        typer.echo(tabulate(cells, "keys", tablefmt="simple", disable_numparse=True, colalign=sides))
+    for error in (row for row in rows if isinstance(row, str)):
+        typer.secho(error, fg=typer.colors.YELLOW)
     typer.echo()
 
 
@@ -101,8 +97,3 @@ def _text(key: str, value: Any) -> str:
     if key == "found rate":
         return f"{value:.2%}"
     return f"{value:,}" if isinstance(value, int) else printable(str(value))
-
-
-def _sides(row: dict[str, str]) -> list[str]:
-    """Return where each column's text stands: names to the left, numbers to the right."""
-    return ["left" if key in ("data set", "kind", "class", "face") else "right" for key in row]

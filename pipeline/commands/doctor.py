@@ -1,8 +1,8 @@
-"""`fer doctor`: is this machine fit, and what is to be done where it is not."""
+"""`fer doctor`: check this machine and this project."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -11,37 +11,37 @@ import typer
 from pipeline.core.errors import UserError, one_line, printable
 
 if TYPE_CHECKING:
-    from pipeline.doctor import Check
+    from pipeline.doctor import Finding
 
 
 def doctor() -> None:
-    """Check this machine and this project, and say what to do where something stands in the way.
+    """Check this machine and this project, and say how to correct what is wrong.
 
-    A warning may stand in the way, a fault does: then the exit code is 1. Nothing is changed or downloaded.
+    A warning may stop the chain, a fault does. With a fault, the exit code is 1. Nothing is changed or downloaded.
     """
-    from pipeline.doctor import State, fault
+    from pipeline.doctor import Level, fault
     from pipeline.doctor.environment import INSTALL
 
-    colours = {State.OK: "green", State.WARNING: "yellow", State.FAULT: "red"}
-    counts = dict.fromkeys(State, 0)
+    colours = {Level.OK: "green", Level.WARNING: "yellow", Level.FAULT: "red"}
+    counts = dict.fromkeys(Level, 0)
     for name, check in _checks():
         try:
             findings = list(check())
-        except Exception as error:  # what a broken installation raises is what this is for
+        except Exception as error:  # a broken installation raises many kinds
             findings = [fault(f"cannot be checked: {type(error).__name__}: {one_line(error)}", INSTALL)]
         for finding in findings:
-            counts[finding.state] += 1
-            state = typer.style(f"{finding.state.value:<8}", fg=colours[finding.state])
-            typer.echo(f"{state} {name:<10} {printable(finding.found)}")
+            counts[finding.level] += 1
+            level = typer.style(f"{finding.level.value:<8}", fg=colours[finding.level])
+            typer.echo(f"{level} {name:<10} {printable(finding.text)}")
             if finding.remedy:
                 typer.echo(f"{'':<19} -> {printable(finding.remedy)}")
-    typer.echo(f"warnings: {counts[State.WARNING]}, faults: {counts[State.FAULT]}")
-    raise typer.Exit(bool(counts[State.FAULT]))
+    typer.echo(f"warnings: {counts[Level.WARNING]}, faults: {counts[Level.FAULT]}")
+    raise typer.Exit(bool(counts[Level.FAULT]))
 
 
-def _checks() -> Iterator[tuple[str, Check]]:
-    """Yield the checks with their names; those of the project where its parameters can be read."""
-    from pipeline.doctor import environment, fault
+def _checks() -> Iterator[tuple[str, Callable[[], Iterator[Finding]]]]:
+    """Yield the checks with their names. Checks of the project need readable parameters."""
+    from pipeline.doctor import environment, fault, ok
 
     yield "Python", environment.python
     yield "packages", environment.packages
@@ -51,16 +51,18 @@ def _checks() -> Iterator[tuple[str, Check]]:
 
     try:
         from pipeline import params
-        from pipeline.doctor import fault, project
+        from pipeline.doctor import project
 
         p = params.load()
-    except Exception as error:  # a wrong parameter, or a package that is broken
-        told = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {one_line(error)}"
-        found = fault(told, "put it right; `fer check` says the same")
-        yield "parameters", lambda: iter([found])
+    except Exception as error:  # a wrong parameter, or a broken package
+        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {one_line(error)}"
+        yield "parameters", lambda: iter([fault(reason, "correct it; `fer check` reports the same error")])
         return
-    yield "parameters", partial(project.choices, p)
-    yield "data", partial(project.data, p)
-    yield "weights", partial(project.weights, p)
-    yield "disk", partial(project.disk, p)
+    choices = f"{', '.join(p.datasets)}; {p.model}, augment {p.augment}, loss {p.loss}, gan {p.gan}"
+    yield "parameters", lambda: iter([ok(f"params.yaml: {choices}")])
+    yield "engine", partial(project.engine, p.engine)
+    yield "device", partial(project.device, p.train.device)
+    yield "data", partial(project.data, p.datasets)
+    yield "weights", partial(project.weights, p.align)
+    yield "disk", partial(project.disk, p.datasets, p.align)
     yield "repository", project.repository

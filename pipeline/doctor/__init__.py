@@ -1,14 +1,13 @@
-"""Whether a machine and a project are fit for the chain, check by check, and what to do where they are not."""
+"""Check a machine and a project, and say how to correct what is wrong."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
 
-class State(Enum):
-    """How a check ended: a fault stops the chain, a warning may."""
+class Level(Enum):
+    """Result of a check. A fault stops the chain; a warning may do so."""
 
     OK = "ok"
     WARNING = "warning"
@@ -17,32 +16,29 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found.
+    """Finding of a check.
 
     Attributes:
-        state: how it ended.
-        found: in words.
-        remedy: what to do; empty where nothing has to be done.
+        level: its level.
+        text: the finding.
+        remedy: what to do; empty if nothing has to be done.
     """
 
-    state: State
-    found: str
+    level: Level
+    text: str
     remedy: str = ""
 
 
-def ok(found: str) -> Finding:
-    """Return the finding of a check with which all is well."""
-    return Finding(State.OK, found)
+def ok(text: str) -> Finding:
+    """Return the finding that all is well."""
+    return Finding(Level.OK, text)
 
 
-def warning(found: str, remedy: str) -> Finding:
-    """Return the finding of something that may stand in the way."""
-    return Finding(State.WARNING, found, remedy)
+def warning(text: str, remedy: str) -> Finding:
+    """Return the finding of a problem that may stop the chain."""
+    return Finding(Level.WARNING, text, remedy)
 
 
-def fault(found: str, remedy: str) -> Finding:
-    """Return the finding of something that stops the chain."""
-    return Finding(State.FAULT, found, remedy)
-
-
-Check = Callable[[], Iterator[Finding]]
+def fault(text: str, remedy: str) -> Finding:
+    """Return the finding of a problem that stops the chain."""
+    return Finding(Level.FAULT, text, remedy)

@@ -1,8 +1,7 @@
-"""Checks of the machine and of what is installed on it."""
+"""Checks of the machine and the installed packages."""
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import sys
@@ -16,19 +15,20 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from pipeline.core.errors import one_line
+from pipeline.core.parallel import cores
 from pipeline.core.progress import in_bytes
 from pipeline.doctor import Finding, fault, ok, warning
 
 PACKAGE = "fer-pipeline"
-SOURCE = Path(__file__).parents[2] / "pyproject.toml"  # of a clone
+SOURCE = Path(__file__).parents[2] / "pyproject.toml"  # exists in a clone only
 INSTALL = "scripts/install.sh .venv, in the project's folder"
 DRIVER = Path("/proc/driver/nvidia/version")
-# Training ResNet-18 on faces of 48 pixels takes 1.3 GB beside the faces.
+# Training ResNet-18 on faces of 48 pixels takes 1.3 GB, plus the faces.
 LEAST_MEMORY = 2 * 10**9
 
 
 class Declared(NamedTuple):
-    """What the project asks for: a range of Pythons, packages, and those of each extra."""
+    """The project's requirements: Python, packages, and the packages of each extra."""
 
     python: SpecifierSet
     needed: list[Requirement]
@@ -36,7 +36,7 @@ class Declared(NamedTuple):
 
 
 def _declared() -> Declared:
-    """Return what pyproject.toml asks for, which a pull may have renewed; without it, what was installed says."""
+    """Return the requirements in pyproject.toml, which may be newer than the installed ones, or else the latter."""
     if SOURCE.is_file():
         project = tomllib.loads(SOURCE.read_text(encoding="utf-8"))["project"]
         optional = project["optional-dependencies"]
@@ -54,40 +54,40 @@ def _declared() -> Declared:
 
 
 def python() -> Iterator[Finding]:
-    """Is this the Python that the project asks for, and the one that `dvc` and the stages find?"""
+    """Check the version of Python, and that `dvc` and the stages use this Python."""
     version, allowed = platform.python_version(), _declared().python
     if allowed.contains(version, prereleases=True):
         yield ok(f"{version} in {sys.prefix}")
     else:
         yield fault(f"{version}, needed: {allowed}", "make demo PYTHON=python3.11")
     # The stages in dvc.yaml call `python`.
-    here = Path(sys.executable).parent
-    remedy = f". {here}/activate" if (here / "activate").exists() else f"put {here} first in PATH"
+    folder = Path(sys.executable).parent
+    remedy = f". {folder}/activate" if (folder / "activate").exists() else f"put {folder} first in PATH"
     for name in ("python", "dvc"):
         path = shutil.which(name)
         if path is None:
             yield fault(f"no {name} on the path", remedy)
-        elif Path(path).parent != here:
+        elif Path(path).parent != folder:
             yield warning(f"`{name}` is {path}, of another environment than {sys.prefix}", remedy)
 
 
 def packages() -> Iterator[Finding]:
-    """Are all packages there, in the versions that the code needs?"""
+    """Check the versions of all packages."""
     declared = _declared()
-    wrong = [(r, found) for r in declared.needed if (found := _unmet(r))]
-    for requirement, found in wrong:
-        yield fault(f"{requirement.name} {found}, needed: {requirement.specifier}", INSTALL)
-    if not wrong:
+    unmet = [(r, reason) for r in declared.needed if (reason := _unmet(r))]
+    for requirement, reason in unmet:
+        yield fault(f"{requirement.name} {reason}, needed: {requirement.specifier}", INSTALL)
+    if not unmet:
         yield ok(f"{len(declared.needed)} packages, all as new as needed")
-    there = {extra: not any(map(_unmet, own)) for extra, own in declared.extras.items()}
-    words = [
-        ", ".join(extra for extra in there if there[extra] == state) or "none" for state in (True, False)
-    ]
-    yield ok(f"extras installed: {words[0]}; not: {words[1]}")
+    missing = {extra: any(map(_unmet, own)) for extra, own in declared.extras.items()}
+    installed, others = (
+        ", ".join(name for name in missing if missing[name] == state) or "none" for state in (False, True)
+    )
+    yield ok(f"extras installed: {installed}; not: {others}")
 
 
 def _unmet(requirement: Requirement) -> str:
-    """Return what is wrong with the installed version of a requirement, nothing where it is met."""
+    """Return why a requirement is not met; empty if it is met."""
     try:
         version = metadata.version(requirement.name)
     except metadata.PackageNotFoundError:
@@ -96,7 +96,7 @@ def _unmet(requirement: Requirement) -> str:
 
 
 def opencv() -> Iterator[Finding]:
-    """Does exactly one package provide cv2, and can it be loaded?"""
+    """Check that exactly one package provides cv2, and that cv2 can be loaded."""
     providers = sorted(set(metadata.packages_distributions().get("cv2", [])))
     if len(providers) > 1:
         yield fault(
@@ -105,7 +105,7 @@ def opencv() -> Iterator[Finding]:
         )
     try:
         import cv2
-    except Exception as error:  # a library of the system that is missing, a build for another numpy, ...
+    except Exception as error:  # a missing system library, a build for another numpy, ...
         yield fault(f"cv2 cannot be loaded: {one_line(error)}", "pip install opencv-python-headless")
         return
     build = [line.split()[-1] for line in cv2.getBuildInformation().splitlines() if "FFMPEG:" in line]
@@ -115,12 +115,12 @@ def opencv() -> Iterator[Finding]:
 
 
 def gpu() -> Iterator[Finding]:
-    """Can torch be loaded, does it see the GPU that is there, and in which precision will it compute?"""
+    """Check that torch can be loaded and sees the GPU."""
     try:
         import torch
 
         from pipeline.inference.device import pick_precision
-    except Exception as error:  # whatever a broken installation raises
+    except Exception as error:  # a broken installation raises many kinds
         yield fault(f"torch cannot be loaded: {one_line(error)}", INSTALL)
         return
     driver = DRIVER.read_text().splitlines()[0].split("  ")[1:2] if DRIVER.exists() else []
@@ -145,13 +145,12 @@ def gpu() -> Iterator[Finding]:
 
 
 def machine() -> Iterator[Finding]:
-    """How many cores and how much memory are there?"""
+    """Check the memory."""
     import psutil
 
     memory = psutil.virtual_memory()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    found = f"{cores} cores, {in_bytes(memory.available)} of {in_bytes(memory.total)} memory free"
+    text = f"{cores()} cores, {in_bytes(memory.available)} of {in_bytes(memory.total)} memory free"
     if memory.available < LEAST_MEMORY:
-        yield warning(found, "close other programs, or set a smaller train.batch_size and gans.processes: 1")
+        yield warning(text, "close other programs, or set a smaller train.batch_size and gans.processes: 1")
     else:
-        yield ok(found)
+        yield ok(text)

@@ -117,8 +117,8 @@ def written(path: Path | None, classes: Sequence[str]) -> Iterator[Add]:
         return
     with replacing(path) as temporary:
         if path.suffix == ".parquet":
-            with _Parquet(temporary, classes) as file:
-                yield file.add
+            with _parquet(temporary, classes) as add:
+                yield add
             return
         with temporary.open("w", encoding="utf-8", newline="") as text:
             if path.suffix == ".csv":
@@ -174,24 +174,20 @@ def _short(value: Any) -> Any:
     return float(f"{value:.7g}") if isinstance(value, float) else value
 
 
-class _Parquet:
-    def __init__(self, path: Path, classes: Sequence[str]) -> None:
-        self._schema, self._classes = schema(classes), classes
-        self._writer = pq.ParquetWriter(path, self._schema)
-        self._waiting: list[dict[str, Any]] = []
+@contextmanager
+def _parquet(path: Path, classes: Sequence[str]) -> Iterator[Add]:
+    columns = schema(classes)
+    waiting: list[dict[str, Any]] = []
+    with pq.ParquetWriter(path, columns) as writer:
 
-    def __enter__(self) -> _Parquet:
-        return self
+        def flush() -> None:
+            writer.write_table(pa.Table.from_pylist(waiting, columns))
+            waiting.clear()
 
-    def __exit__(self, *_: object) -> None:
-        self._flush()
-        self._writer.close()
+        def add(prediction: Prediction) -> None:
+            waiting.extend(rows(prediction, classes))
+            if len(waiting) >= GROUP_ROWS:
+                flush()
 
-    def add(self, prediction: Prediction) -> None:
-        self._waiting += rows(prediction, self._classes)
-        if len(self._waiting) >= GROUP_ROWS:
-            self._flush()
-
-    def _flush(self) -> None:
-        self._writer.write_table(pa.Table.from_pylist(self._waiting, self._schema))
-        self._waiting = []
+        yield add
+        flush()
