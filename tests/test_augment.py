@@ -331,7 +331,7 @@ def test_the_same_seed_gives_the_same_masks_whatever_else_is_in_the_batch() -> N
     order = torch.randperm(100, generator=torch.Generator().manual_seed(0))[:5]
     some = {key: values[order] for key, values in first.items()}
     assert torch.equal(module.masks(some, SIZE, SIZE), whole[order])
-    # Neighbouring seeds are no neighbours in what they give.
+    # Neighbouring seeds give unrelated noise.
     consecutive = {key: values[:1].repeat(200) for key, values in first.items()}
     consecutive["noise"] = torch.arange(200) - 100
     consecutive["decay"] = torch.full((200,), 1e-9, dtype=torch.float64)

@@ -7,7 +7,7 @@ from pipeline.evaluation.calibration import calibration_error, confidence_bins
 
 
 def predictions(confidence: np.ndarray) -> np.ndarray:
-    """Return probabilities of two classes, of which the first is predicted with the confidence given."""
+    """Return probabilities of two classes that predict the first with the given confidence."""
     return np.stack([confidence, 1 - confidence], axis=1)
 
 
@@ -19,7 +19,7 @@ def test_a_network_that_is_as_right_as_it_says_has_no_error() -> None:
 
 
 def test_the_error_is_the_distance_between_confidence_and_accuracy_weighted_by_images() -> None:
-    # 30 images at 0.95 of which 21 are right, 10 at 0.55 of which 8 are right.
+    # 30 images at 0.95 with 21 correct, 10 at 0.55 with 8 correct.
     confidence = np.repeat([0.95, 0.55], [30, 10])
     labels = np.repeat([0, 1, 0, 1], [21, 9, 8, 2])
 

@@ -1,4 +1,4 @@
-"""The GANs' networks, losses, penalty and augmentation, and the training that they share."""
+"""Networks, losses, penalty, augmentation and training of the GANs."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ OWN: dict[str, dict[str, Any]] = {
 
 
 def task(folder: Path, method: str = "dcgan", **changes: Any) -> GanTask:
-    """Return a task on 20 faces of 16 pixels, of two classes where the method knows classes."""
+    """Return a task on 20 faces of 16 pixels, with two classes if the GAN is conditional."""
     module = METHODS[method]
     faces = np.random.default_rng(0).integers(0, 256, (20, 16, 16, 1), np.uint8)
     labels = np.arange(20) % 2 if module.CONDITIONAL else np.zeros(20, np.int64)
@@ -122,13 +122,13 @@ def test_weights_begin_as_published() -> None:
         scales = torch.cat([m.weight for m in network.modules() if isinstance(m, nn.BatchNorm2d)])
         assert scales.mean().item() == pytest.approx(1, abs=0.01)
         assert scales.std().item() == pytest.approx(0.02, rel=0.2)
-    # No batch norm at the decoder's output and the discriminator's input (section 3 of the paper).
+    # No batch norm at the generator's output and the critic's input (section 3 of the paper).
     assert isinstance(decoder.layers[-1], nn.Tanh)
     assert isinstance(critic.layers[1], nn.LeakyReLU)
 
 
 def test_the_published_sides_have_the_published_shape() -> None:
-    # 64 x 64 from 4 x 4, kernels of 4: the parameters of the PyTorch example, but for the bias of the last layers.
+    # 64 x 64 from 4 x 4 with kernels of 4: the parameters of the PyTorch example, plus the biases of the last layers.
     decoder, critic = Decoder(100, 64, 3, 64), Critic(64, 3, 64)
     assert sum(p.numel() for p in decoder.parameters()) == 3_576_704 + 3
     assert sum(p.numel() for p in critic.parameters()) == 2_765_568 + 64 + 1
@@ -183,7 +183,7 @@ def test_a_small_class_is_trained_for_as_many_steps_as_it_needs(tmp_path: Path) 
 def test_the_penalty_is_that_of_finite_differences(method: str, tmp_path: Path) -> None:
     torch.manual_seed(3)
     critic = GanTrainer(task(tmp_path, method), CPU).critic.double()
-    for weights in critic.parameters():  # as drawn, gradients are so small that every penalty is 1
+    for weights in critic.parameters():  # with fresh weights, gradients are so small that every penalty is 1
         weights.data *= 4
     labels = torch.zeros(3, dtype=torch.int64)
     real, generated = torch.rand(2, 3, 1, 16, 16, dtype=torch.float64) * 2 - 1
@@ -193,7 +193,7 @@ def test_the_penalty_is_that_of_finite_differences(method: str, tmp_path: Path) 
     assert found.item() == pytest.approx(expected, rel=1e-3)
     assert not 0.99 < expected < 1.01
 
-    # And its own gradient, which trains the critic.
+    # The penalty's own gradient trains the critic.
     weight = critic.layers[0].weight
     (slope,) = torch.autograd.grad(found, weight)
     values = []
@@ -358,7 +358,7 @@ def test_side_by_side_is_as_one_after_the_other(tmp_path: Path) -> None:
 
 
 class Dead(nn.Module):
-    """Makes one face whatever the noise."""
+    """Make one face, whatever the noise."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -400,7 +400,7 @@ def test_a_training_that_diverges_keeps_its_last_good_state(
 
 
 def collapsed_beside(other: Path, *arguments: Any) -> GAN:
-    """Return a pair that collapses, once another training has written a checkpoint."""
+    """Return a GAN that collapses once another training has written a checkpoint."""
     end = time.monotonic() + 120
     while not other.exists() and time.monotonic() < end:
         time.sleep(0.05)

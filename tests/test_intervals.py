@@ -18,21 +18,21 @@ def predictions(seed: int, count: int, classes: int, accuracy: float) -> tuple[n
 
 @pytest.mark.parametrize(("count", "right"), [(10, 7), (200, 170), (3000, 2500)])
 def test_the_interval_of_accuracy_is_that_of_the_binomial_distribution(count: int, right: int) -> None:
-    # The resampled number of right predictions is binomial: its quantiles are known without resampling.
+    # The resampled number of correct predictions is binomial, so its quantiles are known without resampling.
     labels = np.zeros(count, int)
     predicted = (np.arange(count) >= right).astype(int)
 
     found = intervals(labels, predicted, 2, 100_000, seed=0)["accuracy"]
 
     low, high = stats.binom.ppf([0.025, 0.975], count, right / count)
-    # A quantile that lies between two counts may fall on either.
+    # A quantile between two counts may be either of them.
     assert found["low"] * count == pytest.approx(low, abs=1)
     assert found["high"] * count == pytest.approx(high, abs=1)
 
 
 @pytest.mark.parametrize("score", SCORES)
 def test_the_intervals_are_those_of_scipys_bootstrap_over_images(score: str) -> None:
-    # 30 images of four classes, one of them rare enough to be absent from many resamples.
+    # 30 images of four classes; one class is rare enough to be absent from many resamples.
     rng = np.random.default_rng(1)
     labels = np.array([0] * 14 + [1] * 9 + [2] * 5 + [3] * 2)
     predicted = np.where(rng.random(30) < 0.6, labels, rng.integers(0, 4, 30))
@@ -52,7 +52,7 @@ def test_the_intervals_are_those_of_scipys_bootstrap_over_images(score: str) -> 
 
 
 def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
-    # Many test sets from one population, in which 0.8 + 0.2 / 4 of the images are recognised.
+    # Many test sets from one population, with 0.8 + 0.2 / 4 of the images recognised.
     held = dict.fromkeys(SCORES, 0)
     for seed in range(400):
         labels, predicted = predictions(seed, 300, 4, 0.8)

@@ -160,7 +160,7 @@ def test_centers_of_weighted_cluster_move_by_equation_8_towards_the_features() -
     [("center", {}), ("weighted_center", {}), ("weighted_center", {"weigh_centers": True})],
 )
 def test_centers_move_as_wen_et_al_say(name: str, settings: dict[str, bool]) -> None:
-    # Two samples of class 0, one of class 1, none of class 2; equation 4 there, times a learning rate of 1/2.
+    # Two samples of class 0, one of class 1, none of class 2; equation 4 of Wen et al., times a learning rate of 1/2.
     loss = build(name, torch.tensor([5, 4, 3]), 2, gamma=0.5, **settings)
     loss.load_state_dict({"centers": torch.tensor([[1.0, 0.0], [0.0, 2.0], [7.0, 7.0]])})
     features = torch.tensor([[4.0, 0.0], [1.0, 3.0], [2.0, 2.0]])
@@ -206,7 +206,7 @@ def test_no_gradient_flows_into_centers_and_no_optimiser_sees_them(name: str) ->
 
 
 def test_centers_of_rare_classes_follow_their_features() -> None:
-    # Batches as FER+ gives them, around one place for each class; the rarest class is one sample in 172.
+    # Batches like FER+'s, around one point for each class; the rarest class is one sample in 172.
     rng = np.random.default_rng(0)
     places = rng.normal(0, 1, (8, 4))
     for name in CENTERED:

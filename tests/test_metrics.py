@@ -56,8 +56,8 @@ def test_kappa_is_the_one_that_the_weighted_cluster_paper_prints(accuracy: float
 
 
 def test_per_class_scores_are_those_of_the_mixaugment_paper() -> None:
-    # Table 5, vanilla, on RAF-DB's 3,068 test images: right, predicted and true images of each class follow
-    # from the precision, recall and number of samples printed; where the errors go does not matter.
+    # Table 5, vanilla, on RAF-DB's 3,068 test images: correct, predicted and true images of each class follow
+    # from the printed precision, recall and number of samples; the classes of the errors do not matter.
     table = {
         "surprise": (263, 315, 329, 83.49, 79.94, 81.68),
         "fear": (38, 55, 74, 69.09, 51.35, 58.91),
@@ -70,7 +70,7 @@ def test_per_class_scores_are_those_of_the_mixaugment_paper() -> None:
     right, said, true = np.array([row[:3] for row in table.values()]).T
     codes = np.arange(7)
     missed, intruding = np.repeat(codes, true - right), np.repeat(codes, said - right)
-    # 161 of the 492 errors are said to be neutral: turned by 200 places no error lands on its own class.
+    # 161 of the 492 errors are predicted as neutral: shifted by 200 positions no error lands on its own class.
     intruding = np.roll(intruding, 200)
     assert (missed != intruding).all()
     labels = np.concatenate([np.repeat(codes, right), missed])
@@ -98,7 +98,7 @@ def test_confidence_is_the_probability_of_the_predicted_class() -> None:
 
 
 def test_a_class_that_the_split_lacks_is_left_out_of_the_means() -> None:
-    # Four images: neutral, neutral, anger, anger; one anger is taken for contempt, which the split lacks.
+    # Four images: neutral, neutral, anger, anger; one anger is predicted as contempt, which the split lacks.
     predicted = np.array([0, 0, 1, 2])
 
     found = scores(np.array([0, 0, 1, 1]), one_hot(predicted, 4), ["neutral", "anger", "contempt", "fear"])
@@ -120,13 +120,13 @@ def test_what_one_class_alone_leaves_undefined_is_null() -> None:
 
 
 def area_under_roc(truth: np.ndarray, score: np.ndarray) -> float:
-    """Mann-Whitney: how often an image of the class scores above one of the others; a tie counts half."""
+    """Return how often an image of the class scores above one of the others (Mann-Whitney); a tie counts half."""
     mine, others = score[truth][:, None], score[~truth][None]
     return float(((mine > others) + (mine == others) / 2).mean())
 
 
 def average_precision(truth: np.ndarray, score: np.ndarray) -> float:
-    """Sum over thresholds of the precision there times the recall gained there."""
+    """Return the sum over thresholds of the precision there times the recall gained there."""
     area, before = 0.0, 0
     for threshold in sorted(set(score.tolist()), reverse=True):
         taken = truth[score >= threshold]
@@ -136,7 +136,7 @@ def average_precision(truth: np.ndarray, score: np.ndarray) -> float:
 
 
 def agreement(table: np.ndarray) -> tuple[float | None, float | None]:
-    """Cohen's kappa and Krippendorff's nominal alpha of two annotators, from the table of both."""
+    """Return Cohen's kappa and Krippendorff's nominal alpha of two annotators, from their table."""
     n, both = table.sum(), table.sum(axis=0) + table.sum(axis=1)
     if both.max() == 2 * n:
         return None, None
@@ -152,7 +152,7 @@ def mean_or_none(values: list[float | None]) -> float | None:
 
 
 def by_definition(labels: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> dict[str, Any]:
-    """Every score without a library of scores: counted in a table, summed over pairs, thresholds and bins."""
+    """Return every score without a library: counted in a table, summed over pairs, thresholds and bins."""
     probabilities = probabilities.astype(np.float64)
     predicted = np.array([row.index(max(row)) for row in probabilities.tolist()])
     table = np.zeros((len(classes), len(classes)))
@@ -208,7 +208,7 @@ def flat(report: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 @st.composite
 def predictions(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
-    """Few distinct probabilities, so that ties are common; few images, so that absent classes are too."""
+    """Draw few distinct probabilities, so that ties are common, and few images, so that classes are absent."""
     count, classes = draw(st.integers(1, 12)), draw(st.integers(2, 5))
     labels = draw(st.lists(st.integers(0, classes - 1), min_size=count, max_size=count))
     row = st.lists(st.integers(1, 4), min_size=classes, max_size=classes)
@@ -258,12 +258,12 @@ def test_every_score_of_a_thousand_random_cases_equals_its_definition() -> None:
         absent["both"] += any(not row["support"] and row["precision"] is None for row in rows)
         undefined += found["kappa"] is None
         single += len(labels) == 1
-    # The cases hold what they are meant to hold.
+    # The cases contain what they should.
     assert min(*absent.values(), undefined, single) > 40
 
 
 def test_the_scores_are_those_of_plain_library_calls() -> None:
-    # Where every class occurs, no convention of ours takes part.
+    # With all classes present, none of our conventions applies.
     compared = 0
     for seed in range(1000):
         labels, probabilities, classes = random_case(seed)
@@ -290,7 +290,7 @@ def test_the_scores_are_those_of_plain_library_calls() -> None:
 
 def test_the_most_confident_mistakes_come_first() -> None:
     probabilities = np.array([[0.6, 0.4], [0.1, 0.9], [0.3, 0.7], [0.9, 0.1], [0.1, 0.9]])
-    labels = np.array([1, 0, 0, 0, 0])  # all wrong but the fourth
+    labels = np.array([1, 0, 0, 0, 0])  # all wrong except the fourth
 
     assert confident_mistakes(labels, probabilities, 3).tolist() == [1, 4, 2]
     assert confident_mistakes(labels, probabilities, 40).tolist() == [1, 4, 2, 0]

@@ -1,4 +1,4 @@
-"""Networks: the fast weight gradient is torch's, and the families have their published shapes."""
+"""Networks: the fast weight gradient equals torch's, and the families have their published shapes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.methods.models.parts.vgg import AverageToGrid
 from pipeline.params.methods import choices
 from tests import toy
 
-import timm  # isort: skip - needs what _torchvision declares
+import timm  # isort: skip - needs what parts/torchvision declares
 
 
 def network(name: str, colour: bool = False, classes: int = 8, **settings: Any) -> Classifier:
@@ -55,7 +55,7 @@ def test_gradients_equal_those_of_torch(stride: int, kernel: int, size: int, bia
         else:
             given = images.double().requires_grad_()
             maps = module(given)
-        # A gradient that differs from place to place, exact in bfloat16.
+        # A gradient that differs between positions, exact in bfloat16.
         maps.backward((torch.arange(maps.numel()).reshape(maps.shape) % 7 - 3).to(maps.dtype))
         module.seen = [given.grad, *(p.grad for p in module.parameters())]
     assert ours._by_product(images) is False, "outside autocast the library's own is used"

@@ -1,4 +1,4 @@
-"""Ranger against its papers in float64 and against the library used by hand, and what a checkpoint holds of it."""
+"""Ranger against its papers in float64 and against the library used directly, and its state in a checkpoint."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def descend(
 def papers(
     steps: int, rate: float, beta1: float, beta2: float, decay: float, every: int, share: float, centred: bool
 ) -> list[np.ndarray]:
-    """RAdam's algorithm 2 inside Lookahead's algorithm 1, with AdamW's decay; the gradient centred by rows."""
+    """Run RAdam's algorithm 2 inside Lookahead's algorithm 1, with AdamW's decay and the gradient centred by rows."""
     fast = slow = np.zeros((3, 4))
     mean = square = np.zeros((3, 4))
     longest = 2 / (1 - beta2) - 1

@@ -1,4 +1,4 @@
-"""How good synthetic faces are: distances against other implementations and closed forms, memorised faces, sheets."""
+"""Quality of generated faces: distances against other implementations and closed forms, memorised faces, sheets."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,14 +25,14 @@ MEASURES = ("precision", "recall", "density", "coverage")
 
 
 def features(seed: int, count: int, width: int, shift: float = 0.0) -> np.ndarray:
-    """Features as a network's last layer has them: not negative, correlated, in single precision."""
+    """Return features like those of a network's last layer: not negative, correlated, float32."""
     rng = np.random.default_rng((seed, count, width))
     mixing = np.random.default_rng(width).normal(size=(width, width)) / np.sqrt(width)
     return np.maximum(rng.normal(shift, 1, (count, width)) @ mixing, 0).astype(np.float32)
 
 
 def passing(width: int) -> nn.Module:
-    """A "network" for torchmetrics that passes features through."""
+    """Return a network for torchmetrics that passes features through unchanged."""
     module = nn.Identity()
     module.num_features = width
     return module
@@ -63,7 +63,7 @@ def with_moments(seed: int, count: int, mean: np.ndarray, factor: np.ndarray) ->
 
 
 def test_fid_of_gaussians_that_share_axes_is_the_closed_form() -> None:
-    # Covariances that commute: |m1 - m2|^2 + sum over the axes of (s1 - s2)^2, s the deviations along them.
+    # If covariances commute, FID is |m1 - m2|^2 + sum over axes of (s1 - s2)^2, with s the deviations along the axes.
     rng = np.random.default_rng(0)
     axes = np.linalg.qr(rng.normal(size=(20, 20)))[0]
     means, deviations = rng.normal(size=(2, 20)), rng.uniform(0.1, 3, size=(2, 20))
@@ -94,7 +94,7 @@ def test_fid_of_fewer_faces_than_features(n: int, m: int, capfd: pytest.CaptureF
 
     found = fid(real, generated)
 
-    # From the rows, without a covariance: the trace of the root is the sum of the singular values of X Y^T.
+    # Computed from the rows, without a covariance: the trace of the root is the sum of the singular values of X Y^T.
     x, y = (
         (rows - rows.mean(axis=0)) / np.sqrt(len(rows) - 1) for rows in (real, generated.astype(np.float64))
     )
@@ -156,7 +156,7 @@ def test_manifolds_are_those_of_prdc(n: int, m: int, width: int, k: int) -> None
 
 @st.composite
 def lattices(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int]:
-    """Two sets of points with small whole coordinates, so that equal distances and equal points are common."""
+    """Draw two sets of points with small integer coordinates, so that equal distances and equal points are common."""
     width, k = draw(st.integers(1, 3)), draw(st.integers(1, 4))
     point = st.lists(st.integers(0, 3), min_size=width, max_size=width)
     real, generated = (draw(st.lists(point, min_size=k + 2, max_size=14)) for _ in range(2))
@@ -182,7 +182,7 @@ def test_measures_are_shares_and_the_order_of_faces_does_not_matter(
     assert all(0 <= found[name] <= 1 for name in ("precision", "recall", "coverage"))
     assert 0 <= found["density"] <= len(real) / k
     assert prdc(rng.permutation(real), rng.permutation(generated), k) == pytest.approx(found)
-    # Seen from the other side, precision is recall.
+    # With the sets swapped, precision is recall.
     back = prdc(generated, real, k)
     assert (back["precision"], back["recall"]) == (found["recall"], found["precision"])
 
@@ -191,7 +191,7 @@ def test_measures_are_shares_and_the_order_of_faces_does_not_matter(
 def test_of_the_same_faces_all_is_one(count: int, width: int, k: int, seed: int) -> None:
     drawn = 100 + np.random.default_rng(seed).normal(size=(count, width)).astype(np.float32)
 
-    # k other rows and the row itself reach into a ball, but those on its edge are outside.
+    # Each ball reaches over k other rows and its own; rows on its surface are outside.
     assert prdc(drawn, drawn.copy(), k) == pytest.approx(dict.fromkeys(MEASURES, 1.0))
 
 
@@ -202,7 +202,7 @@ def test_a_generator_that_makes_one_face_has_precision_alone(width: int) -> None
 
     found = prdc(real, copies)
 
-    # The balls of the copies hold nothing, not even what rounding leaves between equal rows.
+    # The balls of the copies are empty, despite rounding between equal rows.
     assert (found["precision"], found["recall"]) == (1, 0)
     assert found["coverage"] < 0.5
     assert diversity(copies) == 0
@@ -239,7 +239,7 @@ def test_k_is_lowered_to_what_the_smaller_set_has() -> None:
 
 
 def smooth(seed: int, count: int, size: int = 16, channels: int = 1) -> np.ndarray:
-    """What stands in for faces: uint8 [count, size, size, channels], random and smooth."""
+    """Return random smooth images in place of faces: uint8 [count, size, size, channels]."""
     coarse = np.random.default_rng(seed).uniform(40, 200, (count, channels, 4, 4)).astype(np.float32)
     fine = torch.nn.functional.interpolate(torch.from_numpy(coarse), (size, size), mode="bicubic")
     return fine.permute(0, 2, 3, 1).round().clamp(0, 255).to(torch.uint8).numpy()
@@ -253,11 +253,11 @@ def test_noise_has_the_mean_and_the_variance_of_every_pixel(channels: int) -> No
 
     assert (drawn.shape, drawn.dtype) == ((4000, 16, 16, channels), np.uint8)
     deviation = faces.std(axis=0)
-    # Five standard errors of a mean, and of a deviation; clipping takes a little of the tails.
+    # Five standard errors of a mean and of a deviation; clipping shortens the tails a little.
     error = 5 * deviation / np.sqrt(4000)
     assert (abs(drawn.mean(axis=0) - faces.mean(axis=0)) < error + 0.2).all()
     assert (abs(drawn.std(axis=0) - deviation) < error / np.sqrt(2) + 0.5).all()
-    # Neighbours have nothing to do with each other, in faces they are nearly the same.
+    # Neighbouring pixels are independent; in faces they are nearly equal.
     pairs = [np.corrcoef(images[:, 8, 8, 0], images[:, 8, 9, 0])[0, 1] for images in (faces, drawn)]
     assert pairs[0] > 0.8
     assert abs(pairs[1]) < 0.1
@@ -273,14 +273,14 @@ def test_noise_follows_from_the_seed_and_is_clipped() -> None:
     assert np.array_equal(drawn, gaussian_noise(faces, 50, seed=3))
     assert not np.array_equal(drawn, gaussian_noise(faces, 50, seed=4))
     assert (drawn[:, 1] == 77).all()
-    # Of mean and deviation 127.5, a sixth is above 255 and as much below 0: clipped, not wrapped.
+    # With mean and deviation 127.5 a sixth is above 255 and a sixth below 0: clipped, not wrapped.
     assert (drawn[:, 0] == 255).mean() == pytest.approx(0.16, abs=0.05)
     assert (drawn[:, 0] == 0).mean() == pytest.approx(0.16, abs=0.05)
     assert gaussian_noise(faces, 0, seed=3).shape == (0, 16, 16, 1)
 
 
 def apart(faces: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Return all distances by their definition, of faces that are not of one colour."""
+    """Return all distances by their definition, for faces of more than one colour."""
     first, mirror, second = (
         (rows - rows.mean(axis=1, keepdims=True)) / rows.std(axis=1, keepdims=True)
         for rows in (part.reshape(len(part), -1).astype(float) for part in (faces, faces[:, :, ::-1], others))
@@ -302,7 +302,7 @@ def test_nearest_faces_are_those_of_the_definition(channels: int) -> None:
 
 
 def test_a_face_is_not_its_own_neighbour_but_an_equal_one_is() -> None:
-    training = smooth(4, 300)  # more than are compared at a time
+    training = smooth(4, 300)  # more than one block
     training[290] = training[7]
     symmetric = training[5]
     symmetric[:, 8:] = symmetric[:, 7::-1]  # its own mirror image
@@ -372,7 +372,7 @@ def test_faces_of_one_colour_are_alike_and_far_from_others() -> None:
     assert nearest(even, even, same=True)[0].tolist() == [[0], [0], [0]]
     assert nearest(even, smooth(11, 20))[0] == pytest.approx(np.ones((3, 1)), abs=1e-6)
     assert nearest(smooth(11, 20), even)[0] == pytest.approx(np.ones((20, 1)), abs=1e-6)
-    # Among others, one of one colour is the nearest to what nothing else resembles.
+    # A face of one colour is the nearest neighbour of faces that resemble no other face.
     others, faces = smooth(12, 20), smooth(13, 50)
     distances, rows = nearest(faces, np.concatenate([others, even[:1]]))
     table = np.concatenate([apart(faces, others), np.ones((50, 1))], axis=1)

@@ -1,4 +1,4 @@
-"""The GAN stage: what it is trained on, what it writes, and that it repeats."""
+"""The stage `synthesize`: what it trains on, what it writes, and that it repeats."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_only_the_training_split_reaches_the_gan(project: Path) -> None:
     synthesize.run(params.load())
     assert json.loads((paths.METRICS / "synthesize.json").read_text())["happiness"]["trained_on"] == expected
     first = paths.SYNTHETIC.read_bytes()
-    # Without the other splits the faces are the same, to the byte.
+    # Without the other splits the faces are the same to the byte.
     kept = [row for row in labels if row["split"] == "train"]
     store.write_rows(paths.LABELS, schema.labels(toy.CLASSES), kept)
     synthesize.run(params.load())
@@ -98,7 +98,7 @@ def test_a_class_without_faces_is_refused_by_name(project: Path) -> None:
 
 
 def rewrite_labels(change: Any) -> None:
-    """Write data/labels.parquet anew with each row as `change` returns it; rows that become None are left out."""
+    """Rewrite data/labels.parquet with `change` applied to each row; drop rows that become None."""
     rows = [change(row) for row in pq.read_table(paths.LABELS).to_pylist()]
     store.write_rows(paths.LABELS, schema.labels(toy.CLASSES), [row for row in rows if row])
 
@@ -230,7 +230,7 @@ def test_judges_are_trained_once_and_know_the_classes(project: Path) -> None:
     assert features.shape == (len(samples), 256)
     np.testing.assert_allclose(chances.sum(axis=1), 1)
     assert (chances.argmax(axis=1) == samples.labels.numpy()).mean() > 0.6
-    # What judges learn does not depend on the GAN.
+    # The judges' training does not depend on the GAN.
     toy.set_params(project, gan="none")
     assert judge.trained(params.load(), samples, 0).digest == first.digest
 
@@ -253,7 +253,7 @@ def test_chances_are_those_under_equally_frequent_classes() -> None:
 
 
 def killed() -> None:
-    """Run the stage until the process is killed, after the first epoch of a GAN."""
+    """Run the stage until the process is killed after the first epoch of a GAN."""
     save = trainer.GanTrainer.save
 
     def last(training: trainer.GanTrainer) -> None:

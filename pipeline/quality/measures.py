@@ -1,4 +1,4 @@
-"""All measures of generated faces, with the same measures of other sets of faces for comparison."""
+"""All measures of generated faces, and the FID of other sets of faces for comparison."""
 
 from __future__ import annotations
 
