@@ -38,7 +38,7 @@ from tests.doc_project import execute
 
 # Every command is run in the small project, but for those that another test runs, taken from the page, ...
 ELSEWHERE = {
-    ("README.md", "Two augmentations compared"): "test_a_newcomer_gets_to_a_comparison_of_two_augmentations",
+    ("README.md", "Compare two augmentations"): "test_a_newcomer_gets_to_a_comparison_of_two_augmentations",
     ("docs/cluster.md", "Data in a bucket"): "tests/test_storage.py",
     ("docs/cluster.md", "Training in several processes"): "tests/test_processes.py",
     ("docs/team.md", "A remote"): "tests/test_team.py",
@@ -80,7 +80,7 @@ def test_make_demo_runs_the_chain(small: Path) -> None:
 
 def test_a_newcomer_gets_to_a_comparison_of_two_augmentations(small: Path) -> None:
     printed = ""
-    for command in doc_commands.section("README.md", "Two augmentations compared"):
+    for command in doc_commands.section("README.md", "Compare two augmentations"):
         printed = execute(small, command)
     heads, _, *rows = (
         [cell.strip() for cell in line.strip("| ").split("|")] for line in printed.splitlines() if "|" in line
