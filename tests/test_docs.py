@@ -39,13 +39,13 @@ from tests.doc_project import execute
 # Every command is run in the small project, but for those that another test runs, taken from the page, ...
 ELSEWHERE = {
     ("README.md", "Compare two augmentations"): "test_a_newcomer_gets_to_a_comparison_of_two_augmentations",
-    ("docs/cluster.md", "Data in a bucket"): "tests/test_storage.py",
-    ("docs/cluster.md", "Training in several processes"): "tests/test_processes.py",
-    ("docs/team.md", "A remote"): "tests/test_team.py",
-    ("docs/team.md", "A fresh clone"): "tests/test_team.py",
-    ("docs/team.md", "One stage, and only what it reads"): "tests/test_team.py",
-    ("docs/team.md", "Experiments"): "tests/test_team.py",
-    ("docs/team.md", "Pull requests"): "tests/test_team.py",
+    ("docs/cluster.md", "Read data from a bucket"): "tests/test_storage.py",
+    ("docs/cluster.md", "Train in several processes"): "tests/test_processes.py",
+    ("docs/team.md", "Set up a remote"): "tests/test_team.py",
+    ("docs/team.md", "Start from a fresh clone"): "tests/test_team.py",
+    ("docs/team.md", "Run one stage with only the data it reads"): "tests/test_team.py",
+    ("docs/team.md", "Share experiments"): "tests/test_team.py",
+    ("docs/team.md", "Check pull requests"): "tests/test_team.py",
 }
 # ... or on any page, where they begin so.
 TESTED = {

@@ -113,7 +113,7 @@ def test_each_process_has_its_rows_of_what_one_draws(mode: str) -> None:
 
 
 # As docs/cluster.md has it, for four GPUs.
-[DOCUMENTED] = doc_commands.section("docs/cluster.md", "Training in several processes")
+[DOCUMENTED] = doc_commands.section("docs/cluster.md", "Train in several processes")
 TWO = dict([DOCUMENTED.words[-1].replace("node 4", "node 2").replace('"', "").split("=")])
 OUTCOME = (paths.CLASSIFIER, paths.METRICS / "train.json")
 

@@ -66,7 +66,7 @@ def content(address: str, name: str) -> bytes:
 def test_a_store_holds_input_and_output(store: str) -> None:
     for command in (["ingest", "table"], ["align", "table"]):
         assert fer(*command).returncode == 0
-    for documented in doc_commands.section("docs/cluster.md", "Data in a bucket"):
+    for documented in doc_commands.section("docs/cluster.md", "Read data from a bucket"):
         words = [word.replace("s3://bucket/raw/ferplus", f"{store}/raw") for word in documented.words[1:]]
         done = fer(*(word.replace("s3://bucket", store).replace("ferplus", "table") for word in words))
         assert done.returncode == 0, done.stderr

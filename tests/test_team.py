@@ -191,7 +191,7 @@ def chain(home: Path, patch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="module")
 def shared(team: Team) -> Team:
     """The team with everything in the bucket, after a push that was killed."""
-    _, bucket, commit, push = commands()["A remote"]
+    _, bucket, commit, push = commands()["Set up a remote"]
     for block in (bucket, commit):
         team.run(block, team.mine)
     pushing = subprocess.Popen([*DVC, "push", "-q"], cwd=team.mine)
@@ -211,7 +211,7 @@ def shared(team: Team) -> Team:
 @pytest.fixture(scope="module")
 def filed(team: Team) -> Path:
     """A clone whose remote is a folder, which holds everything; the branch `folder` of the repository says so."""
-    folder, _, commit, push = commands()["A remote"]
+    folder, _, commit, push = commands()["Set up a remote"]
     first = 'cd fer; git checkout -qb folder "$(git rev-list --max-parents=0 HEAD)"'
     clone, _ = team.clone("source", f"git clone -q {team.home / 'fer.git'} fer; {first}")
     shutil.copytree(team.mine / ".dvc/cache", clone / ".dvc/cache")
@@ -264,7 +264,7 @@ def test_a_push_that_is_killed_leaves_whole_objects_and_loses_nothing(shared: Te
 
 
 def test_a_clone_pulls_everything_and_repeats_nothing(shared: Team) -> None:
-    block, linked = commands()["A fresh clone"]
+    block, linked = commands()["Start from a fresh clone"]
     clone, said = shared.clone("clone", block)
     assert said.rstrip().endswith("Data and pipelines are up to date.")
     assert "Running stage" not in said
@@ -275,7 +275,7 @@ def test_a_clone_pulls_everything_and_repeats_nothing(shared: Team) -> None:
 
 
 def test_a_folder_is_a_remote_as_well(filed: Path, team: Team) -> None:
-    block, _ = commands()["A fresh clone"]
+    block, _ = commands()["Start from a fresh clone"]
     clone, said = team.clone("folder", block.replace("git clone", "git clone -b folder"))
     assert said.rstrip().endswith("Data and pipelines are up to date.")
     assert results(clone) == results(team.mine)
@@ -283,7 +283,7 @@ def test_a_folder_is_a_remote_as_well(filed: Path, team: Team) -> None:
 
 def test_an_experiment_fetches_what_it_reads_and_reaches_a_colleague(filed: Path, team: Team) -> None:
     clone, _ = team.clone("lean", f"git clone -q -b folder {team.home / 'fer.git'} fer")
-    (run,) = commands()["One stage, and only what it reads"]
+    (run,) = commands()["Run one stage with only the data it reads"]
     said = team.run(run, clone)
     assert re.findall("Running stage '(.*)'", said) == ["evaluate"]
     before, after = lock(filed, "evaluate"), lock(clone, "evaluate")
@@ -294,7 +294,7 @@ def test_an_experiment_fetches_what_it_reads_and_reaches_a_colleague(filed: Path
     written |= {hashlib.md5(path.read_bytes()).hexdigest() for path in (clone / "plots/evaluate").iterdir()}
     assert cached(clone) == read | written
 
-    send, receive = commands()["Experiments"]
+    send, receive = commands()["Share experiments"]
     team.run(send, clone)
     team.run(receive, filed)
     drawn = (filed / "dvc_plots/index.html").read_text()
@@ -306,7 +306,7 @@ def test_an_experiment_fetches_what_it_reads_and_reaches_a_colleague(filed: Path
 
 
 def test_a_stale_lock_fails_and_names_what_has_changed(team: Team) -> None:
-    make, said = commands()["Pull requests"]
+    make, said = commands()["Check pull requests"]
     clone, _ = team.clone("checked", f"git clone -q {team.home / 'fer.git'} fer")
     assert team.run(make, clone) == "dvc.lock is what a run of this commit would write.\n"
 
