@@ -21,10 +21,10 @@ import torch
 from pipeline import params
 from pipeline.export import onnx
 from pipeline.export.int8 import quantized
-from pipeline.export.parity import random_faces
-from pipeline.inference.classifier import Classifier, build_network
+from pipeline.export.parity import RandomFaces
 from pipeline.inference.crops import centre_crop
 from pipeline.inference.probabilities import probabilities
+from pipeline.stages.train import starting_network, trained_model
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -43,16 +43,14 @@ def runs(model: bytes, faces: np.ndarray) -> Callable[[], object]:
 def main(network: str = "resnet18", rounds: str = "15") -> None:
     torch.set_num_threads(1)
     p = params.load().model_copy(update={"model": network})
-    classifier = Classifier(
-        build_network(p).eval(), p.classes, p.align, p.train.crop, "float32", network, p.labels.rule
-    )
-    samples = random_faces(classifier)
-    faces = samples.take(torch.arange(len(samples))).numpy()
+    fresh, _ = starting_network(p, torch.device("cpu"))
+    classifier = trained_model(p, fresh.eval())
+    faces = RandomFaces(classifier).faces
     model = onnx.build(classifier, {"versions": {"fer-pipeline": ""}})
     ours = {
-        "PyTorch": lambda: probabilities(classifier.network, samples, p.train.crop, centre_crop),
-        "ONNX float32": runs(model, faces),
-        "ONNX int8": runs(quantized(model, samples), faces),
+        "PyTorch": lambda: probabilities(classifier.network, [faces], p.train.crop, centre_crop),
+        "ONNX float32": runs(model, faces.numpy()),
+        "ONNX int8": runs(quantized(model, faces.split(32)), faces.numpy()),
     }
     times: dict[str, list[float]] = {name: [] for name in ours}
     for turn in range(int(rounds) + 1):
@@ -63,7 +61,7 @@ def main(network: str = "resnet18", rounds: str = "15") -> None:
     for name, taken in times.items():
         ratios = [mine / theirs for mine, theirs in zip(taken, times["PyTorch"], strict=True)]
         print(
-            f"{network}, {name}: {len(samples) / statistics.median(taken):.0f} faces/s, time over PyTorch's "
+            f"{network}, {name}: {len(faces) / statistics.median(taken):.0f} faces/s, time over PyTorch's "
             f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
         )
 

@@ -38,8 +38,9 @@ from torch.utils.data import DataLoader, Dataset
 from pipeline import params
 from pipeline.inference import device
 from pipeline.inference.samples import Samples
-from pipeline.training import transform
-from pipeline.training.engine import Run
+from pipeline.stages.train import starting_network, training_parts
+from pipeline.training import batch_transform
+from pipeline.training.engine import TrainingRun
 from pipeline.training.plan import Batch, epoch_plan
 
 PARAMS = Path(__file__).parents[1] / "params.yaml"
@@ -103,7 +104,7 @@ def plan_of(p: params.Params, count: int, epoch: int, method: str = "none") -> l
     """Draw the plan of an epoch with all transforms and a method of mixing."""
     module = import_module(f"pipeline.methods.augments.{method}")
     mixing = partial(module.draw, getattr(p.augments, method))
-    transforms = partial(transform.draw, p.train, FACE)
+    transforms = partial(batch_transform.draw, p.train, FACE)
     return epoch_plan(
         p.seed,
         epoch,
@@ -140,7 +141,7 @@ def loaders(p: params.Params, samples: Samples, faces: np.ndarray, rounds: int) 
         torch.set_num_threads(threads)
         for batch in plan_of(p, len(faces), next(epochs)):
             taken = samples.take(batch.samples)
-            transform.apply(taken, CROP, batch.top, batch.left, batch.mirrored, batch.transform)
+            batch_transform.apply(taken, CROP, batch.top, batch.left, batch.mirrored, batch.transform)
 
     rates: dict[str, list[float]] = {"albumentations, 2 workers": [], "ours": []}
     for _ in range(rounds + 1):
@@ -156,10 +157,12 @@ def share(p: params.Params, samples: Samples, steps: int) -> None:
     where = device.pick("cpu")
     precision = device.pick_precision("auto", where)
     with tempfile.TemporaryDirectory() as folder:
-        run = Run(p, samples, None, where, precision, Path(folder, "unused"))
+        network, _ = starting_network(p, where)
+        parts = training_parts(p, network, samples)
+        run = TrainingRun(parts, p.train, p.seed, samples, None, precision, Path(folder, "unused"))
 
     def prepared(batch: Batch, faces: Tensor, drawn: dict[str, Tensor]) -> Tensor:
-        return transform.apply(faces, CROP, batch.top, batch.left, batch.mirrored, drawn)
+        return batch_transform.apply(faces, CROP, batch.top, batch.left, batch.mirrored, drawn)
 
     def everything(batch: Batch, faces: Tensor, targets: Tensor, mixing: Any) -> None:
         images = prepared(batch, faces, batch.transform)

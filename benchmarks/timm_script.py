@@ -20,13 +20,15 @@ import cv2
 import torch
 
 from pipeline import params
-from pipeline.inference import device, samples
+from pipeline.inference import device
+from pipeline.inference.samples import LabelledFaces
+from pipeline.stages.train import starting_network, training_parts
 from pipeline.tables.paths import SYNTHETIC
-from pipeline.training.engine import Run
+from pipeline.training.engine import TrainingRun
 
 LAUNCH = """
 import runpy, sys
-from pipeline.methods.models import _torchvision   # torchvision imports beside a CPU build of torch
+from pipeline.methods.models.parts import torchvision   # torchvision imports beside a CPU build of torch
 import timm
 from torch import nn
 
@@ -63,9 +65,12 @@ def main(script: str, steps: str = "40") -> None:
     p = params.load()
     where = device.pick("cpu")
     precision = device.pick_precision("auto", where)
-    train = samples.with_synthetic(samples.real("train", p), SYNTHETIC, p)
+    faces = LabelledFaces(p.classes, p.datasets, p.align)
+    train = faces.with_synthetic(faces.split("train"), SYNTHETIC, p.train.synthetic == "alone")
     batch, crop = p.train.batch_size, p.train.crop
-    ours = Run(p, train, None, where, precision, Path(tempfile.mkdtemp()) / "unused")
+    network, _ = starting_network(p, where)
+    parts, unused = training_parts(p, network, train), Path(tempfile.mkdtemp(), "unused")
+    ours = TrainingRun(parts, p.train, p.seed, train, None, precision, unused)
     plan = ours.plan(0)
 
     def engine() -> float:

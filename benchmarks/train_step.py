@@ -17,11 +17,12 @@ import torch
 from torch import nn
 
 from pipeline import params
-from pipeline.inference import device, samples
-from pipeline.inference.classifier import build_network
+from pipeline.inference import device
+from pipeline.inference.samples import LabelledFaces
+from pipeline.stages.train import starting_network, training_parts
 from pipeline.tables.paths import SYNTHETIC
-from pipeline.training.engine import Run, _on
-from pipeline.training.transform import crop
+from pipeline.training.batch_transform import crop
+from pipeline.training.engine import TrainingRun
 
 
 def main(steps: str = "20") -> None:
@@ -29,17 +30,20 @@ def main(steps: str = "20") -> None:
     p = params.load()
     where = device.pick("auto")
     precision = device.pick_precision("auto", where)
-    train = samples.with_synthetic(samples.real("train", p), SYNTHETIC, p)
-    ours = Run(p, train, None, where, precision, Path(tempfile.mkdtemp()) / "unused")
+    tables = LabelledFaces(p.classes, p.datasets, p.align)
+    train = tables.with_synthetic(tables.split("train"), SYNTHETIC, p.train.synthetic == "alone")
+    parts = training_parts(p, starting_network(p, where)[0], train)
+    unused = Path(tempfile.mkdtemp(), "unused")
+    ours = TrainingRun(parts, p.train, p.seed, train, None, precision, unused)
     plan = ours.plan(0)
 
-    network = build_network(p).to(where, memory_format=torch.contiguous_format)
+    network = starting_network(p, where)[0].to(memory_format=torch.contiguous_format)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4)
     loss = nn.CrossEntropyLoss()
     faces = train.take(torch.arange(len(train)))
 
     def plain(step: int) -> None:
-        batch = _on(plan[step], where)
+        batch = plan[step].to(where)
         images = crop(faces[batch.samples], p.train.crop, batch.top, batch.left, batch.mirrored).contiguous()
         optimizer.zero_grad()
         loss(network(images)[0], train.targets[batch.samples]).backward()

@@ -114,9 +114,11 @@ def check() -> None:
         device.pick(p.train.device)
     if p.train.albumentations is not None:
         from pipeline.tables.schema import channels
-        from pipeline.training.recipe import Recipe
+        from pipeline.training.face_transform import FaceTransform
 
-        Recipe(p.train.albumentations, (p.align.face_size, p.align.face_size, channels(p.align.colour)))
+        FaceTransform(
+            p.train.albumentations, (p.align.face_size, p.align.face_size, channels(p.align.colour))
+        )
     for name in p.datasets:
         if name != "sample" and not (RAW / name).exists():
             expected = "the data set's folder, an archive of it, or a symbolic link to either"

@@ -9,16 +9,17 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from safetensors.torch import load_file
 from sklearn.metrics import accuracy_score, classification_report, roc_auc_score
 
 from pipeline.core.errors import UserError
 from pipeline.evaluation.intervals import intervals
-from pipeline.inference.classifier import build_network, save_classifier
+from pipeline.inference import model_file
 from pipeline.params.load import load
 from pipeline.params.model import Params
 from pipeline.stages import evaluate
+from pipeline.stages.train import trained_model
 from pipeline.tables import paths, schema, store
+from tests import toy
 
 SIZE = 20
 NAMES = ["neutral", "fear"]
@@ -62,7 +63,7 @@ def inputs(settings: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ]
     store.write_rows(folder / paths.LABELS, schema.labels(NAMES), sorted(labels, key=lambda row: row["id"]))
     torch.manual_seed(0)
-    save_classifier(folder / paths.CLASSIFIER, build_network(settings).state_dict(), settings)
+    model_file.save(folder / paths.CLASSIFIER, trained_model(settings, toy.network(settings)))
     return folder
 
 
@@ -214,7 +215,7 @@ def test_a_mirrored_set_of_faces_scores_the_same_where_mirror_images_are_average
 
 def test_a_model_of_other_classes_is_refused(p: Params) -> None:
     other = p.model_copy(update={"classes": ["fear", "neutral"]})
-    save_classifier(paths.CLASSIFIER, build_network(other).state_dict(), other)
+    toy.save_model(other, toy.network(other))
     with pytest.raises(
         UserError, match=r"classifier\.safetensors: found classes fear, neutral, allowed: neutral, fear"
     ):
@@ -240,9 +241,9 @@ def test_faces_of_another_size_are_refused(p: Params) -> None:
 
 
 def test_a_model_that_diverged_is_named_as_such(p: Params) -> None:
-    weights = load_file(paths.CLASSIFIER)
-    weights["head.weight"].fill_(float("nan"))
-    save_classifier(paths.CLASSIFIER, weights, p)
+    network = toy.network(p)
+    torch.nn.init.constant_(network.head.weight, float("nan"))
+    toy.save_model(p, network)
 
     with pytest.raises(UserError, match=r"training diverged; a lower optimizers\.sgd\.learning_rate"):
         evaluate.run(p)

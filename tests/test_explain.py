@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.core.errors import UserError
-from pipeline.inference.classifier import Classifier, build_network
+from pipeline.inference.model_file import TrainedModel
 from pipeline.methods import models
 from pipeline.methods.models.deep_features import DeepFeatures
 from pipeline.prediction.explain import Explainer, layer, maps
@@ -24,13 +24,14 @@ from tests import toy
 ALIGN = toy.PARAMS.align.model_copy(update={"face_size": 48})
 
 
-def classifier(network: models.Classifier, model: str = "light", crop: int = 44) -> Classifier:
-    return Classifier(network.eval(), toy.PARAMS.classes, ALIGN, crop, "float32", model, "plurality")
+def classifier(network: models.Classifier, model: str = "light", crop: int = 44) -> TrainedModel:
+    classes = toy.PARAMS.classes
+    return TrainedModel(network.eval(), model, None, classes, ALIGN, crop, "float32", "plurality")
 
 
-def built(model: str) -> Classifier:
+def built(model: str) -> TrainedModel:
     torch.manual_seed(0)
-    network = build_network(toy.PARAMS.model_copy(update={"model": model}))
+    network = toy.network(toy.PARAMS.model_copy(update={"model": model}))
     return classifier(network, model, toy.PARAMS.train.crop)
 
 
@@ -103,7 +104,7 @@ def test_every_network_has_a_stage(model: str) -> None:
 
 
 def test_features_of_several_networks_are_refused() -> None:
-    part = build_network(toy.PARAMS.model_copy(update={"model": "light"}))
+    part = toy.network(toy.PARAMS.model_copy(update={"model": "light"}))
     several = models.Classifier(DeepFeatures({"vgg13": part}, None), 256, 8, 0.0)
     with pytest.raises(
         UserError, match="--explain: found the network svm_deep_features, allowed: one that is a row"

@@ -19,7 +19,6 @@ from dvc.cli import main
 from gto.cli import app as gto_app
 from huggingface_hub import ModelCard
 from ruamel.yaml import YAML
-from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from pipeline import params
@@ -27,7 +26,7 @@ from pipeline.cli import app
 from pipeline.core.errors import UserError
 from pipeline.export import lineage, parity
 from pipeline.export import onnx as exporting
-from pipeline.inference.classifier import build_network, load, save_classifier
+from pipeline.inference import model_file
 from pipeline.stages import evaluate, train
 from pipeline.tables import paths, store
 from tests import toy
@@ -235,7 +234,7 @@ def test_a_card_never_has_the_figures_of_another_run(built: None) -> None:
     assert "from the metrics of the run" not in text
     # And another model file has no run at all.
     toy.set_params(Path(), **{"labels.rule": "majority"})
-    save_classifier(paths.CLASSIFIER, load_file(paths.CLASSIFIER), params.load())
+    toy.save_model(params.load(), model_file.load(paths.CLASSIFIER, torch.device("cpu")).network)
     assert "dvc.lock does not know this model file" in fer("export")
     assert "## Data and training" not in Path("models/classifier.card.md").read_text()
 
@@ -258,13 +257,13 @@ def test_the_lineage_of_the_recorded_run_is_its_whole_chain(tmp_path: Path) -> N
 def test_colour_a_crop_and_a_class_without_share_agree_too(project: Path) -> None:
     toy.set_params(project, **{"align.colour": True, "align.face_size": 21, "train.crop": 18})
     p = params.load()
-    network = build_network(p)
+    network = toy.network(p)
     torch.nn.init.normal_(network.head.weight)
     network.head.bias.data[1] = -torch.inf  # as a support vector machine gives a class that it never saw
-    save_classifier(paths.CLASSIFIER, network.state_dict(), p)
-    classifier = load(paths.CLASSIFIER, torch.device("cpu"))
+    toy.save_model(p, network)
+    classifier = model_file.load(paths.CLASSIFIER, torch.device("cpu"))
     model = exporting.build(classifier, {"versions": {"fer-pipeline": "0"}})
-    [found] = parity.check_parity(classifier, model, None, {"random": parity.random_faces(classifier)})
+    [found] = parity.check_parity(classifier, model, None, {"random": parity.RandomFaces(classifier)})
     assert found.difference <= 1e-5
 
 
@@ -298,9 +297,9 @@ def test_int8_that_loses_too_much_is_not_written(built: None, monkeypatch: pytes
 
 
 def test_a_diverged_model_is_not_exported(built: None) -> None:
-    weights = load_file(paths.CLASSIFIER)
-    weights["head.bias"][:] = torch.nan
-    save_classifier(paths.CLASSIFIER, weights, params.load())
+    network = model_file.load(paths.CLASSIFIER, torch.device("cpu")).network
+    torch.nn.init.constant_(network.head.bias, torch.nan)
+    toy.save_model(params.load(), network)
     with pytest.raises(UserError, match="found a difference of nan"):
         fer("export")
 

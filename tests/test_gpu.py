@@ -10,12 +10,11 @@ import pytest
 import torch
 
 from pipeline import params
-from pipeline.inference import samples
 from pipeline.methods.models import Classifier
 from pipeline.synthesis.task import GanTask
 from pipeline.synthesis.trainer import GanTrainer
 from pipeline.synthesis.workers import TaskResult, train_tasks
-from pipeline.training.engine import Run
+from pipeline.training.engine import TrainingRun
 from tests import toy
 from tests.test_gan import METHODS, assert_same, task
 
@@ -41,9 +40,8 @@ def one_by_one(of: GanTask) -> TaskResult:
     return train_tasks([of], GPU, 1, "one by one")[0]
 
 
-def classifier() -> Run:
-    p = params.load()
-    return Run(p, samples.real("train", p), None, GPU, torch.bfloat16, Path("unfinished.safetensors"))
+def classifier() -> TrainingRun:
+    return toy.training_run(params.load(), device="cuda:0", precision=torch.bfloat16)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -110,4 +108,4 @@ def test_a_network_that_waits_for_a_result_trains_as_it_stands(
     for _ in range(2):
         run._epoch()
     assert not run.replays.on
-    assert np.isfinite(run.progress.history[-1]["loss"])
+    assert np.isfinite(run.state.history[-1]["loss"])

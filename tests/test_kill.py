@@ -27,26 +27,26 @@ def die() -> None:
 
 # 54 samples in batches of 18 are 3 steps an epoch; a checkpoint is written after every one.
 def in_the_middle_of_an_epoch() -> None:
-    step = engine.Run._step
+    step = engine.TrainingRun._step
 
-    def killed(run: engine.Run, *batch: Any) -> Any:
-        if (run.progress.epoch, run.progress.step) == (1, 1):
+    def killed(run: engine.TrainingRun, *batch: Any) -> Any:
+        if (run.state.epoch, run.state.step) == (1, 1):
             die()
         return step(run, *batch)
 
-    engine.Run._step = killed
+    engine.TrainingRun._step = killed
     train.run(params.load())
 
 
 def between_two_epochs() -> None:
-    epoch = engine.Run._epoch
+    epoch = engine.TrainingRun._epoch
 
-    def killed(run: engine.Run) -> None:
+    def killed(run: engine.TrainingRun) -> None:
         epoch(run)
-        if run.progress.epoch == 2:
+        if run.state.epoch == 2:
             die()
 
-    engine.Run._epoch = killed
+    engine.TrainingRun._epoch = killed
     train.run(params.load())
 
 

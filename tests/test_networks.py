@@ -10,7 +10,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from pipeline.inference.classifier import build_network
 from pipeline.methods.models import Classifier
 from pipeline.methods.models.booster import AccuracyBoosterPlus
 from pipeline.methods.models.parts.convolution import Convolution
@@ -30,7 +29,7 @@ def network(name: str, colour: bool = False, classes: int = 8, **settings: Any) 
         "align": p.align.model_copy(update={"colour": colour}),
         "classes": [str(k) for k in range(classes)],
     }
-    return build_network(p.model_copy(update=update))
+    return toy.network(p.model_copy(update=update))
 
 
 def weights(module: nn.Module) -> int:

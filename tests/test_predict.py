@@ -24,7 +24,6 @@ from pipeline.core.errors import UserError
 from pipeline.faces.crowd import all_faces
 from pipeline.faces.detectors import scrfd
 from pipeline.faces.extraction import decode
-from pipeline.inference.classifier import build_network, save_classifier
 from pipeline.params.model import Params
 from pipeline.prediction import Predictor
 from pipeline.prediction import predictor as prediction_module
@@ -68,14 +67,14 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights_file: Path)
 def save_model(p: Params, faces: np.ndarray | None = None) -> None:
     """Write a model that has learned nothing, but whose batch norm has seen some faces and whose logits differ."""
     torch.manual_seed(1)
-    network = build_network(p)
+    network = toy.network(p)
     if faces is not None:
         network.train()
         with torch.no_grad():
             for _ in range(40):
                 network(torch.from_numpy(faces).permute(0, 3, 1, 2).float() / 255)
         network.head.weight.data *= 20
-    save_classifier(paths.CLASSIFIER, network.state_dict(), p)
+    toy.save_model(p, network)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from pipeline import params
 from pipeline.core.errors import UserError
-from pipeline.inference import classifier
+from pipeline.inference import model_file
 from pipeline.methods.models.parts.torchvision import models
 from pipeline.stages import train
 from pipeline.tables import paths
@@ -24,8 +24,8 @@ def started(project: Path, weights: str, **changes: object) -> tuple[torch.nn.Mo
     changes = {"model": "resnet18", **changes}
     toy.set_params(project, **changes, **{f"models.{changes['model']}.weights": weights})
     p = params.load()
-    network = classifier.build_network(p)
-    return network.eval(), pretrained.starts(network, p)[""]
+    network = toy.network(p)
+    return network.eval(), pretrained.starts(network, *p.chosen("model"), p.classes)[""]
 
 
 def refused(project: Path, weights: str, **changes: object) -> str:
@@ -80,7 +80,7 @@ def test_a_run_goes_on_from_an_earlier_one_with_other_classes(
     train.run(params.load())
     earlier = Path("earlier.safetensors")
     os.replace(paths.CLASSIFIER, earlier)
-    before = classifier.load(earlier, torch.device("cpu")).network
+    before = model_file.load(earlier, torch.device("cpu")).network
 
     network, start = started(project, str(earlier), classes=["happiness", "fear", "neutral"])
     assert start.adapted == ["last layer: 2 of 3 classes taken over by name, the others freshly drawn"]
@@ -98,14 +98,14 @@ def test_a_run_goes_on_from_an_earlier_one_with_other_classes(
         "train: weights earlier.safetensors: 120 tensors taken over; last layer: 2 of 2"
         in capsys.readouterr().out
     )
-    assert classifier.load(paths.CLASSIFIER, torch.device("cpu")).classes == ["happiness", "neutral"]
+    assert model_file.load(paths.CLASSIFIER, torch.device("cpu")).classes == ["happiness", "neutral"]
 
 
 def test_an_earlier_run_with_the_same_classes_is_taken_over_whole(project: Path) -> None:
     p = params.load()
     torch.manual_seed(3)
-    earlier = classifier.build_network(p).eval()
-    classifier.save_classifier(Path("w.safetensors"), earlier.state_dict(), p)
+    earlier = toy.network(p).eval()
+    model_file.save(Path("w.safetensors"), train.trained_model(p, earlier))
     network, start = started(project, "w.safetensors")
     assert torch.equal(network(torch.ones(2, 1, 44, 44))[0], earlier(torch.ones(2, 1, 44, 44))[0])
     assert (start.fresh, start.left, start.adapted) == ([], [], [])
@@ -117,8 +117,8 @@ def test_an_earlier_run_with_the_same_classes_is_taken_over_whole(project: Path)
 
 def test_an_rgb_network_takes_the_mean_of_channels_where_it_had_grey(project: Path) -> None:
     p = params.load()
-    earlier = classifier.build_network(p).eval()
-    classifier.save_classifier(Path("w.safetensors"), earlier.state_dict(), p)
+    earlier = toy.network(p).eval()
+    model_file.save(Path("w.safetensors"), train.trained_model(p, earlier))
     network, start = started(project, "w.safetensors", **{"align.colour": True})
     faces = torch.rand(2, 3, 44, 44)
     torch.testing.assert_close(
@@ -203,17 +203,15 @@ def test_what_does_not_fit_is_one_line(project: Path) -> None:
 def test_another_network_that_begins_alike_is_refused(project: Path) -> None:
     toy.set_params(project, model="vgg19_fer")
     p = params.load()
-    classifier.save_classifier(Path("w.safetensors"), classifier.build_network(p).state_dict(), p)
+    model_file.save(Path("w.safetensors"), train.trained_model(p, toy.network(p)))
     assert "has no tensor body.3.0.conv1.weight" in refused(project, "w.safetensors")
 
 
 def test_a_changed_file_of_weights_is_another_run(project: Path) -> None:
-    from pipeline.training import checkpoint
-
     toy.write(project, model="resnet18", **{"models.resnet18.weights": "w.safetensors"})
     p = params.load()
     found = []
     for content in (b"one", b"two"):
         Path("w.safetensors").write_bytes(content)
-        found.append(checkpoint.fingerprint(p, pretrained.files(p)))
+        found.append(train.checkpoint_path(p))
     assert found[0] != found[1]

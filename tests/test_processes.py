@@ -19,12 +19,10 @@ from torch.nn import functional as F
 
 from pipeline import params
 from pipeline.core.errors import UserError
-from pipeline.inference import samples as data
 from pipeline.methods.models.parts.torchvision import torchvision
 from pipeline.stages import train
 from pipeline.tables import paths
 from pipeline.training import processes
-from pipeline.training.engine import Run
 from pipeline.training.processes import Processes
 from pipeline.training.whole_batch import WholeBatch
 from tests import doc_commands, forked, toy
@@ -39,8 +37,7 @@ def two_steps(cases: list[Path]) -> None:
         for case in cases:
             os.chdir(case)
             p = params.load()
-            samples = data.real("train", p)
-            run = Run(p, samples, None, torch.device("cpu"), torch.float32, Path("unfinished"), group)
+            run = toy.training_run(p, processes=group)
             run.network.double().register_forward_pre_hook(lambda network, images: (images[0].double(),))
             run.network.train()
             found: dict[str, Any] = {}
@@ -225,10 +222,8 @@ def test_what_torchrun_does_not_know_is_one_line(project: Path, arguments: str, 
 
 def test_more_processes_than_samples_in_a_batch_are_one_line(project: Path) -> None:
     toy.write(project)
-    p = params.load()
-    samples, where = data.real("train", p), torch.device("cpu")
     with pytest.raises(UserError, match="found 12 processes, allowed: at most 7"):
-        Run(p, samples, None, where, torch.float32, Path("unfinished"), Processes(0, 12))
+        toy.training_run(params.load(), processes=Processes(0, 12))
 
 
 def test_a_process_that_is_killed_is_one_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,8 +14,7 @@ from sklearn.svm import LinearSVC
 
 from pipeline import params
 from pipeline.core.errors import UserError
-from pipeline.inference import classifier
-from pipeline.inference import samples as data
+from pipeline.inference import model_file
 from pipeline.methods.models.parts.torchvision import models
 from pipeline.stages import evaluate, train
 from pipeline.tables import paths
@@ -56,7 +55,7 @@ def libraries(project: Path) -> list[torch.nn.Module]:
 @torch.no_grad()
 def features(networks: list[torch.nn.Module], split: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the features of a split's faces and their labels, computed with the libraries alone."""
-    samples = data.real(split, params.load())
+    samples = toy.labelled(params.load()).split(split)
     faces = torch.from_numpy(samples.gather(np.arange(len(samples)))).permute(0, 3, 1, 2).float() / 255
     faces = torch.nn.functional.interpolate(faces, (32, 32), mode="bilinear").expand(-1, 3, -1, -1)
     # Grey faces are scaled by the mean over the channels of ImageNet's numbers.
@@ -99,7 +98,7 @@ def test_a_class_without_training_faces_is_never_predicted(project: Path) -> Non
         classes=[*toy.CLASSES, "fear"],
     )
     train.run(params.load())
-    network = classifier.load(paths.CLASSIFIER, torch.device("cpu")).network
+    network = model_file.load(paths.CLASSIFIER, torch.device("cpu")).network
     shares = network(torch.rand(4, 1, 16, 16))[0].softmax(1).detach()
     assert (shares[:, 2] == 0).all()
     assert shares[:, :2].sum(1) == pytest.approx(1)

@@ -71,15 +71,15 @@ def test_only_the_training_split_reaches_the_gan(project: Path) -> None:
 def test_without_a_gan_the_table_is_empty_and_training_goes_on(project: Path) -> None:
     toy.write(project)
     synthesize.run(params.load())
-    real = data.real("train", params.load())
-    assert len(data.with_synthetic(real, paths.SYNTHETIC, params.load())) == len(real)
+    real = toy.labelled(params.load()).split("train")
+    assert len(toy.labelled(params.load()).with_synthetic(real, paths.SYNTHETIC, alone=False)) == len(real)
 
 
 def test_synthetic_faces_join_the_training_set_with_their_class(project: Path) -> None:
     toy.write(project, **TINY)
     synthesize.run(params.load())
-    real = data.real("train", params.load())
-    both = data.with_synthetic(real, paths.SYNTHETIC, params.load())
+    real = toy.labelled(params.load()).split("train")
+    both = toy.labelled(params.load()).with_synthetic(real, paths.SYNTHETIC, alone=False)
     assert len(both) == len(real) + 12
     assert both.labels[len(real) :].tolist() == [1] * 12
     stored = store.Faces(paths.SYNTHETIC)
@@ -112,15 +112,15 @@ def measured() -> dict[str, Any]:
 
 def test_a_gan_never_sees_what_valid_or_test_hold_nor_a_face_twice(project: Path) -> None:
     toy.write(project)
-    train_rows = data.real("train", params.load()).ids
-    valid_rows = data.real("valid", params.load()).ids
+    train_rows = toy.labelled(params.load()).split("train").ids
+    valid_rows = toy.labelled(params.load()).split("valid").ids
     cluster = {train_rows[0]: "a", valid_rows[0]: "a"}  # in valid too
     cluster |= dict.fromkeys(train_rows[3:6], "b")  # three times in train
     rewrite_labels(lambda row: row | {"cluster": cluster.get(row["id"])})
-    learned = data.learnable(params.load())
+    learned = toy.labelled(params.load()).learnable()
     gone = {train_rows[0], train_rows[4], train_rows[5]}
     assert learned.ids == [id_ for id_ in train_rows if id_ not in gone]
-    every = data.real("train", params.load())
+    every = toy.labelled(params.load()).split("train")
     rows = np.array([every.ids.index(id_) for id_ in learned.ids])
     np.testing.assert_array_equal(learned.gather(np.arange(len(rows))), every.gather(rows))
     assert torch.equal(learned.labels, every.labels[rows])
@@ -129,14 +129,14 @@ def test_a_gan_never_sees_what_valid_or_test_hold_nor_a_face_twice(project: Path
 def test_the_hash_knows_ids_labels_and_pixels(project: Path) -> None:
     toy.write(project)
     p = params.load()
-    before = data.digest(data.learnable(p))
-    assert data.digest(data.learnable(p)) == before
+    before = data.digest(toy.labelled(p).learnable())
+    assert data.digest(toy.labelled(p).learnable()) == before
     swapped = {"neutral": "happiness", "happiness": "neutral"}
     rewrite_labels(lambda row: row | {"label": swapped[row["label"]]})
-    assert data.digest(data.learnable(p)) != before
+    assert data.digest(toy.labelled(p).learnable()) != before
     toy.write(project)
     rewrite_labels(lambda row: None if row["id"] == "toy/000" else row)
-    assert data.digest(data.learnable(p)) != before
+    assert data.digest(toy.labelled(p).learnable()) != before
 
 
 def test_training_refuses_faces_of_a_gan_that_saw_another_split(project: Path) -> None:
@@ -156,7 +156,7 @@ def test_balance_fills_a_class_to_the_largest_or_to_a_number(project: Path) -> N
     toy.write(project, **TINY | {"gans.images_per_class": "balance"})
     rewrite_labels(lambda row: None if row["label"] == "happiness" and row["id"] > "toy/060" else row)
     p = params.load()
-    counts = np.bincount(data.real("train", p).labels.numpy())
+    counts = np.bincount(toy.labelled(p).split("train").labels.numpy())
     synthesize.run(p)
     assert measured()["happiness"]["images"] == counts[0] - counts[1] > 0
     toy.set_params(project, **{"gans.balance_to": int(counts[1]) + 5})
@@ -171,7 +171,8 @@ def test_alone_trains_on_synthetic_faces_only(project: Path) -> None:
     toy.write(project, **TINY | {"gans.classes": toy.CLASSES, "train.synthetic": "alone"})
     synthesize.run(params.load())
     p = params.load()
-    alone = data.with_synthetic(data.real("train", p), paths.SYNTHETIC, p)
+    faces = toy.labelled(p)
+    alone = faces.with_synthetic(faces.split("train"), paths.SYNTHETIC, alone=p.train.synthetic == "alone")
     assert len(alone) == 24
     assert all(id_.startswith("synthetic/") for id_ in alone.ids)
     train.run(p)
@@ -218,13 +219,20 @@ def test_repeated_faces_are_memorised_and_a_filter_finds_them(project: Path) -> 
 # --------------------------------------------------------------------------------------------------- judges
 
 
+def judged(p: params.Params, samples: data.Samples, number: int) -> judge.Judge:
+    where, seconds = torch.device("cpu"), p.train.checkpoint_seconds
+    return judge.trained(
+        samples, p.classes, p.seed, number, p.gans.judge_epochs, where, torch.float32, seconds
+    )
+
+
 def test_judges_are_trained_once_and_know_the_classes(project: Path) -> None:
     toy.write(project, **TINY | {"gans.judge_epochs": 40})
     p = params.load()
-    samples = data.learnable(p)
-    first, second = (judge.trained(p, samples, number) for number in range(2))
+    samples = toy.labelled(p).learnable()
+    first, second = (judged(p, samples, number) for number in range(2))
     assert first.digest != second.digest
-    assert judge.trained(p, samples, 0).digest == first.digest
+    assert judged(p, samples, 0).digest == first.digest
     faces = samples.gather(np.arange(len(samples)))
     features, chances = first.look(faces)
     assert features.shape == (len(samples), 256)
@@ -232,7 +240,7 @@ def test_judges_are_trained_once_and_know_the_classes(project: Path) -> None:
     assert (chances.argmax(axis=1) == samples.labels.numpy()).mean() > 0.6
     # The judges' training does not depend on the GAN.
     toy.set_params(project, gan="none")
-    assert judge.trained(params.load(), samples, 0).digest == first.digest
+    assert judged(params.load(), samples, 0).digest == first.digest
 
 
 def test_chances_are_those_under_equally_frequent_classes() -> None:
@@ -245,8 +253,8 @@ def test_chances_are_those_under_equally_frequent_classes() -> None:
             logits = torch.tensor([[0.9, 0.1]]).log().repeat(len(images), 1)
             return logits, images.flatten(1)
 
-    judged = judge.Judge(Even(), 16, np.array([0.9, 0.1]), "")
-    np.testing.assert_allclose(judged.look(np.zeros((3, 16, 16, 1), np.uint8))[1], 0.5, rtol=1e-6)
+    even = judge.Judge(Even(), 16, np.array([0.9, 0.1]), "")
+    np.testing.assert_allclose(even.look(np.zeros((3, 16, 16, 1), np.uint8))[1], 0.5, rtol=1e-6)
 
 
 # ------------------------------------------------------------------------------------------------ bad endings

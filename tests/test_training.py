@@ -18,15 +18,15 @@ from tqdm import tqdm
 
 from pipeline import params
 from pipeline.core.errors import UserError
-from pipeline.inference import classifier
+from pipeline.inference import model_file
 from pipeline.inference import samples as data
 from pipeline.methods.augments import mixcut, none
 from pipeline.methods.losses import Loss
 from pipeline.methods.models.parts import torchvision  # noqa: F401 - makes torchvision importable beside a CPU torch
 from pipeline.tables import paths, schema, store
-from pipeline.training import engine, plan, transform
+from pipeline.training import batch_transform, engine, plan
 from pipeline.training.average import Average
-from pipeline.training.engine import Run
+from pipeline.training.engine import TrainingRun
 from pipeline.training.schedule import learning_rate
 from tests import toy
 
@@ -85,7 +85,7 @@ def test_crop_and_mirror_are_torchvisions(channels: int) -> None:
     faces = torch.from_numpy(rng.integers(0, 256, (20, 48, 48, channels), dtype=np.uint8))
     top, left = (torch.from_numpy(rng.integers(0, 5, 20)) for _ in range(2))
     mirrored = torch.from_numpy(rng.random(20) < 0.5)
-    ours = transform.crop(faces, 44, top, left, mirrored)
+    ours = batch_transform.crop(faces, 44, top, left, mirrored)
     for i in range(20):
         theirs = F.crop(faces[i].permute(2, 0, 1), int(top[i]), int(left[i]), 44, 44)
         theirs = F.to_dtype(F.horizontal_flip(theirs) if mirrored[i] else theirs, torch.float32, scale=True)
@@ -123,23 +123,21 @@ def test_a_resumed_run_has_the_same_centers_to_the_last_bit(project: Path, loss:
         interrupted.fit(lambda index, figures: None)
     resumed = _run()
     assert resumed.resumed
-    assert (resumed.progress.epoch, resumed.progress.step) == (1, 3)
+    assert (resumed.state.epoch, resumed.state.step) == (1, 3)
     assert torch.equal(resumed.loss.centers, interrupted.loss.centers)
     resumed.fit(lambda index, figures: None)
     assert torch.equal(resumed.loss.centers, whole.loss.centers)
     weights = whole.network.state_dict()
     assert all(torch.equal(tensor, weights[name]) for name, tensor in resumed.network.state_dict().items())
-    assert resumed.progress.history == whole.progress.history
+    assert resumed.state.history == whole.state.history
 
 
-def _run() -> engine.Run:
-    p = params.load()
-    train = data.real("train", p)
-    return engine.Run(p, train, None, torch.device("cpu"), torch.float32, Path("unfinished.safetensors"))
+def _run() -> TrainingRun:
+    return toy.training_run(params.load())
 
 
-def _until(run: engine.Run, epoch: int, step: int) -> None:
-    if (run.progress.epoch, run.progress.step) == (epoch, step):
+def _until(run: TrainingRun, epoch: int, step: int) -> None:
+    if (run.state.epoch, run.state.step) == (epoch, step):
         raise InterruptedError
 
 
@@ -163,7 +161,7 @@ class Recorded(Loss):
         self.moved.append((features, targets))
 
 
-def _recorded(run: engine.Run) -> Recorded:
+def _recorded(run: TrainingRun) -> Recorded:
     run.loss = Recorded()
     return run.loss
 
@@ -260,22 +258,21 @@ def test_a_run_sees_what_sampling_draws(project: Path, sampling: str, faces: int
     # 54 training faces, of which 36 are made the first class and 18 the second.
     toy.write(project, augment="none", **{"train.sampling": sampling})
     p = params.load()
-    train = data.real("train", p)
+    train = toy.labelled(p).split("train")
     train.labels = (torch.arange(54) % 3 == 0).long()
     train.targets = F.one_hot(train.labels).float()
-    run = engine.Run(p, train, None, torch.device("cpu"), torch.float32, Path("unfinished.safetensors"))
+    run = toy.training_run(p, train=train)
     seen = _recorded(run).seen
     run._epoch()
     assert torch.cat(seen).sum(0).tolist() == [faces / 2, faces / 2]
     assert len(seen) == plan.steps_per_epoch(faces, 8)
     mean = sum(value * len(t) for value, t in zip(run.loss.values, seen, strict=True)) / faces
-    assert run.progress.history[0]["loss"] == pytest.approx(mean, rel=1e-5)
+    assert run.state.history[0]["loss"] == pytest.approx(mean, rel=1e-5)
 
 
-def _one_epoch(project: Path, **changes: object) -> Run:
+def _one_epoch(project: Path, **changes: object) -> TrainingRun:
     toy.write(project, **{"train.epochs": 1, **changes})
-    p = params.load()
-    return Run(p, data.real("train", p), None, torch.device("cpu"), torch.float32, Path("checkpoint"))
+    return toy.training_run(params.load())
 
 
 def test_the_moving_average_is_a_loop_over_the_steps(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,14 +304,14 @@ def test_the_moving_average_is_a_loop_over_the_steps(project: Path, monkeypatch:
 def test_the_moving_average_is_validated_and_kept(project: Path) -> None:
     toy.write(project, **{"train.epochs": 2, "train.ema": 0.8})
     p = params.load()
-    valid = data.real("valid", p)
-    run = Run(p, data.real("train", p), valid, torch.device("cpu"), torch.float32, Path("checkpoint"))
+    valid = toy.labelled(p).split("valid")
+    run = toy.training_run(p, valid)
     seen: list[dict[str, torch.Tensor]] = []
     run.fit(lambda index, figures: seen.append({k: v.clone() for k, v in run.average.weights.items()}))
-    best = run.progress.best
+    best = run.state.best
     for name, tensor in run.network.state_dict().items():
         assert torch.equal(tensor, seen[best][name]), name
-    assert run._accuracy(valid) == run.progress.history[best]["accuracy"]
+    assert run._accuracy(valid) == run.state.history[best]["accuracy"]
 
 
 def test_the_moving_average_is_what_valid_sees_and_training_goes_on_without_it() -> None:
@@ -351,7 +348,6 @@ def test_a_gradient_longer_than_the_limit_is_scaled_down_to_it(project: Path) ->
 
 def test_short_epochs_are_checkpointed_as_well(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipeline.stages import train
-    from pipeline.training import engine
 
     toy.write(project, **{"train.epochs": 3, "train.checkpoint_seconds": 10})
     # Each look at the clock is a second later: an epoch of 7 steps is shorter than the 10 between checkpoints.
@@ -359,20 +355,20 @@ def test_short_epochs_are_checkpointed_as_well(project: Path, monkeypatch: pytes
     monkeypatch.setattr(engine.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(engine, "bar", lambda total, **_: tqdm(total=total, disable=True))
     saved = []
-    monkeypatch.setattr(engine.Run, "save", lambda run: saved.append((run.progress.epoch, run.progress.step)))
+    monkeypatch.setattr(TrainingRun, "save", lambda run: saved.append((run.state.epoch, run.state.step)))
     train.run(params.load())
     assert len(saved) >= 1
 
 
 def test_a_checkpoint_of_other_settings_is_not_resumed(project: Path) -> None:
-    from pipeline.training import checkpoint
+    from pipeline.stages.train import checkpoint_path
 
     toy.write(project)
-    before = checkpoint.fingerprint(params.load(), [paths.LABELS])
+    before = checkpoint_path(params.load())
     toy.set_params(project, seed=2)
-    assert checkpoint.fingerprint(params.load(), [paths.LABELS]) != before
+    assert checkpoint_path(params.load()) != before
     toy.set_params(project, seed=1, **{"evaluate.mistakes": 9, "train.checkpoint_seconds": 3})
-    assert checkpoint.fingerprint(params.load(), [paths.LABELS]) == before
+    assert checkpoint_path(params.load()) == before
 
 
 def test_the_best_epoch_is_the_first_best_on_valid(project: Path) -> None:
@@ -394,7 +390,9 @@ def test_patience_stops_a_run_that_no_longer_improves(project: Path, monkeypatch
 
     toy.write(project, **{"train.epochs": 9, "train.patience": 2})
     accuracies = iter([0.5, 0.75, 0.75, 0.6, 1.0])
-    monkeypatch.setattr("pipeline.training.engine.Run._accuracy", lambda run, samples: next(accuracies))
+    monkeypatch.setattr(
+        "pipeline.training.engine.TrainingRun._accuracy", lambda run, samples: next(accuracies)
+    )
     train.run(params.load())
     found = json.loads((paths.METRICS / "train.json").read_text())
     assert (found["epochs"], found["best_epoch"], found["valid"]["accuracy"]) == (4, 2, 0.75)
@@ -417,9 +415,9 @@ def test_a_model_file_gives_back_the_same_network(project: Path, name: str, crop
     toy.set_params(project, model=name, **{"train.crop": crop, f"models.{name}.weights": "gone.safetensors"})
     p = params.load()
     torch.manual_seed(0)
-    network = classifier.build_network(p).eval()
-    classifier.save_classifier(Path("m.safetensors"), network.state_dict(), p)
-    loaded = classifier.load(Path("m.safetensors"), torch.device("cpu"))
+    network = toy.network(p).eval()
+    toy.save_model(p, network)
+    loaded = model_file.load(paths.CLASSIFIER, torch.device("cpu"))
     assert (loaded.classes, loaded.size, loaded.channels, loaded.crop) == (p.classes, 48, 1, crop)
     images = torch.rand(3, 1, crop, crop)
     assert torch.equal(network(images)[0], loaded.network(images)[0])
@@ -428,7 +426,7 @@ def test_a_model_file_gives_back_the_same_network(project: Path, name: str, crop
 def test_vgg19_has_the_papers_shape(project: Path) -> None:
     # 16 convolutions with batch norm, one fully connected layer of 512 x 8, from 44 x 44 pixels.
     toy.set_params(project, model="vgg19_fer")
-    network = classifier.build_network(params.load())
+    network = toy.network(params.load())
     layers = (torch.nn.Conv2d, torch.nn.BatchNorm2d, torch.nn.Linear)
     assert [sum(isinstance(m, kind) for m in network.modules()) for kind in layers] == [16, 16, 1]
     assert network.head.weight.shape == (8, 512)
@@ -440,12 +438,12 @@ def test_a_damaged_model_file_is_one_line(project: Path, content: bytes | None) 
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UserError, match=r"m\.safetensors"):
-        classifier.load(path, torch.device("cpu"))
+        model_file.load(path, torch.device("cpu"))
 
 
 def test_mirrored_and_cropped_faces_of_several_tables_keep_their_targets(project: Path) -> None:
     toy.write(project)
-    samples = data.real("train", params.load())
+    samples = toy.labelled(params.load()).split("train")
     faces = samples.take(torch.arange(len(samples))).float().mean((1, 2, 3))
     bright = samples.labels == 1
     assert faces[bright].mean() - faces[~bright].mean() > 20
@@ -463,7 +461,7 @@ def test_vgg19_learns_in_bfloat16_what_it_learns_in_float32(project: Path) -> No
     losses = []
     for precision in (torch.float32, torch.bfloat16):
         samples = data.Samples([str(i) for i in rows], [faces], rows * 0, rows, targets, labels)
-        run = engine.Run(p, samples, None, torch.device("cpu"), precision, Path("unfinished"))
+        run = toy.training_run(p, train=samples, precision=precision)
         run.network.train()
         losses.append([float(run._step(run.plan(0)[0], 16)) for _ in range(2)])
     assert losses[0][0] == pytest.approx(losses[1][0], rel=0.02)

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from pipeline import params
 from pipeline.core.errors import UserError
-from pipeline.inference import samples as data
 from pipeline.methods.augments import none
 from pipeline.methods.models.parts import torchvision  # noqa: F401 - makes torchvision importable beside a CPU torch
-from pipeline.training import plan, recipe, transform
+from pipeline.training import batch_transform as transform
+from pipeline.training import face_transform, plan
 from tests import toy
 
 PAPER = {"brightness": 0.25, "contrast": 0.25, "saturation": 0.05, "hue": 0.05, "rotation": 15, "shear": 15}
@@ -345,17 +345,21 @@ def test_a_recipe_is_albumentations_called_by_hand_whatever_the_workers(
     import albumentations as A
 
     toy.write(project)
-    samples = data.real("train", params.load())
+    samples = toy.labelled(params.load()).split("train")
     compose = A.Compose([A.from_dict({"transform": entry}) for entry in RECIPE])
     given = A.to_dict(compose) if whole else RECIPE
     batches = planned(settings(), len(samples), 8, toy.SIZE + 44)
-    ours = list(recipe.prepared(recipe.Recipe(given, (16, 16, 1)), samples, batches, 3, 2, workers))
+    ours = list(
+        face_transform.transformed(
+            face_transform.FaceTransform(given, (16, 16, 1)), samples, batches, 3, 2, workers
+        )
+    )
     assert len(ours) == len(batches)
     faces = samples.take(torch.arange(len(samples))).numpy()
     changed = 0
     for batch, found in zip(batches, ours, strict=True):
         for sample, face in zip(batch.samples.tolist(), found.numpy(), strict=True):
-            seed = recipe.sample_seed(3, 2, sample)
+            seed = face_transform.sample_seed(3, 2, sample)
             compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
             assert np.array_equal(face, compose(image=faces[sample])["image"])
             changed += not np.array_equal(face, faces[sample])
@@ -363,14 +367,14 @@ def test_a_recipe_is_albumentations_called_by_hand_whatever_the_workers(
 
 
 def test_samples_and_epochs_draw_differently_and_transforms_independently() -> None:
-    flips = recipe.Recipe(RECIPE[:2], (16, 16, 1))
+    flips = face_transform.FaceTransform(RECIPE[:2], (16, 16, 1))
     face = np.arange(256, dtype=np.uint8).reshape(16, 16, 1)
     corners = {0: "none", 15: "horizontal", 240: "vertical", 255: "both"}
     for epoch in (0, 1):
-        seen = [corners[flips(face, recipe.sample_seed(1, epoch, i))[0, 0, 0]] for i in range(400)]
+        seen = [corners[flips(face, face_transform.sample_seed(1, epoch, i))[0, 0, 0]] for i in range(400)]
         # A quarter each; albumentations' own seeding gives "none" and "both" alone.
         assert all(70 <= seen.count(name) <= 130 for name in corners.values())
-    seeds = {recipe.sample_seed(1, epoch, i) for epoch in range(20) for i in range(200)}
+    seeds = {face_transform.sample_seed(1, epoch, i) for epoch in range(20) for i in range(200)}
     assert len(seeds) == 4000
 
 
@@ -388,7 +392,7 @@ def test_samples_and_epochs_draw_differently_and_transforms_independently() -> N
 )
 def test_an_invalid_recipe_is_one_line(given: Any, expected: str) -> None:
     with pytest.raises(UserError, match=r"train\.albumentations") as error:
-        recipe.Recipe(given, (16, 16, 1))
+        face_transform.FaceTransform(given, (16, 16, 1))
     assert expected in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -398,8 +402,8 @@ def test_a_recipe_that_fails_on_a_face_is_one_line(
     project: Path, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     toy.write(project)
-    samples = data.real("train", params.load())
-    failing = recipe.Recipe(RECIPE, (16, 16, 1))
+    samples = toy.labelled(params.load()).split("train")
+    failing = face_transform.FaceTransform(RECIPE, (16, 16, 1))
 
     def transform(image: np.ndarray) -> None:
         raise ValueError("two\nlines")
@@ -407,4 +411,4 @@ def test_a_recipe_that_fails_on_a_face_is_one_line(
     transform.set_random_state = lambda *generators: None  # type: ignore[attr-defined]
     monkeypatch.setattr(failing, "_transform", transform)
     with pytest.raises(UserError, match=r"train\.albumentations.*two lines$"):
-        list(recipe.prepared(failing, samples, planned(settings(), len(samples)), 0, 0, workers))
+        list(face_transform.transformed(failing, samples, planned(settings(), len(samples)), 0, 0, workers))

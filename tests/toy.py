@@ -7,15 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from ruamel.yaml import YAML
 
 from pipeline import params
 from pipeline.core.errors import UserError
+from pipeline.inference import model_file
+from pipeline.inference.model_file import build_network
+from pipeline.inference.samples import LabelledFaces, Samples
 from pipeline.intake.listing import Listing
 from pipeline.intake.open import open_tree
 from pipeline.intake.tree import Tree
+from pipeline.methods.models import Classifier
 from pipeline.params.methods import BLOCKS
+from pipeline.stages.train import starting_network, trained_model, training_parts
 from pipeline.tables import paths, schema, store
+from pipeline.training.engine import TrainingRun
+from pipeline.training.processes import Processes
 
 PARAMS = params.load(Path(__file__).parents[1] / "params.yaml")
 SIZE = 16
@@ -71,6 +79,38 @@ def settings(switch: str, name: str, **changes: Any) -> Any:
     """Return the settings of a method as in the project's params.yaml, with changes."""
     block = getattr(getattr(PARAMS, BLOCKS[switch]), name)
     return type(block).model_validate(block.model_dump() | changes)
+
+
+def labelled(p: params.Params) -> LabelledFaces:
+    """Return the tables of faces and labels in the working folder."""
+    return LabelledFaces(p.classes, p.datasets, p.align)
+
+
+def network(p: params.Params) -> Classifier:
+    """Return the chosen network with fresh weights."""
+    return build_network(*p.chosen("model"), len(p.classes), schema.channels(p.align.colour))
+
+
+def save_model(p: params.Params, network: Classifier) -> None:
+    """Write the model file of a network."""
+    model_file.save(paths.CLASSIFIER, trained_model(p, network))
+
+
+def training_run(
+    p: params.Params,
+    valid: Samples | None = None,
+    train: Samples | None = None,
+    *,
+    device: str = "cpu",
+    precision: torch.dtype = torch.float32,
+    processes: Processes = Processes(),
+) -> TrainingRun:
+    """Return a run on the training split, with the checkpoint `unfinished.safetensors` in the working folder."""
+    train = train or labelled(p).split("train")
+    network, _ = starting_network(p, torch.device(device))
+    built = training_parts(p, network, train)
+    path = Path("unfinished.safetensors")
+    return TrainingRun(built, p.train, p.seed, train, valid, precision, path, processes)
 
 
 def listed(listing: Listing) -> list[dict[str, Any]]:

@@ -11,7 +11,8 @@ from pipeline.core.errors import UserError
 from pipeline.tables.paths import ALIGNED, CLASSIFIER, LABELS, MODELS
 
 if TYPE_CHECKING:
-    from pipeline.inference.classifier import Classifier
+    from pipeline.export.parity import Scored
+    from pipeline.inference.model_file import TrainedModel
     from pipeline.inference.samples import Samples
     from pipeline.params.model import Params
 
@@ -40,7 +41,7 @@ def export(
     from pipeline.export.metadata import metadata
     from pipeline.export.parity import check_parity
     from pipeline.export.terms import detector_terms
-    from pipeline.inference.classifier import load
+    from pipeline.inference.model_file import load
 
     p = params.load()
     classifier = load(model, torch.device("cpu"))
@@ -54,7 +55,8 @@ def export(
     if train is not None:
         from pipeline.export import int8 as quantization
 
-        quantized = quantization.quantized(files[output.name], train)
+        ranges = train.at(quantization.evenly_spaced(len(train))).batches(32, "int8: ranges")
+        quantized = quantization.quantized(files[output.name], ranges)
         files[output.with_suffix(".int8.onnx").name] = quantized
     parities = check_parity(classifier, files[output.name], quantized, splits)
 
@@ -86,27 +88,28 @@ def _check_output(output: Path) -> None:
         raise UserError.of("--output", f"{output}, which is a folder", "a file")
 
 
-def _faces(p: Params, classifier: Classifier, int8: bool) -> tuple[dict[str, Samples], Samples | None]:
+def _faces(p: Params, classifier: TrainedModel, int8: bool) -> tuple[dict[str, Scored], Samples | None]:
     """Return the faces for the comparison, by split, and the training faces if int8 needs them."""
-    from pipeline.export.parity import random_faces
-    from pipeline.inference import samples
+    from pipeline.export.parity import RandomFaces
+    from pipeline.inference.samples import LabelledFaces
     from pipeline.tables.schema import SPLITS
 
     try:
         _check_faces(p, classifier)
-        faces = {split: samples.real(split, p) for split in SPLITS}
+        labelled = LabelledFaces(p.classes, p.datasets, p.align)
+        faces = {split: labelled.split(split) for split in SPLITS}
         if not len(faces["train"]):
             raise UserError(f"{LABELS}: found no samples of split train")
     except UserError as error:
         if int8:
             raise UserError(f"--int8 needs faces of the training split: {error}") from None
         typer.echo(f"export: compared on random faces, as the run's cannot be used: {error}")
-        return {"random": random_faces(classifier)}, None
-    held_out = {name: faces[name] for name in ("valid", "test") if len(faces[name])}
+        return {"random": RandomFaces(classifier)}, None
+    held_out: dict[str, Scored] = {name: faces[name] for name in ("valid", "test") if len(faces[name])}
     return held_out or {"train": faces["train"]}, faces["train"] if int8 else None
 
 
-def _check_faces(p: Params, classifier: Classifier) -> None:
+def _check_faces(p: Params, classifier: TrainedModel) -> None:
     """Reject faces and labels that do not fit the model."""
     if p.classes != classifier.classes:
         found, allowed = ", ".join(p.classes), ", ".join(classifier.classes)

@@ -8,37 +8,41 @@ probabilities keep their resolution, and a class without training faces keeps a 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+from torch import Tensor
 
-from pipeline.export.onnx import INPUT, batches, quiet, read_metadata, with_metadata
-from pipeline.inference.samples import Samples
+from pipeline.export.onnx import INPUT, quiet, read_metadata, with_metadata
 
 # Training faces that set the ranges of the activations.
 FACES = 256
 
 
 class _Reader(CalibrationDataReader):
-    def __init__(self, faces: Iterator[np.ndarray]) -> None:
-        self._faces = faces
+    def __init__(self, batches: Iterable[Tensor]) -> None:
+        self._batches = iter(batches)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        batch = next(self._faces, None)
-        return None if batch is None else {INPUT: batch}
+        batch = next(self._batches, None)
+        return None if batch is None else {INPUT: batch.numpy()}
 
 
-def quantized(model: bytes, train: Samples) -> bytes:
+def evenly_spaced(count: int) -> np.ndarray:
+    """Return the rows of `FACES` evenly spaced faces among `count`, or of all if there are fewer."""
+    return np.linspace(0, count, min(FACES, count), endpoint=False).astype(np.int64)
+
+
+def quantized(model: bytes, batches: Iterable[Tensor]) -> bytes:
     """Return an ONNX file in 8 bits.
 
     Args:
         model: the float32 file, as `onnx.build` returns it.
-        train: samples of the training split, at least one. `FACES` of them, evenly spaced, set the ranges.
+        batches: training faces, uint8 [n, H, W, C], that set the ranges.
     """
-    faces = batches(train, min(FACES, len(train)), 32, "int8: ranges")
     with tempfile.TemporaryDirectory() as folder, quiet():
         loaded = onnx.load_from_string(model)
         last = [node.name for node in loaded.graph.node if node.op_type == "Gemm"][-1]
@@ -46,7 +50,7 @@ def quantized(model: bytes, train: Samples) -> bytes:
         quantize_static(
             loaded,
             path,
-            _Reader(faces),
+            _Reader(batches),
             op_types_to_quantize=["Conv", "Gemm"],
             nodes_to_exclude=[last],
             per_channel=True,

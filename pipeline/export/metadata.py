@@ -8,13 +8,13 @@ from typing import Any
 from pipeline.export import lineage
 from pipeline.export.onnx import OPSET
 from pipeline.faces.alignment import REFERENCE, REFERENCE_SIZE
-from pipeline.inference.classifier import Classifier
+from pipeline.inference.model_file import TrainedModel
 
 # Libraries whose versions decide the exported bytes.
 LIBRARIES = ("fer-pipeline", "torch", "onnx", "onnxscript", "onnxruntime")
 
 
-def metadata(classifier: Classifier, model_md5: str, data: dict[str, str]) -> dict[str, Any]:
+def metadata(classifier: TrainedModel, model_md5: str, data: dict[str, str]) -> dict[str, Any]:
     """Return what a user of the file must know: classes, alignment, crop, and the model's origin.
 
     Args:

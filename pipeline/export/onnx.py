@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,10 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.core.errors import UserError, one_line
-from pipeline.core.progress import track
-from pipeline.inference.classifier import Classifier
 from pipeline.inference.crops import centre_crop
-from pipeline.inference.samples import Samples, scaled
+from pipeline.inference.model_file import TrainedModel
+from pipeline.inference.samples import scaled
 
 # The first opset with Mish, which the booster networks use.
 OPSET = 18
@@ -38,7 +37,7 @@ class Whole(nn.Module):
         classifier: the network and its preprocessing.
     """
 
-    def __init__(self, classifier: Classifier) -> None:
+    def __init__(self, classifier: TrainedModel) -> None:
         super().__init__()
         self.network, self.crop = classifier.network, classifier.crop
 
@@ -47,7 +46,7 @@ class Whole(nn.Module):
         return self.network(centre_crop(scaled(face), self.crop)[0])[0].softmax(1)
 
 
-def build(classifier: Classifier, metadata: dict[str, Any]) -> bytes:
+def build(classifier: TrainedModel, metadata: dict[str, Any]) -> bytes:
     """Return the classifier as an ONNX file.
 
     Args:
@@ -116,26 +115,14 @@ def read_metadata(model: bytes) -> dict[str, Any]:
     return json.loads(props[KEY])
 
 
-def probabilities(model: bytes, samples: Samples, desc: str, batch_size: int = 256) -> np.ndarray:
-    """Return onnxruntime's probabilities of faces on the CPU, float32 [N, K].
+def probabilities(model: bytes, batches: Iterable[Tensor]) -> np.ndarray:
+    """Return onnxruntime's probabilities of N faces on the CPU, float32 [N, K].
 
     Args:
         model: an ONNX file from `build` or `int8.quantized`.
-        samples: N faces.
-        desc: label of the progress bar.
-        batch_size: faces per run.
+        batches: the faces, uint8 [n, H, W, C]; each batch is one run.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    parts = [
-        session.run([OUTPUT], {INPUT: batch})[0] for batch in batches(samples, len(samples), batch_size, desc)
-    ]
-    return np.concatenate(parts)
-
-
-def batches(samples: Samples, count: int, batch_size: int, desc: str) -> Iterator[np.ndarray]:
-    """Yield batches of `count` evenly spaced faces of the samples, uint8 [n, H, W, C]."""
-    rows = np.linspace(0, len(samples), count, endpoint=False).astype(np.int64)
-    for start in track(range(0, count, batch_size), desc=desc, unit="batches"):
-        yield samples.take(torch.from_numpy(rows[start : start + batch_size])).numpy()
+    return np.concatenate([session.run([OUTPUT], {INPUT: batch.numpy()})[0] for batch in batches])

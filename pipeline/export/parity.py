@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from pipeline.core.errors import UserError
 from pipeline.export import onnx
 from pipeline.inference import probabilities
-from pipeline.inference.classifier import Classifier
-from pipeline.inference.crops import centre_crop
+from pipeline.inference.crops import VIEWS
+from pipeline.inference.model_file import TrainedModel
 from pipeline.inference.samples import Samples
 
 # Largest allowed difference of a probability between PyTorch and onnxruntime, both in float32 on the CPU.
@@ -19,6 +21,29 @@ TOLERANCE = 1e-4
 # Largest allowed loss of accuracy in int8, over all splits together.
 LOSS = 0.01
 RANDOM_FACES = 64
+CROPS, BATCH = VIEWS["centre"]
+
+
+class RandomFaces:
+    """Faces of random pixels, always the same, for a model whose own faces are not available.
+
+    Args:
+        classifier: the model that takes such faces.
+    """
+
+    def __init__(self, classifier: TrainedModel) -> None:
+        shape = (RANDOM_FACES, classifier.size, classifier.size, classifier.channels)
+        self.faces = torch.from_numpy(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
+
+    def __len__(self) -> int:
+        return len(self.faces)
+
+    def batches(self, size: int, desc: str) -> Iterator[Tensor]:
+        """Yield the faces as `Samples.batches` does, without a progress bar."""
+        yield from self.faces.split(size)
+
+
+Scored = Samples | RandomFaces
 
 
 @dataclass(frozen=True)
@@ -40,7 +65,7 @@ class Parity:
 
 
 def check_parity(
-    classifier: Classifier, model: bytes, quantized: bytes | None, splits: dict[str, Samples]
+    classifier: TrainedModel, model: bytes, quantized: bytes | None, splits: dict[str, Scored]
 ) -> list[Parity]:
     """Compare exported files with the classifier on each split.
 
@@ -53,7 +78,7 @@ def check_parity(
     Raises:
         UserError: a probability of the float32 file differs by more than `TOLERANCE`, or int8 loses more than `LOSS`.
     """
-    parities = [_parity(classifier, model, quantized, split, samples) for split, samples in splits.items()]
+    parities = [_parity(classifier, model, quantized, split, faces) for split, faces in splits.items()]
     for parity in parities:
         if not parity.difference <= TOLERANCE:  # true for NaN, after a diverged training
             raise UserError(
@@ -66,23 +91,25 @@ def check_parity(
 
 
 def _parity(
-    classifier: Classifier, model: bytes, quantized: bytes | None, split: str, samples: Samples
+    classifier: TrainedModel, model: bytes, quantized: bytes | None, split: str, faces: Scored
 ) -> Parity:
-    torchs = probabilities.probabilities(
-        classifier.network, samples, classifier.crop, centre_crop, desc=f"PyTorch, {split}"
-    )
-    onnxs = onnx.probabilities(model, samples, f"ONNX, {split}")
-    labels = samples.labels.numpy()
+    batches = faces.batches(BATCH, f"PyTorch, {split}")
+    torchs = probabilities.probabilities(classifier.network, batches, classifier.crop, CROPS)
+    onnxs = onnx.probabilities(model, faces.batches(BATCH, f"ONNX, {split}"))
 
     def accuracy(probability: np.ndarray) -> float | None:
-        return None if split == "random" else float((probability.argmax(1) == labels).mean())
+        if isinstance(faces, RandomFaces):
+            return None
+        return float((probability.argmax(1) == faces.labels.numpy()).mean())
 
     return Parity(
         split,
-        len(samples),
+        len(faces),
         float(np.abs(torchs - onnxs).max()),
         accuracy(onnxs),
-        None if quantized is None else accuracy(onnx.probabilities(quantized, samples, f"int8, {split}")),
+        None
+        if quantized is None
+        else accuracy(onnx.probabilities(quantized, faces.batches(BATCH, f"int8, {split}"))),
     )
 
 
@@ -98,13 +125,3 @@ def _check_loss(parities: list[Parity]) -> None:
             f"export: found an accuracy of {after:.4f} in int8 and {before:.4f} in float32 on {total:,} faces of "
             f"{names}, allowed: a loss of at most {LOSS:g}; nothing was written; leave out --int8"
         )
-
-
-def random_faces(classifier: Classifier) -> Samples:
-    """Return faces of random pixels, always the same, for a model whose own faces are not available."""
-    shape = (RANDOM_FACES, classifier.size, classifier.size, classifier.channels)
-    faces = torch.from_numpy(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
-    none = np.zeros(RANDOM_FACES, np.int64)
-    targets = torch.zeros(RANDOM_FACES, len(classifier.classes))
-    ids = [f"random/{i}" for i in range(RANDOM_FACES)]
-    return Samples(ids, [], none, none, targets, torch.from_numpy(none), faces)

@@ -1,4 +1,4 @@
-"""Where a run computes, and in which precision."""
+"""The device and the precision that a run computes with."""
 
 from __future__ import annotations
 
@@ -10,33 +10,37 @@ from pipeline.core.errors import UserError
 
 
 def pick(name: str) -> torch.device:
-    """Return the device of `train.device`: the GPU if `auto` and there is one; each process of a machine has its own.
+    """Return the device for `train.device` and make every operation deterministic.
 
-    Also makes every operation deterministic, so that the same run on the same machine gives the same bytes.
+    `auto` is the GPU if there is one. Each process of a machine has a GPU of its own. With deterministic operations the
+    same run on the same machine gives the same bytes.
+
+    Raises:
+        UserError: `cuda` without a GPU, or more processes than GPUs on this machine.
     """
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError.of("params.yaml: train.device", "'cuda'", "auto or cpu, as torch sees no GPU here")
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic with this alone
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS is not deterministic
     torch.use_deterministic_algorithms(True)
-    # What no operation reads before it is written need not be filled, which on a GPU costs a launch each time.
+    # Filling fresh memory costs a launch per tensor on a GPU; no operation reads memory before writing it.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
-    here, number = torch.cuda.device_count(), int(os.environ.get("LOCAL_RANK", 0))
-    if number >= here:
+    gpus, rank = torch.cuda.device_count(), int(os.environ.get("LOCAL_RANK", 0))
+    if rank >= gpus:
         raise UserError.of(
-            "params.yaml: train.torchrun", f"more than {here} processes on this machine", "one per GPU"
+            "params.yaml: train.torchrun", f"more than {gpus} processes on this machine", "one per GPU"
         )
-    torch.cuda.set_device(number)
-    return torch.device("cuda", number)
+    torch.cuda.set_device(rank)
+    return torch.device("cuda", rank)
 
 
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
-    """Return the precision of forward passes: bfloat16 if `auto` and the hardware multiplies it natively.
+    """Return the precision of forward passes for `train.precision`.
 
-    On a processor with AMX it doubles the speed of a training step; where it is emulated it is slower than
-    float32.
+    `auto` is bfloat16 if the hardware multiplies it natively. It doubles the speed of a training step on a processor
+    with AMX. Where it is emulated, it is slower than float32.
     """
     if name != "auto":
         return torch.bfloat16 if name == "bfloat16" else torch.float32

@@ -1,9 +1,9 @@
-"""The faces a run trains on or scores, and their targets, drawn from several tables without copying them."""
+"""The faces that a run trains on or scores, with their targets. Faces stay in their tables until they are needed."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,22 +13,23 @@ import torch
 from torch import Tensor
 
 from pipeline.core.errors import UserError
-from pipeline.params.model import Params
+from pipeline.core.progress import track
+from pipeline.params.model import Align
 from pipeline.tables.paths import ALIGNED, LABELS
 from pipeline.tables.schema import MADE_FROM, channels
 from pipeline.tables.store import Faces, read_parquet
 
-# A set of faces moves to the GPU whole if it takes at most this share of the free memory there.
+# A set of faces moves to the GPU if it takes at most this share of the free memory there.
 RESIDENT_SHARE = 0.5
 
 
 @dataclass
 class Samples:
-    """Samples in a fixed order: where each one's face lies and what its target is.
+    """Samples in a fixed order.
 
     Args:
         ids: N ids.
-        tables: the tables that hold the faces, all of the same shape.
+        tables: the tables that hold the faces, all of one shape.
         table: index into `tables` of each sample, int [N].
         row: row in that table of each sample, int [N].
         targets: share of each class, float32 [N, K], rows of sum 1.
@@ -46,150 +47,171 @@ class Samples:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Return height, width and channels of a face."""
+        return self.tables[0].shape
+
     def to(self, device: torch.device) -> Samples:
-        """Keep the faces on `device` if it is a GPU with room for them; targets always move."""
+        """Move the targets to `device`, and the faces too if it is a GPU with room for them; return the samples."""
         self.targets = self.targets.to(device)
         if device.type == "cuda" and len(self):
-            height, width, channels = self.tables[0].shape
             free, _ = torch.cuda.mem_get_info(device)
-            if len(self) * height * width * channels <= RESIDENT_SHARE * free:
+            if len(self) * int(np.prod(self.shape)) <= RESIDENT_SHARE * free:
                 self._resident = torch.from_numpy(self.gather(np.arange(len(self)))).to(device)
         return self
 
-    def part(self, rows: slice) -> Samples:
-        """Return some of the samples."""
-        return Samples(
-            self.ids[rows],
-            self.tables,
-            self.table[rows],
-            self.row[rows],
-            self.targets[rows],
-            self.labels[rows],
-            None if self._resident is None else self._resident[rows],
-        )
-
     def at(self, rows: np.ndarray) -> Samples:
-        """Return the samples at some places, int64 [n], in that order."""
+        """Return the samples in `rows`, int64 [n], in that order."""
         ids = [self.ids[row] for row in rows.tolist()]
         chosen = torch.from_numpy(rows)
         return Samples(
             ids, self.tables, self.table[rows], self.row[rows], self.targets[chosen], self.labels[chosen]
         )
 
-    def take(self, samples: Tensor) -> Tensor:
-        """Return the faces of `samples`, int64 [n], as uint8 [n, H, W, C] on the device of the targets."""
+    def take(self, rows: Tensor) -> Tensor:
+        """Return the faces in `rows`, int64 [n], as uint8 [n, H, W, C] on the device of the targets."""
         if self._resident is not None:
-            return self._resident[samples.to(self._resident.device)]
-        faces = torch.from_numpy(self.gather(samples.cpu().numpy()))
+            return self._resident[rows.to(self._resident.device)]
+        faces = torch.from_numpy(self.gather(rows.cpu().numpy()))
         return faces.to(self.targets.device, non_blocking=True)
 
-    def gather(self, samples: np.ndarray) -> np.ndarray:
-        """Return the faces of `samples`, int64 [n], as a new array, uint8 [n, H, W, C]."""
-        shape = self.tables[0].shape if self.tables else (0, 0, 0)
-        faces = np.empty((len(samples), *shape), np.uint8)
-        for i, (table, row) in enumerate(zip(self.table[samples], self.row[samples], strict=True)):
+    def batches(self, size: int, desc: str | None = None) -> Iterator[Tensor]:
+        """Yield all faces in order, `size` at a time, as `take` returns them.
+
+        Args:
+            size: faces in a batch; the last batch may have fewer.
+            desc: text of the progress bar; None shows no bar.
+        """
+        starts = range(0, len(self), size)
+        for start in track(starts, desc=desc, unit="batches") if desc else starts:
+            yield self.take(torch.arange(start, min(start + size, len(self))))
+
+    def gather(self, rows: np.ndarray) -> np.ndarray:
+        """Return the faces in `rows`, int64 [n], as a new array, uint8 [n, H, W, C]."""
+        faces = np.empty((len(rows), *(self.shape if self.tables else (0, 0, 0))), np.uint8)
+        for i, (table, row) in enumerate(zip(self.table[rows], self.row[rows], strict=True)):
             faces[i] = self.tables[table][row]
         return faces
 
 
-def real(split: str, p: Params) -> Samples:
-    """Return the labelled samples of a split, in the order of `data/labels.parquet`.
+@dataclass(frozen=True)
+class LabelledFaces:
+    """The tables that `align`, `label` and `synthesize` wrote, read as samples.
 
-    Raises:
-        UserError: a table is absent, or was made with other parameters.
+    Args:
+        classes: K names; labels are indices into them.
+        datasets: names of the data sets.
+        align: the settings of the faces.
     """
-    table = read_parquet(LABELS, ["id", "split", "label", "target"])
-    made_with = (table.schema.metadata or {}).get(b"classes", b"").decode()
-    if made_with != ",".join(p.classes):
-        raise UserError.of(LABELS, f"classes {made_with}", f"{','.join(p.classes)}: run `dvc repro`")
-    table = table.filter(pc.equal(table["split"], split))
-    tables = [_faces(ALIGNED / f"{name}.arrow", p) for name in p.datasets]
-    places = {id_: (t, row) for t, faces in enumerate(tables) for row, id_ in enumerate(faces.ids())}
-    ids = table["id"].to_pylist()
-    try:
-        found = np.array([places[id_] for id_ in ids], np.int64).reshape(-1, 2)
-    except KeyError as error:
-        raise UserError(f"{LABELS}: {error.args[0]!r} is in no table of {ALIGNED}: run `dvc repro`") from None
-    targets = np.array(table["target"].to_pylist(), np.float32).reshape(-1, len(p.classes))
-    labels = torch.tensor([p.classes.index(name) for name in table["label"].to_pylist()], dtype=torch.int64)
-    return Samples(ids, tables, found[:, 0], found[:, 1], torch.from_numpy(targets), labels)
 
+    classes: list[str]
+    datasets: list[str]
+    align: Align
 
-def learnable(p: Params) -> Samples:
-    """Return the training samples that a GAN and whatever judges it may learn from.
+    def split(self, name: str) -> Samples:
+        """Return the samples of a split in the order of `data/labels.parquet`.
 
-    Pictures that valid or test hold too, pixel by pixel or nearly, are left out, and of those that the training split
-    holds several times all but the first.
+        Raises:
+            UserError: a table is absent, or was made with other parameters.
+        """
+        table = read_parquet(LABELS, ["id", "split", "label", "target"])
+        made_with = (table.schema.metadata or {}).get(b"classes", b"").decode()
+        if made_with != ",".join(self.classes):
+            raise UserError.of(LABELS, f"classes {made_with}", f"{','.join(self.classes)}: run `dvc repro`")
+        table = table.filter(pc.equal(table["split"], name))
+        tables = [self._faces(ALIGNED / f"{dataset}.arrow") for dataset in self.datasets]
+        positions = {id_: (t, row) for t, faces in enumerate(tables) for row, id_ in enumerate(faces.ids())}
+        ids = table["id"].to_pylist()
+        try:
+            rows = np.array([positions[id_] for id_ in ids], np.int64).reshape(-1, 2)
+        except KeyError as error:
+            raise UserError(
+                f"{LABELS}: {error.args[0]!r} is in no table of {ALIGNED}: run `dvc repro`"
+            ) from None
+        targets = np.array(table["target"].to_pylist(), np.float32).reshape(-1, len(self.classes))
+        labels = self._indices(table["label"].to_pylist())
+        return Samples(ids, tables, rows[:, 0], rows[:, 1], torch.from_numpy(targets), labels)
 
-    Raises:
-        UserError: as `real`.
-    """
-    samples = real("train", p)
-    table = read_parquet(LABELS, ["split", "cluster"])
-    splits, clusters = table["split"].to_pylist(), table["cluster"].to_pylist()
-    gone = {cluster for split, cluster in zip(splits, clusters, strict=True) if split != "train"} - {None}
-    kept, row = [], 0
-    for split, cluster in zip(splits, clusters, strict=True):
-        if split == "train":
-            if cluster not in gone:
+    def learnable(self) -> Samples:
+        """Return the training samples that GANs and judges may learn from.
+
+        Pictures that valid or test hold too, exactly or nearly, are left out. Of pictures that the training split
+        holds several times, the first stays.
+
+        Raises:
+            UserError: as `split`.
+        """
+        samples = self.split("train")
+        table = read_parquet(LABELS, ["split", "cluster"])
+        rows = list(zip(table["split"].to_pylist(), table["cluster"].to_pylist(), strict=True))
+        excluded = {cluster for split, cluster in rows if split != "train"} - {None}
+        kept = []
+        for row, cluster in enumerate(cluster for split, cluster in rows if split == "train"):
+            if cluster not in excluded:
                 kept.append(row)
-                gone |= {cluster} - {None}
-            row += 1
-    return samples.at(np.array(kept, np.int64))
+                excluded |= {cluster} - {None}
+        return samples.at(np.array(kept, np.int64))
+
+    def with_synthetic(self, samples: Samples, path: Path, alone: bool) -> Samples:
+        """Return training samples followed by the generated faces in `path`, whose targets are their classes.
+
+        Args:
+            samples: the training split.
+            path: the table of generated faces.
+            alone: return the generated faces alone.
+
+        Raises:
+            UserError: the table is absent, was made with other parameters, or its GAN learned from another split.
+        """
+        faces = self._faces(path)
+        if not len(faces):
+            if alone:
+                raise UserError.of(path, "no faces", "some while train.synthetic is alone")
+            return samples
+        made_from = (faces.table.schema.metadata or {}).get(MADE_FROM, b"").decode()
+        if made_from != (ours := digest(self.learnable())):
+            found = f"faces made from another training split ({made_from[:12] or 'unknown'})"
+            raise UserError.of(path, found, f"from {ours[:12]}: run `dvc repro`")
+        names = faces.table["label"].to_pylist()
+        if unknown := sorted(set(names) - set(self.classes)):
+            raise UserError.of(path, f"class {unknown[0]}", f"{', '.join(self.classes)}: run `dvc repro`")
+        labels = self._indices(names)
+        targets = torch.nn.functional.one_hot(labels, len(self.classes)).float()
+        if alone:
+            samples = samples.at(np.array([], np.int64))
+        return Samples(
+            samples.ids + faces.ids(),
+            [*samples.tables, faces],
+            np.concatenate([samples.table, np.full(len(faces), len(samples.tables))]),
+            np.concatenate([samples.row, np.arange(len(faces))]),
+            torch.cat([samples.targets, targets]),
+            torch.cat([samples.labels, labels]),
+        )
+
+    def _faces(self, path: Path) -> Faces:
+        """Open a table of faces and reject faces of another shape."""
+        faces = Faces(path)
+        expected = (self.align.face_size, self.align.face_size, channels(self.align.colour))
+        if faces.shape != expected:
+            found, allowed = ("x".join(map(str, shape)) for shape in (faces.shape, expected))
+            raise UserError.of(path, f"faces of {found}", f"{allowed} (params.yaml): run `dvc repro`")
+        return faces
+
+    def _indices(self, names: list[str]) -> Tensor:
+        """Return the class indices of names, int64."""
+        return torch.tensor([self.classes.index(name) for name in names], dtype=torch.int64)
 
 
 def digest(samples: Samples) -> str:
-    """Return the SHA-256 over ids, labels and faces of samples: what a generated table says it was made from."""
-    found = hashlib.sha256("\n".join(samples.ids).encode())
-    found.update(samples.labels.numpy().tobytes())
+    """Return the SHA-256 of the ids, labels and faces of samples."""
+    sha256 = hashlib.sha256("\n".join(samples.ids).encode())
+    sha256.update(samples.labels.numpy().tobytes())
     for start in range(0, len(samples), 4096):
-        found.update(samples.gather(np.arange(start, min(start + 4096, len(samples)))).data)
-    return found.hexdigest()
-
-
-def _faces(path: Path, p: Params) -> Faces:
-    faces = Faces(path)
-    wanted = (p.align.face_size, p.align.face_size, channels(p.align.colour))
-    if faces.shape != wanted:
-        found, allowed = ("x".join(map(str, shape)) for shape in (faces.shape, wanted))
-        raise UserError.of(path, f"faces of {found}", f"{allowed} (params.yaml): run `dvc repro`")
-    return faces
-
-
-def with_synthetic(samples: Samples, path: Path, p: Params) -> Samples:
-    """Return training samples followed by the generated faces in `path`, whose targets are their classes.
-
-    With `train.synthetic: alone` the generated faces alone.
-
-    Raises:
-        UserError: the table is absent, was made with other parameters, or by a GAN that learned from another split.
-    """
-    faces = _faces(path, p)
-    if not len(faces):
-        if p.train.synthetic == "alone":
-            raise UserError.of(path, "no faces", "some while train.synthetic is alone")
-        return samples
-    made_from = (faces.table.schema.metadata or {}).get(MADE_FROM, b"").decode()
-    if made_from != (ours := digest(learnable(p))):
-        found = f"faces made from another training split ({made_from[:12] or 'unknown'})"
-        raise UserError.of(path, found, f"from {ours[:12]}: run `dvc repro`")
-    names = faces.table["label"].to_pylist()
-    if unknown := sorted(set(names) - set(p.classes)):
-        raise UserError.of(path, f"class {unknown[0]}", f"{', '.join(p.classes)}: run `dvc repro`")
-    labels = torch.tensor([p.classes.index(name) for name in names])
-    targets = torch.nn.functional.one_hot(labels, len(p.classes)).float()
-    if p.train.synthetic == "alone":
-        samples = samples.at(np.array([], np.int64))
-    return Samples(
-        samples.ids + faces.ids(),
-        [*samples.tables, faces],
-        np.concatenate([samples.table, np.full(len(faces), len(samples.tables))]),
-        np.concatenate([samples.row, np.arange(len(faces))]),
-        torch.cat([samples.targets, targets]),
-        torch.cat([samples.labels, labels]),
-    )
+        sha256.update(samples.gather(np.arange(start, min(start + 4096, len(samples)))).data)
+    return sha256.hexdigest()
 
 
 def scaled(faces: Tensor) -> Tensor:
-    """Return uint8 [n, H, W, C] as float32 [n, C, H, W] in 0..1; channels-last, as the bytes already lie."""
+    """Return uint8 [n, H, W, C] as float32 [n, C, H, W] in 0..1; channels-last, the order of the bytes in memory."""
     return faces.permute(0, 3, 1, 2).float().div_(255)

@@ -138,7 +138,7 @@ class Train(Block):
     @field_validator("albumentations")
     @classmethod
     def _albumentations(cls, value: Any) -> Any:
-        # pipeline/training/recipe.py checks the transforms and their arguments with the library itself.
+        # pipeline/training/face_transform.py checks the transforms and their arguments with the library itself.
         listed = isinstance(value, list) and value and all(isinstance(entry, dict) for entry in value)
         try:
             json.dumps(value, sort_keys=True, allow_nan=False)

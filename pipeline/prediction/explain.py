@@ -16,8 +16,8 @@ from captum.attr import LayerAttribution, LayerGradCam
 from torch import Tensor, nn
 
 from pipeline.core.errors import UserError
-from pipeline.inference.classifier import Classifier
 from pipeline.inference.crops import centre_crop
+from pipeline.inference.model_file import TrainedModel
 from pipeline.prediction.annotate import FONT, write_picture
 from pipeline.prediction.expression import Prediction
 
@@ -38,7 +38,7 @@ class Explainer:
         UserError: the network has no suitable layer; see `layer`.
     """
 
-    def __init__(self, folder: Path, classifier: Classifier) -> None:
+    def __init__(self, folder: Path, classifier: TrainedModel) -> None:
         self._folder, self._classifier = folder, classifier
         self._layer = layer(classifier)
 
@@ -57,7 +57,7 @@ class Explainer:
             write_picture(path, _drawing(images[0], heat, expression.caption))
 
 
-def layer(classifier: Classifier) -> nn.Module:
+def layer(classifier: TrainedModel) -> nn.Module:
     """Return the network's last stage whose activations have at least 3 x 3 positions.
 
     Raises:
@@ -81,14 +81,14 @@ def layer(classifier: Classifier) -> nn.Module:
     return last
 
 
-def network_input(classifier: Classifier, faces: list[np.ndarray]) -> Tensor:
+def network_input(classifier: TrainedModel, faces: list[np.ndarray]) -> Tensor:
     """Return the centre crops of aligned faces, float [N, C, crop, crop] in 0..1."""
     images = torch.from_numpy(np.stack(faces)).permute(0, 3, 1, 2).float() / 255
     images = centre_crop(images, classifier.crop)[0]
     return images.to(next(classifier.network.parameters()).device)
 
 
-def maps(classifier: Classifier, stage: nn.Module, images: Tensor, labels: Tensor) -> np.ndarray:
+def maps(classifier: TrainedModel, stage: nn.Module, images: Tensor, labels: Tensor) -> np.ndarray:
     """Return a map for each face of how strongly each position supports a label. Computed in float32.
 
     Args:

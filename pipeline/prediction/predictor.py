@@ -14,11 +14,10 @@ import torch
 from pipeline.core.errors import UserError
 from pipeline.core.parallel import cores, ordered
 from pipeline.faces.detectors import load_detector
-from pipeline.inference.classifier import Classifier, load
 from pipeline.inference.crops import VIEWS
 from pipeline.inference.device import pick, pick_precision
+from pipeline.inference.model_file import TrainedModel, load
 from pipeline.inference.probabilities import probabilities
-from pipeline.inference.samples import Samples
 from pipeline.prediction.expression import Expression, Prediction
 from pipeline.prediction.face_finder import AlignedFace, FaceFinder
 from pipeline.prediction.output import table
@@ -42,7 +41,7 @@ class Predictor:
     """
 
     def __init__(
-        self, classifier: Classifier, device: torch.device, crops: Crops = "centre", every: bool = True
+        self, classifier: TrainedModel, device: torch.device, crops: Crops = "centre", every: bool = True
     ) -> None:
         self.classifier, self.device, self.classes = classifier, device, classifier.classes
         self._views, self._batch = VIEWS[crops]
@@ -151,31 +150,17 @@ class Predictor:
         if not faces:
             return np.empty((0, len(self.classes)), np.float32)
         # A batch of one face uses other kernels. They round differently: by 1e-5 in bfloat16.
-        count, none = len(faces), np.empty(0, np.int64)
+        count = len(faces)
         faces = faces + faces[-1:] if count % self._batch == 1 else faces
-        samples = Samples(
-            [""] * len(faces),
-            (),
-            none,
-            none,
-            torch.zeros(len(faces), len(self.classes), device=self.device),
-            torch.zeros(len(faces), dtype=torch.int64),
-            torch.from_numpy(np.stack(faces)).to(self.device),
-        )
-        found = probabilities(
-            self.classifier.network,
-            samples,
-            self.classifier.crop,
-            self._views,
-            self._precision,
-            self._batch,
-        )[:count]
+        batches = torch.from_numpy(np.stack(faces)).to(self.device).split(self._batch)
+        network, crop = self.classifier.network, self.classifier.crop
+        found = probabilities(network, batches, crop, self._views, self._precision)[:count]
         if not np.isfinite(found).all():
             raise UserError("the model: found probabilities that are not numbers: its training diverged")
         return found
 
 
-def _weights(classifier: Classifier) -> Path | None:
+def _weights(classifier: TrainedModel) -> Path | None:
     """Return the detector's weights file after loading it once; None if nothing is detected."""
     settings = classifier.align
     if settings.mode == "none":

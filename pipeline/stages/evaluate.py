@@ -1,4 +1,4 @@
-"""Stage `evaluate`: score the trained classifier on every split that exists, real faces only."""
+"""Stage `evaluate`: score the trained classifier on the real faces of every split."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pipeline.evaluation.intervals import intervals
 from pipeline.evaluation.metrics import confident_mistakes, headline, scores
 from pipeline.figures import scores as plots
 from pipeline.inference import device
-from pipeline.inference import samples as data
-from pipeline.inference.classifier import Classifier, load
 from pipeline.inference.crops import VIEWS
+from pipeline.inference.model_file import TrainedModel, load
 from pipeline.inference.probabilities import probabilities
+from pipeline.inference.samples import LabelledFaces, Samples
 from pipeline.params.model import Params
 from pipeline.tables.paths import ALIGNED, CLASSIFIER, LABELS, METRICS, PLOTS, PREDICTIONS
 from pipeline.tables.schema import PREDICTIONS as PREDICTION_COLUMNS
@@ -28,10 +28,11 @@ FIGURES = PLOTS / "evaluate"
 
 
 def run(p: Params) -> None:
-    """Write scores, predictions and plots; print a line for each split."""
+    """Write scores, predictions and plots, and print a line for each split."""
     where = device.pick(p.train.device)
-    classifier = load(CLASSIFIER, where)
-    truth = _truth()
+    model = load(CLASSIFIER, where)
+    rows_by_id = _labelled_rows()
+    faces = LabelledFaces(p.classes, p.datasets, p.align)
 
     report: dict[str, Any] = {
         "rule": p.labels.rule,
@@ -40,22 +41,22 @@ def run(p: Params) -> None:
     }
     predictions: list[dict[str, Any]] = []
     summary = ["evaluate:              images  accuracy     95 % interval  macro recall  macro F1"]
-    existing = {row["split"] for row in truth.values()}
+    existing = {row["split"] for row in rows_by_id.values()}
     earlier: set[str | None] = set()
     for split in [name for name in SPLITS if name in existing]:
-        samples = data.real(split, p).to(where)
-        _check(p, classifier, samples.tables[0].shape)
+        samples = faces.split(split).to(where)
+        _check(p, model, samples.shape)
         labels = samples.labels.numpy()
-        probability = _predict(p, classifier, samples, split)
-        rows = [truth[id_] for id_ in samples.ids]
+        chances = _probabilities(p, model, samples, split)
+        predicted = chances.argmax(axis=1)
+        rows = [rows_by_id[id_] for id_ in samples.ids]
         report[split] = {
-            **scores(labels, probability, p.classes),
-            **_intervals(p, labels, probability),
-            **_parts(p, rows, labels, probability, earlier),
+            **scores(labels, chances, p.classes),
+            **_intervals(p, labels, predicted),
+            **_parts(p, rows, labels, predicted, earlier),
         }
-        for row, shares in zip(rows, probability, strict=True):
-            predicted = p.classes[shares.argmax()]
-            predictions.append({**row, "predicted": predicted, "probabilities": shares.tolist()})
+        for row, label, shares in zip(rows, predicted, chances, strict=True):
+            predictions.append(row | {"predicted": p.classes[label], "probabilities": shares.tolist()})
         summary.append(_line(split, report[split]))
         if "deduplicated" in report[split]:
             summary.append(_line("without repeats", report[split]["deduplicated"]))
@@ -63,12 +64,12 @@ def run(p: Params) -> None:
 
     write_json(METRICS / "evaluate.json", report)
     write_rows(PREDICTIONS, PREDICTION_COLUMNS, sorted(predictions, key=lambda row: row["id"]))
-    # The last split there is, of which training knew least: test, else valid.
-    _draw(p, split, samples, labels, probability)
+    # The plots show the last split, which training knew least: test, or else valid.
+    _draw(p, split, samples, chances)
     typer.echo("\n".join(summary))
 
 
-def _truth() -> dict[str, dict[str, Any]]:
+def _labelled_rows() -> dict[str, dict[str, Any]]:
     """Return id, dataset, split, label and cluster of every labelled sample by its id."""
     rows = read_parquet(LABELS, ["id", "dataset", "split", "label", "cluster"]).to_pylist()
     if not rows:
@@ -76,11 +77,10 @@ def _truth() -> dict[str, dict[str, Any]]:
     return {row["id"]: row for row in rows}
 
 
-def _intervals(p: Params, labels: np.ndarray, probability: np.ndarray) -> dict[str, Any]:
-    """Return `interval.<score>.low|high`, or nothing where no resamples are wanted."""
+def _intervals(p: Params, labels: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
+    """Return `interval.<score>.low|high`, or nothing if `evaluate.bootstrap` is 0."""
     if not p.evaluate.bootstrap:
         return {}
-    predicted = probability.argmax(axis=1)
     return {"interval": intervals(labels, predicted, len(p.classes), p.evaluate.bootstrap, p.seed)}
 
 
@@ -88,16 +88,15 @@ def _parts(
     p: Params,
     rows: list[dict[str, Any]],
     labels: np.ndarray,
-    probability: np.ndarray,
+    predicted: np.ndarray,
     earlier: set[str | None],
 ) -> dict[str, Any]:
     """Return the scores of parts of a split.
 
-    `deduplicated`: over the pictures that no earlier split holds, pixel by pixel or nearly (clusters `earlier`);
-    left out for the first split. `datasets.<name>`: of each data set, where there are several, with a
-    `deduplicated` of its own.
+    `deduplicated` covers the pictures that no earlier split holds, exactly or nearly; `earlier` has the clusters of
+    earlier splits. The first split has no `deduplicated`. If there are several data sets, `datasets.<name>` has the
+    scores of each, with its own `deduplicated`.
     """
-    predicted = probability.argmax(axis=1)
     fresh = np.array([not row["cluster"] or row["cluster"] not in earlier for row in rows])
 
     def without_repeats(chosen: np.ndarray) -> dict[str, Any]:
@@ -115,49 +114,46 @@ def _parts(
     return parts
 
 
-def _check(p: Params, classifier: Classifier, shape: tuple[int, int, int]) -> None:
-    """Refuse a model that was trained for other classes or other faces than there are now."""
-    if classifier.classes != p.classes:
-        found, allowed = ", ".join(classifier.classes), ", ".join(p.classes)
+def _check(p: Params, model: TrainedModel, shape: tuple[int, int, int]) -> None:
+    """Reject a model that was trained for other classes or faces of another shape."""
+    if model.classes != p.classes:
+        found, allowed = ", ".join(model.classes), ", ".join(p.classes)
         raise UserError.of(CLASSIFIER, f"classes {found}", f"{allowed} (params.yaml); run `dvc repro`")
-    wanted = (classifier.size, classifier.size, classifier.channels)
-    if shape != wanted:
-        found, allowed = "x".join(map(str, shape)), "x".join(map(str, wanted))
+    expected = (model.size, model.size, model.channels)
+    if shape != expected:
+        found, allowed = "x".join(map(str, shape)), "x".join(map(str, expected))
         raise UserError.of(ALIGNED, f"faces of {found}", f"{allowed} ({CLASSIFIER}); run `dvc repro`")
 
 
-def _predict(p: Params, classifier: Classifier, samples: data.Samples, split: str) -> np.ndarray:
+def _probabilities(p: Params, model: TrainedModel, samples: Samples, split: str) -> np.ndarray:
     """Return the class probabilities of a split, float32 [N, K]."""
-    # The precision of training, in which the best epoch was chosen: valid scores the same here and there.
+    # The precision of training: the accuracy on valid is the one that chose the best epoch.
     precision = device.pick_precision(p.train.precision, samples.targets.device)
-    crops, batch_size = VIEWS["ten" if p.evaluate.ten_crop else "mirror" if p.evaluate.mirror else "centre"]
-    probability = probabilities(
-        classifier.network, samples, classifier.crop, crops, precision, batch_size, f"evaluate {split}"
-    )
-    if not np.isfinite(probability).all():
+    crops, size = VIEWS["ten" if p.evaluate.ten_crop else "mirror" if p.evaluate.mirror else "centre"]
+    batches = samples.batches(size, f"evaluate {split}")
+    chances = probabilities(model.network, batches, model.crop, crops, precision)
+    if not np.isfinite(chances).all():
         raise UserError(
             f"{CLASSIFIER}: found probabilities that are not numbers: training diverged; "
             f"a lower optimizers.{p.optimizer}.learning_rate may prevent it"
         )
-    return probability
+    return chances
 
 
-def _draw(p: Params, split: str, samples: data.Samples, labels: np.ndarray, probability: np.ndarray) -> None:
-    predicted = probability.argmax(axis=1)
+def _draw(p: Params, split: str, samples: Samples, chances: np.ndarray) -> None:
+    labels, predicted = samples.labels.numpy(), chances.argmax(axis=1)
     plots.confusion_table(FIGURES / "confusion.csv", split, labels, predicted, p.classes)
     plots.confusion_matrix(FIGURES / "confusion.png", split, labels, predicted, p.classes)
-    plots.reliability(FIGURES / "reliability.png", split, labels, probability)
-    worst = confident_mistakes(labels, probability, p.evaluate.mistakes)
-    captions = [
-        f"{p.classes[labels[i]]}\n→ {p.classes[predicted[i]]} {probability[i].max():.2f}" for i in worst
-    ]
+    plots.reliability(FIGURES / "reliability.png", split, labels, chances)
+    worst = confident_mistakes(labels, chances, p.evaluate.mistakes)
+    captions = [f"{p.classes[labels[i]]}\n→ {p.classes[predicted[i]]} {chances[i].max():.2f}" for i in worst]
     faces = samples.take(torch.from_numpy(worst)).cpu().numpy()
     plots.mistakes_sheet(FIGURES / "mistakes.png", split, faces, captions)
 
 
-def _line(name: str, found: dict[str, Any]) -> str:
-    values = [found[key] for key in ("accuracy", "macro_recall", "macro_f1")]
+def _line(name: str, figures: dict[str, Any]) -> str:
+    values = [figures[key] for key in ("accuracy", "macro_recall", "macro_f1")]
     accuracy, recall, f1 = ("-" if value is None else f"{value:.4f}" for value in values)
-    bounds = found["interval"]["accuracy"] if "interval" in found else None
+    bounds = figures["interval"]["accuracy"] if "interval" in figures else None
     interval = f"{bounds['low']:.4f} - {bounds['high']:.4f}" if bounds else "-"
-    return f"{name:>20} {found['images']:8,}  {accuracy:>8}  {interval:>16}  {recall:>12}  {f1:>8}"
+    return f"{name:>20} {figures['images']:8,}  {accuracy:>8}  {interval:>16}  {recall:>12}  {f1:>8}"

@@ -18,8 +18,7 @@ from pipeline.core.progress import bar, in_words
 from pipeline.faces.detectors import load_detector
 from pipeline.figures import synthetic as sheets
 from pipeline.inference import device
-from pipeline.inference import samples as data
-from pipeline.inference.samples import Samples
+from pipeline.inference.samples import LabelledFaces, Samples, digest
 from pipeline.methods.gans import Generator
 from pipeline.params.gans import Filters, Gans
 from pipeline.params.model import Align, Params
@@ -65,18 +64,20 @@ class ClassFaces:
 def run(p: Params) -> None:
     """Train the GAN, generate faces, measure them, and plot them beside real ones."""
     torch_device = device.pick(p.train.device)
+    faces = LabelledFaces(p.classes, p.datasets, p.align)
     name, settings = p.chosen("gan")
-    wanted = {} if name == "none" else _wanted(p.gans, p.classes, data.real("train", p).labels.numpy())
-    samples = data.learnable(p)
+    wanted = {} if name == "none" else _wanted(p.gans, p.classes, faces.split("train").labels.numpy())
+    samples = faces.learnable()
     labels = samples.labels.numpy()
-    made_from = data.digest(samples) if wanted else ""
+    made_from = digest(samples) if wanted else ""
     precision = device.pick_precision(p.train.precision, torch_device)
-    setup = GanSetup(
-        name, settings, p.seed, torch_device, precision, p.gans.processes, MODELS / "checkpoints",
-        p.train.checkpoint_seconds,
-    )  # fmt: skip
+    folder, seconds = MODELS / "checkpoints", p.train.checkpoint_seconds
+    setup = GanSetup(name, settings, p.seed, torch_device, precision, p.gans.processes, folder, seconds)
     fitted = fit_generators(setup, samples.gather, labels, p.classes, list(wanted))
-    judges = [trained(p, samples, number) for number in range(2)] if wanted else []
+    judges = [
+        trained(samples, p.classes, p.seed, number, p.gans.judge_epochs, torch_device, precision, seconds)
+        for number in range(2 if wanted else 0)
+    ]
 
     classes: dict[str, ClassFaces] = {}
     for cls, generator in fitted.generators.items():
@@ -91,7 +92,7 @@ def run(p: Params) -> None:
     report: dict[str, Any] = {"gan": name}
     if classes:
         report["made_from"] = made_from
-        report |= _report(classes, judges, data.real("valid", p), p.seed)
+        report |= _report(classes, judges, faces.split("valid"), p.seed)
 
     # The outputs of an earlier run are replaced only when all new ones are complete.
     with (

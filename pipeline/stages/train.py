@@ -1,81 +1,168 @@
-"""Stage `train`: network x augmentation x loss x optimiser, as params.yaml says."""
+"""Stage `train`: train the network, augmentation, loss and optimiser that params.yaml chooses."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 
+import torch
 import typer
 
+from pipeline.core.code import sources
 from pipeline.core.errors import UserError
-from pipeline.core.files import write_json
-from pipeline.inference import device, samples
-from pipeline.inference.classifier import save_classifier
+from pipeline.core.files import fingerprint, write_json
+from pipeline.inference import device, model_file
+from pipeline.inference.samples import LabelledFaces, Samples
+from pipeline.methods.models import Classifier
 from pipeline.params.model import Params
 from pipeline.tables.paths import ALIGNED, CLASSIFIER, LABELS, METRICS, MODELS, PLOTS, SYNTHETIC
-from pipeline.training import checkpoint, pretrained, processes
-from pipeline.training.engine import Epoch, Run
+from pipeline.tables.schema import channels
+from pipeline.training import pretrained, processes
+from pipeline.training.checkpoint import CODE
+from pipeline.training.engine import Diverged, Epoch, RunState, TrainingRun
+from pipeline.training.parts import Parts, built_parts, loaded_network
+from pipeline.training.pretrained import Start
 from pipeline.training.processes import Processes
-from pipeline.training.svm import SupportVectors
+from pipeline.training.svm import fit_head
 
 CURVES = PLOTS / "train"
+# Settings of training without influence on its result: a run may resume with others.
+WITHOUT_INFLUENCE = {"checkpoint_seconds", "workers", "torchrun"}
 
 
 def run(p: Params) -> None:
-    """Train the classifier on the training split and the synthetic faces; keep the best epoch on `valid`.
+    """Train the classifier on the training split and the synthetic faces. Keep the best epoch on `valid`.
 
-    With `train.torchrun`, in the processes that torchrun starts: this one waits for them.
+    With `train.torchrun`, torchrun starts the training processes, and this process waits for them.
     """
     if p.train.torchrun is not None and not processes.launched():
         processes.launch(p.train.torchrun, ["pipeline", "train"])
         return
     with processes.joined() as group:
-        _train(p, group)
+        try:
+            _train(p, group)
+        except Diverged as error:
+            rate = f"optimizers.{p.optimizer}.learning_rate"
+            raise UserError(f"{error}; lower {rate} or raise train.warmup") from None
 
 
 def _train(p: Params, group: Processes) -> None:
     where = device.pick(p.train.device)
     precision = device.pick_precision(p.train.precision, where)
-    real = samples.real("train", p)
+    real, train, valid = _samples(p)
+    unfinished = checkpoint_path(p)
+    network, starts = starting_network(p, where)
+    precision_name = str(precision).removeprefix("torch.")
+    if not group.rank:
+        typer.echo(
+            f"train: {len(real)} faces and {len(train) - len(real)} synthetic ones, {p.model}, augment {p.augment}, "
+            f"loss {p.loss}, {p.optimizer}, on {where} in {precision_name}"
+            + (f", in {group.size} processes" if group.size > 1 else "")
+        )
+        for part, start in starts.items():
+            typer.echo(f"train: weights {pretrained.choices(p.chosen('model')[1])[part]}: {start}")
+
+    with _curves(group) as log:
+        if p.model == "svm_deep_features":
+            cost, crop = p.chosen("model")[1].C, p.train.crop
+            figures = fit_head(network, train, valid, p.classes, cost, p.seed, crop, precision)
+            log(0, figures)
+            state = RunState(1, 0, [figures], 0 if valid else -1)
+        else:
+            parts = training_parts(p, network, train)
+            training = TrainingRun(parts, p.train, p.seed, train, valid, precision, unfinished, group)
+            state = training.state
+            if training.resumed and not group.rank:
+                typer.echo(
+                    f"train: resuming an interrupted run at epoch {state.epoch + 1}, step {state.step}"
+                )
+            training.fit(log)
+    if group.rank:
+        return
+
+    model_file.save(CLASSIFIER, trained_model(p, network))
+    best = state.best if state.best >= 0 else len(state.history) - 1
+    score = state.history[best].get("accuracy")
+    weights = {part: asdict(start) for part, start in starts.items()}
+    write_json(
+        METRICS / "train.json",
+        {
+            "epochs": len(state.history),
+            "best_epoch": best + 1,
+            "loss": state.history[best]["loss"],
+            "valid": {"accuracy": score},
+            "samples": {"real": len(real), "synthetic": len(train) - len(real)},
+            "precision": precision_name,
+        }
+        | ({"weights": weights.get("", weights)} if weights else {}),
+    )
+    unfinished.unlink(missing_ok=True)
+    typer.echo(
+        f"train: best epoch {best + 1} of {len(state.history)}"
+        + (f", valid accuracy {score:.4f}" if score is not None else " (no valid split: the last one)")
+    )
+
+
+def _samples(p: Params) -> tuple[Samples, Samples, Samples | None]:
+    """Return the training split, the same with synthetic faces, and the split valid or None if it is empty."""
+    faces = LabelledFaces(p.classes, p.datasets, p.align)
+    real = faces.split("train")
     if len(real) < 2:
         allowed = "at least 2; metrics/label.json counts what was dropped"
         raise UserError.of(LABELS, f"{len(real)} samples of split train", allowed)
-    train = samples.with_synthetic(real, SYNTHETIC, p)
-    valid = samples.real("valid", p)
+    train = faces.with_synthetic(real, SYNTHETIC, alone=p.train.synthetic == "alone")
+    valid = faces.split("valid")
     if not len(valid) and p.train.patience:
         raise UserError.of(
             "params.yaml: train.patience", p.train.patience, "0, as no sample of split valid exists"
         )
+    return real, train, valid if len(valid) else None
 
+
+def checkpoint_path(p: Params) -> Path:
+    """Return the checkpoint's path, whose name is a hash of all settings, input files and code of the run.
+
+    A run therefore never resumes from a checkpoint of other settings.
+    """
     inputs = [LABELS, SYNTHETIC, *(ALIGNED / f"{name}.arrow" for name in p.datasets)]
-    inputs += [path for path in pretrained.files(p) if path.is_file()]
-    unfinished = MODELS / "checkpoints" / f"{checkpoint.fingerprint(p, inputs)}.safetensors"
-    chooses = valid if len(valid) else None
-    engine: Run | SupportVectors
-    if p.model == "svm_deep_features":
-        engine = SupportVectors(p, train, chooses, where, precision)
-    else:
-        engine = Run(p, train, chooses, where, precision, unfinished, group)
-    if group.rank:
-        engine.fit(lambda index, figures: None)
-        return
-    typer.echo(
-        f"train: {len(real)} faces and {len(train) - len(real)} synthetic ones, {p.model}, augment {p.augment}, "
-        f"loss {p.loss}, {p.optimizer}, on {where} in {str(precision).removeprefix('torch.')}"
-        + (f", in {group.size} processes" if group.size > 1 else "")
+    inputs += [path for path in pretrained.files(p.chosen("model")[1]) if path.is_file()]
+    relevant = p.model_dump(exclude={"evaluate": True, "train": WITHOUT_INFLUENCE})
+    words = (json.dumps(relevant, sort_keys=True), torch.__version__)
+    name = fingerprint(words, [*inputs, *sources(*CODE, "stages/train.py")])
+    return MODELS / "checkpoints" / f"{name}.safetensors"
+
+
+def starting_network(p: Params, where: torch.device) -> tuple[Classifier, dict[str, Start]]:
+    """Return the chosen network on a device, and a report on its starting weights by part."""
+    return loaded_network(p.chosen("model"), p.classes, channels(p.align.colour), p.seed, where)
+
+
+def training_parts(p: Params, network: Classifier, train: Samples) -> Parts:
+    """Return the network with the chosen optimiser, loss and augmentation."""
+    return built_parts(network, p.chosen("optimizer"), p.chosen("loss"), p.chosen("augment"), train.labels)
+
+
+def trained_model(p: Params, network: Classifier) -> model_file.TrainedModel:
+    """Return the network with everything needed to use it."""
+    return model_file.TrainedModel(
+        network, *p.chosen("model"), p.classes, p.align, p.train.crop, p.train.precision, p.labels.rule
     )
-    for part, start in engine.starts.items():
-        typer.echo(f"train: weights {pretrained.choices(p)[part]}: {start}")
-    if engine.resumed:
-        here = engine.progress
-        typer.echo(f"train: resuming an interrupted run at epoch {here.epoch + 1}, step {here.step}")
 
-    from dvclive import (
-        Live,
-    )  # here, as it takes a second to load, which the other processes of a run do not need
 
-    # DVCLive would take its own half-written curves for another run's; the checkpoint has the whole history.
+@contextmanager
+def _curves(group: Processes) -> Iterator[Callable[[int, Epoch], None]]:
+    """Yield a function that adds an epoch's figures to the curves. Process 0 alone writes them."""
+    if group.rank:
+        yield lambda index, figures: None
+        return
+    from dvclive import Live  # here, because it takes a second to load and only process 0 needs it
+
+    # DVCLive would continue half-written curves of another run; the checkpoint has the whole history.
     shutil.rmtree(CURVES, ignore_errors=True)
     os.environ.setdefault("DVCLIVE_LOGLEVEL", "WARNING")
     with Live(str(CURVES), dvcyaml=False, save_dvc_exp=False, report=None) as live:
@@ -85,28 +172,5 @@ def _train(p: Params, group: Processes) -> None:
                 live.log_metric("train/loss" if name == "loss" else f"valid/{name}", value)
             live.next_step()
 
-        engine.fit(log)
-    (CURVES / "metrics.json").unlink(missing_ok=True)  # metrics/train.json says it
-
-    done = engine.progress
-    save_classifier(CLASSIFIER, engine.network.state_dict(), p)
-    weights = {part: asdict(start) for part, start in engine.starts.items()}
-    best = done.best if done.best >= 0 else len(done.history) - 1
-    write_json(
-        METRICS / "train.json",
-        {
-            "epochs": len(done.history),
-            "best_epoch": best + 1,
-            "loss": done.history[best]["loss"],
-            "valid": {"accuracy": done.history[best].get("accuracy")},
-            "samples": {"real": len(real), "synthetic": len(train) - len(real)},
-            "precision": str(precision).removeprefix("torch."),
-        }
-        | ({"weights": weights.get("", weights)} if weights else {}),
-    )
-    unfinished.unlink(missing_ok=True)
-    score = done.history[best].get("accuracy")
-    typer.echo(
-        f"train: best epoch {best + 1} of {len(done.history)}"
-        + (f", valid accuracy {score:.4f}" if score is not None else " (no valid split: the last one)")
-    )
+        yield log
+    (CURVES / "metrics.json").unlink(missing_ok=True)  # metrics/train.json has these figures

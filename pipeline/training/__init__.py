@@ -1,4 +1,4 @@
 """The training engine: data in memory, the plan of an epoch, the step, checkpoints.
 
-It puts together what an augmentation, a loss, a network and an optimiser offer, and knows none of them by name.
+It combines a network, an optimiser, a loss and an augmentation without knowing any of them by name.
 """

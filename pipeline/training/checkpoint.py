@@ -1,14 +1,13 @@
-"""Checkpoints: everything the next step depends on, in one file that is whole or not there.
+"""Checkpoints: everything the next step depends on, in one safetensors file, which loads without pickle.
 
-The file is written under a temporary name, synced and renamed, so a run killed while writing keeps the one
-before. It is a safetensors file and loads without pickle.
+The file is written under a temporary name, synced and renamed. A run that is killed while it writes keeps the previous
+checkpoint.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,36 +16,22 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn, optim
 
-from pipeline.core import files
-from pipeline.core.code import sources
-from pipeline.params.model import Params
+from pipeline.core.files import replacing
 
-# Rooms whose code decides how a training run goes.
+# Rooms whose code decides the outcome of a training run.
 CODE = ("core", "tables", "params", "methods", "inference", "training")
-# Parameters of training that only say how it is carried out: a run may go on with others.
-UNNAMED = {"checkpoint_seconds", "workers", "torchrun"}
-
-
-def fingerprint(params: Params, inputs: Iterable[Path]) -> str:
-    """Return a hash of all that decides how a run goes: its parameters, its input files and the code behind it.
-
-    A checkpoint is named by it, so a run never resumes from one that belongs to other settings.
-    """
-    relevant = params.model_dump(exclude={"evaluate": True, "train": UNNAMED})
-    words = (json.dumps(relevant, sort_keys=True), torch.__version__)
-    return files.fingerprint(words, [*inputs, *sources(*CODE, "stages/train.py")])
 
 
 def store(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
-    """Write tensors and a JSON-serialisable description of the rest."""
+    """Write tensors and `about`, which JSON can hold."""
     data = save({k: v.detach().contiguous() for k, v in tensors.items()}, {"about": json.dumps(about)})
-    with files.replacing(path) as temporary, temporary.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         file.write(data)
-        os.fsync(file.fileno())  # hours of work, even where the machine itself goes down
+        os.fsync(file.fileno())  # hours of work survive a crash of the machine
 
 
 def restore(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Read what `store` wrote; None if there is nothing, or nothing readable."""
+    """Return what `store` wrote; None if the file is absent or damaged."""
     try:
         with safe_open(path, "pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
@@ -56,7 +41,7 @@ def restore(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
 
 
 def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors under `prefix.`."""
+    """Return the tensors with `prefix.` before their names."""
     return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
 
 
@@ -66,9 +51,10 @@ def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def optimizer_tensors(optimizer: optim.Optimizer) -> dict[str, Tensor]:
-    """Return the optimiser's state as named tensors; its settings follow from the parameters and the step.
+    """Return the optimiser's state as named tensors.
 
-    The steps done, which some optimisers count in the groups of parameters, are state as well.
+    Some optimisers count their steps in the parameter groups; these counts are included. The other settings of the
+    groups follow from params.yaml and the step.
     """
     stored = optimizer.state_dict()
     tensors = {
@@ -86,10 +72,9 @@ def optimizer_tensors(optimizer: optim.Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Put back what `optimizer_tensors` returned.
+    """Load what `optimizer_tensors` returned.
 
-    A tensor of a parameter's shape gets that parameter's layout in memory: arithmetic on another one may take
-    another path, which rounds differently.
+    A tensor of a parameter's shape gets the parameter's memory layout, because another layout may round differently.
     """
     stored = optimizer.state_dict()
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]

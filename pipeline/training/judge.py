@@ -1,6 +1,7 @@
-"""Small classifiers that judge synthetic faces, trained like any other on the training split alone.
+"""Small classifiers that judge synthetic faces. They learn from `LabelledFaces.learnable` alone.
 
-What they see is `data.learnable`, so nothing of valid or test reaches what they measure or sort out.
+Nothing of valid or test reaches their measures and filters. Their methods and settings are fixed: with the run's own,
+an experiment would change the measure together with the result.
 """
 
 from __future__ import annotations
@@ -17,19 +18,21 @@ from torch import nn
 
 from pipeline.core.code import sources
 from pipeline.core.files import fingerprint
-from pipeline.inference import device
 from pipeline.inference.crops import centre_crop
 from pipeline.inference.samples import Samples, digest, scaled
-from pipeline.params.methods import BLOCKS
-from pipeline.params.model import Params
+from pipeline.params.model import Train
 from pipeline.params.models import LightSettings
 from pipeline.params.optimizers import SgdSettings
 from pipeline.params.types import NoSettings
 from pipeline.tables.paths import MODELS
 from pipeline.training.checkpoint import CODE
-from pipeline.training.engine import Run
+from pipeline.training.engine import TrainingRun
+from pipeline.training.parts import built_parts, loaded_network
 
 FOLDER = MODELS / "judges"
+MODEL = ("light", LightSettings(dropout=0.0, extra=None, frozen=0, weights=None, scaling="faces"))
+OPTIMIZER = ("sgd", SgdSettings(learning_rate=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4))
+LOSS, AUGMENT = ("softmax", NoSettings()), ("none", NoSettings())
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,9 @@ class Judge:
 
     Attributes:
         network: in evaluation mode.
-        crop: side of what it sees of a face, in pixels.
-        prior: share of each class in what it has learned from, float64 [K].
-        digest: SHA-256 of its weights.
+        crop: side of the network's input in pixels.
+        prior: share of each class in the training samples, float64 [K].
+        digest: SHA-256 of the weights.
     """
 
     network: nn.Module
@@ -52,81 +55,78 @@ class Judge:
     def look(self, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return features float64 [N, D] and class probabilities [N, K] of faces, uint8 [N, H, W, C].
 
-        The probabilities are those under equally frequent classes (Menon et al. 2021, equation 4): a rare class would
-        hardly ever be recognised otherwise.
+        The probabilities are those under equally frequent classes (Menon et al. 2021, equation 4). Otherwise a rare
+        class would hardly ever be recognised.
         """
-        where = next(self.network.parameters()).device
+        device = next(self.network.parameters()).device
         features, chances = [], []
         for start in range(0, max(1, len(faces)), 256):
-            some = torch.from_numpy(faces[start : start + 256]).to(where)
-            logits, found = self.network(centre_crop(scaled(some), self.crop)[0])
-            features.append(found.double().cpu().numpy())
+            batch = torch.from_numpy(faces[start : start + 256]).to(device)
+            logits, of_batch = self.network(centre_crop(scaled(batch), self.crop)[0])
+            features.append(of_batch.double().cpu().numpy())
             chances.append(logits.double().softmax(1).cpu().numpy() / np.maximum(self.prior, 1e-12))
         chance = np.concatenate(chances)
         return np.concatenate(features), chance / chance.sum(axis=1, keepdims=True)
 
 
-def trained(p: Params, samples: Samples, number: int) -> Judge:
-    """Return judge `number`, from `models/judges` if one was trained there before on the same samples.
+def trained(
+    samples: Samples,
+    classes: list[str],
+    seed: int,
+    number: int,
+    epochs: int,
+    device: torch.device,
+    precision: torch.dtype,
+    checkpoint_seconds: float,
+) -> Judge:
+    """Return judge `number`. It is read from `models/judges` if it was trained on the same samples before.
 
     Args:
-        p: the whole of params.yaml.
         samples: to learn from.
-        number: judges of different numbers have different seeds.
+        classes: K names in the order of the labels.
+        seed: of the run.
+        number: of the judge; each judge has its own seed.
+        epochs: of the training.
+        device: of the training and of the judge.
+        precision: of the forward passes in training.
+        checkpoint_seconds: time between checkpoints.
 
     Raises:
         UserError: training diverged.
     """
-    where = device.pick(p.train.device)
-    settings = _settings(p, number)
-    words = (
-        json.dumps([settings.seed, settings.train.model_dump(), p.classes]),
-        digest(samples),
-        torch.__version__,
-    )
-    precision = device.pick_precision(p.train.precision, where)
-    run = Run(
-        settings,
-        samples,
-        None,
-        where,
-        precision,
-        FOLDER / f"{fingerprint(words, sources(*CODE))}.safetensors",
-    )
+    seed += 1_000_003 * number
+    settings = _settings(epochs, samples.shape[0], checkpoint_seconds)
+    settled = json.dumps([seed, epochs, classes, device.type, str(precision)])
+    words = (settled, digest(samples), torch.__version__)
+    path = FOLDER / f"{fingerprint(words, sources(*CODE))}.safetensors"
+    network, _ = loaded_network(MODEL, classes, samples.shape[2], seed, device)
+    parts = built_parts(network, OPTIMIZER, LOSS, AUGMENT, samples.labels)
+    run = TrainingRun(parts, settings, seed, samples, None, precision, path)
     run.fit(lambda index, figures: None)
     run.save()
-    weights = {name: tensor.cpu().contiguous() for name, tensor in run.network.state_dict().items()}
-    prior = np.bincount(samples.labels.numpy(), minlength=len(p.classes)) / len(samples)
-    return Judge(run.network.eval(), settings.train.crop, prior, sha256(save(weights)).hexdigest())
+    weights = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
+    prior = np.bincount(samples.labels.numpy(), minlength=len(classes)) / len(samples)
+    return Judge(network.eval(), settings.crop, prior, sha256(save(weights)).hexdigest())
 
 
-def _settings(p: Params, number: int) -> Params:
-    """Return the parameters of a judge's training: those of the run would move what is measured with what is tried."""
-    size = p.align.face_size
-    train = p.train.model_copy(
-        update={
-            "epochs": p.gans.judge_epochs,
-            "batch_size": 64,
-            "crop": max(16, size - size // 12),
-            "mirror": True,
-            **dict.fromkeys(
-                ("rotation", "shear", "translation", "brightness", "contrast", "saturation", "hue"), 0
-            ),
-            **dict.fromkeys(("resized_crop", "albumentations", "torchrun"), None),
-            **dict.fromkeys(("workers", "patience", "label_smoothing", "ema", "clip"), 0),
-            "sampling": "natural",
-            "schedule": "cosine",
-            "warmup": 0.15,
-        }
+def _settings(epochs: int, face: int, checkpoint_seconds: float) -> Train:
+    """Return the settings of a judge's training on faces of `face` pixels a side."""
+    unused: dict[str, Any] = dict.fromkeys(
+        ("rotation", "shear", "translation", "brightness", "contrast", "saturation", "hue"), 0
     )
-    chosen = {
-        "augment": ("none", NoSettings()),
-        "loss": ("softmax", NoSettings()),
-        "model": ("light", LightSettings(dropout=0.0, extra=None, frozen=0, weights=None, scaling="faces")),
-        "optimizer": ("sgd", SgdSettings(learning_rate=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4)),
-    }
-    update: dict[str, Any] = {"seed": p.seed + 1_000_003 * number, "train": train}
-    for switch, (name, block) in chosen.items():
-        update[switch] = name
-        update[BLOCKS[switch]] = getattr(p, BLOCKS[switch]).model_copy(update={name: block})
-    return p.model_copy(update=update)
+    unused |= dict.fromkeys(("resized_crop", "albumentations", "torchrun"), None)
+    unused |= dict.fromkeys(("workers", "patience", "label_smoothing", "ema", "clip", "schedule_start"), 0)
+    unused |= {"schedule_every": 1, "schedule_factor": 1, "milestones": [], "synthetic": "beside"}
+    return Train(
+        epochs=epochs,
+        batch_size=64,
+        crop=max(16, face - face // 12),
+        mirror=True,
+        sampling="natural",
+        schedule="cosine",
+        warmup=0.15,
+        precision="auto",
+        device="auto",
+        checkpoint_seconds=checkpoint_seconds,
+        **unused,
+    )

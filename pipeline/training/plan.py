@@ -1,14 +1,15 @@
-"""Everything random in an epoch, drawn in one go from (seed, epoch).
+"""The plan of an epoch: all its random numbers, drawn at once from (seed, epoch).
 
-The plan does not depend on the number of workers or processes, on the device, or on where a run was interrupted:
-resuming in the middle of an epoch is an index into it, a second process takes its slice. What is common to all
-methods is drawn first, so that two methods see the same order, crops and partners and differ in nothing else.
+The plan does not depend on the number of workers or processes, on the device, or on interruptions. To resume in the
+middle of an epoch is to skip batches of the plan; a second process takes its part of each batch. The draws that all
+methods share come first, so two methods see the same order, crops and partners.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,20 +21,20 @@ Order = Callable[[np.random.Generator], np.ndarray]
 
 @dataclass(frozen=True)
 class Batch:
-    """The slice of a plan that makes one step; every field has one entry per sample, int64 unless noted."""
+    """The part of a plan for one step. Every field has one entry per sample, int64 unless noted."""
 
-    samples: Tensor  # which sample of the training set
+    samples: Tensor  # row in the training set
     top: Tensor  # of the crop, pixels
     left: Tensor
     mirrored: Tensor  # bool
     partner: Tensor  # position in this batch of the sample to mix with
-    draws: dict[str, Tensor]  # what the augmentation drew
-    transform: dict[str, Tensor]  # what the geometric and colour transforms drew
+    draws: dict[str, Tensor]  # of the augmentation
+    transform: dict[str, Tensor]  # draws of the geometric and colour transforms
 
     def part(self, rows: slice) -> Batch:
-        """Return some of the batch's samples, followed by those of their partners that are not among them.
+        """Return the samples in `rows`, followed by their partners from outside `rows`.
 
-        What concerns the mixing, `partner` and `draws`, has entries for the former alone.
+        `partner` and `draws` have entries for the samples in `rows` alone.
         """
         count = len(self.samples)
         own = torch.arange(count)[rows]
@@ -43,35 +44,44 @@ class Batch:
         others[own] = False
         partner = self.partner[own]
         needed = torch.cat([own, partner[others[partner]]])
-        place = torch.empty(count, dtype=torch.int64)
-        place[needed] = torch.arange(len(needed))
+        position = torch.empty(count, dtype=torch.int64)
+        position[needed] = torch.arange(len(needed))
         return Batch(
             samples=self.samples[needed],
             top=self.top[needed],
             left=self.left[needed],
             mirrored=self.mirrored[needed],
-            partner=place[partner],
+            partner=position[partner],
             draws={name: drawn[own] for name, drawn in self.draws.items()},
             transform={name: drawn[needed] for name, drawn in self.transform.items()},
         )
 
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on `device`."""
+
+        def moved(value: Any) -> Any:
+            nested = isinstance(value, dict)
+            return {k: moved(v) for k, v in value.items()} if nested else value.to(device, non_blocking=True)
+
+        return Batch(**moved(vars(self)))
+
 
 def steps_per_epoch(count: int, batch_size: int) -> int:
-    """Return the number of steps in which `count` samples are seen once, each with at least two of them.
+    """Return the number of steps that show `count` samples once, with at least two samples in each step.
 
-    Batch norm needs two; so the batches of a tiny set can be one sample larger than `batch_size`.
+    Batch norm needs two samples. Batches of a tiny set can therefore be one sample larger than `batch_size`.
     """
     return max(1, min(-(-count // batch_size), count // 2))
 
 
 def sampler(labels: np.ndarray, sampling: str) -> tuple[int, Order]:
-    """Return how many samples an epoch shows and the function that draws which ones, in order.
+    """Return the number of samples in an epoch and the function that draws their order.
 
     Args:
         labels: class index of each sample of the training set, int [N].
-        sampling: `natural`, every sample once; `over`, every class as often as the largest: its samples come
-            equally often, but for a remainder that is drawn; `under`, every class as often as the smallest: a
-            part of its samples, drawn anew for each epoch. A class without samples is left out.
+        sampling: `natural` shows every sample once. `over` shows every class as often as the largest one: the samples
+            of a class come equally often, except for a drawn remainder. `under` shows every class as often as the
+            smallest one, with other samples in each epoch. Classes without samples are left out.
     """
     if sampling == "natural":
         return len(labels), lambda rng: rng.permutation(len(labels))
@@ -100,19 +110,19 @@ def epoch_plan(
 ) -> list[Batch]:
     """Draw the plan of an epoch.
 
-    Batches differ in size by at most one sample: no short last batch upsets batch norm, and none is dropped.
+    Batches differ in size by at most one sample. No short last batch disturbs batch norm, and none is dropped.
 
     Args:
         seed: of the run.
         epoch: from 0.
         count: samples in the epoch.
         batch_size: of the largest batch.
-        margin: pixels by which a face is larger than the crop.
+        margin: side of the face minus side of the crop in pixels.
         crop: side of the crop in pixels.
-        mirror: whether half of the faces are mirrored.
-        draw: the augmentation's draws for (rng, samples, crop).
-        order: draws which samples the epoch shows, see `sampler`; each of `count` once if None.
-        transform: the draws of geometric and colour transforms, made last.
+        mirror: mirror half of the faces.
+        draw: draws the augmentation's random numbers for (rng, samples, crop).
+        order: draws the samples of the epoch, see `sampler`; None shows each of `count` once.
+        transform: draws the numbers of geometric and colour transforms, last of all.
     """
     rng = np.random.default_rng((seed, epoch))
     batches = np.array_split(np.arange(count), steps_per_epoch(count, batch_size))

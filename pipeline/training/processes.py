@@ -1,7 +1,7 @@
-"""Training in several processes, on one machine or many: `torchrun` starts them, each takes its part of every batch.
+"""Training in several processes on one machine or many. `torchrun` starts them.
 
-All of them hold the whole network and draw the whole plan. What a step needs of all samples is summed over the
-processes, so that each ends the step with the weights that a single process would have.
+Each process holds the whole network, draws the whole plan, and computes its part of every batch. Sums over the samples
+are added up over the processes, so each process ends a step with the weights that a single process would have.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from pipeline.core.parallel import cores
 
 @dataclass(frozen=True)
 class Processes:
-    """Those that train together, seen from one of them; by default it is alone.
+    """The processes that train together, seen from one of them. By default it is alone.
 
     Attributes:
-        rank: this one's number, from 0; the first one writes what is written.
-        size: how many there are.
+        rank: number of this process, from 0; process 0 writes the files.
+        size: number of processes.
     """
 
     rank: int = 0
     size: int = 1
 
     def part(self, count: int) -> slice:
-        """Return which of `count` samples are this process's: parts differ by at most one sample."""
+        """Return this process's range of `count` samples; the ranges differ in size by at most one sample."""
         return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
 
     def add(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor by its sum over the processes.
 
-        In one message of a fixed order: in which order a library's buckets are summed depends on how long a run has
-        gone on, and a resumed one would differ in the last bit.
+        All tensors travel in one message of fixed order. The order in which a library's buckets are summed depends on
+        how long a run has gone on, and a resumed run would differ in the last bit.
         """
         if self.size == 1:
             return
@@ -54,7 +54,7 @@ class Processes:
             tensor.copy_(summed.view(tensor.shape))
 
     def whole(self, part: Tensor, count: int) -> Tensor:
-        """Return the rows of all processes, float32 [count, ...], of which `part` are this one's."""
+        """Return the rows of all processes, float32 [count, ...]; `part` holds this process's rows."""
         if self.size == 1:
             return part
         rows = torch.zeros(count, *part.shape[1:], device=part.device)
@@ -72,7 +72,7 @@ class Processes:
 
 
 def launched() -> bool:
-    """Say whether `torchrun` started this process."""
+    """Return whether `torchrun` started this process."""
     return dist.is_torchelastic_launched()
 
 
@@ -80,27 +80,27 @@ def launch(arguments: str, command: Sequence[str]) -> None:
     """Run `python -m command` under `torchrun` and wait for its end.
 
     Args:
-        arguments: torchrun's, as in a shell.
+        arguments: of torchrun, as in a shell.
         command: module and arguments.
 
     Raises:
-        UserError: torchrun does not take these arguments, or a process was killed.
-        SystemExit: a process failed, and has said why.
+        UserError: torchrun rejects the arguments, or a process was killed.
+        SystemExit: a process failed and has printed why.
     """
     from torch.distributed import run
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     for name in ("torch.distributed.elastic", "torch.distributed.run"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # a line of ours says what went wrong
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # errors are reported below
     parser = run.get_args_parser()
     parser.error = _refuse  # type: ignore[assignment]
     try:
         options = parser.parse_args([*shlex.split(arguments), "--module", *command])
-        here = run.determine_local_world_size(options.nproc_per_node)
+        local = run.determine_local_world_size(options.nproc_per_node)
     except (ValueError, argparse.ArgumentError) as error:
         raise UserError(f"params.yaml: train.torchrun: {one_line(error)}; see torchrun --help") from None
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // here)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // local)))
     try:
         run.run(options)
     except ChildFailedError as error:
@@ -119,15 +119,15 @@ def _refuse(message: str) -> None:
 
 @contextmanager
 def joined() -> Iterator[Processes]:
-    """Meet the processes that `torchrun` started together with this one; alone without it.
+    """Join the processes that `torchrun` started together with this one. Without torchrun the process is alone.
 
     Raises:
-        SystemExit: instead of a UserError, where another process of this machine says the same.
+        SystemExit: in place of a UserError that another process of this machine reports.
     """
     if not launched():
         yield Processes()
         return
-    # The launcher's end is its processes' end, also where it was killed and could not tell them.
+    # The processes end with their launcher, even if it is killed and cannot stop them.
     torch.multiprocessing._prctl_pr_set_pdeathsig(signal.SIGKILL)  # type: ignore[attr-defined]
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:

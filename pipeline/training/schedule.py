@@ -1,4 +1,4 @@
-"""How the learning rate changes over a run: factors on the optimiser's own rate."""
+"""The learning rate over a run, as factors on the optimiser's rate."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ from bisect import bisect_right
 
 from pipeline.params.model import Train
 
-# Where a cycle begins and ends, as shares of its peak and of its beginning; torch's OneCycleLR has the same.
+# Start of a cycle as a share of its peak, and its end as a share of its start, as in torch's OneCycleLR.
 CYCLE_START, CYCLE_END = 1 / 25, 1e-4
 
 
 def learning_rate(train: Train, step: int, steps: int) -> float:
-    """Return the factor on the learning rate at `step`, from 0, of `steps`: a multiple of `train.epochs`.
+    """Return the factor on the learning rate at `step`.
 
-    A linear warm-up, then the schedule. `step` and `multi_step` count epochs from the start of the run, as torch's
-    StepLR and MultiStepLR do; `cosine` falls from the end of the warm-up. In `one_cycle` (Smith & Topin 2019) the
-    warm-up is the cycle's rise, a half cosine as the fall is; the momentum stays.
+    A linear warm-up comes before the schedule. `step` and `multi_step` count epochs from the start of the run, as
+    torch's StepLR and MultiStepLR do. `cosine` falls from the end of the warm-up. In `one_cycle` (Smith & Topin 2019)
+    the warm-up is the rise of the cycle; rise and fall are half cosines, and the momentum stays constant.
+
+    Args:
+        train: the block `train`.
+        step: from 0.
+        steps: of the run, a multiple of `train.epochs`.
     """
     warmup = train.warmup * steps
     if train.schedule == "one_cycle":

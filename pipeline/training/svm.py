@@ -1,98 +1,88 @@
-"""A linear support vector machine in the place of gradient steps: the last layer of a network that stays as it is."""
+"""A linear support vector machine as the last layer of a network whose other weights stay fixed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
+from torch import nn
 
 from pipeline.core.errors import UserError
-from pipeline.inference.classifier import build_network
-from pipeline.inference.crops import centre_crop
-from pipeline.inference.probabilities import passes
+from pipeline.inference.crops import VIEWS
+from pipeline.inference.probabilities import outputs
 from pipeline.inference.samples import Samples
-from pipeline.params.model import Params
+from pipeline.methods.models import Classifier
 from pipeline.tables.paths import LABELS
-from pipeline.training import pretrained
-from pipeline.training.engine import Epoch, Progress
+from pipeline.training.engine import Epoch
 
 
-class SupportVectors:
-    """What `engine.Run` is to a network that learns by steps: the features of the faces' centres, seen once.
+def fit_head(
+    network: Classifier,
+    train: Samples,
+    valid: Samples | None,
+    classes: list[str],
+    cost: float,
+    seed: int,
+    crop: int,
+    precision: torch.dtype,
+) -> Epoch:
+    """Replace the last layer by a machine that learns the features of centre crops, and return the figures.
 
-    Liang et al.'s way (the GAN augmentation paper): scikit-learn's linear machine, one class against the rest, with
-    squared hinge loss. The logits are the distances from its planes, so their softmax is no calibrated probability.
+    Liang et al. (the GAN augmentation paper) use scikit-learn's linear machine: one class against the rest, squared
+    hinge loss. The logits are the distances from its planes, so their softmax is not a calibrated probability.
 
     Args:
-        params: the whole of params.yaml.
+        network: on the device of the run.
         train: samples to learn from; their labels count, not their targets.
-        valid: samples that are scored; None if the data set has no such split.
-        device, precision: of the features.
+        valid: samples to score; None if there are none.
+        classes: K names in the order of the logits.
+        cost: `C` of scikit-learn's machine.
+        seed: of the machine.
+        crop: side of the network's input in pixels.
+        precision: of the features.
+
+    Returns:
+        `loss`, the mean squared hinge loss on train, summed over the classes; `accuracy` on valid.
+
+    Raises:
+        UserError: all training faces have the same class.
     """
 
-    resumed = False
-
-    def __init__(
-        self,
-        params: Params,
-        train: Samples,
-        valid: Samples | None,
-        device: torch.device,
-        precision: torch.dtype,
-    ) -> None:
-        self.params, self.precision = params, precision
-        self.train, self.valid = train.to(device), valid and valid.to(device)
-        torch.manual_seed(params.seed)
-        self.network = build_network(params)
-        self.starts = pretrained.starts(self.network, params)
-        self.network.to(device)
-        self.progress = Progress()
-
-    def fit(self, on_epoch: Callable[[int, Epoch], None]) -> None:
-        """Find the planes; the only epoch's `loss` is the mean squared hinge loss, summed over the classes.
-
-        Raises:
-            UserError: the training faces have one class alone.
-        """
-        labels = self.train.labels.numpy()
-        if len(np.unique(labels)) < 2:
-            only = self.params.classes[labels[0]]
-            raise UserError.of(LABELS, f"{only} alone in split train", "at least two classes")
-        features = self._features(self.train, "features of train")
-        from sklearn.svm import LinearSVC  # here, as it takes longer to load than torch and few runs use it
-
-        machine = LinearSVC(C=self.params.chosen("model")[1].C, random_state=self.params.seed)
-        machine.fit(features, labels)
-        self._set_head(machine.classes_, machine.coef_, machine.intercept_)
-
-        signs = np.where(labels[:, None] == np.arange(len(self.params.classes)), 1, -1)
-        margins = 1 - signs * self._logits(features)
-        figures = {"loss": float((np.maximum(margins, 0) ** 2).sum(1).mean())}
-        if self.valid is not None:
-            found = self._logits(self._features(self.valid, "features of valid")).argmax(1)
-            figures["accuracy"] = float((found == self.valid.labels.numpy()).mean())
-        self.progress = Progress(1, 0, [figures], 0 if self.valid is not None else -1)
-        on_epoch(0, figures)
-
-    def _features(self, samples: Samples, desc: str) -> np.ndarray:
-        crop = self.params.train.crop
-        parts = [
-            features[0].float().cpu()
-            for _, features in passes(self.network, samples, crop, centre_crop, self.precision, 256, desc)
-        ]
+    def features(samples: Samples, desc: str) -> np.ndarray:
+        crops, size = VIEWS["centre"]
+        batches = samples.to(network.head.weight.device).batches(size, desc)
+        parts = [seen[0].float().cpu() for _, seen in outputs(network, batches, crop, crops, precision)]
         return torch.cat(parts).numpy()
 
-    @torch.no_grad()
-    def _set_head(self, classes: np.ndarray, planes: np.ndarray, offsets: np.ndarray) -> None:
-        weight, bias = torch.from_numpy(planes), torch.from_numpy(offsets)
-        if len(classes) == 2:  # one plane, whose positive side is the second class's
-            weight, bias = torch.cat([-weight, weight]), torch.cat([-bias, bias])
-        head = self.network.head
-        head.bias.fill_(-torch.inf)  # a class that train lacks has no plane, and a share of zero
-        head.weight[classes] = weight.to(head.weight)
-        head.bias[classes] = bias.to(head.bias)
+    labels = train.labels.numpy()
+    if len(np.unique(labels)) < 2:
+        only = classes[labels[0]]
+        raise UserError.of(LABELS, f"{only} alone in split train", "at least two classes")
+    learned = features(train, "features of train")
+    from sklearn.svm import LinearSVC  # here, because it loads longer than torch and few runs use it
 
-    def _logits(self, features: np.ndarray) -> np.ndarray:
-        weight, bias = (tensor.detach().cpu().numpy() for tensor in self.network.head.parameters())
-        return features @ weight.T + bias
+    machine = LinearSVC(C=cost, random_state=seed)
+    machine.fit(learned, labels)
+    _set_head(network.head, machine.classes_, machine.coef_, machine.intercept_)
+
+    signs = np.where(labels[:, None] == np.arange(len(classes)), 1, -1)
+    margins = 1 - signs * _logits(network.head, learned)
+    figures = {"loss": float((np.maximum(margins, 0) ** 2).sum(1).mean())}
+    if valid is not None:
+        predicted = _logits(network.head, features(valid, "features of valid")).argmax(1)
+        figures["accuracy"] = float((predicted == valid.labels.numpy()).mean())
+    return figures
+
+
+@torch.no_grad()
+def _set_head(head: nn.Linear, classes: np.ndarray, planes: np.ndarray, offsets: np.ndarray) -> None:
+    weight, bias = torch.from_numpy(planes), torch.from_numpy(offsets)
+    if len(classes) == 2:  # one plane, whose positive side is the second class
+        weight, bias = torch.cat([-weight, weight]), torch.cat([-bias, bias])
+    head.bias.fill_(-torch.inf)  # a class without training faces has no plane, and a probability of zero
+    head.weight[classes] = weight.to(head.weight)
+    head.bias[classes] = bias.to(head.bias)
+
+
+def _logits(head: nn.Linear, features: np.ndarray) -> np.ndarray:
+    weight, bias = (tensor.detach().cpu().numpy() for tensor in head.parameters())
+    return features @ weight.T + bias

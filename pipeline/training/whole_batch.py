@@ -1,4 +1,4 @@
-"""Layers that look across the samples of a batch, told of the samples that other processes have."""
+"""Batch norm and dropout over a batch that several processes share."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pipeline.training.processes import Processes
 
 
 class WholeBatch(TorchFunctionMode):
-    """While it is entered, batch norm uses the statistics of the whole batch, and dropout draws for the whole batch.
+    """A context in which batch norm uses statistics of the whole batch, and dropout draws for the whole batch.
 
-    So two processes compute what one would, to rounding, with the same generator state in each. It works on the
-    functions that layers call, so any library's layer is covered, on CPU and GPU alike.
+    With the same generator state in each process, two processes compute the result of one, up to rounding. The context
+    replaces the functions that layers call, so it covers the layers of any library, on CPU and GPU.
 
     Args:
-        processes: that share the batch.
+        processes: the processes that share the batch.
         count: samples in the whole batch.
     """
 
@@ -32,7 +32,7 @@ class WholeBatch(TorchFunctionMode):
     def __torch_function__(
         self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
-        """Answer the three functions that look across samples; pass on every other."""
+        """Replace the three functions that depend on all samples of a batch; call any other as it is."""
         special: dict[Any, Callable[..., Any]] = {
             F.batch_norm: self._batch_norm,
             F.dropout: self._dropout,
@@ -53,7 +53,7 @@ class WholeBatch(TorchFunctionMode):
     ) -> Tensor:
         if not training:
             return F.batch_norm(maps, running_mean, running_var, weight, bias, False, momentum, eps)
-        # The squares are of deviations: a sum of plain squares would lose the digits that the mean takes up.
+        # Squares of deviations, because a sum of plain squares loses the digits of the mean.
         others, shape = (0, *range(2, maps.ndim)), (1, -1) + (1,) * (maps.ndim - 2)
         wide = maps.to(torch.promote_types(maps.dtype, torch.float32))
         number = wide.numel() // wide.shape[1] // len(maps) * self.count
@@ -74,20 +74,20 @@ class WholeBatch(TorchFunctionMode):
     ) -> Tensor:
         if not training:
             return features
-        return features * F.dropout(self._everywhere(features).fill_(1), p)[self.processes.part(self.count)]
+        return features * F.dropout(self._whole(features).fill_(1), p)[self.processes.part(self.count)]
 
     def _bernoulli(self, mask: Tensor, p: float = 0.5, *, generator: torch.Generator | None = None) -> Tensor:
         rows = self.processes.part(self.count)
-        if len(mask) != rows.stop - rows.start:  # one draw for the whole batch, the same everywhere
+        if len(mask) != rows.stop - rows.start:  # one draw for the whole batch, the same in each process
             return mask.bernoulli_(p, generator=generator)
-        return mask.copy_(self._everywhere(mask).bernoulli_(p, generator=generator)[rows])
+        return mask.copy_(self._whole(mask).bernoulli_(p, generator=generator)[rows])
 
-    def _everywhere(self, part: Tensor) -> Tensor:
+    def _whole(self, part: Tensor) -> Tensor:
         return part.new_empty(self.count, *part.shape[1:])
 
 
 class _Sum(torch.autograd.Function):
-    """The sum over the processes, whose gradient is the sum of their gradients."""
+    """Sum over the processes; the gradient is the sum of their gradients."""
 
     @staticmethod
     def forward(ctx: Any, part: Tensor) -> Tensor:

@@ -1,10 +1,10 @@
-"""Geometric and colour transforms of a batch of faces; every sample has draws of its own, made with the plan.
+"""Geometric and colour transforms of a batch of faces. The plan of an epoch holds the draws of every sample.
 
-Geometry is one affine map per sample and one bilinear look-up in the whole face. So what turns or moves into the crop
-is the face's own wherever the face reaches that far; beyond its edges it goes on as its mirror image, because black
-corners would be there in training and never in evaluation. Colour follows in a fixed order: brightness, contrast,
-saturation, hue. Angles and factors mean what they mean in torchvision's `affine` and `adjust_*`. Without a geometric
-transform the integer crop stays as it is.
+Geometry is one affine map per sample and one bilinear look-up in the whole face. Rotation and translation bring in
+pixels of the face outside the crop. Beyond the edges the face continues as its mirror image: black corners would occur
+in training and never in evaluation. Colour follows in a fixed order: brightness, contrast, saturation, hue. Angles and
+factors have the meaning of torchvision's `affine` and `adjust_*`. Without geometric transforms the crop is cut out at
+whole pixels.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from pipeline.inference.samples import scaled
 from pipeline.params.model import Train
 
 LUMA = (0.2989, 0.587, 0.114)  # of red, green, blue: ITU-R 601, rounded as torchvision does
-ASPECT = (3 / 4, 4 / 3)  # least and most width over height of a resized crop, the field's custom
-TRIES = 10  # at a resized crop that fits into the face, torchvision's number
+ASPECT = (3 / 4, 4 / 3)  # smallest and largest width over height of a resized crop, as in torchvision
+TRIES = 10  # draws of a resized crop until one fits into the face, as in torchvision
 
 
 def draw(
     settings: Train, face: int, rng: np.random.Generator, count: int, size: int
 ) -> dict[str, np.ndarray]:
-    """Draw, for an epoch, the transforms that the settings turn on; they take nothing from `rng` if that is none.
+    """Draw the enabled transforms for an epoch. Without any, nothing is drawn from `rng`.
 
     Args:
-        settings: `train` of params.yaml.
+        settings: the block `train`.
         face: side of the stored faces in pixels.
-        rng: the epoch's.
-        count: samples.
+        rng: of the epoch.
+        count: number of samples.
         size: side of the crop in pixels; no draw depends on it.
 
     Returns:
-        Of these float32 columns of `count` rows those that are turned on: `box` (top, left, height and width of the
-        resized crop, pixels and fractions of them), `angle` and `shear` (degrees), `shift` (to the right and down,
-        shares of what is cut out), `brightness`, `contrast`, `saturation` (factors), `hue` (shares of a full turn).
+        float32 columns of `count` rows for the enabled transforms: `box` (top, left, height and width of the resized
+        crop in pixels, with fractions), `angle` and `shear` (degrees), `shift` (right and down, as shares of the crop),
+        `brightness`, `contrast`, `saturation` (factors), `hue` (shares of a full turn).
     """
     drawn: dict[str, np.ndarray] = {}
     if settings.resized_crop is not None:
         drawn["box"] = _boxes(settings.resized_crop, face, rng, count)
-    for name, middle, reach, each in (
+    for name, middle, reach, row in (
         ("angle", 0, settings.rotation, ()),
         ("shear", 0, settings.shear, ()),
         ("shift", 0, settings.translation, (2,)),
@@ -52,21 +52,21 @@ def draw(
         ("hue", 0, settings.hue, ()),
     ):
         if reach:
-            drawn[name] = rng.uniform(middle - reach, middle + reach, (count, *each))
+            drawn[name] = rng.uniform(middle - reach, middle + reach, (count, *row))
     return {name: values.astype(np.float32) for name, values in drawn.items()}
 
 
 def _boxes(area: list[float], face: int, rng: np.random.Generator, count: int) -> np.ndarray:
-    """Return top, left, height and width [count, 4]; the whole face where no try fits into it."""
+    """Return top, left, height and width [count, 4]; the whole face for samples without a crop that fits."""
     share = rng.uniform(area[0], area[1], (count, TRIES))
     low, high = np.log(ASPECT)
     aspect = np.exp(rng.uniform(low, high, (count, TRIES)))
-    place = rng.random((count, 2))
+    position = rng.random((count, 2))
     sides = face * np.sqrt(np.stack([share / aspect, share * aspect], 2))
     fits = sides.max(2) <= face
     first = sides[np.arange(count), fits.argmax(1)]
     sides = np.where(fits.any(1)[:, None], first, float(face))
-    return np.concatenate([place * (face - sides), sides], 1)
+    return np.concatenate([position * (face - sides), sides], 1)
 
 
 def apply(
@@ -75,14 +75,15 @@ def apply(
     """Cut a square out of every face, scale it to 0..1 and transform it.
 
     Args:
-        faces: uint8 [n, H, W, C]; C is 1 or 3, and 3 where `draws` holds `saturation` or `hue`.
+        faces: uint8 [n, H, W, C]; C is 1 or 3, and must be 3 if `draws` has `saturation` or `hue`.
         size: side of the square in pixels.
-        top, left: first row and column of each square, int64 [n]; a drawn `box` takes their place.
-        mirrored: which ones to mirror left to right, bool [n].
-        draws: as `draw` returns them, for these samples.
+        top, left: first row and column of each square, int64 [n]; a drawn `box` replaces them.
+        mirrored: faces to mirror left to right, bool [n].
+        draws: rows of the return value of `draw` for these samples.
 
     Returns:
-        float32 [n, C, size, size] in 0..1, channels-last. No sample depends on which others are in the batch.
+        float32 [n, C, size, size] in 0..1, channels-last. The result for a sample does not depend on the other samples
+        of the batch.
     """
     if draws.keys().isdisjoint(("box", "angle", "shear", "shift")):
         images = crop(faces, size, top, left, mirrored)
@@ -97,19 +98,19 @@ def apply(
 
 
 def affine(height: int, width: int, box: Tensor, mirrored: Tensor, draws: dict[str, Tensor]) -> Tensor:
-    """Return where in the face each place of the result comes from.
+    """Return the maps from positions in the result to positions in the face.
 
-    The face is sheared along its rows, turned (clockwise, as it is seen) about the middle of the box, and moved; then
-    the box is cut out and some boxes are mirrored.
+    Each face is sheared along its rows, turned clockwise about the middle of the box, and moved. Then the box is cut
+    out, and some boxes are mirrored.
 
     Args:
         height, width: of the face in pixels.
         box: top, left, height, width in pixels, float32 [n, 4].
         mirrored: bool [n].
-        draws: `angle`, `shear` and `shift`, each of them absent or as `draw` returns it.
+        draws: `angle`, `shear` and `shift` as `draw` returns them; each may be absent.
 
     Returns:
-        float32 [n, 2, 3]: (x, y, 1) in the result to (x, y) in the face; both run from -1 to 1, edge to edge.
+        float32 [n, 2, 3], which map (x, y, 1) in the result to (x, y) in the face; both run from -1 to 1, edge to edge.
     """
     top, left, high, wide = box.unbind(1)
     none = torch.zeros_like(top)
@@ -117,7 +118,7 @@ def affine(height: int, width: int, box: Tensor, mirrored: Tensor, draws: dict[s
     lean = draws.get("shear", none).deg2rad().tan()
     right, down = draws.get("shift", torch.zeros_like(box[:, :2])).mul(box[:, [3, 2]]).unbind(1)
     cos, sin = angle.cos(), angle.sin()
-    # The inverse of the rotation, followed by that of the shear.
+    # The inverse of the rotation, followed by the inverse of the shear.
     linear = [[cos - lean * sin, sin + lean * cos], [-sin, cos]]
     middle = [left + wide / 2, top + high / 2]
     across = torch.where(mirrored, -wide, wide) / 2
@@ -130,7 +131,7 @@ def affine(height: int, width: int, box: Tensor, mirrored: Tensor, draws: dict[s
 
 
 def warp(images: Tensor, size: int, maps: Tensor) -> Tensor:
-    """Look every pixel of the results up in the images, bilinearly; beyond its edges an image is mirrored.
+    """Return images whose pixels are looked up bilinearly. Beyond its edges an image is mirrored.
 
     Args:
         images: float32 [n, C, H, W].
@@ -140,20 +141,20 @@ def warp(images: Tensor, size: int, maps: Tensor) -> Tensor:
     Returns:
         float32 [n, C, size, size].
     """
-    place = (torch.arange(size, device=images.device) * 2 + 1) / size - 1
-    # Products and sums written out: a batched matrix product may round differently in batches of different sizes.
+    steps = (torch.arange(size, device=images.device) * 2 + 1) / size - 1
+    # Written out, because a batched matrix product may round differently in batches of different sizes.
     x, y, one = maps[..., None, None].unbind(2)
-    grid = x * place + y * place[:, None] + one
+    grid = x * steps + y * steps[:, None] + one
     return grid_sample(images, grid.movedim(1, 3), "bilinear", "reflection", align_corners=False)
 
 
 def colour(images: Tensor, draws: dict[str, Tensor]) -> Tensor:
-    """Change brightness, contrast, saturation and hue, in this order; every step ends in 0..1.
+    """Change brightness, contrast, saturation and hue, in this order. Each step clamps to 0..1.
 
     Args:
-        images: float32 [n, C, H, W] in 0..1; C is 1 or 3, and 3 for saturation and hue.
+        images: float32 [n, C, H, W] in 0..1; C is 1 or 3, and must be 3 for saturation and hue.
         draws: `brightness`, `contrast`, `saturation` (factors) and `hue` (shares of a full turn), float32 [n] each;
-            what is absent stays as it is.
+            each may be absent.
 
     Returns:
         float32 [n, C, H, W].
@@ -161,7 +162,7 @@ def colour(images: Tensor, draws: dict[str, Tensor]) -> Tensor:
     if "brightness" in draws:
         images = (images * _per_sample(draws["brightness"])).clamp_(0, 1)
     if "contrast" in draws:
-        # Row by row, then in float64: a sum over the whole image may take another order in another batch.
+        # Row by row, then in float64: the order of a sum over the whole image may differ from batch to batch.
         mean = images.sum(3, keepdim=True).sum(2, keepdim=True, dtype=torch.float64).float()
         mean = _grey(mean / (images.shape[2] * images.shape[3]))
         images = _blend(images, mean, draws["contrast"])
@@ -177,7 +178,7 @@ def _per_sample(values: Tensor) -> Tensor:
 
 
 def _blend(images: Tensor, ground: Tensor, factor: Tensor) -> Tensor:
-    """Return the images, as far from `ground` as the factors say."""
+    """Return `ground` + factor * (images - ground), clamped to 0..1."""
     return torch.lerp(ground, images, _per_sample(factor)).clamp_(0, 1)
 
 
@@ -190,7 +191,7 @@ def _grey(images: Tensor) -> Tensor:
 
 
 def turn_hue(images: Tensor, shares: Tensor) -> Tensor:
-    """Turn the hue of RGB images about the colour circle of HSV; saturation and value stay.
+    """Turn the hue of RGB images around the colour circle of HSV. Saturation and value stay the same.
 
     Args:
         images: float32 [n, 3, H, W] in 0..1.
@@ -202,8 +203,8 @@ def turn_hue(images: Tensor, shares: Tensor) -> Tensor:
     red, green, blue = images.unbind(1)
     value = torch.maximum(torch.maximum(red, green), blue)
     spread = value - torch.minimum(torch.minimum(red, green), blue)
-    per_spread = spread.clamp_min(1e-12).reciprocal_()  # of a grey pixel: its hue does not matter
-    # 1 where a channel is the largest, else 0; the first one wins a tie. `where` takes ten times as long.
+    per_spread = spread.clamp_min(1e-12).reciprocal_()  # any value for a grey pixel, which has no hue
+    # 1 for the largest channel, else 0; the first one wins a tie. `torch.where` takes ten times as long.
     is_red = (red - value).sign_().add_(1)
     is_green = (green - value).sign_().add_(1).mul_(1 - is_red)
     is_blue = 1 - is_red - is_green
@@ -211,7 +212,7 @@ def turn_hue(images: Tensor, shares: Tensor) -> Tensor:
     sixths = (green - blue).mul_(is_red).addcmul_(blue - red, is_green).addcmul_(red - green, is_blue)
     sixths.mul_(per_spread).add_(is_green, alpha=2).add_(is_blue, alpha=4).add_(6 * shares[:, None, None])
     sixths.sub_((sixths / 6).floor_(), alpha=6)
-    # Each channel lies below `value` by a trapezium of the hue's distance from that channel's own hue.
+    # A channel's distance below `value` is a trapezium function of the hue's distance from the channel's own hue.
     below = [(sixths - 3).abs_().neg_().add_(2), (sixths - 2).abs_().sub_(1), (sixths - 4).abs_().sub_(1)]
     turned = [value.addcmul(part.clamp_(0, 1), spread, value=-1) for part in below]
     return torch.stack(turned, 1).clamp_(0, 1)
@@ -224,10 +225,10 @@ def crop(faces: Tensor, size: int, top: Tensor, left: Tensor, mirrored: Tensor) 
         faces: uint8 [n, H, W, C].
         size: side of the square, at most H and W.
         top, left: first row and column of each square, int64 [n].
-        mirrored: which ones to mirror left to right, bool [n].
+        mirrored: faces to mirror left to right, bool [n].
 
     Returns:
-        float32 [n, C, size, size], in channels-last order.
+        float32 [n, C, size, size], channels-last.
     """
     steps = torch.arange(size, device=faces.device)
     rows = top[:, None] + steps
@@ -237,7 +238,7 @@ def crop(faces: Tensor, size: int, top: Tensor, left: Tensor, mirrored: Tensor) 
 
 
 def smooth(targets: Tensor, share: float) -> Tensor:
-    """Return targets, [n, K] with rows of sum 1, of which `share`, 0 to 1, is spread evenly over the classes.
+    """Return targets [n, K], rows of sum 1, after spreading `share` (0 to 1) of each row evenly over the classes.
 
     Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", 2016, section 7.
     """

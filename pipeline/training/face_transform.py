@@ -1,0 +1,159 @@
+"""A recipe of albumentations, applied to each stored face before everything else.
+
+The draws for a face follow from (seed, epoch, sample), so a result depends neither on the number of worker processes
+nor on the order of batches. All transforms of a recipe share one generator. With albumentations' own `set_random_seed`
+every transform has the same seed, and two flips of probability 0.5 always happen together.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from pipeline.core.errors import UserError, one_line
+from pipeline.inference.samples import Samples
+from pipeline.training.plan import Batch
+
+KEY = "params.yaml: train.albumentations"
+PROBES = 8  # random faces that try a recipe before a run
+
+
+class FaceTransform:
+    """A recipe of albumentations that maps a face to a face.
+
+    Args:
+        recipe: the return value of `albumentations.to_dict`, or a list of transforms in that form, applied in order.
+        shape: height, width and channels of the faces.
+
+    Raises:
+        UserError: albumentations rejects the recipe, or the recipe changes the shape or type of faces.
+    """
+
+    def __init__(self, recipe: dict[str, Any] | list[dict[str, Any]], shape: tuple[int, int, int]) -> None:
+        os.environ.setdefault(
+            "NO_ALBUMENTATIONS_UPDATE", "1"
+        )  # without it the import looks for a newer version
+        import albumentations  # here, because it takes over a second and few runs have a recipe
+
+        if isinstance(recipe, list):
+            recipe = {"transform": {"__class_fullname__": "Compose", "p": 1.0, "transforms": recipe}}
+        try:
+            with warnings.catch_warnings():
+                # albumentations only warns of a setting that a transform does not have.
+                warnings.simplefilter("error", UserWarning)
+                self._transform = albumentations.from_dict(recipe)
+        except KeyError as error:
+            raise UserError(
+                f"{KEY}: found or missed {error}, allowed: albumentations' serialised form"
+            ) from None
+        except Exception as error:
+            raise UserError(f"{KEY}: albumentations refuses it: {one_line(error)}") from None
+        # OpenCV's threads do not survive a fork, and a forked process would wait for them.
+        cv2.setNumThreads(1)
+        rng = np.random.default_rng(0)
+        for seed in range(PROBES):
+            self(rng.integers(0, 256, shape, dtype=np.uint8), seed)
+
+    def __call__(self, face: np.ndarray, seed: int) -> np.ndarray:
+        """Return a face, uint8 [H, W, C], transformed with draws from `seed`.
+
+        Raises:
+            UserError: a transform fails on the face, or changes its shape or type.
+        """
+        self._transform.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        try:
+            result = self._transform(image=face)["image"]
+        except Exception as error:
+            raise UserError(f"{KEY}: a transform fails: {one_line(error)}") from None
+        if result.dtype != np.uint8 or result.shape != face.shape:
+            raise UserError(
+                f"{KEY}: found a recipe that makes {result.dtype} {_size(result.shape)} of a face, allowed: uint8 "
+                f"{_size(face.shape)}, as it was"
+            )
+        return result
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
+def sample_seed(seed: int, epoch: int, sample: int) -> int:
+    """Return the seed of one sample's draws, for numpy's `default_rng` and for `random.Random`."""
+    return int(np.random.SeedSequence((seed, epoch, sample)).generate_state(1, np.uint64)[0])
+
+
+def transformed(
+    transform: FaceTransform, samples: Samples, plan: list[Batch], seed: int, epoch: int, workers: int
+) -> Iterator[Tensor]:
+    """Yield the transformed faces of each batch, uint8 [n, H, W, C] on the CPU.
+
+    Args:
+        transform: applied to each face.
+        samples: the training set.
+        plan: batches of the training set.
+        seed, epoch: decide, together with a sample's row, the draws for it.
+        workers: processes that work some batches ahead; with 0 this process transforms a batch when it is needed.
+
+    Raises:
+        UserError: the transform fails on a face, or a process was killed.
+    """
+    loader = DataLoader(
+        _TransformedBatches(transform, samples, plan, seed, epoch),
+        batch_size=None,
+        num_workers=workers,
+        collate_fn=_unchanged,  # an array goes through a pipe; a tensor needs shared memory, which is often scarce
+        worker_init_fn=_prepare_worker,
+        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
+        generator=torch.Generator(),  # dropout draws from the default one
+    )
+    try:
+        for faces in loader:
+            if isinstance(faces, UserError):
+                raise faces
+            yield torch.from_numpy(faces)
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise UserError(
+            "a process of train.workers was killed, which is what a machine short of memory does"
+        ) from None
+
+
+class _TransformedBatches(Dataset):
+    def __init__(
+        self, transform: FaceTransform, samples: Samples, plan: list[Batch], seed: int, epoch: int
+    ) -> None:
+        self.transform, self.samples, self.seed, self.epoch = transform, samples, seed, epoch
+        self.plan = [batch.samples.numpy() for batch in plan]
+
+    def __len__(self) -> int:
+        return len(self.plan)
+
+    def __getitem__(self, step: int) -> np.ndarray | UserError:
+        faces = self.samples.gather(self.plan[step])
+        try:
+            for face, sample in zip(faces, self.plan[step], strict=True):
+                face[:] = self.transform(face, sample_seed(self.seed, self.epoch, int(sample)))
+        except UserError as error:
+            return error  # raised in a worker, it would arrive as the worker's traceback
+        return faces
+
+
+def _unchanged(faces: Any) -> Any:
+    return faces
+
+
+def _prepare_worker(worker: int) -> None:
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, and with it its workers
