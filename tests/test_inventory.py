@@ -121,7 +121,7 @@ def test_outside_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(app, ["data"])
     assert str(result.exception) == (
-        "data: not found; run this in the folder that holds params.yaml and dvc.yaml"
+        "data: not found; run this in the folder with params.yaml and dvc.yaml"
     )
 
 
