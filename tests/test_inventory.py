@@ -120,9 +120,7 @@ def test_what_is_damaged_is_a_line(full: Path) -> None:
 def test_outside_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(app, ["data"])
-    assert str(result.exception) == (
-        "data: not found; run this in the folder with params.yaml and dvc.yaml"
-    )
+    assert str(result.exception) == ("data: not found; run this in the folder with params.yaml and dvc.yaml")
 
 
 @pytest.mark.parametrize(
