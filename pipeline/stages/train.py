@@ -65,7 +65,7 @@ def _train(p: Params, group: Processes) -> None:
             + (f", in {group.size} processes" if group.size > 1 else "")
         )
         for part, start in starts.items():
-            typer.echo(f"train: weights {pretrained.choices(p.chosen('model')[1])[part]}: {start}")
+            typer.echo(f"train: weights {pretrained.choices_by_part(p.chosen('model')[1])[part]}: {start}")
 
     with _curves(group) as log:
         if p.model == "svm_deep_features":

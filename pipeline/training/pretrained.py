@@ -51,7 +51,7 @@ class Start:
         return "; ".join(words)
 
 
-def choices(settings: Any) -> dict[str, str]:
+def choices_by_part(settings: Any) -> dict[str, str]:
     """Return the choices under `weights` in a network's settings by part, "" for the whole network."""
     chosen = getattr(settings, "weights", None)
     by_part = chosen if isinstance(chosen, dict) else {"": chosen}
@@ -60,7 +60,7 @@ def choices(settings: Any) -> dict[str, str]:
 
 def files(settings: Any) -> list[Path]:
     """Return the files of weights that a network's settings name."""
-    return [Path(choice) for choice in choices(settings).values() if choice.endswith(SAFE + PICKLED)]
+    return [Path(choice) for choice in choices_by_part(settings).values() if choice.endswith(SAFE + PICKLED)]
 
 
 def starts(network: Classifier, name: str, settings: Any, classes: list[str]) -> dict[str, Start]:
@@ -81,7 +81,7 @@ def starts(network: Classifier, name: str, settings: Any, classes: list[str]) ->
     key = f"params.yaml: models.{name}.weights"
     return {
         part: _start(network.parts[part] if part else network, choice, f"{key}.{part}".rstrip("."), classes)
-        for part, choice in choices(settings).items()
+        for part, choice in choices_by_part(settings).items()
     }
 
 
