@@ -25,8 +25,9 @@ from insightface.model_zoo import SCRFD
 from pipeline import params
 from pipeline.core.parallel import ordered
 from pipeline.faces.detectors.scrfd import PACKAGED
-from pipeline.faces.extraction import Extraction, decode
+from pipeline.faces.extraction import Extraction
 from pipeline.faces.weights import fetch
+from pipeline.intake.image import decode_ingested
 from pipeline.stages.align import CHUNK
 from pipeline.tables.paths import DETECTORS
 
@@ -46,7 +47,7 @@ def theirs(weights: Path, batch: pa.RecordBatch) -> list[np.ndarray | None]:
     detector.prepare(-1, input_size=(640, 640), det_thresh=0.5)
     landmarks = []
     for image in batch["image"]:
-        picture = decode("picture", image.as_py())
+        picture = decode_ingested("picture", image.as_py())
         border = max(picture.shape[:2]) // 2
         framed = cv2.copyMakeBorder(picture, *[border] * 4, cv2.BORDER_CONSTANT)
         boxes, points = detector.detect(framed, max_num=1)

@@ -14,9 +14,9 @@ from insightface.data import get_image
 
 from pipeline.core.errors import UserError
 from pipeline.core.parallel import ordered
-from pipeline.faces import extraction
 from pipeline.faces.detectors.scrfd import PACKAGED
 from pipeline.faces.extraction import Extraction
+from pipeline.intake.image import decode_ingested
 from pipeline.params.load import load
 from pipeline.params.model import Params
 from pipeline.stages import align
@@ -123,8 +123,8 @@ def test_pictures_lie_as_their_exif_data_says() -> None:
     # Orientation 3: turned by 180 degrees.
     tag = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x03\0\0\0\0\0\0"
     turned = jpeg[:2] + b"\xff\xe1" + (len(tag) + 2).to_bytes(2, "big") + tag + jpeg[2:]
-    assert extraction.decode("a", jpeg)[20, 10].min() > 200
-    assert extraction.decode("a", turned)[20, 10].max() < 50
+    assert decode_ingested("a", jpeg)[20, 10].min() > 200
+    assert decode_ingested("a", turned)[20, 10].max() < 50
 
 
 def test_faces_do_not_depend_on_the_number_of_processes(weights_file: Path) -> None:

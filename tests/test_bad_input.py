@@ -28,12 +28,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.core.errors import UserError
-from pipeline.faces import extraction
 from pipeline.intake import archive as _archive
-from pipeline.intake import folder as _folder
-from pipeline.intake import pixel_table
-from pipeline.intake.image import decode, fingerprint
-from pipeline.intake.listing import Refused
+from pipeline.intake import guards, pixel_table
+from pipeline.intake.guards import Rejection
+from pipeline.intake.image import decode, decode_ingested, fingerprint
 from pipeline.stages import ingest
 from pipeline.tables import schema, store
 from pipeline.tables.journal import journaled
@@ -169,8 +167,10 @@ def test_an_odd_picture_is_accepted_and_decoded_as_pillow_does(raw, name, data):
     assert row["pixels"] == fingerprint(found)
     # Inks become colours by a formula whose last bit each library rounds in its own way.
     rounding = 1 if b"Adobe" in data else 0
-    assert np.abs(np.atleast_3d(found) - expected.astype(int)).max() <= rounding
-    assert np.array_equal(extraction.decode("c", data), found if found.ndim == 3 else np.dstack([found] * 3))
+    assert np.abs(found - expected.astype(int)).max() <= rounding
+    assert np.array_equal(
+        decode_ingested("c", data), cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    )
 
 
 JPEG, PNG = odd.encoded(odd.smooth(1), "JPEG"), odd.encoded(odd.smooth(1), "PNG")
@@ -211,7 +211,7 @@ def test_a_picture_that_cannot_be_used_is_listed(raw, name, data, reason):
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "PPM"])
 def test_too_many_pixels_are_refused_before_they_are_decoded(monkeypatch, kind):
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
-    with pytest.raises(Refused, match="pixels, allowed: ") as refused:
+    with pytest.raises(Rejection, match="pixels, allowed: ") as refused:
         decode(odd.bomb(kind))
     assert refused.value.reason == "too_large"
 
@@ -787,7 +787,7 @@ def test_encrypted_members_are_listed(raw, archive):
 @pytest.mark.parametrize("archive", ["zip"], indirect=True)
 @pytest.mark.parametrize("claimed", [None, 99], ids=["zip bomb", "zip bomb that claims 99 bytes"])
 def test_a_zip_bomb_is_listed(raw, archive, monkeypatch, claimed):
-    for module in (_archive, _folder):
+    for module in (_archive, guards):
         monkeypatch.setattr(module, "MOST_BYTES", 2**20)
     write_rows(raw, "c.png,train,1,0,0")
     path = archive(("images/c.png", bytes(2**22)))
@@ -1070,6 +1070,6 @@ def test_pictures_beyond_the_size_of_a_column_arrive(raw, monkeypatch):
     write_rows(raw, "absent.png,train,1,0,0")
     ingest.run(toy.PARAMS, "table")
     before = results()
-    monkeypatch.setattr(ingest, "_BATCH_BYTES", 10)
+    monkeypatch.setattr(store, "BATCH_BYTES", 10)
     ingest.run(toy.PARAMS, "table")
     assert results() == before

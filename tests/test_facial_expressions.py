@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pipeline import params
 from pipeline.core.errors import UserError
 from pipeline.datasets import facial_expressions, folder
-from pipeline.intake.open import open_tree
+from pipeline.intake.tree import open_tree
 from pipeline.stages import align, ingest, label
 from tests import toy
 

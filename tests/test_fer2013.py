@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.errors import UserError
 from pipeline.datasets import fer2013
-from pipeline.intake.open import open_tree
+from pipeline.intake.tree import open_tree
 from pipeline.stages import ingest
 from tests import toy
 

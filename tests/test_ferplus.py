@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.core.errors import UserError
 from pipeline.datasets import ferplus
-from pipeline.intake.open import open_tree
+from pipeline.intake.tree import open_tree
 from pipeline.stages import ingest
 from pipeline.tables.schema import VOTES
 from tests import toy

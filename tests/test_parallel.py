@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import resource
 import subprocess
@@ -17,7 +18,7 @@ from pipeline.core.parallel import ordered
 
 
 def results(number: int) -> dict:
-    """Return buffers outside of the pickle, empty and large ones, beside plain values."""
+    """Return arrays and tables, empty and large ones, beside plain values."""
     values = np.arange(number * 1_000)
     batch = pa.record_batch({"text": [str(number)] * number, "image": [bytes(number)] * number})
     return {"number": number, "array": values, "batch": batch, "nothing": np.empty(0)}
@@ -49,11 +50,12 @@ def test_a_result_outlives_the_work(folder):
     assert list(ordered(plain, range(100))) == [number * number for number in range(100)]
 
 
-def test_work_that_is_given_up_leaves_no_file_behind(folder):
+def test_work_that_is_given_up_leaves_no_process_behind(folder):
     work = ordered(results, range(1_000))
     next(work)
-    assert list(folder.iterdir()) != []
+    assert multiprocessing.active_children() != []
     work.close()
+    assert multiprocessing.active_children() == []
     assert list(folder.iterdir()) == []
 
 

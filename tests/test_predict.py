@@ -23,7 +23,7 @@ from pipeline import cli, params
 from pipeline.core.errors import UserError
 from pipeline.faces.crowd import all_faces
 from pipeline.faces.detectors import scrfd
-from pipeline.faces.extraction import decode
+from pipeline.intake.image import decode_ingested
 from pipeline.params.model import Params
 from pipeline.prediction import Predictor
 from pipeline.prediction import predictor as prediction_module
@@ -255,7 +255,7 @@ def test_pictures_are_decoded_as_align_does(tmp_path: Path, colour: bool) -> Non
     for number, data in enumerate(files):
         path = tmp_path / f"{number}.png"
         path.write_bytes(data)
-        np.testing.assert_array_equal(read(InputPicture(listed([path])[0])), decode("picture", data))
+        np.testing.assert_array_equal(read(InputPicture(listed([path])[0])), decode_ingested("picture", data))
 
 
 BAD: dict[str, Callable[[Path], object]] = {

@@ -251,9 +251,7 @@ def test_a_wrong_tree_is_answered_with_the_expected_one(root, files, found):
 def test_a_list_with_other_columns_is_one_line(root):
     write_kaggle(root, "train")
     (root / "test_labels.csv").write_text("file,emotion\n")
-    with pytest.raises(
-        UserError, match=r"test_labels\.csv: found the columns file, emotion, expected: image"
-    ):
+    with pytest.raises(UserError, match=r"test_labels\.csv: found no column image, label, expected: image"):
         ingest.run(toy.PARAMS, "rafdb")
 
 

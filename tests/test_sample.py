@@ -13,7 +13,7 @@ import pytest
 from pipeline import params
 from pipeline.core.errors import UserError
 from pipeline.datasets import sample
-from pipeline.intake.open import open_tree
+from pipeline.intake.tree import open_tree
 from pipeline.sample.drawing import scene
 from pipeline.sample.drawing.expression import EXPRESSIONS, expression
 from pipeline.sample.drawing.geometry import Geometry, Proportions, geometry

@@ -14,8 +14,8 @@ from moto.server import ThreadedMotoServer
 
 from pipeline.core.errors import UserError
 from pipeline.datasets import table
-from pipeline.intake.open import open_tree
-from pipeline.tables.storage import open_store, taken
+from pipeline.intake.tree import open_tree
+from pipeline.tables.storage import local_copy, open_store
 from tests import doc_commands, toy
 
 ROOT = Path(__file__).parents[1]
@@ -59,7 +59,7 @@ def fer(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def content(address: str, name: str) -> bytes:
-    with taken(address, name) as path:
+    with local_copy(address, name) as path:
         return path.read_bytes()
 
 
@@ -108,6 +108,6 @@ def test_a_wrong_address_is_one_line(store: str, address: str, message: str) -> 
 def test_a_table_that_is_not_there_is_one_line(store: str) -> None:
     with (
         pytest.raises(UserError, match=r"^s3://faces/none/x\.parquet: cannot be read"),
-        taken(f"{store}/none", "x.parquet"),
+        local_copy(f"{store}/none", "x.parquet"),
     ):
         pass

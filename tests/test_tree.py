@@ -15,11 +15,10 @@ import pytest
 
 from pipeline.core.errors import UserError
 from pipeline.core.parallel import ordered
-from pipeline.intake.archive import Tar, Zip
-from pipeline.intake.folder import Folder
-from pipeline.intake.listing import Refused
-from pipeline.intake.open import open_tree
-from pipeline.intake.tree import Tree
+from pipeline.intake.archive import TarArchive, ZipArchive
+from pipeline.intake.guards import Rejection
+from pipeline.intake.local_folder import LocalFolder
+from pipeline.intake.tree import Tree, open_tree
 from pipeline.stages import ingest
 from pipeline.tables.schema import VOTES
 from tests import odd_pictures as odd
@@ -69,22 +68,25 @@ MAC = {
     "set/images/._a.png": b"x",
 }
 FORMS: dict[str, tuple[type, Callable[[Path], None]]] = {
-    "folder": (Folder, lambda path: write_folder(path, FILES)),
-    "zip": (Zip, lambda path: write_zip(path, FILES)),
-    "tar": (Tar, lambda path: write_tar(path, FILES)),
-    "tar.gz": (Tar, lambda path: write_tar(path, FILES, "w:gz")),
-    "tar.bz2": (Tar, lambda path: write_tar(path, FILES, "w:bz2")),
-    "tar.xz": (Tar, lambda path: write_tar(path, FILES, "w:xz")),
-    "zip with one folder at the top": (Zip, lambda path: write_zip(path, below("set"))),
-    "zip with folders as members": (Zip, lambda path: write_zip(path, {"set/": b"", "set/x/": b""} | below("set"))),
-    "zip from macOS": (Zip, lambda path: write_zip(path, below("set", MAC))),
+    "folder": (LocalFolder, lambda path: write_folder(path, FILES)),
+    "zip": (ZipArchive, lambda path: write_zip(path, FILES)),
+    "tar": (TarArchive, lambda path: write_tar(path, FILES)),
+    "tar.gz": (TarArchive, lambda path: write_tar(path, FILES, "w:gz")),
+    "tar.bz2": (TarArchive, lambda path: write_tar(path, FILES, "w:bz2")),
+    "tar.xz": (TarArchive, lambda path: write_tar(path, FILES, "w:xz")),
+    "zip with one folder at the top": (ZipArchive, lambda path: write_zip(path, below("set"))),
+    "zip with folders as members": (
+        ZipArchive,
+        lambda path: write_zip(path, {"set/": b"", "set/x/": b""} | below("set")),
+    ),
+    "zip from macOS": (ZipArchive, lambda path: write_zip(path, below("set", MAC))),
     "zip with backslashes": (
-        Zip,
+        ZipArchive,
         lambda path: write_zip(path, {name.replace("/", "\\"): data for name, data in FILES.items()}),
     ),
-    "tar with one folder at the top": (Tar, lambda path: write_tar(path, below("set"))),
-    "tar of .": (Tar, lambda path: write_tar(path, below("."))),
-    "tar from macOS": (Tar, lambda path: write_tar(path, below("set", MAC), "w:gz")),
+    "tar with one folder at the top": (TarArchive, lambda path: write_tar(path, below("set"))),
+    "tar of .": (TarArchive, lambda path: write_tar(path, below("."))),
+    "tar from macOS": (TarArchive, lambda path: write_tar(path, below("set", MAC), "w:gz")),
 }  # fmt: skip
 
 
@@ -134,7 +136,7 @@ def test_every_form_holds_the_same_bytes(tree):
 )
 def test_every_form_refuses_the_same(tree, tmp_path, place, reason):
     (tmp_path / "outside.png").write_bytes(b"secret")
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(Rejection) as refused:
         tree.read(place)
     assert refused.value.reason in reason.split()
     with pytest.raises(UserError, match="cannot be read"):
@@ -159,7 +161,7 @@ def test_every_form_is_read_by_several_processes_at_once(tree):
 def test_the_only_file_in_a_folder_may_be_the_archive_under_any_name(tmp_path):
     (tmp_path / ".DS_Store").touch()
     write_zip(tmp_path / "download", FILES)
-    assert type(open_tree(tmp_path)) is Zip
+    assert type(open_tree(tmp_path)) is ZipArchive
     (tmp_path / "readme.txt").touch()
     assert open_tree(tmp_path).entries() == ["download", "readme.txt"]
 
@@ -188,7 +190,7 @@ def test_hard_links_in_a_tar_are_files_and_other_links_are_not(tmp_path):
     assert sorted(tree.files()) == ["a.png", "b.png", "c.png", "d.png", "z.png"]
     assert tree.read("a.png") == tree.read("b.png") == b"pixels"
     for name in ("c.png", "d.png"):
-        with pytest.raises(Refused, match="is a link or a special file") as refused:
+        with pytest.raises(Rejection, match="is a link or a special file") as refused:
             tree.read(name)
         assert refused.value.reason == "unreadable_image"
 
@@ -208,7 +210,7 @@ def test_an_archive_that_is_replaced_while_it_is_read_is_refused(tmp_path):
     tree = open_tree(path)
     tree.entries()
     os.truncate(path, 600)
-    with pytest.raises(Refused, match="cut short"):
+    with pytest.raises(Rejection, match="cut short"):
         tree.read("images/a.png")
 
 
@@ -274,5 +276,5 @@ def test_a_zip_of_another_system_may_hold_no_kinds_of_files(tmp_path):
         archive.writestr(info, b"")
     tree = open_tree(tmp_path / "set.zip")
     assert tree.read("a.png") == b"pixels"
-    with pytest.raises(Refused, match="a link or a special file"):
+    with pytest.raises(Rejection, match="a link or a special file"):
         tree.read("b.png")

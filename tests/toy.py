@@ -16,8 +16,7 @@ from pipeline.inference import model_file
 from pipeline.inference.model_file import build_network
 from pipeline.inference.samples import LabelledFaces, Samples
 from pipeline.intake.listing import Listing
-from pipeline.intake.open import open_tree
-from pipeline.intake.tree import Tree
+from pipeline.intake.tree import Tree, open_tree
 from pipeline.methods.models import Classifier
 from pipeline.params.methods import BLOCKS
 from pipeline.stages.train import starting_network, trained_model, training_parts
@@ -114,15 +113,8 @@ def training_run(
 
 
 def listed(listing: Listing) -> list[dict[str, Any]]:
-    """Return the records of a listing in the order of their names, splits and files by name; it is then complete."""
-    listing.settle()
-    for _ in listing.beside:
-        pass
-    rows = listing.batch(0, len(listing)).to_pylist()
-    for row in rows:
-        row["split"] = None if row["split"] is None else schema.SPLITS[row["split"]]
-        row["votes"] = row["votes"] and tuple(row["votes"])
-    return rows
+    """Return the records of a listing in the order of their names; it is then complete."""
+    return [record._asdict() | {"votes": record.votes and tuple(record.votes)} for record in listing]
 
 
 def answer(records: Callable[[Tree], Listing], folder: Path) -> str:

@@ -1,11 +1,11 @@
-"""One module per published data set: its layout on disk to records.
+"""One module per published data set: it turns the layout on disk into records.
 
-The module's name is the data set's name: `datasets: [ferplus]` is `pipeline/datasets/ferplus.py` and
-`data/raw/ferplus`, a folder, an archive of it, or a link to either. A module offers
+A module has the data set's name. `datasets: [ferplus]` selects `pipeline/datasets/ferplus.py` and the raw data
+`data/raw/ferplus`: a folder, an archive of it, or a link to either. A module offers
 
-* `records(tree) -> Listing`: every row of the data set, added to the listing as a record, whose picture is read
-  later, or rejected with a reason. What is wrong with the data set as a whole (no such file, no such column) is a
-  `UserError`; what is wrong with one row never is.
+* `records(tree) -> Listing`: adds every row of the data set as a record, whose picture is read later, or rejects it
+  with a reason. It raises `UserError` if the data set as a whole is wrong (a file or a column is missing), never for
+  a single row.
 
-Labels are mapped by name, never by position. The docstring shows the expected tree and says what an id is.
+Labels are mapped by name, never by position. A module's docstring shows the expected tree and the form of an id.
 """

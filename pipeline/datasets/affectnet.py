@@ -1,10 +1,10 @@
-"""AffectNet (Mollahosseini et al. 2017), faces from the web with manual labels, in the form of 2017 or of 2021.
+"""AffectNet (Mollahosseini et al. 2017): faces from the web with manual labels, in the form of 2017 or of 2021.
 
     data/raw/affectnet/
         training.csv, validation.csv       or in Manually_Annotated_file_lists/
         Manually_Annotated_Images/         1/ 2/ ... with the pictures; or in Manually_Annotated/, or beside the lists
 
-or, as the authors have sent it out since 2021 (AffectNet-8, pictures of 224 x 224 pixels),
+or the form that the authors have sent out since 2021 (AffectNet-8, pictures of 224 x 224 pixels):
 
     data/raw/affectnet/
         train_set/images/                  0.jpg 1.jpg ...
@@ -12,23 +12,23 @@ or, as the authors have sent it out since 2021 (AffectNet-8, pictures of 224 x 2
         val_set/                           the same
 
 The columns of the lists are subDirectory_filePath, face_x, face_y, face_width, face_height, facial_landmarks (68 x;y),
-expression, valence, arousal. `validation.csv` circulates with and without a header; without one the columns are in
+expression, valence, arousal. `validation.csv` circulates with and without a header. Without one the columns are in
 this order.
 
 Codes are 0 neutral, 1 happiness, 2 sadness, 3 surprise, 4 fear, 5 disgust, 6 anger, 7 contempt; 9 (uncertain) is
 `unknown` and 10 (no face) is `NF`. 8 is "none of these expressions", which is neither a class nor "cannot tell": those
 rows are rejected as `other_expression`.
 
-A record's id is `affectnet/<subDirectory_filePath>`, `affectnet/689/737db2.jpg`, or `affectnet/train_set/0`. A name
-may occur in several rows: the first row counts and the others are rejected as `duplicate_name`, and validation's rows
-come before training's, so the published `valid` is whole and no picture of it is trained on.
+An id is `affectnet/<subDirectory_filePath>`, `affectnet/689/737db2.jpg`, or `affectnet/train_set/0`. A name may occur
+in several rows. The first row counts, the others are rejected as `duplicate_name`. The rows of validation come before
+those of training, so the published `valid` is whole and none of its pictures is trained on.
 
-`train` and `valid` are published. A `test` is drawn from `train`, as in the weighted-cluster paper: `valid`, on which
-published figures stand, also chooses the epoch here, so it cannot tell how good the choice is.
+`train` and `valid` are published. `test` is drawn from `train`, as in the weighted-cluster paper. Published figures
+are measured on `valid`; here `valid` also chooses the epoch, so it cannot measure the chosen model fairly.
 
-Every record has a box and landmarks, reduced to five. `face_width` and `face_height` are read as what they are called;
-widths below zero occur, and public loaders disagree, so a box that does not lie in its picture, and landmarks that do
-not, are left out and counted; the record stays.
+Every record has a box and landmarks, which are reduced to five. `face_width` and `face_height` are read as a width and
+a height. Negative widths occur, and public loaders disagree on the meaning. So a box or landmarks that do not lie in
+the picture are dropped and counted; the record stays.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ from __future__ import annotations
 import io
 import math
 import re
-from array import array
-from collections.abc import Iterator
 from itertools import chain
+from operator import itemgetter
 
 import numpy as np
 
-from pipeline.core.errors import UserError, one_line
+from pipeline.core.errors import one_line
 from pipeline.intake import csv_rows
+from pipeline.intake.guards import Rejection
 from pipeline.intake.landmarks import five, numbers
-from pipeline.intake.listing import Listing, Refused
-from pipeline.intake.tree import Tree, wrong
+from pipeline.intake.listing import Listing
+from pipeline.intake.tree import Tree, wrong_tree
 
 LABELS: dict[float, str] = {
     0: "neutral",
@@ -61,7 +61,7 @@ LABELS: dict[float, str] = {
     10: "NF",
 }
 NONE = 8
-# What is listed first wins a name.
+# Of two rows with one name, the one in the first list counts.
 LISTS = {"valid": "validation.csv", "train": "training.csv"}
 FOLDERS = {"valid": "val_set", "train": "train_set"}
 COLUMNS = (
@@ -83,7 +83,7 @@ _IMAGES_IN = (
     "Manually_Annotated/",
 )
 _NAME = re.compile(r"\d{1,9}/[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*", re.ASCII)
-_MOST_BYTES = 10_000  # of an array: 68 points take 1,088, and numpy's header at most as many
+_MOST_BYTES = 10_000  # of a .npy file: 68 points take 1,088, numpy's header no more than that
 _EXPECTED = (
     "training.csv and validation.csv with the pictures in Manually_Annotated_Images/1/ ..., or train_set/ and "
     "val_set/ with images/ and annotations/"
@@ -96,67 +96,58 @@ def records(tree: Tree) -> Listing:
     Raises:
         UserError: the tree is neither, or both, or a list cannot be read.
     """
-    where = next((folder for folder in _LISTS_IN if _beside(tree, folder)), None)
+    lists = next((folder for folder in _LISTS_IN if _listed_splits(tree, folder)), None)
     sets = {split: name for split, name in FOLDERS.items() if "annotations/" in tree.entries(name)}
-    listing = Listing(tree.read, draw=("test",))
-    if where is not None and not sets:
-        images = next((f for f in (*_IMAGES_IN, where, "") if _numbered(tree, f)), None)
-        if images is not None:
-            named = array("q")
-            for split in _beside(tree, where):
-                _add_list(tree, f"{where}{LISTS[split]}", split, images, listing, named)
-            places = (place.removeprefix(images) for place in tree.files(images.rstrip("/")))
-            _count_unnamed((place for place in places if _NAME.fullmatch(place)), named, listing)
-            return listing
-    elif sets and where is None:
-        named = array("q")
+    listing, named = Listing(tree.read, draw=("test",)), set[str]()
+    if lists is not None and not sets:
+        images = next(
+            (folder for folder in (*_IMAGES_IN, lists, "") if _has_numbered_folder(tree, folder)), None
+        )
+        if images is None:
+            raise wrong_tree(tree, _EXPECTED)
+        for split in _listed_splits(tree, lists):
+            _add_list(tree, f"{lists}{LISTS[split]}", split, images, listing, named)
+        inside = (place.removeprefix(images) for place in tree.files(images.rstrip("/")))
+        places = (place for place in inside if _NAME.fullmatch(place))
+    elif sets and lists is None:
         for split, folder in sets.items():
             _add_set(tree, folder, split, listing, named)
-        places = (place for folder in sets.values() for place in tree.files(f"{folder}/images"))
-        _count_unnamed((place for place in places if place.endswith(".jpg")), named, listing)
-        return listing
-    raise wrong(tree, _EXPECTED)
+        inside = (place for folder in sets.values() for place in tree.files(f"{folder}/images"))
+        places = (place for place in inside if place.endswith(".jpg"))
+    else:
+        raise wrong_tree(tree, _EXPECTED)
+    listing.notes["images_without_row"] = sum(place not in named for place in places)
+    return listing
 
 
-def _beside(tree: Tree, folder: str) -> list[str]:
+def _listed_splits(tree: Tree, folder: str) -> list[str]:
     """Return the splits whose lists lie in a folder."""
     return [split for split, name in LISTS.items() if tree.has(f"{folder}{name}")]
 
 
-def _numbered(tree: Tree, folder: str) -> bool:
+def _has_numbered_folder(tree: Tree, folder: str) -> bool:
     return any(name.endswith("/") and name[:-1].isdecimal() for name in tree.entries(folder.rstrip("/")))
-
-
-def _count_unnamed(places: Iterator[str], named: array[int], listing: Listing) -> None:
-    """Count the pictures that no row names; hashes take eight bytes each, however many there are."""
-    found = np.fromiter(map(hash, places), np.int64)
-    listing.notes["images_without_row"] = int((~np.isin(found, np.array(named))).sum())
 
 
 # --------------------------------------------------------------------------------------------- the lists of 2017
 
 
-def _add_list(tree: Tree, file: str, split: str, images: str, listing: Listing, named: array[int]) -> None:
-    """Add the rows of a list, one at a time: training.csv takes half a gigabyte."""
+def _add_list(tree: Tree, file: str, split: str, images: str, listing: Listing, named: set[str]) -> None:
+    """Add the rows of a list, one at a time: training.csv has half a gigabyte."""
     rows = csv_rows.lines(tree, file)
     first = next(rows, (0, ""))
     rows = chain([first], rows)
     names = list(COLUMNS)
     if COLUMNS[0] in first[1] or not first[1]:
-        names = csv_rows.header(tree, file, rows, ", ".join(_USED))
-    if missing := [name for name in _USED if name not in names]:
-        raise UserError(
-            f"{tree.address}/{file}: found no column {', '.join(missing)}, expected: {', '.join(_USED)}"
-        )
-    places = [names.index(name) for name in _USED]
+        names = csv_rows.header(tree, file, rows, _USED)
+    used = itemgetter(*map(names.index, _USED))
     for row, line in rows:
         image = line.strip()[:80]
         try:
-            cells = csv_rows.cells(line, len(names))
-            image, *corner_and_size, points, code = (cells[place] for place in places)
+            image, *corner_and_size, points, code = used(csv_rows.cells(line, len(names)))
             if not _NAME.fullmatch(image):
-                raise Refused.of("bad_image_name", repr(image[:80]), "names like 689/737db2.jpg")
-            named.append(hash(image))
+                raise Rejection.of("bad_image_name", repr(image[:80]), "names like 689/737db2.jpg")
+            named.add(image)
             listing.add(
                 image,
                 split,
@@ -167,70 +158,70 @@ def _add_list(tree: Tree, file: str, split: str, images: str, listing: Listing, 
                 box=_box(corner_and_size),
                 landmarks=_landmarks(points),
             )
-        except Refused as why:
+        except Rejection as why:
             listing.reject(file, row, image, why)
 
 
 def _box(cells: list[str]) -> list[float] | None:
-    if not any(map(_given, cells)):
+    if not any(map(_is_given, cells)):
         return None
     x, y, width, height = numbers(cells)
     return [x, y, x + width, y + height]
 
 
 def _landmarks(cell: str) -> list[float] | None:
-    if not _given(cell):
+    if not _is_given(cell):
         return None
     points = numbers(cell.split(";"))
     return five(np.array(points)) if len(points) == 136 else [math.nan] * 10
 
 
-def _given(cell: str) -> bool:
+def _is_given(cell: str) -> bool:
     return cell.upper() not in ("", "NULL", "NAN")
 
 
 def _label(code: str) -> str:
     (number,) = numbers([code])
     if number == NONE:
-        raise Refused("other_expression", f"found the code {NONE}: an expression that is none of the eight")
+        raise Rejection("other_expression", f"found the code {NONE}: an expression that is none of the eight")
     if number not in LABELS:
         allowed = ", ".join(f"{code:.0f} {name}" for code, name in LABELS.items())
-        raise Refused.of("unknown_label", repr(code[:40]), allowed)
+        raise Rejection.of("unknown_label", repr(code[:40]), allowed)
     return LABELS[number]
 
 
 # ------------------------------------------------------------------------------------------- the folders of 2021
 
 
-def _add_set(tree: Tree, folder: str, split: str, listing: Listing, named: array[int]) -> None:
-    """Add the pictures that a folder has annotations of."""
+def _add_set(tree: Tree, folder: str, split: str, listing: Listing, named: set[str]) -> None:
+    """Add the pictures with annotations in a folder."""
     for file in tree.files(f"{folder}/annotations"):
         name = file.rpartition("/")[2].removesuffix("_exp.npy")
         if not file.endswith("_exp.npy") or name.startswith("."):
             continue
         image = f"{folder}/images/{name}.jpg"
-        named.append(hash(image))
+        named.add(image)
         try:
             label = _label(_text(_array(tree, file)))
             landmarks = _points(tree, f"{folder}/annotations/{name}_lnd.npy")
             listing.add(f"{folder}/{name}", split, image, file, 0, label=label, landmarks=landmarks)
-        except Refused as why:
+        except Rejection as why:
             listing.reject(file, 0, f"{folder}/{name}", why)
 
 
 def _text(values: np.ndarray) -> str:
-    """Return the one value of an array: AffectNet's are strings."""
+    """Return the one value of an array as text; AffectNet's arrays hold strings."""
     if values.size != 1:
-        raise Refused("unknown_label", f"found {values.size} values, expected: one")
+        raise Rejection("unknown_label", f"found {values.size} values, expected: one")
     value = values.item()
     return value.decode("ascii", "replace") if isinstance(value, bytes) else str(value)
 
 
 def _points(tree: Tree, place: str) -> list[float] | None:
-    """Return five landmarks, NaN if the file does not hold 68 points, None without a file."""
+    """Return five landmarks; NaN if the file does not hold 68 points, None if there is no file."""
     try:
         points = _array(tree, place)
-    except Refused as why:
+    except Rejection as why:
         return None if why.reason == "missing_image" else [math.nan] * 10
     if points.size != 136 or points.dtype.kind not in "fiu":
         return [math.nan] * 10
@@ -238,11 +229,11 @@ def _points(tree: Tree, place: str) -> list[float] | None:
 
 
 def _array(tree: Tree, place: str) -> np.ndarray:
-    """Return the array in a .npy file, without ever running what a pickle in it would.
+    """Return the array in a .npy file. A pickle in it is never loaded.
 
     Raises:
-        Refused: `bad_annotation` if it holds no plain array or is larger than its header says or than any of
-            AffectNet's, or the reasons of `Tree.read`.
+        Rejection: `bad_annotation` if the file holds no plain array, has not the size that its header claims, or is
+            larger than any of AffectNet's; or the reasons of `Tree.read`.
     """
     data = tree.read(place)
     try:
@@ -254,10 +245,10 @@ def _array(tree: Tree, place: str) -> np.ndarray:
             np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         )
         shape, _, kind = read(file)
-        # A header can promise terabytes, for which numpy would make room before it looks for them.
+        # A header can claim terabytes, and numpy would allocate them before reading.
         if math.prod(shape) * kind.itemsize != len(data) - file.tell():
             raise ValueError(f"found {len(data) - file.tell():,} bytes, the header says {shape} of {kind}")
         file.seek(0)
         return np.lib.format.read_array(file, allow_pickle=False)
     except Exception as error:  # a damaged header can make the parser raise anything
-        raise Refused("bad_annotation", f"{place}: {one_line(error)}") from None
+        raise Rejection("bad_annotation", f"{place}: {one_line(error)}") from None

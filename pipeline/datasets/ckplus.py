@@ -9,13 +9,14 @@ or CK+48, the pictures that are mostly trained on, cut to 48 x 48 pixels (its fo
     data/raw/ckplus/
         anger/ contempt/ disgust/ fear/ happy/ sadness/ surprise/    S010_004_00000017.png ...
 
-Codes are 0 neutral, 1 anger, 2 contempt, 3 disgust, 4 fear, 5 happiness, 6 sadness, 7 surprise. Of every labelled
-sequence the last three frames are records, 981 of the 327 labelled sequences, and the same pictures as CK+48's.
-Each sequence starts with a neutral face; its first frame is not used, as no label says so. The frames not used are
-counted; a sequence without a label is rejected, once. Where both forms lie in the folder, the first is read.
+Codes are 0 neutral, 1 anger, 2 contempt, 3 disgust, 4 fear, 5 happiness, 6 sadness, 7 surprise. The last three frames
+of every labelled sequence are records: 981 pictures of 327 sequences, the same ones as in CK+48. A sequence starts with
+a neutral face, but no label says so: its first frame is not used. The metrics count the frames not used. A sequence
+without a label is one rejected row. If the folder holds both forms, the first one is read.
 
-A record's id is `ckplus/<name of the picture without .png>`, `ckplus/S010_004_00000017`, in both forms. Its group is
-the subject, `S010`, and as no splits are published, all are drawn: a subject has many pictures, all alike.
+An id is `ckplus/<name of the picture without .png>`, `ckplus/S010_004_00000017`, in both forms. The group is the
+subject, `S010`: a subject has many similar pictures, and must not be in two splits. No splits are published; all are
+drawn.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ import re
 from collections import defaultdict
 
 from pipeline.intake.classes import class_folders, class_name
-from pipeline.intake.listing import Listing, Refused
-from pipeline.intake.tree import Tree, wrong
+from pipeline.intake.guards import Rejection
+from pipeline.intake.listing import Listing
+from pipeline.intake.tree import Tree, wrong_tree
 
 CODES: dict[float, str] = {
     0: "neutral",
@@ -57,13 +59,13 @@ def records(tree: Tree) -> Listing:
         return listing
     root = f"{SMALL}/" if f"{SMALL}/" in top else ""
     if not class_folders(tree, root.rstrip("/")):
-        raise wrong(tree, _EXPECTED)
+        raise wrong_tree(tree, _EXPECTED)
     _folders(tree, root, listing)
     return listing
 
 
 def _sequences(tree: Tree, listing: Listing) -> None:
-    # Once through each tree: archives find a file faster than what lies in a folder.
+    # One pass over each tree: in an archive, listing a folder takes longer than finding a file.
     frames, labels = defaultdict(list), defaultdict(list)
     for place in _files(tree, IMAGES, ".png"):
         frames[place.removeprefix(f"{IMAGES}/").rpartition("/")[0]].append(place)
@@ -75,17 +77,17 @@ def _sequences(tree: Tree, listing: Listing) -> None:
         for place in frames[sequence]:
             try:
                 good.append((_parsed(place), place))
-            except Refused as why:
+            except Rejection as why:
                 listing.reject(place, 0, place.rpartition("/")[2], why)
         try:
             label = _label(tree, labels[sequence])
             if not good:
-                raise Refused("missing_image", f"found no picture in {IMAGES}/{sequence}")
+                raise Rejection("missing_image", f"found no picture in {IMAGES}/{sequence}")
             in_order = sorted(good, key=lambda frame: int(frame[0][3]))
             last = in_order[1:][-FRAMES:]
             if not last:
-                raise Refused("too_few_frames", "found the first frame alone, which is neutral")
-        except Refused as why:
+                raise Rejection("too_few_frames", "found the first frame alone, which is neutral")
+        except Rejection as why:
             listing.reject(f"{IMAGES}/{sequence}", 0, sequence, why)
             continue
         total, used = total + len(good), used + len(last)
@@ -100,38 +102,38 @@ def _folders(tree: Tree, root: str, listing: Listing) -> None:
             try:
                 match, label = _parsed(place), class_name(folder)
                 listing.add(match[0][:-4], None, place, place, 0, label=label, group=match[1])
-            except Refused as why:
+            except Rejection as why:
                 listing.reject(place, 0, place.rpartition("/")[2], why)
 
 
 def _files(tree: Tree, folder: str, ending: str) -> list[str]:
-    """Return the places of files with this ending below a folder, sorted; hidden ones left out."""
+    """Return the sorted places of files with an ending below a folder, without hidden files."""
     return sorted(
         p for p in tree.files(folder) if p.endswith(ending) and not p.rpartition("/")[2].startswith(".")
     )
 
 
 def _parsed(place: str) -> re.Match[str]:
-    """Return the subject, the sequence and the frame that a picture's name holds."""
+    """Return the subject, the sequence and the frame in a picture's name."""
     name = place.rpartition("/")[2]
     match = _NAME.fullmatch(name)
     if not match:
-        raise Refused.of("bad_image_name", repr(name[:80]), "names like S010_004_00000017.png")
+        raise Rejection.of("bad_image_name", repr(name[:80]), "names like S010_004_00000017.png")
     return match
 
 
 def _label(tree: Tree, places: list[str]) -> str:
-    """Return the label that the files of a sequence hold: one number each, mostly of one file."""
+    """Return the label in the files of a sequence, one number each. Most sequences have one file."""
     if not places:
-        raise Refused("no_label", f"found no file of this sequence in {LABELS}/")
-    found = set()
+        raise Rejection("no_label", f"found no file of this sequence in {LABELS}/")
+    labels = set()
     for place in places:
         text = tree.read(place)[:1000].decode("utf-8", "replace").strip()
         try:
-            found.add(CODES[float(text)])
+            labels.add(CODES[float(text)])
         except (ValueError, KeyError):
             allowed = ", ".join(f"{code} {name}" for code, name in CODES.items())
-            raise Refused("unknown_label", f"{place}: found {text[:40]!r}, allowed: {allowed}") from None
-    if len(found) > 1:
-        raise Refused("contradicting_label", f"found {' and '.join(sorted(found))} in {', '.join(places)}")
-    return found.pop()
+            raise Rejection("unknown_label", f"{place}: found {text[:40]!r}, allowed: {allowed}") from None
+    if len(labels) > 1:
+        raise Rejection("contradicting_label", f"found {' and '.join(sorted(labels))} in {', '.join(places)}")
+    return labels.pop()

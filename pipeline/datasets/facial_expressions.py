@@ -4,23 +4,23 @@
         data/legend.csv    user.id,image,emotion
         images/            Aaron_Peirsol_0001.jpg ...
 
-Labels are spelled in both cases. No splits are published: valid and test are drawn, and as a file's name begins
-with a person's, no person is in two of them. Some pictures have two rows, by two people: where they agree, the
-first row is the record and the second is listed as `duplicate_row`; where they do not, all rows of the picture are
-listed as `contradictory_label`. A picture without a row is listed as `no_label`.
+Labels are in upper or lower case. No splits are published: valid and test are drawn. The file's name begins with the
+person's name, which is the group, so no person is in two splits. Some pictures have two rows, by two people. If they
+agree, the first row is the record and the second is rejected as `duplicate_row`. If not, all rows of the picture are
+rejected as `contradictory_label`. A picture without a row is rejected as `no_label`.
 
-A picture's id is `facial_expressions/<file name>`.
+An id is `facial_expressions/<file name>`.
 """
 
 from __future__ import annotations
 
 import re
 
-from pipeline.core.errors import UserError
 from pipeline.intake import csv_rows
 from pipeline.intake.classes import class_name
-from pipeline.intake.listing import Listing, Refused
-from pipeline.intake.tree import Tree, wrong
+from pipeline.intake.guards import Rejection
+from pipeline.intake.listing import Listing
+from pipeline.intake.tree import Tree, wrong_tree
 
 LEGEND = "data/legend.csv"
 IMAGES = "images"
@@ -30,19 +30,15 @@ _NO_PERSON = "facial-expressions"  # four files are named after the repository
 
 
 def records(tree: Tree) -> Listing:
-    """List `data/legend.csv` and the pictures that it leaves out.
+    """List `data/legend.csv`, and reject the pictures that it does not name.
 
     Raises:
-        UserError: the tree is another one, or the CSV lacks a column.
+        UserError: the tree has another layout, or the CSV file lacks a column.
     """
     if not tree.has(LEGEND) or f"{IMAGES}/" not in tree.entries():
-        raise wrong(tree, f"{LEGEND} and the folder {IMAGES}/")
+        raise wrong_tree(tree, f"{LEGEND} and the folder {IMAGES}/")
     rows = csv_rows.lines(tree, LEGEND)
-    header = csv_rows.header(tree, LEGEND, rows, ", ".join(_COLUMNS))
-    if missing := [name for name in _COLUMNS if name not in header]:
-        raise UserError(
-            f"{tree.address}/{LEGEND}: found no column {', '.join(missing)}, expected: {', '.join(_COLUMNS)}"
-        )
+    header = csv_rows.header(tree, LEGEND, rows, _COLUMNS)
     image_column, emotion_column = header.index("image"), header.index("emotion")
 
     listing = Listing(tree.read, ("valid", "test"))
@@ -53,31 +49,37 @@ def records(tree: Tree) -> Listing:
             cells = csv_rows.cells(line, len(header))
             image = cells[image_column]
             if not image or "/" in image or image in (".", ".."):
-                raise Refused("bad_image_name", f"found {image[:80]!r}, expected: a file name in {IMAGES}/")
+                raise Rejection("bad_image_name", f"found {image[:80]!r}, expected: a file name in {IMAGES}/")
             labels.setdefault(image, []).append((row, class_name(cells[emotion_column])))
-        except Refused as why:
+        except Rejection as why:
             listing.reject(LEGEND, row, image, why)
             labels.setdefault(image, [])
-    for image, given in labels.items():
-        _add(listing, image, given)
+    for image, image_labels in labels.items():
+        _add(listing, image, image_labels)
     for place in tree.files(IMAGES):
         if place.removeprefix(f"{IMAGES}/") not in labels:
-            listing.reject(place, 0, place, Refused("no_label", f"{LEGEND} has no row for this picture"))
+            listing.reject(place, 0, place, Rejection("no_label", f"{LEGEND} has no row for this picture"))
     return listing
 
 
-def _add(listing: Listing, image: str, given: list[tuple[int, str]]) -> None:
-    """Add a picture with the rows that label it."""
-    if len({label for _, label in given}) > 1:
-        said = ", ".join(f"row {row} says {label}" for row, label in given)
-        for row, _ in given:
-            listing.reject(LEGEND, row, image, Refused("contradictory_label", said))
+def _add(listing: Listing, image: str, labels: list[tuple[int, str]]) -> None:
+    """Add a picture, or reject its rows.
+
+    Args:
+        listing: takes them.
+        image: the file's name.
+        labels: the rows of the picture and their labels.
+    """
+    if len({label for _, label in labels}) > 1:
+        detail = ", ".join(f"row {row} says {label}" for row, label in labels)
+        for row, _ in labels:
+            listing.reject(LEGEND, row, image, Rejection("contradictory_label", detail))
         return
-    for index, (row, label) in enumerate(given):
+    for index, (row, label) in enumerate(labels):
         if index == 0:
             person = _PERSON.fullmatch(image)
             group = person[1] if person and person[1] != _NO_PERSON else None
             listing.add(image, None, f"{IMAGES}/{image}", LEGEND, row, label=label, group=group)
         else:
-            why = Refused("duplicate_row", f"row {given[0][0]} has the same picture and label")
+            why = Rejection("duplicate_row", f"row {labels[0][0]} has the same picture and label")
             listing.reject(LEGEND, row, image, why)

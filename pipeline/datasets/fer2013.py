@@ -6,19 +6,21 @@
         train.csv, test.csv    emotion,pixels, and pixels alone
         train/angry/Training_3908.jpg ..., test/angry/PrivateTest_10131363.jpg ...
 
-The first of these that is there is used. `Usage` is the split: Training is train, PublicTest valid, PrivateTest test;
-in folders the file's name says the same. `train.csv` has no splits: valid and test are drawn from it; the rows of
-`test.csv` have no labels and are listed as `no_label`. The codes of `emotion` are not the order of the folders.
+The first of these that exists is used. `Usage` is the split: Training is train, PublicTest valid, PrivateTest test;
+in folders the file's name begins with it. `train.csv` has no splits, so valid and test are drawn from it. The rows of
+`test.csv` have no labels and are rejected as `no_label`. Codes of `emotion` are 0 anger, 1 disgust, 2 fear,
+3 happiness, 4 sadness, 5 surprise, 6 neutral, which is not the order of the folders.
 
-A record's id is `fer2013/<number of the row, from 0, five digits>`, in folders `fer2013/<path>`.
+An id is `fer2013/<number of the row, from 0, five digits>`, in folders `fer2013/<path>`.
 """
 
 from __future__ import annotations
 
 from pipeline.intake.classes import add_folders, class_folders, split_folders
-from pipeline.intake.listing import Listing, Refused
+from pipeline.intake.guards import Rejection
+from pipeline.intake.listing import Listing
 from pipeline.intake.pixel_table import FILES, USAGES, PixelTable
-from pipeline.intake.tree import Tree, wrong
+from pipeline.intake.tree import Tree, wrong_tree
 
 CODES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 TRAIN, TEST = "train.csv", "test.csv"
@@ -38,27 +40,27 @@ def records(tree: Tree) -> Listing:
         listing = _csv_form(PixelTable(tree, TRAIN, ("emotion", "pixels")))
         if TEST in top:
             for number, _ in enumerate(PixelTable(tree, TEST, ("pixels",)).rows()):
-                why = Refused("no_label", f"{TEST} is published without labels")
+                why = Rejection("no_label", f"{TEST} is published without labels")
                 listing.reject(TEST, number + 2, f"{number:05d}", why)
         return listing
     if folders := {f: split for f, split in split_folders(tree).items() if class_folders(tree, f)}:
         return _folder_form(tree, folders)
-    raise wrong(tree, _EXPECTED)
+    raise wrong_tree(tree, _EXPECTED)
 
 
 def _csv_form(table: PixelTable) -> Listing:
     published = "Usage" in table.columns
     listing = Listing(table.read, () if published else ("valid", "test"))
-    for number, (place, cells) in enumerate(table.rows()):
+    for number, (offset, cells) in enumerate(table.rows()):
         row, name = number + 2, f"{number:05d}"
         try:
-            if cells is None:
-                raise Refused("bad_row", f"expected {len(table.columns)} cells: {', '.join(table.columns)}")
+            if not cells:
+                raise Rejection("bad_row", f"expected {len(table.columns)} cells: {', '.join(table.columns)}")
             if published and cells["Usage"] not in USAGES:
-                raise Refused.of("bad_split", repr(cells["Usage"][:40]), USAGES)
+                raise Rejection.of("bad_split", repr(cells["Usage"][:40]), USAGES)
             split = USAGES[cells["Usage"]] if published else None
-            listing.add(name, split, str(place), table.file, row, label=_label(cells["emotion"]))
-        except Refused as why:
+            listing.add(name, split, str(offset), table.file, row, label=_label(cells["emotion"]))
+        except Rejection as why:
             listing.reject(table.file, row, name, why)
     return listing
 
@@ -66,7 +68,7 @@ def _csv_form(table: PixelTable) -> Listing:
 def _label(code: str) -> str:
     if not (code.isascii() and code.isdecimal() and len(code) == 1 and int(code) < len(CODES)):
         allowed = ", ".join(f"{i} {name}" for i, name in enumerate(CODES))
-        raise Refused.of("unknown_label", repr(code[:40]), allowed)
+        raise Rejection.of("unknown_label", repr(code[:40]), allowed)
     return CODES[int(code)]
 
 
@@ -80,5 +82,5 @@ def _folder_form(tree: Tree, folders: dict[str, str]) -> Listing:
 
 
 def _usage(place: str) -> str | None:
-    """Return the split that a file's name says: Kaggle's test/ holds both valid and test."""
+    """Return the split that a file's name begins with; Kaggle's test/ holds both valid and test."""
     return USAGES.get(place.rpartition("/")[2].partition("_")[0])

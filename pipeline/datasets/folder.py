@@ -4,19 +4,19 @@
         happiness/   a.jpg ...      or      train/ happiness/ a.jpg ...
         sadness/     b.jpg ...              test/  happiness/ ...
 
-Folder names are class names in any case (`happiness`, `Happy`): neutral happiness surprise sadness anger disgust
-fear contempt, or the adjectives. With split folders above them (train, val, valid, validation, test) these are the
-splits; a split without a folder is drawn from the training pictures. Folders inside a class's folder are allowed.
-A file in a folder of another name is rejected and listed.
+Folder names are class names in upper or lower case: neutral happiness surprise sadness anger disgust fear contempt,
+or the adjectives (`Happy`). Folders above them may name splits: train, training, val, valid, validation, test. A split
+without a folder is drawn from the training pictures. A class's folder may have folders inside it. A file in a folder of
+another name is rejected.
 
-A picture's id is `folder/<path>`.
+An id is `folder/<path>`.
 """
 
 from __future__ import annotations
 
 from pipeline.intake.classes import add_folders, class_folders, split_folders
 from pipeline.intake.listing import Listing
-from pipeline.intake.tree import Tree, wrong
+from pipeline.intake.tree import Tree, wrong_tree
 
 _EXPECTED = "one folder for each class (happiness/, sadness/, ...), or train/ and test/ that hold them"
 
@@ -34,7 +34,7 @@ def records(tree: Tree) -> Listing:
             add_folders(listing, tree, folder, lambda place: splits[place.split("/")[0]])
         return listing
     if not class_folders(tree):
-        raise wrong(tree, _EXPECTED)
+        raise wrong_tree(tree, _EXPECTED)
     listing = Listing(tree.read, ("valid", "test"))
     add_folders(listing, tree, "", lambda _: None)
     return listing

@@ -1,31 +1,31 @@
 """RAF-DB, basic expressions (Li et al. 2017, Reliable Crowdsourcing and Deep Locality-Preserving Learning).
 
-    data/raw/rafdb/                        as its authors publish it, the archives in it unpacked
+    data/raw/rafdb/                        as published by its authors, with the archives in it unpacked
         EmoLabel/list_patition_label.txt   (the misspelling is theirs) train_00001.jpg 5
         Image/original/                    train_00001.jpg ...
         Image/aligned/                     train_00001_aligned.jpg ..., 100 x 100 pixels
         Annotation/manual/                 train_00001_manu_attri.txt ...: five landmarks, gender, race, age
         Annotation/boundingbox/            train_00001_boundingbox.txt ...: x1 y1 x2 y2
 
-or, as it circulates on Kaggle,
+or the form that circulates on Kaggle:
 
     data/raw/rafdb/
         DATASET/train/1/ ... 7/            train_00001_aligned.jpg ...
         DATASET/test/1/ ... 7/             test_0001_aligned.jpg ...
         train_labels.csv, test_labels.csv  with a header: image,label
 
-Codes are 1 surprise, 2 fear, 3 disgust, 4 happiness, 5 sadness, 6 anger, 7 neutral. A record's id is
+Codes are 1 surprise, 2 fear, 3 disgust, 4 happiness, 5 sadness, 6 anger, 7 neutral. An id is
 `rafdb/<name of the original without .jpg>`, `rafdb/train_00001`, in every form. `train` and `test` are published;
 `valid` is drawn from `train`.
 
-Of the authors' form one of the two folders of pictures is enough. With both, the originals are read: `align` cuts
-them at any size and in the way of the other data sets, and the published landmarks and boxes are theirs, so
-`align.landmarks: given` can take the place of a detector. Who wants the authors' own alignment, with
-`align.mode: none`, leaves `Image/original` out of the folder. One run never mixes the two; the metrics name which.
-The folder `Annotation` may be absent. `Annotation/auto` (37 landmarks, found by a program) is not used.
+In the authors' form one of the two folders of pictures is enough. With both, the originals are read: `align` can cut
+them at any size, as it does with other data sets. The published landmarks and boxes belong to the originals, so with
+`align.landmarks: given` no detector is needed. To use the authors' own alignment, leave `Image/original` out of the
+folder and set `align.mode: none`. A run never mixes the two; the metrics name the one that was read. The folder
+`Annotation` may be missing. `Annotation/auto` (37 landmarks, found by a program) is not used.
 
-In Kaggle's form the rows of the CSVs are the records, each of which must find its picture in the folder of its
-label; a split without a CSV has the pictures in its folders for records. Its pictures are the aligned ones.
+In Kaggle's form each row of a CSV file is a record, and its picture must be in the folder of its label. In a split
+without a CSV file each picture in the folders is a record. The pictures are the aligned ones.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ import re
 
 import numpy as np
 
-from pipeline.core.errors import UserError
 from pipeline.intake import csv_rows
+from pipeline.intake.guards import Rejection
 from pipeline.intake.landmarks import as_seen, numbers
-from pipeline.intake.listing import Listing, Refused
-from pipeline.intake.tree import Tree, wrong
+from pipeline.intake.listing import Listing
+from pipeline.intake.tree import Tree, wrong_tree
 
 CODES = {
     "1": "surprise",
@@ -71,7 +71,7 @@ def records(tree: Tree) -> Listing:
             return _official(tree, kinds[0])
     elif any(tree.entries(f"{KAGGLE}/{split}") for split in SPLITS):
         return _kaggle(tree)
-    raise wrong(tree, _EXPECTED)
+    raise wrong_tree(tree, _EXPECTED)
 
 
 def _official(tree: Tree, kind: str) -> Listing:
@@ -80,14 +80,16 @@ def _official(tree: Tree, kind: str) -> Listing:
     absent = {folder: 0 for folder in ("manual", "boundingbox") if f"{folder}/" in folders}
     named = set()
     for row, line in csv_rows.lines(tree, LABEL_FILE):
-        image, *rest = line.split() or [""]  # a form feed is white space, and no empty line
+        image, *rest = line.split() or [""]  # a line may hold a form feed alone
         try:
             stem, split = _parsed(image)
             named.add(stem)
             if len(rest) != 1:
-                raise Refused("bad_row", f"found {line.strip()[:80]!r}, expected: an image's name and a code")
+                raise Rejection(
+                    "bad_row", f"found {line.strip()[:80]!r}, expected: an image's name and a code"
+                )
             label = _label(rest[0])
-        except Refused as why:
+        except Rejection as why:
             listing.reject(LABEL_FILE, row, image, why)
             continue
         landmarks = box = None
@@ -109,7 +111,7 @@ def _official(tree: Tree, kind: str) -> Listing:
 
 
 def _landmarks(tree: Tree, stem: str) -> list[float] | None:
-    """Return the five landmarks marked by hand, NaN if the file holds something else, None without a file."""
+    """Return the five landmarks marked by hand; NaN if the file holds something else, None if there is no file."""
     lines = _annotation(tree, f"Annotation/manual/{stem}_manu_attri.txt")
     if lines is None:
         return None
@@ -118,7 +120,7 @@ def _landmarks(tree: Tree, stem: str) -> list[float] | None:
 
 
 def _box(tree: Tree, stem: str) -> list[float] | None:
-    """Return the published box, NaN if the file holds something else, None without a file."""
+    """Return the published box; NaN if the file holds something else, None if there is no file."""
     lines = _annotation(tree, f"Annotation/boundingbox/{stem}_boundingbox.txt")
     if lines is None:
         return None
@@ -127,10 +129,10 @@ def _box(tree: Tree, stem: str) -> list[float] | None:
 
 
 def _annotation(tree: Tree, place: str) -> list[str] | None:
-    """Return the lines of a small text file, None if there is none."""
+    """Return the lines of a small text file, None if there is no file."""
     try:
         return tree.read(place)[:10_000].decode("utf-8", "replace").splitlines()
-    except Refused as why:
+    except Rejection as why:
         return None if why.reason == "missing_image" else []
 
 
@@ -146,7 +148,7 @@ def _kaggle(tree: Tree) -> Listing:
                 try:
                     stem = _stem(image, split)
                     listing.add(stem, split, place, place, 0, label=_label(code))
-                except Refused as why:
+                except Rejection as why:
                     listing.reject(place, 0, image, why)
             continue
         named = _kaggle_rows(tree, split, {place for _, place in pictures}, listing)
@@ -160,11 +162,7 @@ def _kaggle_rows(tree: Tree, split: str, places: set[str], listing: Listing) -> 
     """Add the rows of a split's CSV; return the names in them."""
     file, named = f"{split}_labels.csv", set()
     rows = csv_rows.lines(tree, file)
-    names = csv_rows.header(tree, file, rows, "image, label")
-    if not {"image", "label"} <= set(names):
-        raise UserError(
-            f"{tree.address}/{file}: found the columns {', '.join(names)[:200]}, expected: image, label"
-        )
+    names = csv_rows.header(tree, file, rows, ("image", "label"))
     for row, line in rows:
         image = line.strip()[:80]
         try:
@@ -175,38 +173,38 @@ def _kaggle_rows(tree: Tree, split: str, places: set[str], listing: Listing) -> 
             place = f"{KAGGLE}/{split}/{cell['label']}/{image}"
             others = (code for code in CODES if f"{KAGGLE}/{split}/{code}/{image}" in places)
             if place not in places and (code := next(others, None)):
-                raise Refused(
+                raise Rejection(
                     "contradicting_label", f"found the label {cell['label']}, the picture lies in {code}/"
                 )
             listing.add(stem, split, place, file, row, label=label)
-        except Refused as why:
+        except Rejection as why:
             listing.reject(file, row, image, why)
     return named
 
 
 def _pictures(tree: Tree, folder: str) -> list[tuple[re.Match[str] | None, str]]:
-    """Return the .jpg files below a folder, sorted, with what their names say."""
+    """Return the parsed name and the place of each .jpg file below a folder, sorted by place."""
     names = ((place.rpartition("/")[2], place) for place in sorted(tree.files(folder)))
     return [(_NAME.fullmatch(name), place) for name, place in names if re.fullmatch(r"[^.].*\.jpg", name)]
 
 
 def _parsed(image: str) -> tuple[str, str]:
-    """Return an image's id in the data set and its split, both of which are in its name."""
+    """Return the two parts of an image's name: the record's name and the split."""
     match = _NAME.fullmatch(image)
     if not match:
-        raise Refused.of("bad_image_name", repr(image[:80]), "names like train_00001.jpg")
+        raise Rejection.of("bad_image_name", repr(image[:80]), "names like train_00001.jpg")
     return match[1], match[2]
 
 
 def _stem(image: str, split: str) -> str:
     stem, named = _parsed(image)
     if named != split:
-        raise Refused.of("bad_split", f"{image[:80]!r} in {split}", f"names that begin with {split}_")
+        raise Rejection.of("bad_split", f"{image[:80]!r} in {split}", f"names that begin with {split}_")
     return stem
 
 
 def _label(code: str) -> str:
     if code not in CODES:
         allowed = ", ".join(f"{number} {name}" for number, name in CODES.items())
-        raise Refused.of("unknown_label", repr(code[:40]), allowed)
+        raise Rejection.of("unknown_label", repr(code[:40]), allowed)
     return CODES[code]

@@ -1,4 +1,4 @@
-"""The embedded sample, which is written in the form of a `table`."""
+"""The embedded sample. It has the form of a `table`."""
 
 from pipeline.datasets.table import records
 

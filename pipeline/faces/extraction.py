@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from pipeline.core.errors import UserError
 from pipeline.faces.alignment import box_square, similarity, warp, whole_square
 from pipeline.faces.detection import Detection, FaceDetector
 from pipeline.faces.detectors import detector_module
+from pipeline.intake.image import decode_ingested
 from pipeline.params.model import Align
 from pipeline.tables.schema import aligned, channels
 
@@ -47,7 +47,8 @@ class Extraction:
         """
         names, settings = pictures["id"].to_pylist(), self.settings
         decoded = [
-            decode(name, image) for name, image in zip(names, pictures["image"].to_pylist(), strict=True)
+            decode_ingested(name, image)
+            for name, image in zip(names, pictures["image"].to_pylist(), strict=True)
         ]
         found: list[Detection | None] = [None] * len(decoded)
         if self.weights:
@@ -73,18 +74,6 @@ def _detector(name: str, weights: bytes, threshold: float) -> FaceDetector:
         file.write(weights)
         file.flush()
         return detector_module(name).Detector(Path(file.name), threshold)
-
-
-def decode(name: str, image: bytes) -> np.ndarray:
-    """Return an encoded image as BGR, uint8, H x W x 3, turned as its EXIF data says.
-
-    Raises:
-        UserError: the bytes are no image.
-    """
-    picture = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR) if image else None
-    if picture is None:
-        raise UserError(f"{name}: {len(image)} bytes that are no image; run ingest again")
-    return picture
 
 
 def cut(picture: np.ndarray, face: Detection | None, settings: Align) -> np.ndarray:

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 from matplotlib.axes import Axes
 
-from pipeline.core.errors import UserError
 from pipeline.figures.png import INK, figure_file
+from pipeline.intake.image import decode_ingested
 from pipeline.labels.agreement import entropy, most_divided, tied
 from pipeline.tables.store import Faces
 from pipeline.tables.vocabulary import VOTES
@@ -149,9 +149,7 @@ def thumbnail(name: str, image: bytes) -> np.ndarray:
     Raises:
         UserError: the bytes are no image.
     """
-    picture = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR) if image else None
-    if picture is None:
-        raise UserError(f"{name}: {len(image)} bytes that are no image; run ingest again")
+    picture = decode_ingested(name, image)
     height, width = picture.shape[:2]
     if (scale := 128 / max(height, width)) < 1:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))

@@ -1,4 +1,7 @@
-"""Archives as trees: read in place, whatever they claim to hold."""
+"""Archives as trees. They are read in place, with limits for what a hostile archive may claim.
+
+The file systems of `fsspec` do not take their place: they have none of these limits, and follow links.
+"""
 
 from __future__ import annotations
 
@@ -16,136 +19,36 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from pipeline.core.errors import UserError, one_line
-from pipeline.intake.listing import Refused
-from pipeline.intake.tree import BROKEN, MOST_BYTES, is_junk, leads_out, too_large
+from pipeline.intake.guards import BROKEN, MOST_BYTES, Rejection, check_size, is_hidden, leads_out
 
-_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-# An archive of pictures expands to little more than its size, one of CSV files to ten times as much. Below the
-# second number, in bytes, any archive may be expanded.
+_ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+# An archive of pictures expands to little more than its own size, one of CSV files to ten times as much. An archive
+# may expand to a hundred times its size, or to 1 GiB (`_SMALL`) if that is more.
 _MOST_EXPANSION, _SMALL = 100, 2**30
 
 
-def archive(path: Path) -> Zip | Tar | None:
-    """Return the archive that a file is, whatever its name; None if it is none.
+def archive(path: Path) -> ZipArchive | TarArchive | None:
+    """Return the archive in a file, whatever the file's name; None if the file is no archive.
 
     Raises:
-        UserError: the file is named as an archive, and is none or a part of one.
+        UserError: the file has the name of an archive, but is damaged or truncated.
         OSError: it cannot be read.
     """
     if zipfile.is_zipfile(path):
-        return Zip(path)
+        return ZipArchive(path)
     with suppress(EOFError, zlib.error):
         if tarfile.is_tarfile(path):
-            return Tar(path)
-    if path.name.lower().endswith(_ARCHIVES):
+            return TarArchive(path)
+    if path.name.lower().endswith(_ENDINGS):
         raise UserError(f"{path}: damaged or cut short, expected: a whole archive (.zip, .tar, .tar.gz)")
     return None
 
 
-class _Members:
-    """What both kinds of archives share: the places of their members, below a single folder at the top.
+class _Archive:
+    """The tree of an archive's members. If they are all in one folder, the tree starts inside that folder.
 
-    Of members with one name the last one counts, as when the archive is unpacked.
+    Of several members with one name the last one counts, as it does when an archive is unpacked.
     """
-
-    address: str
-
-    @cached_property
-    def _members(self) -> dict[str, Any]:
-        """Members by place, None for a link or a special file."""
-        found = {}
-        for name, member in self._listed():
-            path = PurePosixPath(name)
-            if not path.name or path.is_absolute() or ".." in path.parts or path.parts[0].endswith(":"):
-                raise UserError.of(self.address, f"a member {name[:80]!r}", "names inside the archive")
-            found[str(path)] = member
-        heads = [place.partition("/") for place in found if not is_junk(place)]
-        tops = {head + slash for head, slash, _ in heads}
-        if len(tops) == 1 and (top := tops.pop()).endswith("/"):
-            return {place[len(top) :]: found[place] for place in found if place.startswith(top)}
-        return found
-
-    def _listed(self) -> Iterator[tuple[str, Any]]:
-        """Yield the name of every member that is no folder, and what is needed to read it."""
-        raise NotImplementedError
-
-    def entries(self, under: str = "") -> list[str]:
-        """See `Tree`."""
-        prefix = f"{under}/" if under else ""
-        inside = (place[len(prefix) :] for place in self._members if place.startswith(prefix))
-        return sorted(
-            {head + slash for head, slash, _ in (p.partition("/") for p in inside) if head[0] != "."}
-        )
-
-    def has(self, place: str) -> bool:
-        """See `Tree`."""
-        return place in self._members
-
-    def files(self, under: str = "") -> Iterator[str]:
-        """See `Tree`."""
-        prefix = f"{under}/" if under else ""
-        yield from (place for place in self._members if place.startswith(prefix) and not is_junk(place))
-
-    def _member(self, place: str) -> Any:
-        if leads_out(place):
-            raise Refused("outside_folder", f"{place!r}, allowed: members of {self.address}")
-        try:
-            member = self._members[place]
-        except KeyError:
-            raise Refused("missing_image", f"{self.address} holds no {place}") from None
-        if member is None:
-            raise Refused("unreadable_image", f"{self.address}/{place} is a link or a special file")
-        return member
-
-
-class Zip(_Members):
-    """A `.zip` file, read in place."""
-
-    def __init__(self, path: Path) -> None:
-        self.address = str(path)
-        self._path = os.path.realpath(path)
-        self._opened: tuple[int, zipfile.ZipFile] | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"address": self.address, "_path": self._path, "_opened": None}
-
-    def _listed(self) -> Iterator[tuple[str, zipfile.ZipInfo | None]]:
-        for info in self._file().infolist():
-            name = info.filename.replace("\\", "/")  # as some programs write it
-            if not name.endswith("/"):
-                plain = stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
-                yield name, info if plain else None
-
-    def _file(self) -> zipfile.ZipFile:
-        # Processes that share an open file share its position: each opens its own.
-        if self._opened is None or self._opened[0] != os.getpid():
-            try:
-                self._opened = os.getpid(), zipfile.ZipFile(self._path)
-            except (*BROKEN, ValueError) as error:
-                raise UserError(f"{self.address}: not a .zip archive: {one_line(error)}") from None
-        return self._opened[1]
-
-    def open(self, place: str) -> IO[bytes]:
-        """See `Tree`."""
-        try:
-            return self._file().open(self._member(place))
-        except (*BROKEN, Refused) as error:
-            raise UserError(f"{self.address}/{place}: cannot be read: {one_line(error)}") from None
-
-    def read(self, place: str) -> bytes:
-        """See `Tree`."""
-        info = self._member(place)
-        if info.file_size > MOST_BYTES:
-            raise too_large(info.file_size)
-        try:
-            with self._file().open(info) as file:
-                return file.read(MOST_BYTES)  # a header may claim less than there is
-        except Exception as error:  # zlib, lzma, passwords, damaged members: a dozen unrelated types
-            raise Refused("unreadable_image", f"{self.address}/{place}: {one_line(error)}") from None
-
-
-class Tar(_Members):
-    """A `.tar` file, compressed or not. A compressed one is expanded once, into a file without a name."""
 
     def __init__(self, path: Path) -> None:
         self.address = str(path)
@@ -154,9 +57,112 @@ class Tar(_Members):
     def __getstate__(self) -> dict[str, Any]:
         return {"address": self.address, "_path": self._path}
 
+    def _named_members(self) -> Iterator[tuple[str, Any]]:
+        """Yield name and member of each file; the member is None for a link or a special file."""
+        raise NotImplementedError
+
+    def _size(self, member: Any) -> int:
+        """Return the size that an archive claims for a member, in bytes."""
+        raise NotImplementedError
+
+    def _open(self, member: Any) -> IO[bytes]:
+        raise NotImplementedError
+
+    @cached_property
+    def _members(self) -> dict[str, Any]:
+        """Members by place."""
+        members = {}
+        for name, member in self._named_members():
+            path = PurePosixPath(name)
+            if not path.name or leads_out(name) or path.parts[0].endswith(":"):
+                raise UserError.of(self.address, f"a member {name[:80]!r}", "names inside the archive")
+            members[str(path)] = member
+        tops = {"".join(place.partition("/")[:2]) for place in members if not is_hidden(place)}
+        if len(tops) == 1 and (top := tops.pop()).endswith("/"):
+            return {place[len(top) :]: members[place] for place in members if place.startswith(top)}
+        return members
+
+    def _below(self, folder: str) -> Iterator[str]:
+        return (place for place in self._members if place.startswith(f"{folder}/" if folder else ""))
+
+    def entries(self, under: str = "") -> list[str]:
+        """See `Tree`."""
+        inside = (place[len(under) + bool(under) :].partition("/") for place in self._below(under))
+        return sorted({name + slash for name, slash, _ in inside if name[0] != "."})
+
+    def has(self, place: str) -> bool:
+        """See `Tree`."""
+        return place in self._members
+
+    def files(self, under: str = "") -> Iterator[str]:
+        """See `Tree`."""
+        return (place for place in self._below(under) if not is_hidden(place))
+
+    def open(self, place: str) -> IO[bytes]:
+        """See `Tree`."""
+        try:
+            return self._open(self._member(place))
+        except (*BROKEN, Rejection) as error:
+            raise UserError(f"{self.address}/{place}: cannot be read: {one_line(error)}") from None
+
+    def read(self, place: str) -> bytes:
+        """See `Tree`."""
+        member = self._member(place)
+        size = self._size(member)
+        check_size(size)
+        try:
+            with self._open(member) as file:
+                data = file.read(MOST_BYTES)  # the header may claim less than there is
+        except Exception as error:  # zlib, lzma, passwords, damaged members: a dozen unrelated types
+            raise Rejection("unreadable_image", f"{self.address}/{place}: {one_line(error)}") from None
+        if len(data) < size:
+            raise Rejection("unreadable_image", f"{self.address}/{place}: cut short")
+        return data
+
+    def _member(self, place: str) -> Any:
+        if leads_out(place):
+            raise Rejection("outside_folder", f"{place!r}, allowed: members of {self.address}")
+        if place not in self._members:
+            raise Rejection("missing_image", f"{self.address} holds no {place}")
+        if self._members[place] is None:
+            raise Rejection("unreadable_image", f"{self.address}/{place} is a link or a special file")
+        return self._members[place]
+
+
+class ZipArchive(_Archive):
+    """A `.zip` file, read in place."""
+
+    _opened: tuple[int, zipfile.ZipFile] | None = None
+
+    def _named_members(self) -> Iterator[tuple[str, zipfile.ZipInfo | None]]:
+        for info in self._file().infolist():
+            name = info.filename.replace("\\", "/")  # some programs write backslashes
+            if not name.endswith("/"):
+                plain = stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
+                yield name, info if plain else None
+
+    def _size(self, member: zipfile.ZipInfo) -> int:
+        return member.file_size
+
+    def _open(self, member: zipfile.ZipInfo) -> IO[bytes]:
+        return self._file().open(member)
+
+    def _file(self) -> zipfile.ZipFile:
+        # Processes that share an open file share its position, so each process opens its own.
+        if self._opened is None or self._opened[0] != os.getpid():
+            try:
+                self._opened = os.getpid(), zipfile.ZipFile(self._path)
+            except (*BROKEN, ValueError) as error:
+                raise UserError(f"{self.address}: not a .zip archive: {one_line(error)}") from None
+        return self._opened[1]
+
+
+class TarArchive(_Archive):
+    """A `.tar` file. A compressed one is expanded once, into a file without a name. A member is (start, size)."""
+
     @cached_property
     def _plain(self) -> IO[bytes]:
-        """The expanded archive; read with `os.pread`, so that forked processes can share it."""
+        """The expanded archive. `os.pread` reads it, so that forked processes can share it."""
         opened: IO[bytes]
         try:
             opened = open(self._path, "rb")  # noqa: SIM115 - it stays open as long as the tree is used
@@ -180,54 +186,39 @@ class Tar(_Members):
                 raise UserError.of(self.address, f"more than {most:,} bytes in it", "at most that")
             expanded.write(block)
 
-    def _listed(self) -> Iterator[tuple[str, tuple[int, int] | None]]:
+    def _named_members(self) -> Iterator[tuple[str, tuple[int, int] | None]]:
         self._plain.seek(0)
-        places: dict[str, tuple[int, int] | None] = {}
+        members: dict[str, tuple[int, int] | None] = {}
         try:
             with tarfile.open(fileobj=self._plain, mode="r:") as tar:
-                for member in tar:
-                    if member.isdir():
+                for info in tar:
+                    if info.isdir():
                         continue
-                    place = None
-                    if member.isreg() and not member.issparse():
-                        place = member.offset_data, member.size
-                    elif member.islnk():  # another name of an earlier member
-                        place = places.get(member.linkname)
-                    places[member.name] = place
-                    yield member.name, place
-                # A header that is damaged, or not there any more, ends an archive as well.
+                    member = None
+                    if info.isreg() and not info.issparse():
+                        member = info.offset_data, info.size
+                    elif info.islnk():  # a second name of an earlier member
+                        member = members.get(info.linkname)
+                    members[info.name] = member
+                    yield info.name, member
+                # `tarfile` takes a damaged or missing header for the end of the archive.
                 if os.pread(self._plain.fileno(), tarfile.BLOCKSIZE, tar.offset) != bytes(tarfile.BLOCKSIZE):
                     raise tarfile.ReadError(f"no end of the archive at byte {tar.offset:,}")
         except BROKEN as error:
             raise UserError(f"{self.address}: damaged or cut short: {one_line(error)}") from None
 
-    def open(self, place: str) -> IO[bytes]:
-        """See `Tree`."""
-        try:
-            start, size = self._member(place)
-        except Refused as why:
-            raise UserError(f"{self.address}/{place}: cannot be read: {why}") from None
-        return io.BufferedReader(_Window(self._plain.fileno(), start, size))
+    def _size(self, member: tuple[int, int]) -> int:
+        return member[1]
 
-    def read(self, place: str) -> bytes:
-        """See `Tree`."""
-        start, size = self._member(place)
-        if size > MOST_BYTES:
-            raise too_large(size)
-        try:
-            data = os.pread(self._plain.fileno(), size, start)
-        except OSError as error:
-            raise Refused("unreadable_image", f"{self.address}/{place}: {error.strerror}") from None
-        if len(data) < size:
-            raise Refused("unreadable_image", f"{self.address}/{place}: cut short")
-        return data
+    def _open(self, member: tuple[int, int]) -> IO[bytes]:
+        return io.BufferedReader(_Window(self._plain.fileno(), *member))
 
 
 class _Window(io.RawIOBase):
-    """A stretch of a file as a file of its own."""
+    """A stretch of a file, as a file of its own."""
 
     def __init__(self, file: int, start: int, size: int) -> None:
-        self._file, self._start, self._size, self._at = file, start, size, 0
+        self._file, self._start, self._size, self._position = file, start, size, 0
 
     def readable(self) -> bool:
         return True
@@ -236,13 +227,13 @@ class _Window(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
-        self._at = max(0, base + offset)
-        return self._at
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        self._position = max(0, base + offset)
+        return self._position
 
     def readinto(self, buffer: Any) -> int:
-        wanted = max(0, min(len(buffer), self._size - self._at))
-        data = os.pread(self._file, wanted, self._start + self._at)
+        length = max(0, min(len(buffer), self._size - self._position))
+        data = os.pread(self._file, length, self._start + self._position)
         buffer[: len(data)] = data
-        self._at += len(data)
+        self._position += len(data)
         return len(data)

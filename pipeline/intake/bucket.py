@@ -10,13 +10,12 @@ from typing import IO, Any
 import pyarrow.fs as pafs
 
 from pipeline.core.errors import UserError, one_line
-from pipeline.intake.listing import Refused
-from pipeline.intake.tree import MOST_BYTES, leads_out, too_large
+from pipeline.intake.guards import Rejection, check_size, leads_out
 from pipeline.tables.storage import open_store
 
 
 class Bucket:
-    """A prefix in an S3-compatible object store; credentials and endpoint as AWS's own environment variables."""
+    """A prefix in an S3-compatible object store. AWS's own environment variables set credentials and endpoint."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -31,7 +30,8 @@ class Bucket:
     def entries(self, under: str = "") -> list[str]:
         """See `Tree`."""
         return sorted(
-            i.base_name + "/" * (i.type == pafs.FileType.Directory) for i in self._infos(under, False)
+            info.base_name + "/" * (info.type == pafs.FileType.Directory)
+            for info in self._infos(under, False)
         )
 
     def has(self, place: str) -> bool:
@@ -48,10 +48,10 @@ class Bucket:
 
     def _infos(self, under: str, recursive: bool) -> list[pafs.FileInfo]:
         system, root = self._store
-        where = f"{root}/{under}" if under else root
+        folder = f"{root}/{under}" if under else root
         try:
             return system.get_file_info(
-                pafs.FileSelector(where, recursive=recursive, allow_not_found=bool(under))
+                pafs.FileSelector(folder, recursive=recursive, allow_not_found=bool(under))
             )
         except OSError as error:
             raise UserError(f"{self.address}: cannot be listed: {one_line(error)}") from None
@@ -67,14 +67,13 @@ class Bucket:
     def read(self, place: str) -> bytes:
         """See `Tree`."""
         if leads_out(place):
-            raise Refused("outside_folder", f"{place!r}, allowed: objects below {self.address}")
+            raise Rejection("outside_folder", f"{place!r}, allowed: objects below {self.address}")
         system, root = self._store
         try:
             with system.open_input_file(f"{root}/{place}") as file:
-                if file.size() > MOST_BYTES:
-                    raise too_large(file.size())
+                check_size(file.size())
                 return file.read()
         except FileNotFoundError:
-            raise Refused("missing_image", f"{self.address}/{place} does not exist") from None
+            raise Rejection("missing_image", f"{self.address}/{place} does not exist") from None
         except OSError as error:
-            raise Refused("unreadable_image", f"{place[:80]!r}: {one_line(error)}") from None
+            raise Rejection("unreadable_image", f"{place[:80]!r}: {one_line(error)}") from None

@@ -1,14 +1,15 @@
-"""Class names as data sets spell them, and folders that are named after classes."""
+"""Class names as data sets spell them, and folders named after classes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from pipeline.intake.listing import Listing, Refused
+from pipeline.intake.guards import Rejection
+from pipeline.intake.listing import Listing
 from pipeline.intake.tree import Tree
 from pipeline.tables.schema import CLASSES
 
-_OTHER_NAMES = {
+_CLASS_OF = {name: name for name in CLASSES} | {
     "angry": "anger",
     "contemptuous": "contempt",
     "disgusted": "disgust",
@@ -18,7 +19,7 @@ _OTHER_NAMES = {
     "sad": "sadness",
     "surprised": "surprise",
 }
-_SPLITS = {
+_SPLIT_OF = {
     "train": "train",
     "training": "train",
     "val": "valid",
@@ -32,42 +33,34 @@ def class_name(text: str) -> str:
     """Return the canonical name of a class that a data set spells in its own way: `HAPPINESS`, `happy`.
 
     Raises:
-        Refused: `unknown_label`.
+        Rejection: `unknown_label`.
     """
-    name = text.strip().lower()
-    name = _OTHER_NAMES.get(name, name)
-    if name not in CLASSES:
-        raise Refused.of("unknown_label", repr(text[:40]), CLASSES)
+    name = _CLASS_OF.get(text.strip().lower())
+    if name is None:
+        raise Rejection.of("unknown_label", repr(text[:40]), CLASSES)
     return name
 
 
 def split_folders(tree: Tree) -> dict[str, str]:
     """Return the split of each folder at the top that is named after one: `{"val": "valid"}`."""
     names = [entry[:-1] for entry in tree.entries() if entry.endswith("/")]
-    return {name: _SPLITS[name.lower()] for name in names if name.lower() in _SPLITS}
+    return {name: _SPLIT_OF[name.lower()] for name in names if name.lower() in _SPLIT_OF}
 
 
 def class_folders(tree: Tree, under: str = "") -> list[str]:
     """Return the names of the folders in a folder that are named after classes."""
-    found = []
-    for entry in tree.entries(under):
-        try:
-            class_name(entry.removesuffix("/"))
-        except Refused:
-            continue
-        if entry.endswith("/"):
-            found.append(entry[:-1])
-    return found
+    names = [entry[:-1] for entry in tree.entries(under) if entry.endswith("/")]
+    return [name for name in names if name.strip().lower() in _CLASS_OF]
 
 
 def add_folders(listing: Listing, tree: Tree, under: str, split_of: Callable[[str], str | None]) -> None:
-    """Add every file below a folder that holds one folder for each class; the record's name is its place."""
+    """Add every file below a folder that holds one folder for each class. A record's name is its place."""
     depth = under.count("/") + 1 if under else 0
     for place in tree.files(under):
         try:
             parts = place.split("/")
             if len(parts) < depth + 2:
-                raise Refused("no_label", "the file lies in no folder named after a class")
+                raise Rejection("no_label", "the file lies in no folder named after a class")
             listing.add(place, split_of(place), place, place, 0, label=class_name(parts[depth]))
-        except Refused as why:
+        except Rejection as why:
             listing.reject(place, 0, place, why)

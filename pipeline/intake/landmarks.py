@@ -1,17 +1,16 @@
-"""Boxes and landmarks that data sets publish with their faces: five points out of 68, their order, their place."""
+"""Boxes and landmarks that data sets publish: five points out of 68, their order, and the check against the picture."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-import pyarrow as pa
 
-# Rounding may put a point at the edge a pixel outside.
+# Pixels that a point may lie outside of its picture: rounding does that.
 _ALLOWANCE = 1.0
-# Closer together than this, in pixels, points say nothing about where a face is.
-_LEAST = 2.0
-# Shares of the 68 points in each of the five.
+# Pixels: landmarks closer together than this say nothing about where a face is.
+_LEAST_EXTENT = 2.0
+# Weights of the 68 points in each of the five.
 _FIVE = np.zeros((5, 68))
 _FIVE[0, 36:42] = _FIVE[1, 42:48] = 1 / 6
 _FIVE[[2, 3, 4], [30, 48, 54]] = 1
@@ -19,10 +18,14 @@ _FIVE[[2, 3, 4], [30, 48, 54]] = 1
 
 def numbers(cells: Sequence[str]) -> list[float]:
     """Return the numbers in some cells, NaN for a cell without one."""
+    return [_number(cell) for cell in cells]
+
+
+def _number(cell: str) -> float:
     try:
-        return list(map(float, cells))
+        return float(cell)
     except ValueError:
-        return [_number(cell) for cell in cells]
+        return np.nan
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -31,8 +34,8 @@ def five(points: np.ndarray) -> list[float]:
 
     Args:
         points: (68, 2) or its 136 numbers in a row; pixels, in the order of Multi-PIE (Gross et al. 2010) and
-            iBUG 300-W: points 37 to 42 and 43 to 48 go round the eyes, 31 is the tip of the nose, 49 and 55 are
-            the corners of the mouth. One that is no number makes all five none.
+            iBUG 300-W. Points 37 to 42 and 43 to 48 go round the eyes, 31 is the tip of the nose, 49 and 55 are
+            the corners of the mouth. One NaN among them makes all ten numbers NaN.
     """
     return as_seen(_FIVE @ np.reshape(points, (68, 2)))
 
@@ -41,8 +44,9 @@ def five(points: np.ndarray) -> list[float]:
 def as_seen(points: np.ndarray) -> list[float]:
     """Return five landmarks with left and right as seen in the picture, as ten numbers, x before y.
 
-    Some data sets mean the subject's left. A face is never mirrored: with the eyes from left to right the mouth is
-    below them, at whatever angle the head is held, so the side on which it lies tells which eye came first.
+    Some data sets mean the subject's left. No picture is mirrored, and in a face whose eyes are ordered from left to
+    right, the mouth is below the eyes at whatever angle the head is held. So the side of the mouth tells which eye
+    comes first.
 
     Args:
         points: (5, 2), pixels: both eyes, nose, both mouth corners.
@@ -54,42 +58,25 @@ def as_seen(points: np.ndarray) -> list[float]:
     return points.ravel().tolist()
 
 
-def inside(column: pa.FixedSizeListArray, width: pa.Array, height: pa.Array) -> pa.FixedSizeListArray:
-    """Return boxes or landmarks, null where they do not lie in their picture or cannot be any.
+def inside(points: Sequence[float], width: int, height: int) -> bool:
+    """Return whether a box or landmarks lie in their picture and can be those of a face.
 
-    All points must be numbers inside the picture, to within a pixel. A box must have its second corner right of
-    and below the first one: widths below zero occur. Landmarks must not all lie on one spot.
+    All points must be numbers inside the picture, to within a pixel. A box needs its second corner right of and below
+    the first one: published widths may be negative. Landmarks must not all be on one spot.
 
     Args:
-        column: N boxes (x1, y1, x2, y2) or sets of landmarks (x, y, x, y, ...); pixels.
-        width: of the N pictures, pixels.
+        points: a box (x1, y1, x2, y2) or landmarks (x, y, x, y, ...), pixels.
+        width: of the picture, pixels.
         height: likewise.
     """
-    given = column.is_valid().to_numpy(zero_copy_only=False)
-    points = column.flatten().to_numpy(zero_copy_only=False).reshape(-1, column.type.list_size // 2, 2)
-    size = np.stack([width.to_numpy()[given], height.to_numpy()[given]], axis=1)[:, None]
-    # Written so that NaN fails.
-    good = ((points >= -_ALLOWANCE) & (points <= size + _ALLOWANCE)).all(axis=(1, 2))
-    if points.shape[1] == 2:
-        good &= (points[:, 1] > points[:, 0]).all(axis=1)
-    else:
-        points = np.where(good[:, None, None], points, 0)
-        good &= np.ptp(points, axis=1).max(axis=1) >= _LEAST
-    given[given] = good
-    return pa.FixedSizeListArray.from_arrays(
-        pa.array(_spread(points[good], given)), column.type.list_size, mask=pa.array(~given)
-    )
-
-
-def _spread(points: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """Return the numbers of the points in the rows that have some, zeros in the others."""
-    rows = np.zeros((len(given), *points.shape[1:]), np.float32)
-    rows[given] = points
-    return rows.ravel()
-
-
-def _number(cell: str) -> float:
-    try:
-        return float(cell)
-    except ValueError:
-        return np.nan
+    x, y = points[::2], points[1::2]
+    # NaN fails every comparison.
+    if not all(
+        -_ALLOWANCE <= value <= size + _ALLOWANCE
+        for axis, size in ((x, width), (y, height))
+        for value in axis
+    ):
+        return False
+    if len(points) == 4:
+        return x[1] > x[0] and y[1] > y[0]
+    return max(max(x) - min(x), max(y) - min(y)) >= _LEAST_EXTENT

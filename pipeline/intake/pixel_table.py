@@ -10,25 +10,25 @@ import cv2
 import numpy as np
 
 from pipeline.core.errors import UserError, one_line
-from pipeline.intake.listing import Refused
-from pipeline.intake.tree import BROKEN, Tree
+from pipeline.intake.guards import BROKEN, Rejection
+from pipeline.intake.tree import Tree
 
-FILES = ("fer2013.csv", "icml_face_data.csv")  # the first one that is there is used
+FILES = ("fer2013.csv", "icml_face_data.csv")  # the first one found is used
 USAGES = {"Training": "train", "PublicTest": "valid", "PrivateTest": "test"}
-SIDE = 48
-_HEADER = 4096  # bytes
-_MOST = 2**20  # bytes of a line; a file that is no text may be one line of gigabytes
+SIDE = 48  # pixels
+_LONGEST_HEADER = 4096  # bytes
+_LONGEST_LINE = 2**20  # bytes: a file that is no text may be one line of gigabytes
 
 
 class PixelTable:
-    """The rows of the file, read when asked for: only their places are kept in memory.
+    """The rows of the file. A row is read when its picture is; memory holds only its offset.
 
-    `icml_face_data.csv` holds the same rows under header names that begin with a space.
+    `icml_face_data.csv` holds the same rows as `fer2013.csv`; its column names begin with a space.
 
     Args:
         tree: the data set's files.
-        file: the CSV's place in it.
-        columns: the names that its header must have, in any order; `pixels` is one of them.
+        file: the CSV file's place in it.
+        columns: the names that the header must have, in any order; `pixels` is one of them.
 
     Attributes:
         columns: the names in the header, in the file's order.
@@ -41,54 +41,52 @@ class PixelTable:
         self, tree: Tree, file: str, columns: tuple[str, ...] = ("emotion", "pixels", "Usage")
     ) -> None:
         self._tree, self.file = tree, file
-        self.where = f"{tree.address}/{file}"
         with tree.open(file) as opened:
-            header = self._line(opened, _HEADER)
+            header = self._line(opened, _LONGEST_HEADER)
         names = [name.strip(' \r\n"') for name in header.decode("utf-8-sig", "replace").split(",")]
         if sorted(names) != sorted(columns):
             found = ", ".join(names)[:200] or "an empty file"
-            raise UserError(f"{self.where}: found the columns {found}, expected: {', '.join(columns)}")
+            raise UserError(
+                f"{tree.address}/{file}: found the columns {found}, expected: {', '.join(columns)}"
+            )
         self.columns = names
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_opened"}
 
-    def rows(self) -> Iterator[tuple[int, dict[str, str] | None]]:
-        """Yield the place of every row that holds anything and its cells but the pixels, None if it is torn."""
-        pixels = self.columns.index("pixels")
-        others = [(i, name) for i, name in enumerate(self.columns) if i != pixels]
+    def rows(self) -> Iterator[tuple[int, dict[str, str]]]:
+        """Yield the offset of each row and its cells without the pixels; no cells if there are too few or too many."""
         with self._tree.open(self.file) as opened:
-            place = len(self._line(opened))
+            offset = len(self._line(opened))
             while line := self._line(opened):
                 if line.strip():
-                    cells = line.split(b",")
-                    right = len(cells) == len(self.columns)
-                    yield (
-                        place,
-                        {n: cells[i].strip(b'" \r\n').decode("ascii", "replace") for i, n in others}
-                        if right
-                        else None,
+                    row = line.split(b",")
+                    cells = (
+                        dict(zip(self.columns, row, strict=False)) if len(row) == len(self.columns) else {}
                     )
-                place += len(line)
+                    cells.pop("pixels", None)
+                    yield offset, {n: c.strip(b'" \r\n').decode("ascii", "replace") for n, c in cells.items()}
+                offset += len(line)
 
-    def read(self, place: str) -> bytes:
-        """Return the row at a place, in decimal digits, as a grey PNG of 48 x 48 pixels.
+    def read(self, offset: str) -> bytes:
+        """Return the row at an offset, in decimal digits, as a grey PNG of 48 x 48 pixels.
 
         Raises:
-            Refused: `unreadable_image` unless the row holds 2,304 values from 0 to 255.
+            Rejection: `unreadable_image` unless the row holds 2,304 values from 0 to 255.
         """
-        self._opened.seek(int(place))
-        cells = self._line(self._opened).split(b",")
-        found = -1
+        self._opened.seek(int(offset))
+        row = self._line(self._opened).split(b",")
+        count = SIDE * SIDE
+        found, values = "", b""
         try:
-            text = cells[self.columns.index("pixels")].strip(b'" \r\n').split()
-            found = len(text)
+            text = row[self.columns.index("pixels")].strip(b'" \r\n').split()
+            if len(text) != count:
+                found = f"found {len(text):,} values, "
             values = bytes(map(int, text))
         except (ValueError, IndexError):
-            values = b""
-        if len(values) != SIDE * SIDE:
-            count = f"found {found:,} values, " if found not in (-1, SIDE * SIDE) else ""
-            raise Refused("unreadable_image", f"{count}expected {SIDE * SIDE:,} values from 0 to 255")
+            pass
+        if found or len(values) != count:
+            raise Rejection("unreadable_image", f"{found}expected {count:,} values from 0 to 255")
         _, png = cv2.imencode(".png", np.frombuffer(values, np.uint8).reshape(SIDE, SIDE))
         return png.tobytes()
 
@@ -96,11 +94,12 @@ class PixelTable:
     def _opened(self) -> IO[bytes]:
         return self._tree.open(self.file)
 
-    def _line(self, opened: IO[bytes], most: int = _MOST) -> bytes:
+    def _line(self, opened: IO[bytes], most: int = _LONGEST_LINE) -> bytes:
+        path = f"{self._tree.address}/{self.file}"
         try:
             line = opened.readline(most)
         except BROKEN as error:
-            raise UserError(f"{self.where}: cannot be read: {one_line(error)}") from None
-        if len(line) == _MOST:
-            raise UserError(f"{self.where}: found a line of {_MOST:,} bytes or more")
+            raise UserError(f"{path}: cannot be read: {one_line(error)}") from None
+        if len(line) == _LONGEST_LINE:
+            raise UserError(f"{path}: found a line of {_LONGEST_LINE:,} bytes or more")
         return line

@@ -1,87 +1,88 @@
-"""What an adapter reads: the files of a data set, whether they lie in a folder, an archive or a bucket.
+"""A data set's files, whether they are in a folder, an archive or a bucket.
 
-Places are paths inside the tree with `/` between their parts. Nothing outside the tree is read, and nothing of
-an archive is unpacked to disk under a name of its own choosing. A tree travels to other processes as its address.
+A place is a path inside the tree, with `/` between its parts. Nothing outside the tree is read. An archive is read
+where it is: none of its members is unpacked to disk under its own name. Pickling a tree keeps its address alone.
 """
 
 from __future__ import annotations
 
-import lzma
-import struct
-import tarfile
-import zipfile
-import zlib
+import os
 from collections.abc import Iterator
-from pathlib import PurePosixPath
+from pathlib import Path
 from typing import IO, Protocol
 
 from pipeline.core.errors import UserError
-from pipeline.intake.listing import Refused
-
-MOST_BYTES = 256 * 2**20  # of one picture
-# What reading a damaged, cut short or encrypted file raises, in an archive or not.
-BROKEN = (
-    OSError,
-    EOFError,
-    RuntimeError,
-    lzma.LZMAError,
-    struct.error,
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+from pipeline.intake.archive import archive
+from pipeline.intake.bucket import Bucket
+from pipeline.intake.local_folder import LocalFolder
+from pipeline.tables.storage import is_remote
 
 
 class Tree(Protocol):
     """The files of a data set.
 
     Attributes:
-        address: what a message calls it.
+        address: its path or `s3://` address, for messages.
     """
 
     address: str
 
     def entries(self, under: str = "") -> list[str]:
-        """Return the names in a folder of the tree, sorted, folders with a `/` behind; none if it is no folder."""
+        """Return the sorted names in a folder, folders with a final `/`; an empty list if it is no folder."""
 
     def has(self, place: str) -> bool:
         """Return whether there is a file at a place."""
 
     def files(self, under: str = "") -> Iterator[str]:
-        """Yield the places of all files below a folder, hidden ones left out, in no particular order."""
+        """Yield the places of all files below a folder, in no particular order, without hidden files."""
 
     def open(self, place: str) -> IO[bytes]:
-        """Open a file that must be there, such as a CSV.
+        """Open a file that the data set cannot do without, such as a CSV file.
 
         Raises:
             UserError: it cannot be read.
         """
 
     def read(self, place: str) -> bytes:
-        """Return the bytes of a picture.
+        """Return the content of a picture file.
 
         Raises:
-            Refused: `missing_image`, `outside_folder` (a path or link that leaves the tree), `too_large`,
+            Rejection: `missing_image`, `outside_folder` (the path or a link leaves the tree), `too_large` or
                 `unreadable_image`.
         """
 
 
-def wrong(tree: Tree, expected: str) -> UserError:
-    """Return the error of a tree of another shape: what was found and what an adapter expects."""
+def open_tree(address: str | Path) -> Tree:
+    """Return the tree at a path or an `s3://` address.
+
+    An archive, or a folder with an archive as its only entry, is the tree of the archive's members.
+
+    Raises:
+        UserError: there is no folder, archive or bucket.
+    """
+    if is_remote(address):
+        return Bucket(str(address))
+    path = Path(address)
+    try:
+        if path.is_dir():
+            entries = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
+            if len(entries) != 1 or not entries[0].is_file():
+                return LocalFolder(path)
+            return archive(entries[0]) or LocalFolder(path)
+        if path.is_file():
+            if opened := archive(path):
+                return opened
+            found = "a file that is no archive (.zip, .tar, .tar.gz)"
+        else:
+            found = f"a link to {os.readlink(path)}, which is not there" if path.is_symlink() else "nothing"
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    raise UserError(
+        f"{path}: found {found}, expected: the data set's folder, an archive of it, or a symbolic link to either"
+    )
+
+
+def wrong_tree(tree: Tree, expected: str) -> UserError:
+    """Return the error for a tree that is not laid out as the data set's module expects."""
     found = ", ".join(tree.entries()[:8]) or "nothing"
     return UserError(f"{tree.address}: found {found}; expected: {expected}")
-
-
-def leads_out(place: str) -> bool:
-    """Return whether a place is no path inside the tree."""
-    return place.startswith("/") or ".." in PurePosixPath(place).parts
-
-
-def is_junk(place: str) -> bool:
-    """Return whether a member is hidden, or what macOS puts beside the members."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in place.split("/"))
-
-
-def too_large(size: int) -> Refused:
-    """Return the refusal of a file of `size` bytes."""
-    return Refused.of("too_large", f"{size:,} bytes", f"at most {MOST_BYTES:,}")

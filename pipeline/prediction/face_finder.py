@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from pipeline.core.errors import one_line
@@ -15,8 +14,8 @@ from pipeline.faces.crowd import all_faces
 from pipeline.faces.detection import Detection, FaceDetector
 from pipeline.faces.detectors import detector_module
 from pipeline.faces.extraction import cut
+from pipeline.intake.guards import Rejection
 from pipeline.intake.image import decode
-from pipeline.intake.listing import Refused
 from pipeline.params.model import Align
 from pipeline.prediction.sources import InputPicture
 
@@ -60,7 +59,7 @@ class FaceFinder:
         for picture in pictures:
             try:
                 decoded.append(read(picture))
-            except Refused as error:
+            except Rejection as error:
                 results += [*self._aligned(decoded), error.detail]
                 decoded = []
             if sum(pixels.nbytes for pixels in decoded) > PIXEL_BYTES:
@@ -94,18 +93,17 @@ def read(picture: InputPicture) -> np.ndarray:
     """Return the pixels of a picture, BGR, uint8, H x W x 3. A file is decoded as `ingest` and `align` do.
 
     Raises:
-        Refused: the picture cannot be read, is not a picture or is too large.
+        Rejection: the picture cannot be read, is not a picture or is too large.
     """
     if picture.error:
-        raise Refused("unreadable_image", picture.error)
+        raise Rejection("unreadable_image", picture.error)
     if picture.pixels is not None:
         return picture.pixels
     try:
-        pixels = decode(Path(picture.source.path).read_bytes())
+        return decode(Path(picture.source.path).read_bytes())
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or one_line(error)
-        raise Refused("unreadable_image", f"cannot be read: {reason}") from None
-    return pixels if pixels.ndim == 3 else cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR)
+        raise Rejection("unreadable_image", f"cannot be read: {reason}") from None
 
 
 @cache

@@ -23,7 +23,7 @@ from pipeline.params.model import Align, Params
 from pipeline.tables.journal import journaled
 from pipeline.tables.paths import ALIGNED, INGESTED, INTERRUPTED, METRICS
 from pipeline.tables.schema import aligned, channels
-from pipeline.tables.storage import given, taken
+from pipeline.tables.storage import local_copy, upload
 from pipeline.tables.store import count_parquet, stream_parquet, write_batches
 
 # Pictures that a worker takes at a time. With half as many it is 2 to 12 % slower, as the network gets small batches.
@@ -42,7 +42,7 @@ def run(p: Params, dataset: str, source: str | Path = INGESTED, output: str | Pa
     Raises:
         UserError: the table or the detector's weights cannot be had, or a picture in it cannot be decoded.
     """
-    with taken(source, f"{dataset}.parquet") as table, given(output) as folder:
+    with local_copy(source, f"{dataset}.parquet") as table, upload(output) as folder:
         counts = _align(p, dataset, table, folder / f"{dataset}.arrow")
         metrics = METRICS / "align" if Path(output) == ALIGNED else folder
         write_json(metrics / f"{dataset}.json", counts)

@@ -1,8 +1,8 @@
-"""Where tables come from and go to: folders of this machine, or an object store at an `s3://` address.
+"""Read and write files in a folder on this machine or in an object store at an `s3://` address.
 
-What lies in an object store is copied to this machine's disk before it is used, and what is written there is copied
-when it is whole: a table is there complete or not at all. Credentials, region and endpoint are those of AWS's own
-environment variables (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, ...).
+A file from a store is copied to this machine's disk first. A file for a store is copied when it is complete, so the
+store never holds a part of a table. AWS's own environment variables set credentials, region and endpoint
+(AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, ...).
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ import pyarrow.fs as pafs
 
 from pipeline.core.errors import UserError, one_line
 
-# Every file system that was opened, until the program ends: if one of Arrow's own threads drops the last reference to
-# it while the S3 library is being shut down, the process is aborted, though its work is done.
+# Keeps every file system open until the program ends. The process would abort if one of Arrow's own threads dropped the
+# last reference while the S3 library shuts down.
 _opened: list[pafs.FileSystem] = []
 
 
 def is_remote(address: str | Path) -> bool:
-    """Return whether an address is one of an object store."""
+    """Return whether an address is that of an object store."""
     return str(address).startswith("s3://")
 
 
 def open_store(address: str) -> tuple[pafs.FileSystem, str]:
-    """Return the file system of an `s3://` address and the path in it, without a slash at the end.
+    """Return the file system of an `s3://` address and the path in it, without a final slash.
 
     Raises:
-        UserError: it is no such address.
+        UserError: it is no such address, or names no folder in the bucket.
     """
     try:
         system, path = pafs.FileSystem.from_uri(address)
@@ -43,8 +43,8 @@ def open_store(address: str) -> tuple[pafs.FileSystem, str]:
 
 
 @contextmanager
-def taken(folder: str | Path, name: str) -> Iterator[Path]:
-    """Yield the path of the file `name` in a folder or a store; a copy that is removed, if it is in a store.
+def local_copy(folder: str | Path, name: str) -> Iterator[Path]:
+    """Yield a local path of the file `name`: in a folder the file itself, from a store a temporary copy.
 
     Raises:
         UserError: the store has no such file, or does not answer.
@@ -62,11 +62,11 @@ def taken(folder: str | Path, name: str) -> Iterator[Path]:
 
 
 @contextmanager
-def given(folder: str | Path) -> Iterator[Path]:
-    """Yield a folder to write to; what it holds in the end is copied, if it stands for one in a store.
+def upload(folder: str | Path) -> Iterator[Path]:
+    """Yield a local folder to write to: the folder itself, or a temporary one whose files go to the store at the end.
 
     Raises:
-        UserError: the store does not take it.
+        UserError: the store refuses a file.
     """
     if not is_remote(folder):
         yield Path(folder)
