@@ -240,7 +240,7 @@ def _stand_ins(folder: Path, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         cv2, "VideoCapture", lambda source, *more: capture("film.mp4" if source == 0 else source, *more)
     )
-    patch.setattr(overview, "LOOK", 0.01)
+    patch.setattr(overview, "INTERVAL", 0.01)
 
 
 def _data_sets(kept: Path) -> None:

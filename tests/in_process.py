@@ -31,8 +31,7 @@ from ruamel.yaml.comments import CommentedMap
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from pipeline.core import parallel
-from pipeline.experiments import queue as dvc_queue
+from pipeline.core import parallel, programs
 
 
 def patch(with_: pytest.MonkeyPatch) -> None:
@@ -40,8 +39,8 @@ def patch(with_: pytest.MonkeyPatch) -> None:
     with_.setattr(stage_run, "_run", _stage)
     with_.setattr(LocalCeleryQueue, "start_workers", _work)
     with_.setattr(ManagedProcess, "run", _managed)
-    start = dvc_queue.run
-    with_.setattr(dvc_queue, "run", lambda *words, **more: _dvc(*words) or start(*words, **more))
+    start = programs.output
+    with_.setattr(programs, "output", lambda *words, **more: _dvc(*words) or start(*words, **more))
     work(with_)
     # DVC reads params.yaml and dvc.lock a hundred times for an experiment, dvc.lock as if it had comments to keep.
     load = ruamel.yaml.YAML.load

@@ -15,7 +15,7 @@ from scipy import stats
 
 from pipeline.core.errors import UserError
 from pipeline.experiments import table as result_table
-from pipeline.experiments.comparison import Difference, at, compare, difference
+from pipeline.experiments.comparison import Difference, compare, difference, score_at
 from pipeline.experiments.recipes import Recipe
 from pipeline.experiments.table import markdown
 from pipeline.tables.schema import PREDICTIONS
@@ -99,7 +99,7 @@ def test_the_interval_holds_the_truth_as_often_as_it_says(seeds: int) -> None:
 
 def test_a_score_is_a_number_at_a_dotted_key() -> None:
     scores = {"rule": "plurality", "test": {"accuracy": 0.5, "per_class": {"fear": {"recall": None}}}}
-    assert at(scores, "test.accuracy") == 0.5
+    assert score_at(scores, "test.accuracy") == 0.5
     for key in (
         "rule",
         "test",
@@ -108,7 +108,7 @@ def test_a_score_is_a_number_at_a_dotted_key() -> None:
         "valid.accuracy",
         "test.accuracy.x",
     ):
-        assert at(scores, key) is None
+        assert score_at(scores, key) is None
 
 
 def scored(split: str, accuracy: float, **recalls: float | None) -> dict:
@@ -143,8 +143,9 @@ def test_the_table_says_what_its_figures_are() -> None:
     # dcgan: mean 0.04 / 3, deviation 0.01 / sqrt 3, so half of the interval is 4.302653 * 0.01 / 3 = 0.014342.
     lines = markdown("Faces (nowhere)", found).splitlines()
     assert lines[0] == "Faces (nowhere)"
-    assert "No p-values" in lines[3]
-    assert lines[5:13] == [
+    assert "There are no p-values" in " ".join(lines)
+    first = lines.index("**valid.accuracy (paper: test.accuracy)**")
+    assert lines[first : first + 8] == [
         "**valid.accuracy (paper: test.accuracy)**",
         "",
         "| row   | seeds   | ours            | paper   | minus real                 | bootstrap p   |",
@@ -158,7 +159,7 @@ def test_the_table_says_what_its_figures_are() -> None:
         "**valid.macro_recall**",
         "**valid.macro_f1**",
     ]
-    assert "- dcgan: predictions of seeds 1, 2, 3 are not in DVC's cache, and not tested" in lines
+    assert "- dcgan: not tested for seeds 1, 2, 3, whose predictions are not in DVC's cache" in lines
 
 
 def test_scores_are_read_on_test_if_all_runs_have_it() -> None:
@@ -254,14 +255,14 @@ def test_p_values_come_from_the_predictions(tested: tuple[dict, dict]) -> None:
     rows, files = tested
     found = compare(recipe(rows), rows, files)
     base, row = found.scores["test.accuracy"]
-    assert (base.mcnemar, base.bootstrap) == (None, None)
+    assert (base.mcnemar_p, base.bootstrap_p) == (None, None)
     # How many more seeds are right on each image: once -1, six times 2, twice 1. Of the 2^9 ways to choose signs, the
     # negative ones add up to at most 1 in 4: where there is none, and where one of the three ones is negative.
-    assert row.mcnemar == pytest.approx(2 * 4 / 2**9)
-    assert row.bootstrap is not None
-    assert row.bootstrap < 0.01
-    assert found.scores["test.macro_f1"][1].mcnemar is None
-    assert found.scores["test.macro_f1"][1].bootstrap is not None
+    assert row.mcnemar_p == pytest.approx(2 * 4 / 2**9)
+    assert row.bootstrap_p is not None
+    assert row.bootstrap_p < 0.01
+    assert found.scores["test.macro_f1"][1].mcnemar_p is None
+    assert found.scores["test.macro_f1"][1].bootstrap_p is not None
     assert (found.images, found.split) == (10, "test")
     text = markdown("", found)
     assert "on the 10 images of test" in " ".join(text.split())
@@ -277,11 +278,11 @@ def test_runs_without_predictions_or_with_other_images_are_not_tested(
     rows, files = tested
     other = {"row": {1: None, 2: predictions(tmp_path / "other.parquet", "ba" * 5, "ba" * 5)}}
     found = compare(recipe(rows), rows, files | other)
-    assert found.scores["test.accuracy"][1].mcnemar is None
-    assert found.scores["test.accuracy"][1].bootstrap is None
+    assert found.scores["test.accuracy"][1].mcnemar_p is None
+    assert found.scores["test.accuracy"][1].bootstrap_p is None
     assert found.notes == [
-        "row: predictions of seeds 1 are not in DVC's cache, and not tested",
-        "row: scored on other images, or with other labels, than base: not tested",
+        "row: not tested for seeds 1, whose predictions are not in DVC's cache",
+        "row: not tested, because its images or labels are not those of base",
     ]
 
 

@@ -1,4 +1,4 @@
-"""Recipes: parameters without lost comments, runs through DVC's queue, figures beside the paper's."""
+"""Recipes: values in params.yaml without lost comments, and sweeps through DVC's queue."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from copy import deepcopy
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 
 import psutil
@@ -26,16 +29,10 @@ from pipeline import params
 from pipeline.cli import app
 from pipeline.core.errors import UserError
 from pipeline.experiments import overview, recipes
-from pipeline.experiments import runs as experiments
-from pipeline.experiments.queue import State, Task
-from pipeline.experiments.runs import Standing
+from pipeline.experiments.queue import QueuedRun, RunState
+from pipeline.experiments.sweep import Sweep, SweepStatus
 
 ROOT = Path(__file__).parents[1]
-ROWS = [
-    (path.stem, variant)
-    for path in sorted((ROOT / "recipes").glob("*.yaml"))
-    for variant in recipes.Recipe.model_validate(yaml.safe_load(path.read_text())).rows()
-]
 TINY = {
     "title": "Tiny",
     "source": "nowhere",
@@ -62,31 +59,35 @@ def write(recipe: dict, name: str = "tiny") -> None:
     Path(f"recipes/{name}.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
 
 
-@pytest.mark.parametrize(("name", "variant"), ROWS)
-@pytest.mark.parametrize("short", [False, True])
-def test_every_row_of_every_recipe_is_allowed(name, variant, short, monkeypatch):
+@pytest.fixture(scope="module")
+def document() -> dict:
+    """The project's params.yaml, parsed."""
+    return YAML(typ="safe").load(ROOT / "params.yaml")
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml")))
+def test_every_row_of_every_recipe_is_allowed(name, document, monkeypatch):
     monkeypatch.chdir(ROOT)
     recipe = recipes.load(name)
-    settings = recipe.settings(variant, short)
-    found = YAML(typ="safe").load(recipes.applied(settings))
-    for key, value in settings.items():
-        block = found
-        for part in key.split("."):
-            block = block[part]
-        assert block == value
     assert recipe.short
-    assert all(key.split(".")[0] in ("train", "valid", "test") for key in recipe.rows()[variant].paper)
+    for row, variant in recipe.rows().items():
+        assert all(key.split(".")[0] in ("train", "valid", "test") for key in variant.paper)
+        for short in (False, True):
+            overrides, changed = recipe.overrides(row, short), deepcopy(document)
+            recipes.override(changed, overrides, Path("params.yaml"))
+            for key, value in overrides.items():
+                assert reduce(getitem, key.split("."), changed) == value
 
 
 def test_a_recipe_changes_values_and_no_comment(project):
     before = Path("params.yaml").read_text()
-    settings = {
+    overrides = {
         "datasets": ["ferplus", "rafdb"],
         "augment": "mixcut",
         "train.epochs": 250,
         "gans.classes": ["fear"],
     }
-    recipes.apply(settings)
+    recipes.apply(overrides)
     after = Path("params.yaml").read_text()
     comments = re.compile("#.*")
     assert comments.findall(after) == comments.findall(before)
@@ -103,20 +104,23 @@ def test_a_recipe_changes_values_and_no_comment(project):
 
 
 @pytest.mark.parametrize(
-    ("settings", "line"),
+    ("overrides", "line"),
     [
-        ({"train.epoch": 3}, "params.yaml: train.epoch: found no such key, which a recipe sets"),
-        ({"nothing.at.all": 3}, "params.yaml: nothing.at.all: found no such key, which a recipe sets"),
+        ({"train.epoch": 3}, "params.yaml: train.epoch: no such key, but the recipe sets it"),
+        ({"nothing.at.all": 3}, "params.yaml: nothing.at.all: no such key, but the recipe sets it"),
         ({"train.epochs": -1}, "params.yaml: train.epochs: found -1, allowed: greater than or equal to 1"),
         ({"augment": "mixcat"}, "params.yaml: augment: found 'mixcat', allowed: one of "),
     ],
 )
-def test_what_is_not_allowed_changes_nothing(project, settings, line):
+def test_a_value_that_is_not_allowed_changes_nothing(project, overrides, line):
     before = Path("params.yaml").read_bytes()
     with pytest.raises(UserError) as refused:
-        recipes.apply({"seed": 5} | settings)
+        recipes.apply({"seed": 5} | overrides)
     assert str(refused.value).startswith(line)
     assert Path("params.yaml").read_bytes() == before
+    with pytest.raises(UserError) as refused:
+        recipes.check([{"seed": 5}, overrides])
+    assert str(refused.value).startswith(line)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +135,7 @@ def test_what_is_not_allowed_changes_nothing(project, settings, line):
         ({"grid": {"loss": [["softmax"]]}}, "recipes/tiny.yaml: grid.loss.0"),
         (
             {"grid": {"train.epochs": [1, 2]}},
-            "recipes/tiny.yaml: grid: found train.epochs, which the short form or a run sets",
+            "recipes/tiny.yaml: grid: found train.epochs, allowed: keys that neither the short form nor a run sets",
         ),
         (
             {"grid": {"loss": ["softmax", "Softmax"]}},
@@ -144,7 +148,7 @@ def test_what_is_not_allowed_changes_nothing(project, settings, line):
         ({"shorts": {}}, "recipes/tiny.yaml: shorts: "),
     ],
 )
-def test_a_recipe_that_is_none_is_refused_in_one_line(project, change, line):
+def test_an_invalid_recipe_is_rejected_in_one_line(project, change, line):
     write(TINY | change)
     with pytest.raises(UserError) as refused:
         recipes.load("tiny")
@@ -156,8 +160,8 @@ def test_a_recipe_that_is_none_is_refused_in_one_line(project, change, line):
         recipes.load("tiny")
 
 
-# A stage that scores what it was told, so that what runs is DVC's queue and git alone. It says that it runs, and goes
-# on when the file that holds it is gone.
+# A stage without training, so that the tests time DVC's queue and git alone. It writes the number of its process to
+# runs-<row>-<seed> and waits while a file hold-<row>-<seed> exists.
 SCORE = """
 import json, os, pathlib, sys, time
 import pyarrow as pa, pyarrow.parquet as pq, yaml
@@ -178,8 +182,8 @@ pathlib.Path("metrics").mkdir(exist_ok=True)
 weights = pathlib.Path("weights.safetensors").stat().st_size
 valid = {"accuracy": accuracy, "raw": raw, "weights": weights, "resumed": int(resumed)}
 json.dump({"valid": valid}, open("metrics/evaluate.json", "w"))
-said = ["b"] * 8 if p["augment"] == "mixup" else ["a"] * 8
-table = {"id": [str(i) for i in range(8)], "split": ["valid"] * 8, "label": ["b"] * 8, "predicted": said}
+predicted = ["b"] * 8 if p["augment"] == "mixup" else ["a"] * 8
+table = {"id": [str(i) for i in range(8)], "split": ["valid"] * 8, "label": ["b"] * 8, "predicted": predicted}
 pq.write_table(pa.table(table), "data/predictions.parquet")
 """
 STAGE = {
@@ -200,31 +204,31 @@ def repository(project, monkeypatch):
     for name in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{name}_NAME", "fer")
         monkeypatch.setenv(f"GIT_{name}_EMAIL", "fer@example.org")
-    monkeypatch.setattr(overview, "LOOK", 0.5)
-    monkeypatch.setattr(overview, "LOOKS", 60)  # 30 seconds for a worker's start on a loaded machine
+    monkeypatch.setattr(overview, "INTERVAL", 0.5)
+    monkeypatch.setattr(overview, "CHECKS", 60)  # 30 seconds for a worker to start on a loaded machine
     Path("score.py").write_text(SCORE.replace("ROOT", repr(str(project))))
     Path("dvc.yaml").write_text(yaml.safe_dump(STAGE))
     Path("data/raw/folder").mkdir(parents=True)
     Path("data/raw/folder/a.png").write_bytes(b"a")
     Path("weights.safetensors").write_bytes(b"123")
     Path(".gitignore").write_text("/data/\n/models/\n*.safetensors\nruns-*\nhold-*\n")
-    settings = {"datasets": ["folder"], "models.resnet18.weights": "weights.safetensors"}
-    write(TINY | {"params": TINY["params"] | settings})
+    files = {"datasets": ["folder"], "models.resnet18.weights": "weights.safetensors"}
+    write(TINY | {"params": TINY["params"] | files})
     for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"], ["git", "add", "-A"]):
         subprocess.run(command, check=True)
     subprocess.run(["git", "commit", "-qm", "first"], check=True)
     yield project
-    left = [process for process in processes(project) if process.pid != os.getpid()]
-    for process in left:
+    others = [process for process in processes(project) if process.pid != os.getpid()]
+    for process in others:
         with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended by itself
             process.kill()
-    psutil.wait_procs(left)
+    psutil.wait_procs(others)
 
 
 def processes(folder: Path) -> list[psutil.Process]:
     """Return the processes that work in a folder."""
-    found = psutil.process_iter(["cwd", "cmdline"])
-    return [process for process in found if (process.info["cwd"] or "").startswith(str(folder))]
+    running = psutil.process_iter(["cwd", "cmdline"])
+    return [process for process in running if (process.info["cwd"] or "").startswith(str(folder))]
 
 
 def until(happened: Callable[[], bool]) -> None:
@@ -240,7 +244,11 @@ def invoke(*arguments: str) -> str:
     return done.output
 
 
-def test_a_sweep_survives_the_kill_of_a_run_and_of_its_queue(repository):
+def sweep(*, short: bool = True) -> Sweep:
+    return Sweep("tiny", recipes.load("tiny"), short)
+
+
+def test_a_sweep_survives_the_kill_of_a_run_and_of_its_workers(repository):
     holds = {name: Path(f"hold-{name}") for name in ("none-1", "mixup-1", "none-2", "mixup-2")}
     for hold in holds.values():
         hold.touch()
@@ -249,28 +257,29 @@ def test_a_sweep_survives_the_kill_of_a_run_and_of_its_queue(repository):
     shown = invoke("status")
     assert shown.startswith("0 done, 2 running, 2 waiting")
 
-    # One run is killed: its worker says that it failed, and takes the next one.
+    # Kill one run. Its worker reports the failure and takes the next run.
     os.kill(int(Path("runs-none-1").read_text()), signal.SIGKILL)
     until(lambda: Path("runs-none-2").exists())
-    # Then all workers: what they ran has no one who collects it. One run ends even so.
+    # Then kill both workers, and let one of their runs finish.
     for process in processes(repository):
         if "queue-worker" in process.info["cmdline"]:
             process.kill()
     shown = " ".join(invoke("status").split())
-    assert shown.startswith("0 done, 1 waiting, 1 failed, 2 cut off")
+    assert shown.startswith("0 done, 1 waiting, 1 failed, 2 interrupted")
     assert "tiny-short-plain-s1 failed score: killed by signal 9 (SIGKILL)" in shown
-    # The stage's process is the child of DVC's, which looks after the whole run.
-    ended = psutil.Process(int(Path("runs-mixup-1").read_text())).parent()
+    assert "tiny-short-plain-s2 interrupted its worker was killed" in shown
+    # The parent of the stage is DVC's process for the whole run.
+    finishing = psutil.Process(int(Path("runs-mixup-1").read_text())).parent()
     holds["mixup-1"].unlink()
-    until(lambda: not ended.is_running() or ended.status() == psutil.STATUS_ZOMBIE)
+    until(lambda: not finishing.is_running() or finishing.status() == psutil.STATUS_ZOMBIE)
     orphan = int(Path("runs-none-2").read_text())
     assert psutil.pid_exists(orphan)
 
-    said = invoke("run", "--jobs", "2")
-    assert "plain-s1: queued again, after it failed: score: killed by signal 9 (SIGKILL)\n" in said
-    assert "mixed-s1: had finished, although its worker was killed\n" in said
-    assert "plain-s2: queued again, as its worker was killed; unfinished training goes on\n" in said
-    assert "mixed-s2" not in said
+    printed = invoke("run", "--jobs", "2")
+    assert "plain-s1: queued again: score: killed by signal 9 (SIGKILL)\n" in printed
+    assert "mixed-s1: finished, although its worker was killed\n" in printed
+    assert "plain-s2: queued again: its worker was killed; training resumes\n" in printed
+    assert "mixed-s2" not in printed
     assert not psutil.pid_exists(orphan) or psutil.Process(orphan).status() == psutil.STATUS_ZOMBIE
 
     for hold in holds.values():
@@ -278,90 +287,90 @@ def test_a_sweep_survives_the_kill_of_a_run_and_of_its_queue(repository):
     printed = invoke("run", "--jobs", "2", "--wait")
     assert "4 done" in printed
     assert re.search(r"\| plain +\| 2 +\| 0\.1510 ± 0\.0707 \| 0\.5000 +\| - +\| - +\| - +\|", printed)
-    # Eight images that one row alone finds, in two seeds: 2 / 2^8.
+    # Eight images that only one row gets right, with both seeds: 2 / 2^8.
     cells = r"\| 0\.1610 ± 0\.0707 \| - +\| \+0\.0100 \[\+0\.0100, \+0\.0100\] \* \| 0\.0078 +\| 0\.0002 +\|"
     assert re.search(r"\| mixed +\| 2 +" + cells, printed)
     assert printed[printed.index("Tiny (nowhere), short form") :] == invoke("table")
     assert "seed: 1 " in Path("params.yaml").read_text()
 
-    rows = experiments.runs("tiny", recipes.load("tiny"), short=True)
-    resumed = {
-        (row, seed): run["valid"]["resumed"] for row, runs in rows.items() for seed, run in runs.items()
+    runs = {
+        (row, seed): run["valid"]
+        for row, seeds in sweep().evaluations().items()
+        for seed, run in seeds.items()
     }
-    assert resumed == {("plain", 1): 0, ("plain", 2): 1, ("mixed", 1): 0, ("mixed", 2): 0}
-    assert {
-        (run["valid"]["raw"], run["valid"]["weights"]) for runs in rows.values() for run in runs.values()
-    } == {(1, 3)}
-    assert not any(experiments.runs("tiny", recipes.load("tiny"), short=False).values())
+    assert {run: valid["resumed"] for run, valid in runs.items()} == {
+        ("plain", 1): 0,
+        ("plain", 2): 1,
+        ("mixed", 1): 0,
+        ("mixed", 2): 0,
+    }
+    assert {(valid["raw"], valid["weights"]) for valid in runs.values()} == {(1, 3)}
+    assert not any(sweep(short=False).evaluations().values())
     assert ": queued" not in invoke("run")
     assert re.search(r"\| plain +\| augment: none +\| test\.accuracy 0\.5000 \| 2 finished", invoke("show"))
 
+    # A run that was queued earlier, for example before a restart of the machine, is started as well.
+    recipe = yaml.safe_load(Path("recipes/tiny.yaml").read_text())
+    write(recipe | {"variants": recipe["variants"] | {"cut": {"params": {"augment": "cutout"}}}})
+    assert list(sweep().submit(["cut"], 1)) == [("tiny-short-cut-s1", "queued")]
+    done = CliRunner().invoke(app, ["recipe", "run", "tiny", "--short", "--seeds", "1", "--wait"])
+    assert ": queued\n" not in done.output
+    assert "4 done, 1 failed\n" in done.output
+    assert "tiny-short-cut-s1 failed: score: cut out\n" in done.output
+    assert re.search(r"\| mixed +\| 2 +" + cells, done.output)
+    assert done.exit_code == 1
+    assert str(done.exception).startswith(
+        "1 runs did not finish: tiny-short-cut-s1: score: cut out (repeat the command"
+    )
+
     subprocess.run([sys.executable, "-m", "dvc", "exp", "remove", "-q", "tiny-short-mixed-s2"], check=True)
-    assert invoke("status") == "3 done\n"
+    assert invoke("status").startswith("3 done, 1 failed\n")
     shutil.rmtree(".dvc/cache/files")  # as `dvc gc` would
     without = invoke("table")
     assert re.search(r"\| mixed +\| 1 +\| 0\.1110 +\| - +\| \+0\.0100 \[-\] +\| - +\|", without)
-    assert "- plain: predictions of seeds 1, 2 are not in DVC's cache, and not tested" in without
+    assert "- plain: not tested for seeds 1, 2, whose predictions are not in DVC's cache" in without
 
 
-def test_a_run_that_waits_prints_the_table_and_says_why_runs_failed(repository):
-    recipe = recipes.load("tiny").model_dump()
-    write(recipe | {"variants": recipe["variants"] | {"cut": {"params": {"augment": "cutout"}}}})
-    # What waits already, after a restart of the machine for example, is started and waited for as well.
-    assert len(list(experiments.queue("tiny", recipes.load("tiny"), ["plain"], 1, True))) == 1
-
-    done = CliRunner().invoke(
-        app, ["recipe", "run", "tiny", "--short", "--seeds", "1", "--jobs", "2", "--wait"]
-    )
-
-    assert done.output.count(": queued\n") == 2
-    assert "2 done, 1 failed\n" in done.output
-    assert "tiny-short-cut-s1 failed: score: cut out\n" in done.output
-    assert re.search(r"\| mixed +\| 1 +\| 0\.1110 +\| - +\| \+0\.0100 \[-\] +\|", done.output)
-    assert done.exit_code == 1
-    assert str(done.exception).startswith(
-        "1 runs did not finish: tiny-short-cut-s1: score: cut out (the same"
-    )
+def status(finished: set[str], **states: str) -> SweepStatus:
+    runs = {name: QueuedRun(name, RunState(state), Path("nowhere"), None) for name, state in states.items()}
+    return SweepStatus(finished, runs, [], 0)
 
 
-def standing(finished: set[str], **states: str) -> Standing:
-    tasks = {name: Task(name, State(state), Path("nowhere"), None) for name, state in states.items()}
-    return Standing(finished, tasks, [], 0)
-
-
-def test_waiting_ends_where_no_worker_is_left(monkeypatch):
-    monkeypatch.setattr(overview, "LOOK", 0.01)
-    with pytest.raises(UserError, match="has no worker, and 1 runs wait: the same command goes on with them"):
-        overview.follow(lambda: standing(set(), a="waiting", b="ended"), Console(file=io.StringIO()))
+def test_waiting_ends_without_a_worker(monkeypatch):
+    monkeypatch.setattr(overview, "INTERVAL", 0.01)
+    with pytest.raises(
+        UserError, match="has no worker, and 1 runs are waiting: `fer recipe run` starts workers"
+    ):
+        overview.follow(lambda: status(set(), a="waiting", b="failed"), Console(file=io.StringIO()))
 
 
 def test_a_log_gets_a_line_for_every_change(monkeypatch):
-    monkeypatch.setattr(overview, "LOOK", 0.01)
-    looks = [
-        standing(set(), a="running", b="waiting"),
-        standing(set(), a="running", b="waiting"),
-        standing({"a"}, b="running"),
-        standing({"a"}, b="ended"),
+    monkeypatch.setattr(overview, "INTERVAL", 0.01)
+    changes = [
+        status(set(), a="running", b="waiting"),
+        status(set(), a="running", b="waiting"),
+        status({"a"}, b="running"),
+        status({"a"}, b="failed"),
     ]
     text = io.StringIO()
-    assert overview.follow(iter(looks).__next__, Console(file=text, width=200)) == looks[-1]
+    assert overview.follow(iter(changes).__next__, Console(file=text, width=200)) == changes[-1]
     assert text.getvalue().splitlines() == [
         "0 done, 1 running, 1 waiting",
         "1 done, 1 running",
-        "b failed: ended before it began; .dvc/tmp/exps/celery/dvc-exp-worker-*.out say why",
+        "b failed: ended before it began; see .dvc/tmp/exps/celery/dvc-exp-worker-*.out",
         "1 done, 1 failed",
     ]
 
 
-def test_the_time_left_is_that_of_runs_so_far(tmp_path):
+def test_the_time_left_comes_from_the_duration_of_finished_runs(tmp_path):
     (tmp_path / f"{tmp_path.name}.pid").touch()
-    running = Task("a", State.RUNNING, tmp_path, None)
-    waiting = {name: Task(name, State.WAITING, tmp_path, None) for name in "bcd"}
-    look = Standing({"x", "y"}, {"a": running} | waiting, [50.0, 70.0], 2)
-    assert look.seconds_left() == pytest.approx((60 + 3 * 60) / 2, abs=1)
-    assert look._replace(tasks={"a": running}).seconds_left() == pytest.approx(60, abs=1)
-    assert look._replace(took=[]).seconds_left() is None
-    assert look._replace(workers=0).seconds_left() is None
+    running = QueuedRun("a", RunState.RUNNING, tmp_path, None)
+    waiting = {name: QueuedRun(name, RunState.WAITING, tmp_path, None) for name in "bcd"}
+    current = SweepStatus({"x", "y"}, {"a": running} | waiting, [50.0, 70.0], 2)
+    assert current.seconds_left() == pytest.approx((60 + 3 * 60) / 2, abs=1)
+    assert current._replace(unfinished={"a": running}).seconds_left() == pytest.approx(60, abs=1)
+    assert current._replace(durations=[]).seconds_left() is None
+    assert current._replace(workers=0).seconds_left() is None
 
 
 FAILED = "ERROR: failed to reproduce 'train': failed to run: python -m pipeline train, exited with "
@@ -384,7 +393,7 @@ FAILED = "ERROR: failed to reproduce 'train': failed to run: python -m pipeline 
 def test_a_failure_says_why(tmp_path, code, log, reason):
     (tmp_path / f"{tmp_path.name}.json").write_text(json.dumps({"returncode": code}))
     (tmp_path / f"{tmp_path.name}.out").write_text(log)
-    assert Task("a", State.ENDED, tmp_path, None).reason() == reason
+    assert QueuedRun("a", RunState.FAILED, tmp_path, None).reason() == reason
 
 
 def test_a_grid_makes_a_row_of_each_combination(project):
@@ -393,21 +402,23 @@ def test_a_grid_makes_a_row_of_each_combination(project):
     recipe = recipes.load("tiny")
     rows = [f"alpha-{alpha}_loss-{loss}" for alpha in ("0.1", "1.0") for loss in ("softmax", "center")]
     assert list(recipe.rows()) == ["plain", "mixed", *rows]
-    assert recipe.settings("alpha-0.1_loss-center", False) == TINY["params"] | {
+    assert recipe.overrides("alpha-0.1_loss-center", False) == TINY["params"] | {
         "augments.mixup.alpha": 0.1,
         "loss": "center",
     }
     write({key: value for key, value in TINY.items() if key != "variants"} | {"grid": grid})
     assert list(recipes.load("tiny").rows()) == rows
-    # Where two keys end alike, rows carry all of them.
+    # If the last parts of two keys are equal, the names of the rows have the whole keys.
     write(TINY | {"grid": {"augments.mixup.alpha": [1.0], "augments.fmix.alpha": [0.5]}})
     assert list(recipes.load("tiny").rows())[2:] == ["augments.mixup.alpha-1.0_augments.fmix.alpha-0.5"]
 
 
-def test_nothing_is_queued_if_one_row_is_not_allowed(repository):
+def test_nothing_is_queued_if_one_row_is_not_allowed(project):
+    # There is no DVC repository: the error comes before the queue is touched.
     write(TINY | {"variants": TINY["variants"] | {"odd": {"params": {"augment": "odd"}}}})
     with pytest.raises(UserError, match="augment: found 'odd'"):
-        list(experiments.queue("tiny", recipes.load("tiny"), ["plain", "odd"], 1, True))
+        list(sweep().submit(["plain", "odd"], 1))
     with pytest.raises(UserError, match="variant: found 'plane', allowed: plain, mixed, odd"):
-        list(experiments.queue("tiny", recipes.load("tiny"), ["plane"], 1, True))
-    assert not experiments.look("tiny", recipes.load("tiny"), True).tasks
+        list(sweep().submit(["plane"], 1))
+    with pytest.raises(UserError, match="dvc: "):
+        list(sweep().submit(["plain"], 1))

@@ -1,9 +1,8 @@
-"""`fer recipe`: a paper's table as one named recipe, from its parameters to its figures."""
+"""`fer recipe`: reproduce a table of a paper from a recipe: its parameters, runs and figures."""
 
 from __future__ import annotations
 
 import textwrap
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,11 +13,10 @@ from pipeline.core.errors import UserError
 from pipeline.core.progress import in_yaml
 
 if TYPE_CHECKING:
-    from pipeline.experiments.comparison import Comparison
-    from pipeline.experiments.recipes import Recipe
+    from pipeline.experiments.sweep import Sweep
 
 app = typer.Typer(
-    help="A paper's table as one named recipe in recipes/: its parameters, its rows and its figures.",
+    help="Reproduce a table of a paper. A recipe in recipes/ has the table's parameters, rows and figures.",
     no_args_is_help=True,
     epilog=examples("fer recipe list"),
 )
@@ -29,12 +27,12 @@ Name = Annotated[
         help="Name of the recipe: a file in recipes/ without .yaml.", autocompletion=completion.recipes
     ),
 ]
-Short = Annotated[bool, typer.Option("--short", help="The short form, for a machine without a GPU.")]
+Short = Annotated[bool, typer.Option("--short", help="Use the short form, for a machine without a GPU.")]
 
 
 @app.command("list", epilog=examples("fer recipe list"))
 def list_recipes() -> None:
-    """Name every recipe, its table and its rows."""
+    """List every recipe with its table and its rows."""
     from pipeline.experiments import recipes
 
     names = recipes.names()
@@ -49,23 +47,21 @@ def list_recipes() -> None:
 
 @app.command(epilog=examples("fer recipe show mixcut_ferplus --short"))
 def show(name: Name, short: Short = False) -> None:
-    """Print what a recipe is: its parameters, its rows, the paper's figures, and how many runs stand where."""
+    """Print a recipe: its parameters, its rows, the paper's figures and the state of its runs."""
     from tabulate import tabulate
 
-    from pipeline.experiments import recipes
-    from pipeline.experiments import runs as experiments
-
-    recipe = recipes.load(name)
-    typer.echo("\n".join([_title(recipe, short), *textwrap.wrap(recipe.note, 110), ""]))
+    sweep = _sweep(name, short)
+    recipe = sweep.recipe
+    typer.echo("\n".join([sweep.title, *textwrap.wrap(recipe.note, 110), ""]))
     shared = recipe.params | (recipe.short if short else {})
     typer.echo("".join(f"{key}: {in_yaml(value)}\n" for key, value in shared.items()))
-    counts = experiments.row_counts(name, recipe, short)
+    counts = sweep.row_counts()
     table = [
         [
             label,
             ", ".join(f"{key}: {in_yaml(value)}" for key, value in row.params.items()),
             ", ".join(f"{key} {value:.4f}" for key, value in row.paper.items()) or "-",
-            ", ".join(f"{count} {state}" for state, count in counts[label].items() if count) or "-",
+            ", ".join(f"{count} {state}" for state, count in counts[label].items()) or "-",
         ]
         for label, row in recipe.rows().items()
     ]
@@ -76,66 +72,57 @@ def show(name: Name, short: Short = False) -> None:
 @app.command(epilog=examples("fer recipe apply mixcut_ferplus mixcut --short"))
 def apply(
     name: Name,
-    variant: Annotated[str, typer.Argument(help="A row of the table.")],
+    variant: Annotated[str, typer.Argument(help="Row of the table.")],
     short: Short = False,
 ) -> None:
-    """Write a row's parameters into params.yaml, whose comments stay; `dvc repro` then runs it."""
+    """Write the parameters of a row into params.yaml and keep its comments. Then run `dvc repro`."""
     from pipeline.experiments import recipes
 
-    recipes.apply(recipes.load(name).settings(variant, short))
+    recipes.apply(recipes.load(name).overrides(variant, short))
 
 
 @app.command(epilog=examples("fer recipe run mixcut_sample --short --seeds 2 --jobs 2 --wait"))
 def run(
     name: Name,
     variant: Annotated[
-        list[str] | None, typer.Option(help="A row; may be given again.", show_default="all rows")
+        list[str] | None, typer.Option(help="Row to run. Repeat for more rows.", show_default="all rows")
     ] = None,
     seeds: Annotated[
-        int | None, typer.Option(min=1, help="Runs of each row.", show_default="the paper's")
+        int | None, typer.Option(min=1, help="Number of runs of each row.", show_default="the paper's")
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Experiments at a time.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Number of experiments at a time.")] = 1,
     wait: Annotated[
         bool,
-        typer.Option("--wait", help="Show the overview until all runs have ended, then the table."),
+        typer.Option("--wait", help="Show the progress until all runs have ended, then print the table."),
     ] = False,
     short: Short = False,
 ) -> None:
-    """Put every row and seed that has not finished into DVC's queue and start it.
+    """Queue every row and seed that has not finished, then start the workers of DVC's queue.
 
-    The queue goes on when this command has ended, also when it is interrupted while it waits. The same command takes
-    up what failed and, after a kill, what was cut off.
+    The workers continue after this command ends or is interrupted. Repeat the command to queue failed runs again, and
+    to resume runs that a kill interrupted.
     """
     from rich.console import Console
 
-    from pipeline.experiments import overview, queue, recipes
-    from pipeline.experiments import runs as experiments
-    from pipeline.experiments.queue import State
+    from pipeline.experiments import overview, queue
+    from pipeline.experiments.queue import RunState
 
-    recipe = recipes.load(name)
-    look = partial(experiments.look, name, recipe, short)
-    for experiment, what in experiments.queue(
-        name, recipe, variant or list(recipe.rows()), seeds or recipe.runs, short
-    ):
-        typer.echo(f"{experiment}: {what}")
-    if look().of(State.WAITING):
-        queue.start(jobs)
+    sweep = _sweep(name, short)
+    rows = variant or list(sweep.recipe.rows())
+    for experiment, change in sweep.submit(rows, seeds or sweep.recipe.runs):
+        typer.echo(f"{experiment}: {change}")
+    if sweep.status().of(RunState.WAITING):
+        queue.start_workers(jobs)
     if not wait:
-        typer.echo(
-            f"`fer recipe status {name}` shows how far the runs are, `fer recipe table {name}` the table"
-        )
+        typer.echo(f"`fer recipe status {name}` shows the progress, `fer recipe table {name}` the table")
         return
-    standing = overview.follow(look, Console(stderr=True))
-    if standing.finished:
-        typer.echo(_markdown(recipe, _comparison(name, recipe, short), short))
-    if missing := [*standing.of(State.ENDED), *standing.of(State.CUT_OFF)]:
+    status = overview.follow(sweep.status, Console(stderr=True))
+    if status.finished:
+        _print_table(sweep)
+    if failures := [f"{name}: {run.reason()}" for name, run in status.unfinished.items()]:
         raise UserError(
-            f"{len(missing)} runs did not finish: "
-            + "; ".join(
-                f"{task.name}: {task.reason() if task.state == State.ENDED else 'its worker was killed'}"
-                for task in missing
-            )
-            + " (the same command queues them again; `dvc queue logs NAME` shows the whole log)"
+            f"{len(failures)} runs did not finish: {'; '.join(failures)} "
+            "(repeat the command to queue them again; `dvc queue logs NAME` shows the whole log)"
         )
 
 
@@ -143,20 +130,19 @@ def run(
 def status(
     name: Name,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Go on showing it until no run waits or runs.")
+        bool, typer.Option("--wait", help="Keep showing the state until no run is waiting or running.")
     ] = False,
     short: Short = False,
 ) -> None:
-    """Print how far a recipe's runs are: done, running, waiting, failed and why, and the time that is left."""
+    """Print how many runs are done, running, waiting or failed, why runs failed, and the time left."""
     from rich.console import Console
 
-    from pipeline.experiments import overview, recipes
-    from pipeline.experiments import runs as experiments
+    from pipeline.experiments import overview
 
-    look = partial(experiments.look, name, recipes.load(name), short)
+    sweep = _sweep(name, short)
     if wait:
-        overview.follow(look, Console(stderr=True))
-    Console(soft_wrap=True).print(overview.view(look()))
+        overview.follow(sweep.status, Console(stderr=True))
+    Console(soft_wrap=True).print(overview.view(sweep.status()))
 
 
 @app.command(
@@ -167,59 +153,55 @@ def status(
 def table(
     name: Name,
     baseline: Annotated[
-        str | None,
-        typer.Option(help="The row that the others are compared with.", show_default="the first"),
+        str | None, typer.Option(help="Row to compare the others with.", show_default="the first")
     ] = None,
     score: Annotated[
         list[str] | None,
         typer.Option(
-            help="Key of metrics/evaluate.json, in which * stands for any part; may be given again.",
+            help="Key of metrics/evaluate.json, in which * matches any part. Repeat for more scores.",
             show_default="the paper's, accuracy, macro recall and macro F1",
         ),
     ] = None,
     output: Annotated[
         list[Path] | None,
-        typer.Option(help="File to write: .md, .csv or .png; may be given again.", show_default="printed"),
+        typer.Option(
+            help="File to write: .md, .csv or .png. Repeat for more files.",
+            show_default="print the table",
+        ),
     ] = None,
     short: Short = False,
 ) -> None:
     """Print our figures beside the paper's: mean, spread, seeds, and tests of each row against a baseline."""
+    _print_table(_sweep(name, short), baseline, score, output)
+
+
+def _sweep(name: str, short: bool) -> Sweep:
     from pipeline.experiments import recipes
-    from pipeline.experiments import table as result_table
+    from pipeline.experiments.sweep import Sweep
 
-    for path in output or []:
-        result_table.check_kind(path)
-    recipe = recipes.load(name)
-    comparison = _comparison(name, recipe, short, baseline, score)
-    if not output:
-        typer.echo(_markdown(recipe, comparison, short))
-    for path in output or []:
-        result_table.write(path, _title(recipe, short), comparison)
+    return Sweep(name, recipes.load(name), short)
 
 
-def _comparison(
-    name: str,
-    recipe: Recipe,
-    short: bool,
+def _print_table(
+    sweep: Sweep,
     baseline: str | None = None,
     scores: list[str] | None = None,
-) -> Comparison:
-    from pipeline.experiments import comparison
-    from pipeline.experiments import runs as experiments
+    files: list[Path] | None = None,
+) -> None:
+    """Print the table of a sweep, or write it to files if there are any."""
+    from pipeline.experiments import table
+    from pipeline.experiments.comparison import compare
 
-    rows = experiments.runs(name, recipe, short)
-    if not any(rows.values()):
-        form = " --short" if short else ""
-        raise UserError(f"{name}: no run of it has finished; `fer recipe run {name}{form}` starts them")
-    files = experiments.predictions(name, recipe, short)
-    return comparison.compare(recipe, rows, files, baseline, scores)
-
-
-def _markdown(recipe: Recipe, comparison: Comparison, short: bool) -> str:
-    from pipeline.experiments.table import markdown
-
-    return markdown(_title(recipe, short), comparison).rstrip()
-
-
-def _title(recipe: Recipe, short: bool) -> str:
-    return f"{recipe.title} ({recipe.source}){', short form' if short else ''}"
+    for path in files or []:
+        table.check_suffix(path)
+    evaluations = sweep.evaluations()
+    if not any(evaluations.values()):
+        form = " --short" if sweep.short else ""
+        raise UserError(
+            f"{sweep.name}: no run has finished; `fer recipe run {sweep.name}{form}` starts the runs"
+        )
+    comparison = compare(sweep.recipe, evaluations, sweep.predictions(), baseline, scores)
+    if not files:
+        typer.echo(table.markdown(sweep.title, comparison).rstrip())
+    for path in files or []:
+        table.write(path, sweep.title, comparison)

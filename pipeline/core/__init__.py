@@ -1,1 +1,1 @@
-"""Errors, files, processes, progress, git."""
+"""Errors, files, processes, programs, progress, git."""

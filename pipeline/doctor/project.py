@@ -132,10 +132,10 @@ def repository() -> Iterator[Finding]:
     if shutil.which("git") is None:
         yield fault("no git on the path", "install git")
         return
-    if git.said("rev-parse", "--git-dir") is None:
+    if git.output("rev-parse", "--git-dir") is None:
         yield fault("not in a git repository", "git init, or git clone")
         return
-    if not git.said("config", "user.email") and "GIT_AUTHOR_EMAIL" not in os.environ:
+    if not git.output("config", "user.email") and "GIT_AUTHOR_EMAIL" not in os.environ:
         yield warning(
             "git has no author for commits", "git config user.name and user.email; experiments are commits"
         )

@@ -1,8 +1,9 @@
-"""Rows of a recipe beside one of them, the baseline: paired differences over seeds, with intervals and tests.
+"""Compare the rows of a recipe with one of them, the baseline: paired differences over seeds, intervals and tests.
 
-Runs of one seed draw the same first weights and order of faces, and the same splits where these are drawn: their
-difference varies less than they do. Its interval covers what other seeds would change; the tests of
-`pipeline.experiments.significance` cover what other images would. Of many of either one in twenty is clear by chance.
+Two runs with the same seed start from the same weights, see the faces in the same order, and share the splits if these
+are drawn. Their difference therefore varies less than their scores. The interval covers what other seeds would change.
+The tests in `pipeline.experiments.significance` cover what other images would change. At a level of 95 %, one in twenty
+of each is clear by chance.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.special import stdtrit  # scipy.stats has the same, and takes half a second to import
+from scipy.special import stdtrit  # importing scipy.stats takes half a second
 
 from pipeline.core.errors import UserError
 from pipeline.experiments import significance
@@ -26,17 +27,17 @@ from pipeline.experiments.recipes import Recipe
 LEVEL = 0.95
 HEADLINE = ("accuracy", "macro_recall", "macro_f1")
 
-Scores = dict[str, Any]  # of one run, as in metrics/evaluate.json
-Runs = dict[int, Scores]  # of one row, by seed
+EvaluationBySeed = dict[int, dict[str, Any]]  # metrics/evaluate.json of the runs of a row
+PredictionsBySeed = dict[int, Path | None]  # files of predictions of the runs of a row
 
 
 class Difference(NamedTuple):
     """A row's score minus the baseline's, over the seeds that both have.
 
     Attributes:
-        pairs: how many seeds these are.
-        mean: None without pairs.
-        low, high: the interval's ends; None with fewer than two pairs.
+        pairs: number of these seeds.
+        mean: mean difference; None without pairs.
+        low, high: ends of the interval; None with fewer than two pairs.
     """
 
     pairs: int
@@ -50,15 +51,15 @@ class Difference(NamedTuple):
 
 
 def difference(baseline: dict[int, float], row: dict[int, float]) -> Difference:
-    """Return the mean difference of a row to the baseline with its 95 % interval, that of the paired t-test.
+    """Return the mean difference of a row to the baseline with the 95 % interval of the paired t-test.
 
-    mean ± t * s / sqrt(n), where s is the standard deviation of the n differences and t the 97.5 % quantile of
-    Student's distribution with n - 1 degrees of freedom (Student 1908). Where all differences are equal the interval
+    The interval is mean ± t * s / sqrt(n). s is the standard deviation of the n differences, and t the 97.5 % quantile
+    of Student's distribution with n - 1 degrees of freedom (Student 1908). If all differences are equal, the interval
     is a point.
 
     Args:
-        baseline: score of each run, by seed.
-        row: the same.
+        baseline: score of each run of the baseline, by seed.
+        row: score of each run of the row, by seed.
     """
     differences = [row[seed] - baseline[seed] for seed in sorted(baseline.keys() & row.keys())]
     count = len(differences)
@@ -72,197 +73,184 @@ def difference(baseline: dict[int, float], row: dict[int, float]) -> Difference:
     return Difference(count, mean, mean - half, mean + half)
 
 
-def at(scores: Scores, key: str) -> float | None:
-    """Return the number at a dotted key; None where there is none."""
-    found: Any = scores
+def score_at(evaluation: dict[str, Any], key: str) -> float | None:
+    """Return the number at a dotted key; None if there is none."""
+    value: Any = evaluation
     for part in key.split("."):
-        found = found.get(part) if isinstance(found, dict) else None
-    return float(found) if isinstance(found, int | float) else None
+        value = value.get(part) if isinstance(value, dict) else None
+    return float(value) if isinstance(value, int | float) else None
 
 
-class Line(NamedTuple):
-    """A row of a table.
+class ComparedRow(NamedTuple):
+    """A row of a table with one score.
 
     Attributes:
-        row: its name.
-        values: the score of each finished run, by seed.
-        paper: the paper's figure; None where it has none.
-        difference: to the baseline, over the seeds that both have; None of the baseline itself.
-        mcnemar, bootstrap: p-values of that difference over other images; None where there are none.
+        name: name of the row.
+        values: score of each finished run, by seed.
+        paper: the paper's figure; None if it has none.
+        difference: difference to the baseline; None for the baseline itself.
+        mcnemar_p, bootstrap_p: p-values of the difference; None if it could not be tested.
     """
 
-    row: str
+    name: str
     values: dict[int, float]
     paper: float | None
     difference: Difference | None
-    mcnemar: float | None
-    bootstrap: float | None
+    mcnemar_p: float | None
+    bootstrap_p: float | None
 
     def mean(self) -> float | None:
         """Return the mean over the seeds; None without runs."""
         return statistics.fmean(self.values.values()) if self.values else None
 
     def spread(self) -> float | None:
-        """Return the standard deviation over the seeds; None of fewer than two."""
+        """Return the standard deviation over the seeds; None with fewer than two."""
         return statistics.stdev(self.values.values()) if len(self.values) > 1 else None
 
 
 class Comparison(NamedTuple):
-    """All rows of a recipe beside one of them.
+    """All rows of a recipe compared with the baseline.
 
     Attributes:
-        baseline: that row.
-        split: whose images the tests take.
-        images: how many these are; 0 without predictions.
-        scores: lines by the key that was read; behind it, in brackets, the paper's where that is another.
-        notes: why there are no p-values, where there are none.
+        baseline: name of the baseline row.
+        split: the split whose images the tests use.
+        images: number of these images; 0 without predictions.
+        scores: rows by the key of the score. If the paper's figure has another key, it follows in brackets.
+        notes: reasons why p-values are missing.
     """
 
     baseline: str
     split: str
     images: int
-    scores: dict[str, list[Line]]
+    scores: dict[str, list[ComparedRow]]
     notes: list[str]
 
 
 def compare(
     recipe: Recipe,
-    rows: dict[str, Runs],
-    files: dict[str, dict[int, Path | None]],
+    evaluations: dict[str, EvaluationBySeed],
+    predictions: dict[str, PredictionsBySeed],
     baseline: str | None = None,
     keys: list[str] | None = None,
 ) -> Comparison:
-    """Compare the rows of a recipe with one of them.
+    """Compare the rows of a recipe with the baseline.
 
     Scores are read on test if all runs have it, else on valid.
 
     Args:
-        recipe: whose rows, and the paper's figures, they are.
-        rows: scores of the finished runs of each row, by seed.
-        files: their predictions, None where they are lost.
-        baseline: the row that the others are compared with; the first one if None.
-        keys: dotted keys of scores, `*` stands for any part; the paper's, accuracy, macro recall and macro F1 if None
-            or empty.
+        recipe: the rows and the paper's figures.
+        evaluations: contents of `metrics/evaluate.json` of the finished runs, by row and seed.
+        predictions: their files of predictions, by row and seed; None for a lost file.
+        baseline: name of the baseline row; the first row if None.
+        keys: dotted keys of the scores, in which `*` matches any part. If empty or None: the paper's scores, accuracy,
+            macro recall and macro F1.
 
     Raises:
-        UserError: no such row, or no run has a score that was asked for.
+        UserError: the recipe has no such row, or no run has such a score.
     """
-    baseline = baseline or next(iter(rows))
-    if baseline not in rows:
-        raise UserError.of("baseline", repr(baseline), rows)
-    finished = [scores for seeds in rows.values() for scores in seeds.values()]
-    split = "test" if all("test" in scores for scores in finished) else "valid"
-    published = {_moved(key, split): key for row in recipe.rows().values() for key in row.paper}
-    asked = _asked(keys, finished, split)
-    tests = _Tests(rows, files, baseline, split)
+    baseline = baseline or next(iter(evaluations))
+    if baseline not in evaluations:
+        raise UserError.of("baseline", repr(baseline), evaluations)
+    finished = [evaluation for seeds in evaluations.values() for evaluation in seeds.values()]
+    split = "test" if all("test" in evaluation for evaluation in finished) else "valid"
+    paper_keys = {_on_split(key, split): key for row in recipe.rows().values() for key in row.paper}
+    chosen = _matching_keys(keys, finished, split) if keys else [f"{split}.{score}" for score in HEADLINE]
+    tests = _PairedTests(predictions, baseline, split)
     scores = {}
-    for key in asked if keys else dict.fromkeys([*published, *asked]):
-        paper = published.get(key, key)
-        own = _values(rows[baseline], key)
-        lines = []
-        for name, row in recipe.rows().items():
-            values = _values(rows[name], key)
-            other = name != baseline
-            lines.append(
-                Line(
-                    name,
-                    values,
-                    row.paper.get(paper),
-                    difference(own, values) if other else None,
-                    tests.mcnemar(name) if other and key == f"{split}.accuracy" else None,
-                    tests.bootstrap(name, key) if other else None,
-                )
+    for key in chosen if keys else dict.fromkeys([*paper_keys, *chosen]):
+        paper_key = paper_keys.get(key, key)
+        values = {
+            name: {seed: value for seed, run in seeds.items() if (value := score_at(run, key)) is not None}
+            for name, seeds in evaluations.items()
+        }
+        scores[key if key == paper_key else f"{key} (paper: {paper_key})"] = [
+            ComparedRow(
+                name,
+                values[name],
+                row.paper.get(paper_key),
+                difference(values[baseline], values[name]) if name != baseline else None,
+                tests.mcnemar_p(name) if key == f"{split}.accuracy" else None,
+                tests.bootstrap_p(name, key),
             )
-        scores[key if key == paper else f"{key} (paper: {paper})"] = lines
+            for name, row in recipe.rows().items()
+        ]
     return Comparison(baseline, split, tests.images, scores, tests.notes)
 
 
-class _Tests:
-    """Tests of each row against the baseline, over the seeds whose predictions of both are there."""
+class _PairedTests:
+    """Tests of each row against the baseline, over the seeds for which the predictions of both exist."""
 
-    def __init__(
-        self, rows: dict[str, Runs], files: dict[str, dict[int, Path | None]], baseline: str, split: str
-    ) -> None:
+    def __init__(self, predictions: dict[str, PredictionsBySeed], baseline: str, split: str) -> None:
         self.split = split
         self.images = 0
-        # Of each row: which answers of the baseline and of it are of one seed.
+        # For each row: the indices in `answers` of the baseline's run and the row's run with the same seed.
         self.pairs: dict[str, list[tuple[int, int]]] = {}
         self.notes = [
-            f"{row}: predictions of seeds {', '.join(map(str, lost))} are not in DVC's cache, and not tested"
-            for row, seeds in files.items()
+            f"{row}: not tested for seeds {', '.join(map(str, lost))}, whose predictions are not in DVC's cache"
+            for row, seeds in predictions.items()
             if (lost := [seed for seed, file in seeds.items() if not file])
         ]
-        places = [
-            (row, seed, file)
-            for row, seeds in files.items()
+        files = {
+            (row, seed): file
+            for row, seeds in predictions.items()
             for seed, file in seeds.items()
-            if file and files[baseline].get(seed)
-        ]
-        if all(row == baseline for row, _, _ in places):
+            if file and predictions[baseline].get(seed)
+        }
+        if all(row == baseline for row, _ in files):
             return
-        self.answers, self.classes = significance.read([file for _, _, file in places], split)
+        self.answers, self.classes = significance.read_answers(list(files.values()), split)
         self.images = len(self.answers[0].labels)
-        number = {(row, seed): place for place, (row, seed, _) in enumerate(places)}
-        for row in rows:
-            pairs = [
-                (number[baseline, seed], number[row, seed]) for seed in files[row] if (row, seed) in number
-            ]
-            labels = [(self.answers[theirs].labels, self.answers[ours].labels) for theirs, ours in pairs]
-            if all(np.array_equal(theirs, ours) for theirs, ours in labels):
+        index = {run: number for number, run in enumerate(files)}
+        for row in (name for name in predictions if name != baseline):
+            pairs = [(index[baseline, seed], number) for (name, seed), number in index.items() if name == row]
+            if all(np.array_equal(self.answers[a].labels, self.answers[b].labels) for a, b in pairs):
                 self.pairs[row] = pairs
             else:
                 self.notes.append(
-                    f"{row}: scored on other images, or with other labels, than {baseline}: not tested"
+                    f"{row}: not tested, because its images or labels are not those of {baseline}"
                 )
 
-    def mcnemar(self, row: str) -> float | None:
+    def mcnemar_p(self, row: str) -> float | None:
         pairs = self.pairs.get(row)
         if not pairs or not self.images:
             return None
-        theirs, ours = zip(*pairs, strict=True)
-        return significance.mcnemar([self.answers[i] for i in theirs], [self.answers[i] for i in ours])
+        return significance.mcnemar_p(
+            [self.answers[a] for a, _ in pairs], [self.answers[b] for _, b in pairs]
+        )
 
-    def bootstrap(self, row: str, key: str) -> float | None:
+    def bootstrap_p(self, row: str, key: str) -> float | None:
         split, _, score = key.partition(".")
         pairs = self.pairs.get(row)
         if not pairs or not self.images or split != self.split or score not in self._resampled[0]:
             return None
-        drawn = [self._resampled[ours][score] - self._resampled[theirs][score] for theirs, ours in pairs]
-        p = significance.bootstrap(np.mean(drawn, axis=0))
+        differences = [self._resampled[b][score] - self._resampled[a][score] for a, b in pairs]
+        p = significance.bootstrap_p(np.mean(differences, axis=0))
         return None if math.isnan(p) else p
 
     @cached_property
     def _resampled(self) -> list[dict[str, np.ndarray]]:
-        return significance.resampled(self.answers, self.classes)
+        return significance.resampled_scores(self.answers, self.classes)
 
 
-def _moved(key: str, split: str) -> str:
-    """Return the key at which a score on test is read."""
+def _on_split(key: str, split: str) -> str:
+    """Return the key of a score on test for the split that is used instead."""
     return re.sub(r"^test\.", f"{split}.", key)
 
 
-def _asked(keys: list[str] | None, finished: list[Scores], split: str) -> list[str]:
-    """Return the keys that were asked for, one for each that a `*` stands for; the headline's if none were."""
-    if not keys:
-        return [f"{split}.{score}" for score in HEADLINE]
-    known = dict.fromkeys(key for scores in finished for key in _flat(scores))
-    asked: list[str] = []
-    for key in keys:
-        if not (found := fnmatch.filter(known, _moved(key, split))):
-            raise UserError(f"score: found {key!r}, which no finished run has")
-        asked += found
-    return asked
+def _matching_keys(patterns: list[str], finished: list[dict[str, Any]], split: str) -> list[str]:
+    known = dict.fromkeys(key for evaluation in finished for key in _number_keys(evaluation))
+    matching: list[str] = []
+    for pattern in patterns:
+        if not (keys := fnmatch.filter(known, _on_split(pattern, split))):
+            raise UserError(f"score: found {pattern!r}, which no finished run has")
+        matching += keys
+    return matching
 
 
-def _flat(scores: Scores, prefix: str = "") -> Iterator[str]:
+def _number_keys(evaluation: dict[str, Any], prefix: str = "") -> Iterator[str]:
     """Yield the dotted keys of all numbers."""
-    for key, value in scores.items():
+    for key, value in evaluation.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        elif at(scores, key) is not None:
+            yield from _number_keys(value, f"{prefix}{key}.")
+        elif score_at(evaluation, key) is not None:
             yield f"{prefix}{key}"
-
-
-def _values(runs: Runs, key: str) -> dict[int, float]:
-    """Return a score by seed, of the runs that have it."""
-    return {seed: value for seed, scores in runs.items() if (value := at(scores, key)) is not None}

@@ -1,4 +1,4 @@
-"""The live overview of a recipe's runs: refreshed on a terminal, a line for every change in a log."""
+"""Live overview of a sweep: a view that is refreshed on a terminal, and one line per change in a log."""
 
 from __future__ import annotations
 
@@ -11,95 +11,81 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.core.errors import UserError
-from pipeline.experiments.queue import State
-from pipeline.experiments.runs import Standing
+from pipeline.experiments.queue import RunState
+from pipeline.experiments.sweep import SweepStatus
 
-LOOK = 5.0  # seconds between two looks at the queue
-# Looks in a row without a worker after which there is none: one that was just started has no process at once.
-LOOKS = 3
+INTERVAL = 5.0  # seconds between two checks of the queue
+CHECKS = 3  # consecutive checks without a worker before giving up: a new worker needs a moment to appear
+STYLES = {RunState.FAILED: "red", RunState.INTERRUPTED: "yellow"}
 
 
-def follow(look: Callable[[], Standing], console: Console) -> Standing:
-    """Show where runs stand until none waits or runs; return that.
+def follow(current_status: Callable[[], SweepStatus], console: Console) -> SweepStatus:
+    """Show the state of a sweep until no run is waiting or running, and return the last status.
 
     Args:
-        look: returns where they stand.
-        console: where to. On a terminal one view is refreshed, elsewhere every change is a line.
+        current_status: returns the state of the sweep.
+        console: the output. A terminal gets one view that is refreshed, anything else one line per change.
 
     Raises:
-        UserError: some wait, and DVC's queue has no worker.
+        UserError: runs are waiting, but DVC's queue has no worker.
     """
-    standing = look()
-    said: set[str] = set()
-    lonely = 0
-    with Live(view(standing), console=console, auto_refresh=False, transient=True) as live:
+    status = current_status()
+    printed: set[str] = set()
+    checks = 0
+    with Live(view(status), console=console, auto_refresh=False, transient=True) as live:
         while True:
             if console.is_terminal:
-                live.update(view(standing), refresh=True)
+                live.update(view(status), refresh=True)
             else:
-                for line in _lines(standing):
-                    if line not in said:
-                        console.print(Text(_dated(line, standing)), soft_wrap=True)
-                        said.add(line)
-            waiting, running = standing.of(State.WAITING), standing.of(State.RUNNING)
+                for change, line in _lines(status).items():
+                    if change not in printed:
+                        console.print(Text(line), soft_wrap=True)
+                        printed.add(change)
+            waiting, running = status.of(RunState.WAITING), status.of(RunState.RUNNING)
             if not waiting and not running:
-                break
-            lonely = 0 if running or standing.workers else lonely + 1
-            if lonely == LOOKS:
+                return status
+            checks = 0 if running or status.workers else checks + 1
+            if checks == CHECKS:
                 raise UserError(
-                    f"DVC's queue has no worker, and {len(waiting)} runs wait: the same command goes on with them"
+                    f"DVC's queue has no worker, and {len(waiting)} runs are waiting: `fer recipe run` starts workers"
                 )
-            time.sleep(LOOK)
-            standing = look()
-    return standing
+            time.sleep(INTERVAL)
+            status = current_status()
 
 
-def view(standing: Standing) -> Group:
-    """Return the overview: a line of counts, and one for each run that runs, failed or was cut off."""
+def view(status: SweepStatus) -> Group:
+    """Return the overview: the counts, then one line for each running, failed and interrupted run."""
+    shown = [run for run in status.unfinished.values() if run.state != RunState.WAITING]
     table = Table.grid(padding=(0, 2))
-    shown = [task for task in standing.tasks.values() if task.state != State.WAITING]
-    table.add_column(no_wrap=True, min_width=max((len(task.name) for task in shown), default=0))
-    table.add_column(no_wrap=True, min_width=len("cut off"), justify="right")
+    table.add_column(no_wrap=True, min_width=max((len(run.name) for run in shown), default=0))
+    table.add_column(no_wrap=True, min_width=len(RunState.INTERRUPTED), justify="right")
     table.add_column()
-    for task in standing.of(State.RUNNING):
-        table.add_row(
-            Text(task.name),
-            _duration(task.seconds()),
-            Text(task.last_line(), "dim", no_wrap=True, overflow="ellipsis"),
-        )
-    for task in standing.of(State.ENDED):
-        table.add_row(Text(task.name), Text("failed", "red"), Text(task.reason()))
-    for task in standing.of(State.CUT_OFF):
-        table.add_row(Text(task.name), Text("cut off", "yellow"), "its worker was killed")
-    return Group(Text(_dated(_counts(standing), standing), "bold"), table)
+    for run in status.of(RunState.RUNNING):
+        last_line = Text(run.last_line(), "dim", no_wrap=True, overflow="ellipsis")
+        table.add_row(Text(run.name), _clock(run.elapsed()), last_line)
+    for state, style in STYLES.items():
+        for run in status.of(state):
+            table.add_row(Text(run.name), Text(state, style), Text(run.reason()))
+    return Group(Text(_header(status), "bold"), table)
 
 
-def _lines(standing: Standing) -> list[str]:
-    failed = [f"{task.name} failed: {task.reason()}" for task in standing.of(State.ENDED)]
-    cut_off = [f"{task.name} was cut off: its worker was killed" for task in standing.of(State.CUT_OFF)]
-    return [*failed, *cut_off, _counts(standing)]
+def _lines(status: SweepStatus) -> dict[str, str]:
+    """Return the lines for a log. Keys are the lines without the time left, which alone is no change."""
+    unfinished = [f"{run.name} {state}: {run.reason()}" for state in STYLES for run in status.of(state)]
+    return dict(zip(unfinished, unfinished, strict=True)) | {_counts(status): _header(status)}
 
 
-def _counts(standing: Standing) -> str:
-    counts = {
-        "running": len(standing.of(State.RUNNING)),
-        "waiting": len(standing.of(State.WAITING)),
-        "failed": len(standing.of(State.ENDED)),
-        "cut off": len(standing.of(State.CUT_OFF)),
-    }
-    return ", ".join(
-        [f"{len(standing.finished)} done"] + [f"{n} {state}" for state, n in counts.items() if n]
-    )
+def _header(status: SweepStatus) -> str:
+    seconds = status.seconds_left()
+    return f"{_counts(status)}; about {_clock(seconds)} left" if seconds else _counts(status)
 
 
-def _dated(line: str, standing: Standing) -> str:
-    """Return the counts with the time that is left, where that can be told."""
-    left = standing.seconds_left()
-    if line != _counts(standing) or not left:
-        return line
-    return f"{line}; about {_duration(left)} left"
+def _counts(status: SweepStatus) -> str:
+    states = [RunState.RUNNING, RunState.WAITING, RunState.FAILED, RunState.INTERRUPTED]
+    counts = [f"{len(runs)} {state}" for state in states if (runs := status.of(state))]
+    return ", ".join([f"{len(status.finished)} done", *counts])
 
 
-def _duration(seconds: float) -> str:
+def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02}:{rest:02}" if minutes >= 60 else f"{minutes}:{rest:02}"

@@ -1,27 +1,28 @@
-"""Recipes: a table of a paper as the parameters of its rows, and the paper's figures beside them.
+"""Recipes: each describes a table of a paper as parameters for each row, with the paper's figures.
 
 title: MixCut on FER+
-source: where the table stands
-note: what the paper leaves open, and what is done about it
-runs: 5                           # with seeds 1, 2, ...
-params:                           # of all variants, by dotted key of params.yaml
+source: the paper and the number of its table
+note: what the paper leaves open, and our choice
+runs: 5                           # with the seeds 1, 2, ...
+params:                           # shared by all rows, by dotted key of params.yaml
   datasets: [ferplus]
   train.epochs: 250
-short:                            # on top of these, for a machine without a GPU
+short:                            # added in the short form, for a machine without a GPU
   train.epochs: 6
 variants:
   mixcut:
     params: {augment: mixcut}
     paper: {test.accuracy: 0.8563}    # by dotted key of metrics/evaluate.json, fractions of 1
-grid:                             # rows beside these, or in their place: one for each combination of values
+grid:                             # more rows, or all rows: one for each combination of values
   augments.mixcut.alpha: [0.5, 1.0]   # rows alpha-0.5_loss-softmax, alpha-0.5_loss-center, ...
   loss: [softmax, center]
 """
 
 from __future__ import annotations
 
-import io
 import math
+from collections.abc import Iterable
+from copy import deepcopy
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
@@ -38,67 +39,69 @@ from pipeline.params.types import Block, Positive
 
 RECIPES = Path("recipes")
 
-Settings = dict[str, Any]
+Overrides = dict[str, Any]  # values of params.yaml by dotted key
 
 
 class Variant(Block):
     """A row of a table."""
 
-    params: Settings = Field(default_factory=dict)
+    params: Overrides = Field(default_factory=dict)
     paper: dict[str, Annotated[float, Field(ge=-1, le=1)]] = Field(default_factory=dict)
 
 
 class Recipe(Block):
-    """A table."""
+    """A table of a paper."""
 
     title: str
     source: str
     note: str = ""
     runs: Positive
-    params: Settings
-    short: Settings
+    params: Overrides
+    short: Overrides
     variants: dict[str, Variant] = Field(default_factory=dict)
     grid: dict[str, Annotated[list[str | int | float | bool | None], Field(min_length=1)]] = Field(
         default_factory=dict
     )
 
     @model_validator(mode="after")
-    def _has_rows(self) -> Recipe:
+    def _check_rows(self) -> Recipe:
         if not self.variants and not self.grid:
             raise ValueError("found neither variants nor a grid, allowed: one of them or both")
         if both := self.grid.keys() & (self.short.keys() | {"seed"}):
-            raise ValueError(f"grid: found {', '.join(sorted(both))}, which the short form or a run sets")
+            raise ValueError(
+                f"grid: found {', '.join(sorted(both))}, allowed: keys that neither the short form nor a run sets"
+            )
         rows = len(self.variants) + math.prod(len(values) for values in self.grid.values()) * bool(self.grid)
         if len({name.replace("_", "-") for name in self.rows()}) < rows:
             raise ValueError("found rows whose experiments would have the same name")
         return self
 
     def rows(self) -> dict[str, Variant]:
-        """Return the variants, then a row for each combination of the grid's values, named after these."""
+        """Return the variants, then one row for each combination of the grid's values, named after the values."""
         if not self.grid:
             return self.variants
-        last = [key.rpartition(".")[2] for key in self.grid]
-        short = last if len(set(last)) == len(last) else list(self.grid)
+        last_parts = [key.rpartition(".")[2] for key in self.grid]
+        labels = last_parts if len(set(last_parts)) == len(last_parts) else list(self.grid)
         rows = {}
         for values in product(*self.grid.values()):
-            name = "_".join(f"{key}-{_word(value)}" for key, value in zip(short, values, strict=True))
+            name = "_".join(f"{key}-{_word(value)}" for key, value in zip(labels, values, strict=True))
             rows[name] = Variant(params=dict(zip(self.grid, values, strict=True)))
         return self.variants | rows
 
-    def settings(self, variant: str, short: bool) -> Settings:
-        """Return the parameters of a variant by dotted key; the short form's come last.
+    def overrides(self, row: str, short: bool) -> Overrides:
+        """Return the parameters of a row by dotted key. Those of the short form come last and win.
 
         Raises:
-            UserError: there is no such variant.
+            UserError: there is no such row.
         """
         rows = self.rows()
-        if variant not in rows:
-            raise UserError.of("variant", repr(variant), rows)
-        return self.params | rows[variant].params | (self.short if short else {})
+        if row not in rows:
+            raise UserError.of("variant", repr(row), rows)
+        return self.params | rows[row].params | (self.short if short else {})
 
 
 def _word(value: object) -> str:
-    """Return a value as part of a row's name, which becomes part of an experiment's."""
+    """Return a value in the form that the name of an experiment allows."""
     return "".join(letter if letter.isalnum() or letter in ".-" else "-" for letter in str(value).lower())
 
 
@@ -111,7 +114,7 @@ def load(name: str) -> Recipe:
     """Read a recipe.
 
     Raises:
-        UserError: there is none of that name, or it is not as it should be.
+        UserError: no recipe has that name, or its file is not valid.
     """
     path = RECIPES / f"{name}.yaml"
     if name not in names():
@@ -126,43 +129,52 @@ def load(name: str) -> Recipe:
         raise UserError(f"{path}: not valid YAML: {one_line(error)}") from None
 
 
-def applied(settings: Settings, path: Path = PARAMS_FILE) -> str:
-    """Return the text of `params.yaml` with other values and the same comments.
+def check(rows: Iterable[Overrides], path: Path = PARAMS_FILE) -> None:
+    """Reject values that `params.yaml` does not allow. Nothing is written.
 
     Raises:
-        UserError: a key that the file does not have, or a value that is not allowed.
+        UserError: a key is not in the file, or a value is not allowed.
     """
-    params.load(path)  # a fault of the file itself is told in its own words
+    params.load(path)  # reports errors of the file itself
+    document = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    for overrides in rows:
+        override(deepcopy(document), overrides, path)
+
+
+def apply(overrides: Overrides, path: Path = PARAMS_FILE) -> None:
+    """Write new values into `params.yaml` and keep its comments. Nothing changes if a value is not allowed.
+
+    Raises:
+        UserError: a key is not in the file, or a value is not allowed.
+    """
+    params.load(path)  # reports errors of the file itself
     yaml = YAML()
     yaml.preserve_quotes, yaml.width = True, 2**16
-    # A null stays the word that it is; left to itself ruamel writes nothing.
+    # By default ruamel writes nothing for a null.
     yaml.representer.add_representer(
         type(None), lambda writer, _: writer.represent_scalar("tag:yaml.org,2002:null", "null")
     )
     document = yaml.load(path.read_text(encoding="utf-8"))
-    for key, value in settings.items():
+    override(document, overrides, path)
+    with replacing(path) as temporary:
+        yaml.dump(document, temporary)
+
+
+def override(document: dict[str, Any], overrides: Overrides, path: Path) -> None:
+    """Set values in a parsed `params.yaml` and validate the result.
+
+    Raises:
+        UserError: a key is not in the document, or a value is not allowed.
+    """
+    for key, value in overrides.items():
         *blocks, last = key.split(".")
         block = document
         for name in blocks:
-            block = block.get(name) if isinstance(block, dict) else None
-        if not isinstance(block, dict) or last not in block:
-            raise UserError(f"{path}: {key}: found no such key, which a recipe sets")
+            block = block[name] if isinstance(block.get(name), dict) else {}
+        if last not in block:
+            raise UserError(f"{path}: {key}: no such key, but the recipe sets it")
         if isinstance(value, list) and isinstance(block[last], list):
-            block[last][:] = value  # the list itself holds its style and its comment
+            block[last][:] = value  # a new list would lose the style and the comment
         else:
             block[last] = value
     params.validated(document, path)
-    text = io.StringIO()
-    yaml.dump(document, text)
-    return text.getvalue()
-
-
-def apply(settings: Settings, path: Path = PARAMS_FILE) -> None:
-    """Write other values into `params.yaml`; nothing changes if one of them is not allowed.
-
-    Raises:
-        UserError: as `applied`.
-    """
-    text = applied(settings, path)
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A comparison as people read it: Markdown, CSV for other programs, and a chart."""
+"""Write a comparison for people and programs: Markdown, CSV or a chart."""
 
 from __future__ import annotations
 
@@ -11,139 +11,118 @@ from tabulate import tabulate
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import replacing
-from pipeline.experiments.comparison import LEVEL, Comparison, Line
+from pipeline.experiments.comparison import LEVEL, ComparedRow, Comparison
 from pipeline.experiments.significance import RESAMPLES
 
-KINDS = (".md", ".csv", ".png")
-WIDTH = 120  # letters in a line of the sentences above a table
+SUFFIXES = (".md", ".csv", ".png")
+WIDTH = 120  # characters in a line of text above the tables
 
 
-def check_kind(path: Path) -> None:
-    """Refuse a file whose ending names none of `KINDS`.
+def check_suffix(path: Path) -> None:
+    """Reject a file name that does not end in one of `SUFFIXES`.
 
     Raises:
         UserError: it does not.
     """
-    if path.suffix not in KINDS:
-        raise UserError.of("--output", path, f"a file that ends in {', '.join(KINDS)}")
+    if path.suffix not in SUFFIXES:
+        raise UserError.of("--output", path, f"a file that ends in {', '.join(SUFFIXES)}")
 
 
 def write(path: Path, title: str, comparison: Comparison) -> None:
-    """Write a table in the form that the file's ending names.
+    """Write a comparison in the format that the file's suffix names.
 
     Raises:
-        UserError: it names none, or the file cannot be written.
+        UserError: the suffix names no format, or the file cannot be written.
     """
-    check_kind(path)
+    check_suffix(path)
     if path.suffix == ".png":
-        chart(path, title, comparison)
+        _draw_chart(path, title, comparison)
         return
-    text = as_csv(comparison) if path.suffix == ".csv" else markdown(title, comparison)
+    text = csv_text(comparison) if path.suffix == ".csv" else markdown(title, comparison)
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
 
 
 def markdown(title: str, comparison: Comparison) -> str:
-    """Return a table for each score, and the sentences that say what its figures are."""
-    parts = [f"{title}\n\n{textwrap.fill(_explained(comparison), WIDTH)}\n"]
-    for key, lines in comparison.scores.items():
-        columns = [
-            "row",
-            "seeds",
-            "ours",
-            "paper",
-            f"minus {comparison.baseline}",
-            "McNemar p",
-            "bootstrap p",
-        ]
-        cells = [
-            [
-                line.row,
-                str(len(line.values)),
-                _with_spread(line),
-                _number(line.paper),
-                _difference(line),
-                _p(line.mcnemar),
-                _p(line.bootstrap),
-            ]
-            for line in lines
-        ]
-        if all(line.mcnemar is None for line in lines):
-            columns.remove("McNemar p")
-            for row in cells:
-                del row[5]
-        table = tabulate(cells, columns, tablefmt="github", disable_numparse=True)
-        parts.append(f"**{key}**\n\n{table}\n")
+    """Return a table for each score, below a text that explains the figures."""
+    parts = [f"{title}\n\n{textwrap.fill(_explanation(comparison), WIDTH)}\n"]
+    for key, rows in comparison.scores.items():
+        table = {
+            "row": [row.name for row in rows],
+            "seeds": [str(len(row.values)) for row in rows],
+            "ours": [_mean_and_spread(row) for row in rows],
+            "paper": [_number(row.paper) for row in rows],
+            f"minus {comparison.baseline}": [_difference(row) for row in rows],
+            "McNemar p": [_p_value(row.mcnemar_p) for row in rows],
+            "bootstrap p": [_p_value(row.bootstrap_p) for row in rows],
+        }
+        if all(row.mcnemar_p is None for row in rows):
+            del table["McNemar p"]
+        parts.append(f"**{key}**\n\n{tabulate(table, 'keys', tablefmt='github', disable_numparse=True)}\n")
     if comparison.notes:
         parts.append("".join(f"- {note}\n" for note in comparison.notes))
     return "\n".join(parts)
 
 
-def as_csv(comparison: Comparison) -> str:
-    """Return one line for each score and row, at full precision; what is not known is empty."""
+def csv_text(comparison: Comparison) -> str:
+    """Return one line for each score and row, in full precision. Unknown values are empty."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(
         ["score", "row", "seeds", "mean", "std", "paper", "baseline", "pairs", "difference", "low", "high"]
         + ["mcnemar_p", "bootstrap_p", "images"]
     )
-    for key, lines in comparison.scores.items():
-        for line in lines:
-            pairs, mean, low, high = line.difference or (None, None, None, None)
-            own = [key, line.row, len(line.values), line.mean(), line.spread(), line.paper]
-            table.writerow(
-                [*own, comparison.baseline, pairs, mean, low, high]
-                + [line.mcnemar, line.bootstrap, comparison.images]
-            )
+    for key, rows in comparison.scores.items():
+        for row in rows:
+            figures = [len(row.values), row.mean(), row.spread(), row.paper, comparison.baseline]
+            difference = row.difference or [None] * 4
+            p_values = [row.mcnemar_p, row.bootstrap_p]
+            table.writerow([key, row.name, *figures, *difference, *p_values, comparison.images])
     return text.getvalue()
 
 
-def chart(path: Path, title: str, comparison: Comparison) -> None:
-    """Draw each score with a line for each row: every run, mean ± standard deviation, the paper's figure, p-values.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
+def _draw_chart(path: Path, title: str, comparison: Comparison) -> None:
+    """Draw each score with a line for each row: every run, mean ± standard deviation, the paper's figure, p-values."""
     from pipeline.figures.png import figure_file
 
-    rows = len(next(iter(comparison.scores.values())))
-    with figure_file(path, 1.5 + 4.4 * len(comparison.scores), 1.6 + 0.34 * rows) as figure:
+    count = len(next(iter(comparison.scores.values())))
+    with figure_file(path, 1.5 + 4.4 * len(comparison.scores), 1.6 + 0.34 * count) as figure:
         figure.suptitle(title, fontsize=10, wrap=True)
         axes = figure.subplots(1, len(comparison.scores), sharey=True, squeeze=False)[0]
-        for axis, (key, lines) in zip(axes, comparison.scores.items(), strict=True):
-            for place, line in enumerate(lines):
-                values = list(line.values.values())
-                axis.scatter(values, [place] * len(values), s=12, color="#9ecae1", zorder=3)
+        for axis, (key, rows) in zip(axes, comparison.scores.items(), strict=True):
+            for y, row in enumerate(rows):
+                values = list(row.values.values())
+                axis.scatter(values, [y] * len(values), s=12, color="#9ecae1", zorder=3)
                 if values:
                     axis.errorbar(
-                        line.mean(), place, xerr=line.spread() or 0, fmt="o", color="#08519c", ms=5, capsize=3
+                        row.mean(), y, xerr=row.spread() or 0, fmt="o", color="#08519c", ms=5, capsize=3
                     )
-                if line.paper is not None:
-                    axis.plot(line.paper, place, "D", color="#d94801", ms=5, mfc="none")
-                if line.row == comparison.baseline and values:
-                    axis.axvline(line.mean(), color="#cccccc", lw=0.8, zorder=0)
-            tests = {
-                "McNemar p": [line.mcnemar for line in lines],
-                "bootstrap p": [line.bootstrap for line in lines],
+                if row.paper is not None:
+                    axis.plot(row.paper, y, "D", color="#d94801", ms=5, mfc="none")
+                if row.name == comparison.baseline and values:
+                    axis.axvline(row.mean(), color="#cccccc", lw=0.8, zorder=0)
+            p_values = {
+                "McNemar p": [row.mcnemar_p for row in rows],
+                "bootstrap p": [row.bootstrap_p for row in rows],
             }
-            shown = [[name, *map(_p, ps)] for name, ps in tests.items() if any(p is not None for p in ps)]
-            for column, texts in enumerate(shown):
-                for place, text in enumerate(texts, -1):
+            columns = [[name, *map(_p_value, ps)] for name, ps in p_values.items() if set(ps) != {None}]
+            for column, texts in enumerate(columns):
+                for y, text in enumerate(texts, -1):
                     x, within = 1.02 + 0.2 * column, axis.get_yaxis_transform()
-                    axis.text(x, place, text, fontsize=7, va="center", transform=within)
-            axis.set_ylim(-0.6, rows - 0.4)
-            axis.set_yticks(range(rows), [f"{line.row} ({len(line.values)})" for line in lines], fontsize=8)
+                    axis.text(x, y, text, fontsize=7, va="center", transform=within)
+            axis.set_ylim(-0.6, count - 0.4)
+            axis.set_yticks(range(count), [f"{row.name} ({len(row.values)})" for row in rows], fontsize=8)
             axis.set_xlabel(key, fontsize=8)
             axis.tick_params(axis="x", labelsize=8)
             axis.grid(axis="x", color="#eeeeee", lw=0.6)
             axis.set_axisbelow(True)
             axis.spines[["top", "right"]].set_visible(False)
         axes[0].invert_yaxis()
-        _legend(figure)
+        _draw_legend(figure)
         figure.tight_layout(rect=(0, 0.06, 1, 1))
 
 
-def _legend(figure) -> None:  # type: ignore[no-untyped-def]
+def _draw_legend(figure) -> None:  # type: ignore[no-untyped-def]
     from matplotlib.lines import Line2D
 
     marks = {
@@ -157,28 +136,24 @@ def _legend(figure) -> None:  # type: ignore[no-untyped-def]
     )
 
 
-def _explained(comparison: Comparison) -> str:
-    several = max(
-        (line.difference.pairs for lines in comparison.scores.values() for line in lines if line.difference),
-        default=0,
-    )
+def _explanation(comparison: Comparison) -> str:
+    baseline = comparison.baseline
     text = (
-        "Mean ± standard deviation over seeds (ours), and the paper's figure. Difference to "
-        f"{comparison.baseline}: mean over equal seeds [{LEVEL:.0%} interval, Student's t over seeds], * where that "
-        "excludes 0."
+        "ours: mean ± standard deviation over seeds. "
+        f"minus {baseline}: mean difference to {baseline} over the seeds that both have, with its {LEVEL:.0%} interval "
+        "(Student's t); * marks an interval that excludes 0."
     )
     if not comparison.images:
-        return f"{text} No p-values, as no two rows have predictions of equal seeds."
-    pooled = (
-        "McNemar's exact test, over several seeds the permutation test of each image's sum"
-        if several > 1
-        else "McNemar's exact test"
-    )
+        return f"{text} There are no p-values, because no two rows have predictions for the same seed."
+    pairs = [row.difference.pairs for rows in comparison.scores.values() for row in rows if row.difference]
+    mcnemar = "McNemar's exact test"
+    if max(pairs, default=0) > 1:
+        mcnemar += " (with several seeds, a permutation test of the sum for each image)"
     return (
-        f"{text} P-values, two-sided, against {comparison.baseline} on the {comparison.images} images of "
-        f"{comparison.split}: {pooled}; paired bootstrap, {RESAMPLES:,} resamples of the images, at least "
-        f"{2 / (RESAMPLES + 1):.4f}. They say what other images "
-        "would change, not other seeds, and are not corrected for the number of rows."
+        f"{text} P-values: two-sided, against {baseline}, on the {comparison.images} images of {comparison.split}. "
+        f"They come from {mcnemar} and from a paired bootstrap with {RESAMPLES:,} resamples of the images, whose "
+        f"smallest possible p is {2 / (RESAMPLES + 1):.4f}. They cover the choice of images, not of seeds, and are not "
+        "corrected for the number of rows."
     )
 
 
@@ -186,21 +161,21 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
 
 
-def _with_spread(line: Line) -> str:
-    spread = line.spread()
-    return _number(line.mean()) + ("" if spread is None else f" ± {spread:.4f}")
+def _mean_and_spread(row: ComparedRow) -> str:
+    spread = row.spread()
+    return _number(row.mean()) + ("" if spread is None else f" ± {spread:.4f}")
 
 
-def _difference(line: Line) -> str:
-    if line.difference is None or line.difference.mean is None:
+def _difference(row: ComparedRow) -> str:
+    if row.difference is None or row.difference.mean is None:
         return "-"
-    _, mean, low, high = line.difference
+    count, mean, low, high = row.difference
     interval = "[-]" if low is None else f"[{low:+.4f}, {high:+.4f}]"
-    pairs = "" if line.difference.pairs == len(line.values) else f" ({line.difference.pairs} pairs)"
-    return f"{mean:+.4f} {interval}{' *' if line.difference.is_clear() else ''}{pairs}"
+    pairs = "" if count == len(row.values) else f" ({count} pairs)"
+    return f"{mean:+.4f} {interval}{' *' if row.difference.is_clear() else ''}{pairs}"
 
 
-def _p(value: float | None) -> str:
+def _p_value(value: float | None) -> str:
     if value is None:
         return "-"
     return "< 0.0001" if value < 0.0001 else f"{value:.4f}"

@@ -124,6 +124,6 @@ def _read(lock: Path) -> dict[str, Stage]:
 
 def commit() -> tuple[str | None, bool | None]:
     """Return git's commit, and whether tracked files differ from it; None and None outside a repository."""
-    head = git.said("rev-parse", "HEAD")
-    changes = git.said("status", "--porcelain", "--untracked-files=no")
+    head = git.output("rev-parse", "HEAD")
+    changes = git.output("status", "--porcelain", "--untracked-files=no")
     return head, None if head is None or changes is None else bool(changes)

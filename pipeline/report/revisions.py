@@ -9,7 +9,6 @@ from zipfile import ZipFile
 
 from pipeline.core import git
 from pipeline.core.errors import UserError
-from pipeline.core.git import refs
 
 WORKSPACE = "workspace"  # as DVC names it
 LOCK, PARAMS, METRICS = Path("dvc.lock"), Path("params.yaml"), Path("metrics")
@@ -78,7 +77,7 @@ class Revision:
 
     def __init__(self, name: str, folder: Path) -> None:
         self.name, self.folder = name, folder
-        ref = refs().get(name)
+        ref = git.experiment_refs().get(name)
         sha = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref or name}^{{commit}}")
         if not sha:
             raise UserError(
@@ -143,7 +142,7 @@ def _workspace_commit() -> Commit | None:
 def _applied(sha: str) -> str:
     """Return the experiment on this commit with the parameters and results of the workspace; "" if none."""
     files = [path.as_posix() for path in (LOCK, PARAMS, METRICS)]
-    for name, ref in refs().items():
+    for name, ref in git.experiment_refs().items():
         if f"/{sha[2:]}/" in ref and _is_equal(ref, files):
             return name
     return ""
@@ -172,4 +171,4 @@ def show(sha: str, path: Path) -> str:
 
 def _git(*arguments: str) -> str:
     """Return git's output; "" if git fails, for example outside a repository."""
-    return git.said(*arguments) or ""
+    return git.output(*arguments) or ""

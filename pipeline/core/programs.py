@@ -1,0 +1,37 @@
+"""Run other programs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from pipeline.core.errors import UserError, one_line
+
+
+def output(*command: str, **variables: str) -> str:
+    """Run a program and return what it prints.
+
+    Args:
+        command: the program and its arguments.
+        variables: environment variables to add or replace.
+
+    Raises:
+        UserError: the program fails. The message is its last line that starts with `ERROR`, or else its last line.
+    """
+    # DVC's workers inherit these files. They would keep a pipe open, and reading it would last as long as they live.
+    with TemporaryFile("w+") as out, TemporaryFile("w+") as errors:
+        environment = os.environ | variables
+        code = subprocess.run(command, stdout=out, stderr=errors, env=environment, check=False).returncode
+        out.seek(0)
+        errors.seek(0)
+        if code:
+            lines = [line for line in errors if line.strip()] or ["no reason given"]
+            marked = [
+                line for line in lines if line.startswith("ERROR")
+            ]  # DVC prints a request for reports after it
+            program = Path(command[0]).name if command[0] != sys.executable else "dvc"
+            raise UserError(f"{program}: {one_line((marked or lines)[-1])}")
+        return out.read()
