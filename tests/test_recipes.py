@@ -357,7 +357,7 @@ def test_a_log_gets_a_line_for_every_change(monkeypatch):
     assert text.getvalue().splitlines() == [
         "0 done, 1 running, 1 waiting",
         "1 done, 1 running",
-        "b failed: ended before it began; see .dvc/tmp/exps/celery/dvc-exp-worker-*.out",
+        "b failed: its process never started; see .dvc/tmp/exps/celery/dvc-exp-worker-*.out",
         "1 done, 1 failed",
     ]
 

@@ -3,8 +3,8 @@
 DVC marks a run as running until its worker reports the end. A killed worker never does. Here a run counts as running
 only if its process is the child of a live worker.
 
-One private function of DVC is used, `_iter_done_tasks`: it yields the task numbers under which the workers' logs list
-durations. The public `iter_done` yields no numbers, and takes 0.3 s of CPU for 60 ended runs instead of 0.01 s.
+`_iter_done_tasks` is private to DVC. It yields the number of each task, and the workers' logs list durations by these
+numbers. The public `iter_done` yields none and takes 0.3 s of CPU for 60 ended runs instead of 0.01 s.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class QueuedRun(NamedTuple):
             return "its worker was killed"
         code = self.exit_code()
         if code is None:
-            return "ended before it began; see .dvc/tmp/exps/celery/dvc-exp-worker-*.out"
+            return "its process never started; see .dvc/tmp/exps/celery/dvc-exp-worker-*.out"
         if code < 0:
             return _killed_by(-code)
         lines = self._log()
@@ -150,7 +150,7 @@ def put(name: str, overrides: dict[str, Any], paths: Iterable[Path]) -> None:
     from dvc.exceptions import DvcException
     from scmrepo.exceptions import SCMError
 
-    # `dvc exp run --queue` does the same, but starting it takes ten times as long.
+    # `dvc exp run --queue` does the same, but takes 1.6 s of CPU instead of 0.2 s.
     params = [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
     with repository() as repo:
         try:

@@ -175,7 +175,7 @@ def _committed(ref: str, path: Path) -> str:
 def _cached_predictions(repo: Any, ref: str) -> Path | None:
     """Return the predictions of a commit in DVC's cache; None if they are not there.
 
-    `repo.switch` would find the file too, but it reads all of `dvc.yaml` as well and takes 0.17 s instead of 0.04 s.
+    DVC's `repo.switch` also reads the stages of the commit, which takes 0.17 s instead of 0.04 s.
     """
     stages = YAML(typ="safe").load(_committed(ref, Path("dvc.lock"))).get("stages", {})
     outs = [out for stage in stages.values() for out in stage.get("outs", [])]
