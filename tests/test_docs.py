@@ -378,7 +378,8 @@ def test_messages_in_troubleshooting_are_those_of_the_code() -> None:
     messages = re.findall(r"(?m)^### `(.*)`$", text)
     assert len(messages) > 20
     for message in messages:
-        for part in filter(None, (part.strip(": ;") for part in message.split("…"))):
+        # `UserError.of` puts "found" and "allowed" around what the code says.
+        for part in filter(None, (part.strip(": ;") for part in re.split("…|found |, allowed: ", message))):
             assert any(part in line for line in said), f"no code says {part!r}, of {message!r}"
 
 
@@ -395,7 +396,10 @@ def _texts() -> Iterator[str]:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"augment": "mixcutt"}, r"[Errno 2] No such file or directory: .../pipeline/augment/mixcutt.py"),
+        (
+            {"augment": "mixcutt"},
+            r"[Errno 2] No such file or directory: .../pipeline/methods/augments/mixcutt.py",
+        ),
         ({"model": "resnet5"}, "Parameters 'models.resnet5' are missing from 'params.yaml'"),
         ({"datasets": ["ferplus"]}, "[Errno 2] No such file or directory: .../data/raw/ferplus"),
         ({"datasets": "sample"}, "'Value' object is not iterable"),
