@@ -1,4 +1,4 @@
-"""A finished run in a few files, for tests of what reads them: noise faces, drawn predictions, the metrics of these."""
+"""Write a small finished run for tests: faces of noise, random predictions, and their metrics."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def write(
     word: str = "toy",
     splits: tuple[str, ...] = schema.SPLITS,
 ) -> None:
-    """Write what a report reads into a folder.
+    """Write the files of a run into a folder.
 
     Args:
         root: the folder.
-        names: of the classes.
-        count: faces, a third in each split.
-        seed: of the faces and predictions.
-        word: stands in every other text that comes from data: ids, reasons, parameters, files.
-        splits: that exist.
+        names: names of the classes.
+        count: number of faces, evenly divided between the splits.
+        seed: seed of the faces and predictions.
+        word: part of all other text from data: ids, reasons, parameters, files.
+        splits: the splits of the run.
     """
     rng = np.random.default_rng(seed)
     labels = rng.integers(len(names), size=count)
@@ -98,7 +98,7 @@ def write(
         outputs.append({"path": f"metrics/{name}.json", "md5": digest, "size": 1})
     outputs.append({"path": f"data/{word}.parquet", "md5": "0123456789abcdef", "size": 1234567})
     used = {"params.yaml": {"seed": seed, "augment": word, "train.epochs": 3, "datasets": ["sample"]}}
-    # JSON is YAML.
+    # JSON is valid YAML.
     lock = {"schema": "2.0", "stages": {"evaluate": {"params": used, "outs": outputs}}}
     (root / "dvc.lock").write_text(json.dumps(lock))
 

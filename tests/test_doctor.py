@@ -1,4 +1,4 @@
-"""`fer doctor`: every check with a machine or project that is not as it should be, and what it says to do."""
+"""`fer doctor`: the finding and the remedy of every check on a faulty machine or project."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Usage = namedtuple("Usage", "total used free")
 
 @pytest.fixture
 def fit(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project in which all is well, on a machine in which all is well."""
+    """A project and a machine without faults."""
     (project / ".dvc").mkdir()
     shutil.copy(ROOT / ".dvc/config", project / ".dvc/config")
     subprocess.run(["git", "init", "-q"], check=True)
@@ -49,7 +49,7 @@ def doctor() -> Result:
 
 
 def said(result: Result, state: str) -> str:
-    """Return what the checks that ended so found, with what to do."""
+    """Return the findings of a level with their remedies."""
     lines = result.output.splitlines()
     found = [
         f"{line[9:]} {after.strip() if after.lstrip().startswith('->') else ''}".strip()
@@ -152,7 +152,7 @@ def test_a_gpu(fit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "device_count": 1,
         "get_device_name": "Tesla T4",
         "mem_get_info": (15 * 10**9, 16 * 10**9),
-        "is_bf16_supported": False,  # it is emulated there, and slow
+        "is_bf16_supported": False,  # emulated there, and slow
     }.items():
         monkeypatch.setattr(torch.cuda, name, lambda *_, answer=answer, **__: answer)
     (fit / "no-driver").write_text(
@@ -196,7 +196,7 @@ def test_little_memory_and_little_disk(fit: Path, monkeypatch: pytest.MonkeyPatc
     result = doctor()
     assert result.exit_code == 0
     assert "1 GB of" in said(result, "warning")
-    # Pictures and faces of 48 x 48 pixels, and both once more in the cache: 2 x (2 GB + 100,000 x 2,304 bytes).
+    # Pictures and faces of 48 x 48 pixels, both also in the cache: 2 x (2 GB + 100,000 x 2,304 bytes).
     assert f"{fit}: 3 GB free, and tables and their copies in DVC's cache may take 4.46 GB" in said(
         result, "warning"
     )

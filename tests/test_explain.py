@@ -1,4 +1,4 @@
-"""Class-activation maps: where they lie, that they are Grad-CAM, and that every network has a stage for them."""
+"""Class-activation maps: their position, their equality with Grad-CAM, and a suitable stage in every network."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def built(model: str) -> TrainedModel:
 
 
 class Quadrant(nn.Module):
-    """Blind but for one quarter of a face."""
+    """See only one quarter of a face."""
 
     def __init__(self, row: int, column: int) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ def test_the_map_is_highest_where_the_network_looks(row: int, column: int) -> No
 
 @pytest.mark.parametrize("model", ["light", "resnet18"])
 def test_maps_are_grad_cam(model: str) -> None:
-    """By its paper's equations 1 and 2, on the same stage."""
+    """Compare with equations 1 and 2 of the Grad-CAM paper, on the same stage."""
     trained = built(model)
     images, labels = torch.rand(2, 1, trained.crop, trained.crop), torch.tensor([1, 5])
     network, stage = trained.network, layer(trained)

@@ -1,4 +1,4 @@
-"""`fer export`: the ONNX file against PyTorch, its int8 form, the model card, and the model as an artifact of DVC."""
+"""`fer export`: the ONNX file against PyTorch, the int8 file, the model card, and the model as a DVC artifact."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ SETTINGS = {
 
 
 def fer(*arguments: str) -> str:
-    """Return what a command printed; raise what it raised."""
+    """Return the output of a command; raise its error."""
     done = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return done.stdout
 
 
 def dvc(*arguments: str) -> None:
-    """Run DVC in this process, which is several times faster than one of its own."""
+    """Run DVC in this process, which is several times faster than in a new one."""
     assert main(list(arguments)) == 0
 
 
@@ -62,7 +62,7 @@ def git(*arguments: str) -> None:
 
 
 def record(project: Path) -> None:
-    """Write the part of dvc.lock that the stages train and evaluate would leave behind."""
+    """Write the entries of train and evaluate in dvc.lock."""
 
     def entries(*files: Path) -> list[dict[str, str]]:
         return [
@@ -88,7 +88,7 @@ def record(project: Path) -> None:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project whose classifier was trained, scored, and exported with --int8."""
+    """A project with a classifier that was trained, scored, and exported with --int8."""
     folder = tmp_path_factory.mktemp("finished")
     shutil.copy(ROOT / "params.yaml", folder)
     with pytest.MonkeyPatch.context() as patch:
@@ -103,7 +103,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the finished project, as the current folder."""
+    """The current folder, a copy of the finished project."""
     shutil.copytree(finished, tmp_path / "project")
     monkeypatch.chdir(tmp_path / "project")
     return tmp_path / "project"
@@ -111,7 +111,7 @@ def project(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.fixture
 def built(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the exported graph in the place of exporting it again, which takes seconds."""
+    """Reuse the exported graph, as another export takes seconds."""
     graph = onnx.load("models/classifier.onnx")
     monkeypatch.setattr(
         exporting, "build", lambda classifier, metadata: exporting.with_metadata(graph, metadata)
@@ -125,7 +125,7 @@ def test_the_file_alone_turns_stored_faces_into_the_scores_of_the_run(project: P
     rows = store.read_parquet(paths.PREDICTIONS, ["id", "predicted", "probabilities"]).to_pylist()
     stored = np.stack([faces[faces.ids().index(row["id"])] for row in rows])
     expected = np.array([row["probabilities"] for row in rows])
-    for size in (1, 7, len(rows)):  # any number of faces at a time
+    for size in (1, 7, len(rows)):  # any batch size
         [found] = session.run(["probabilities"], {"face": stored[:size]})
         np.testing.assert_allclose(found, expected[:size], atol=1e-4)
     assert [about["classes"][i] for i in found.argmax(1)] == [row["predicted"] for row in rows]
@@ -226,13 +226,13 @@ def test_the_cards_example_runs(
 def test_a_card_never_has_the_figures_of_another_run(built: None) -> None:
     metrics = paths.METRICS / "evaluate.json"
     changed = metrics.read_text().replace('"images": 18', '"images": 19')
-    metrics.write_text(changed)  # by hand: no longer what the stage wrote
+    metrics.write_text(changed)  # no longer the file that the stage wrote
     fer("export")
     text = Path("models/classifier.card.md").read_text()
     assert "## Scores" not in text
     assert "ties no metrics" in text
     assert "from the metrics of the run" not in text
-    # And another model file has no run at all.
+    # Another model file has no run at all.
     toy.set_params(Path(), **{"labels.rule": "majority"})
     toy.save_model(params.load(), model_file.load(paths.CLASSIFIER, torch.device("cpu")).network)
     assert "dvc.lock does not know this model file" in fer("export")
@@ -246,7 +246,7 @@ def test_the_lineage_of_the_recorded_run_is_its_whole_chain(tmp_path: Path) -> N
     assert list(found.stages) == list(lock)
     assert set(lock) >= {"ingest@sample", "align@sample", "label", "train", "evaluate"}
     assert found.data()["data/raw/sample"] == lock["ingest@sample"]["deps"][0]["md5"]
-    # Labels that were made again since do not lead to this model.
+    # Labels that changed after the training do not lead to this model.
     [labels] = [out for out in lock["label"]["outs"] if out["path"] == "data/labels.parquet"]
     labels["md5"] = "0" * 32
     YAML().dump({"stages": lock}, tmp_path / "dvc.lock")
@@ -259,7 +259,7 @@ def test_colour_a_crop_and_a_class_without_share_agree_too(project: Path) -> Non
     p = params.load()
     network = toy.network(p)
     torch.nn.init.normal_(network.head.weight)
-    network.head.bias.data[1] = -torch.inf  # as a support vector machine gives a class that it never saw
+    network.head.bias.data[1] = -torch.inf  # as SVMs give untrained classes
     toy.save_model(p, network)
     classifier = model_file.load(paths.CLASSIFIER, torch.device("cpu"))
     model = exporting.build(classifier, {"versions": {"fer-pipeline": "0"}})

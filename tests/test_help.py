@@ -1,4 +1,4 @@
-"""`--help` and shell completion: what they show, and that they answer without loading anything heavy."""
+"""`--help` and shell completion: their output, and that they import nothing slow."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from pipeline.params import methods
 
 ROOT = Path(__file__).parents[1]
 FER = typer.main.get_command(app)
-# What takes longer to load than a person waits for an answer.
+# Modules that take noticeably long to import.
 HEAVY = {"torch", "cv2", "pandas", "pyarrow", "matplotlib", "onnxruntime", "pydantic", "sklearn"}
 
 
 def commands(command: Any = FER, path: str = "") -> Iterator[str]:
-    """Yield the words that call each command."""
+    """Yield the words of each command."""
     yield path
     for name, inner in getattr(command, "commands", {}).items():
         yield from commands(inner, f"{path} {name}".strip())
@@ -45,8 +45,8 @@ def test_every_help_has_an_example_that_can_be_typed(path: str) -> None:
         called: Any = FER
         while words and words[0] in getattr(called, "commands", {}):
             called = called.commands[words.pop(0)]
-        if not {"--help", "--install-completion"} & {*words}:  # these act when they are read
-            called.make_context("fer", words)  # refuses an option or argument that there is not
+        if not {"--help", "--install-completion"} & {*words}:  # these act at once
+            called.make_context("fer", words)  # rejects unknown options and arguments
 
 
 def test_examples_stay_lines_where_help_is_plain() -> None:
@@ -62,7 +62,7 @@ def test_examples_stay_lines_where_help_is_plain() -> None:
 
 
 def answers(*words: str, complete: str = "") -> list[str]:
-    """Run `fer` with nothing heavy to be had; return the lines that it prints."""
+    """Run `fer` without the slow modules; return its output lines."""
     code = f"import sys; sys.modules.update(dict.fromkeys({sorted(HEAVY)})); from pipeline.cli import main; main()"
     asked = {"_FER_COMPLETE": "complete_bash", "COMP_WORDS": complete, "COMP_CWORD": str(complete.count(" "))}
     done = subprocess.run(

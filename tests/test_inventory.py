@@ -1,4 +1,4 @@
-"""`fer data`: what is in data/, what is missing, and what is damaged."""
+"""`fer data`: existing, missing and damaged data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def data() -> str:
 
 
 def section(output: str, title: str) -> list[list[str]]:
-    """Return the cells below a title, its table's rule left out."""
+    """Return the cells of the table below a title, without its rule."""
     block = output.split(f"{title}\n", 1)[1].split("\n\n")[0]
     rows = [re.split(r"  +", line.strip()) for line in block.splitlines()]
     return [row for row in rows if not row[0].startswith("--")]
@@ -120,7 +120,9 @@ def test_what_is_damaged_is_a_line(full: Path) -> None:
 def test_outside_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(app, ["data"])
-    assert str(result.exception) == ("data: not found; run this in the folder with params.yaml and dvc.yaml")
+    assert str(result.exception) == (
+        "data: not found; run this in the folder that holds params.yaml and dvc.yaml"
+    )
 
 
 @pytest.mark.parametrize(

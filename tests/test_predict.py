@@ -1,4 +1,4 @@
-"""Prediction: the probabilities of `evaluate`, all faces of a picture, videos, and whatever strangers hand over."""
+"""`fer predict`: the probabilities of `evaluate`, several faces in a picture, videos, and unreadable files."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def photo() -> np.ndarray:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights_file: Path) -> Path:
-    """A folder with params.yaml and the detector's weights, as the current one."""
+    """The current folder, with params.yaml and the detector's weights."""
     shutil.copy(ROOT / "params.yaml", tmp_path / "params.yaml")
     monkeypatch.chdir(tmp_path)
     paths.DETECTORS.mkdir(parents=True)
@@ -65,7 +65,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights_file: Path)
 
 
 def save_model(p: Params, faces: np.ndarray | None = None) -> None:
-    """Write a model that has learned nothing, but whose batch norm has seen some faces and whose logits differ."""
+    """Write an untrained model. Its batch norm has statistics of some faces, so that its logits differ."""
     torch.manual_seed(1)
     network = toy.network(p)
     if faces is not None:
@@ -88,7 +88,7 @@ def run(*arguments: str) -> Result:
 
 
 def drawn_scenes(folder: Path, count: int) -> None:
-    """Write scenes with a person or, each fifth, without, in folders named after classes."""
+    """Write scenes in folders named after classes. Every fifth scene has no person."""
     for i in range(count):
         name = NAMES[i % len(NAMES)]
         person = None if i % 5 == 4 else (i,)
@@ -98,7 +98,7 @@ def drawn_scenes(folder: Path, count: int) -> None:
 
 
 def evaluated(dataset: str) -> tuple[dict[str, np.ndarray], dict[str, bytes]]:
-    """Return the probabilities that the stages find for each picture of a data set, and the faces they cut out."""
+    """Return the stages' probabilities and aligned face of each picture of a data set."""
     p = params.load()
     ingest.run(p, dataset)
     align.run(p, dataset)
@@ -114,7 +114,7 @@ def evaluated(dataset: str) -> tuple[dict[str, np.ndarray], dict[str, bytes]]:
 def check_equal(
     dataset: str, folder: Path, probabilities: dict[str, np.ndarray], faces: dict[str, bytes]
 ) -> None:
-    """Compare with what is predicted for the same files: all faces, in processes."""
+    """Compare with the predictions for the same files, with all faces and several processes."""
     predictor = Predictor.load(paths.CLASSIFIER)
     seen = 0
     for prediction in predictor.stream(pictures(listed([folder]))):
@@ -133,9 +133,9 @@ def test_drawn_scenes_get_the_probabilities_of_evaluate(project: Path, monkeypat
     folder = Path("data/raw/folder")
     drawn_scenes(folder, 11)
     grey = cv2.imread(str(folder / "neutral/00.jpg"), cv2.IMREAD_GRAYSCALE)
-    cv2.imwrite(str(folder / "neutral/grey.png"), grey)  # which ingest decodes with another library
+    cv2.imwrite(str(folder / "neutral/grey.png"), grey)  # ingest decodes it with another library
     toy.set_params(project, datasets=["folder"])
-    monkeypatch.setattr(prediction_module, "CHUNK", 5)  # several chunks, of other sizes than align's
+    monkeypatch.setattr(prediction_module, "CHUNK", 5)  # several chunks, with other sizes than in align
     check_equal("folder", folder, *evaluated("folder"))
 
 
@@ -178,7 +178,7 @@ def test_all_faces_are_found_and_the_first_is_training_s(
     assert faces[0].box.tobytes() == main.box.tobytes()
     assert faces[0].landmarks.tobytes() == main.landmarks.tobytes()
 
-    theirs = SCRFD(str(weights_file))  # the same weights in the hands of their authors' code
+    theirs = SCRFD(str(weights_file))  # the same weights with their authors' code
     theirs.prepare(-1, input_size=(640, 640), det_thresh=0.5)
     boxes, _ = theirs.detect(picture)
     assert len(faces) == len(boxes) == 6
@@ -326,7 +326,7 @@ def test_a_failure_leaves_an_earlier_output(model: Path, monkeypatch) -> None:
 
 
 def film(path: str, photo: np.ndarray, frames: int = 12) -> None:
-    """Write a film in which the six people pass by, 10 frames per second."""
+    """Write a film of the six people passing by, with 10 frames per second."""
     writer = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*"MJPG"), 10, (400, 300))
     for i in range(frames):
         writer.write(cv2.resize(photo[:, 30 * i : 30 * i + 900], (400, 300)))

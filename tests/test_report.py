@@ -1,4 +1,4 @@
-"""The report as its readers take it: parsed by Python's own HTML parser, beside metrics and scikit-learn."""
+"""The report, parsed as HTML and compared with the metrics and scikit-learn."""
 
 import json
 import re
@@ -33,10 +33,10 @@ class Page(HTMLParser):
     """A parsed report.
 
     Attributes:
-        text: what is read, without scripts and styles.
-        tags: how often each element occurs outside of figures; `drawn`: inside of them.
-        numbers: place in the metrics, exact value and shown text of each number.
-        tables: rows of texts of each table, by caption.
+        text: text without scripts and styles.
+        tags: number of elements outside figures, by tag; `drawn`: tags inside figures.
+        numbers: address in the metrics, exact value and text of each number.
+        tables: rows of texts by caption.
     """
 
     def __init__(self, html: str) -> None:
@@ -94,7 +94,7 @@ class Page(HTMLParser):
 
 
 def report(*arguments: str) -> Page:
-    """Run the command and return what it wrote."""
+    """Run the command and return its page."""
     done = CliRunner().invoke(app, ["report", *arguments], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     return Page(Path("report.html").read_text(encoding="utf-8"))
@@ -109,7 +109,7 @@ def leaves(tree, above=()):
 
 
 def metrics(folder: Path) -> dict[str, object]:
-    """Return every value of every file of metrics by file and dotted key."""
+    """Return all values in metrics/ by file and dotted key."""
     return {
         f"{path.relative_to(folder).as_posix()}:{key}": value
         for path in (folder / paths.METRICS).rglob("*.json")
@@ -119,7 +119,7 @@ def metrics(folder: Path) -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Page, Path]]:
-    """The report of a run in which nothing is missing, and its folder."""
+    """The report of a complete run, and the run's folder."""
     folder = tmp_path_factory.mktemp("whole")
     shutil.copy(ROOT / "params.yaml", folder)
     finished.write(folder)
@@ -272,7 +272,7 @@ def test_forty_thousand_predictions_stay_under_fifteen_megabytes(project: Path) 
     names = [f"class{i}" for i in range(8)]
     finished.write(project, names, count=40_000, splits=("test",))
     page = report()
-    # Colour noise of the largest side is the worst that a face can be.
+    # Colour noise at the largest size is the worst case for a face.
     noise = np.random.default_rng(0).integers(256, size=(224, 224, 3), dtype=np.uint8)
     faces = len(page.pictures) - 3
     assert 48 + 3 <= faces <= 48 + 3 * 8 * 7
@@ -323,7 +323,7 @@ def test_values_of_the_wrong_type_are_left_out(project: Path) -> None:
 
 @pytest.fixture
 def repository(project: Path) -> Path:
-    """A repository with a finished run, committed, and an experiment with another one, in its reference."""
+    """A repository with a committed run, and an experiment with another run."""
     branch = "<svg/onload=alert(2)>"
     git("init", "-q", "-b", branch)
     (project / ".dvc").mkdir()
@@ -364,11 +364,11 @@ def test_runs_of_git_are_shown_compared_and_told_apart(repository: Path) -> None
         assert row[place].split()[0] == f"{values['metrics/evaluate.json:test.accuracy']:.4f}"
     assert [row[head.index("augment")] for row in (first, second)] == ["mixcut", "toy"]
     assert not [attribute for attribute in page.attributes if attribute.startswith("on")]
-    # Its predictions and faces come from git, where DVC looks first.
+    # Its predictions and faces come from git, where DVC searches first.
     assert "Confusion matrix on test" in page.text
     changed = page.tables["Parameters that differ from those of the commit before"]
     assert ["augment", "mixcut", "none", "none"] in changed
-    # And from nowhere, where neither has them.
+    # Neither git nor DVC has those of this commit.
     assert "data/predictions.parquet is missing" in report("without").text
 
     page = report()

@@ -1,4 +1,4 @@
-"""The report in a real browser: no errors, no requests, light and dark, on a phone and a screen; axe finds no fault."""
+"""The report in a browser: no errors, no requests, light and dark, phone and screen, and axe's accessibility checks."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="found no chromium on t
 
 
 class Folder:
-    """A source of a run: a folder outside of git."""
+    """Files of a run in a folder outside git."""
 
     commit = None
 
@@ -31,7 +31,7 @@ class Folder:
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report of three runs, the third of which holds what must not become markup."""
+    """A report of three runs. Names in the third run look like markup."""
     root = tmp_path_factory.mktemp("runs")
     finished.write(root / "first")
     finished.write(root / "second", seed=1)
@@ -54,7 +54,7 @@ def browser() -> Iterator[Browser]:
 def opened(
     browser: Browser, file: Path, width: int = 1440, scheme: str = "light"
 ) -> tuple[BrowserPage, list[str]]:
-    """Open a file; return its page and what must not happen there, which grows as it happens."""
+    """Open a file. Return its page, and a list that collects messages, errors and requests."""
     page = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme).new_page()
     faults: list[str] = []
     page.on("console", lambda message: faults.append(message.text))

@@ -27,7 +27,9 @@ def data() -> None:
     from pipeline.tables import inventory
 
     if not RAW.parent.is_dir():
-        raise UserError(f"{RAW.parent}: not found; run this in the folder with params.yaml and dvc.yaml")
+        raise UserError(
+            f"{RAW.parent}: not found; run this in the folder that holds params.yaml and dvc.yaml"
+        )
     chosen = _chosen()
     _show(RAW, _each(chosen | _names(RAW), lambda name: inventory.raw(name)._asdict()))
     datasets = chosen | _names(INGESTED, ".parquet") | _names(ALIGNED, ".arrow")

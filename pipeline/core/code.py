@@ -1,4 +1,4 @@
-"""The package's own source files: names of modules, and files for fingerprints of unfinished work."""
+"""List the package's own modules and source files."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ PACKAGE = Path(__file__).parents[1]
 
 
 def modules(room: str) -> tuple[str, ...]:
-    """Return the names of the modules in a room (`faces/detectors`), sorted."""
+    """Return the names of the modules in a folder of the package (`faces/detectors`), sorted."""
     return tuple(sorted(path.stem for path in (PACKAGE / room).glob("[!_]*.py")))
 
 
 def sources(*rooms: str) -> list[Path]:
-    """Return the source files of rooms (`training`) and modules (`stages/train.py`) of the package, sorted.
+    """Return the source files of folders (`training`) and modules (`stages/train.py`) of the package, sorted.
 
-    Work that was killed resumes only if none of the files that decide its outcome has changed.
+    Unfinished work contains their fingerprint: it resumes only if these files have not changed.
     """
     files: set[Path] = set()
     for room in rooms:

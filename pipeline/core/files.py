@@ -1,4 +1,4 @@
-"""Files and folders that are whole or not there, so that a failure loses nothing."""
+"""Write files and folders completely or not at all, and hash them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ from pipeline.core.errors import UserError, one_line
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path that becomes `path` if the block succeeds, so that a failure loses nothing.
+    """Yield a temporary path that becomes `path` if the block succeeds. A failure keeps the earlier file.
 
-    It is not forced to disk: where the machine itself goes down, `dvc status` sees a damaged file by its hash.
+    The file is not flushed to disk. If the machine crashes, `dvc status` detects a damaged file by its hash.
+
+    Raises:
+        UserError: the file cannot be written.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -26,7 +29,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written: {_said(error)}") from error
+        raise UserError(f"{path}: cannot be written: {_reason(error)}") from error
     finally:
         if temporary.is_file():
             temporary.unlink()
@@ -34,7 +37,11 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
-    """Yield a temporary folder that becomes `folder` if the block succeeds, so that a failure loses nothing."""
+    """Yield a temporary folder that becomes `folder` if the block succeeds. A failure keeps the earlier folder.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     earlier = folder.with_name(f".{folder.name}.{os.getpid()}.old")
     try:
@@ -50,13 +57,13 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
             raise
         _remove(earlier)
     except OSError as error:
-        raise UserError(f"{folder}: cannot be written: {_said(error)}") from error
+        raise UserError(f"{folder}: cannot be written: {_reason(error)}") from error
     finally:
         _remove(temporary)
 
 
-def _said(error: OSError) -> str:
-    # Arrow puts its own words, and a temporary name, around the system's.
+def _reason(error: OSError) -> str:
+    # Arrow adds its own words and the temporary name to the system's message.
     return os.strerror(error.errno) if error.errno else one_line(error)
 
 
@@ -68,13 +75,13 @@ def _remove(folder: Path) -> None:
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write metrics: keys in the order given, floats at full precision, no times or host names."""
+    """Write metrics as JSON, with keys in the given order and floats at full precision."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def fingerprint(words: Iterable[str], files: Iterable[Path]) -> str:
-    """Return a hash of some words and of what is in some files, both in their order: 16 hexadecimal digits."""
+    """Return a hash of words and of the content of files, in the given order: 16 hexadecimal digits."""
     digest = hashlib.sha256()
     for word in words:
         digest.update(word.encode())
@@ -85,6 +92,6 @@ def fingerprint(words: Iterable[str], files: Iterable[Path]) -> str:
 
 
 def md5_of(path: Path) -> str:
-    """Return the MD5 of a file, which DVC knows it by."""
+    """Return the MD5 of a file, as in dvc.lock."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
