@@ -42,7 +42,7 @@ def kid(real: np.ndarray, generated: np.ndarray, seed: int = 0) -> float | None:
     size = min(len(real), len(generated), SUBSET)
     if size < 2:
         return None
-    metrics = kid_features_to_metric(
+    return kid_features_to_metric(
         _tensor(real),
         _tensor(generated),
         # Subsets that hold all faces are equal.
@@ -50,8 +50,7 @@ def kid(real: np.ndarray, generated: np.ndarray, seed: int = 0) -> float | None:
         kid_subset_size=size,
         rng_seed=seed,
         verbose=False,
-    )
-    return metrics[KEY_METRIC_KID_MEAN]
+    )[KEY_METRIC_KID_MEAN]
 
 
 def prdc(real: np.ndarray, generated: np.ndarray, k: int = 5) -> dict[str, float | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -28,7 +28,7 @@ class Kept:
 
     faces: np.ndarray
     seeds: list[int]
-    rejected: Counter[str] = field(default_factory=Counter)
+    rejected: Counter[str]
 
 
 def keep(
@@ -47,8 +47,7 @@ def keep(
     seeds: list[int] = []
     end = first + wanted * (TRIES if filters else 1)
     for start in range(first, end, BLOCK):
-        block = list(range(start, min(start + BLOCK, end)))
-        generated = generate(block)
+        generated = generate(list(range(start, min(start + BLOCK, end))))
         good = np.arange(len(generated))
         for name, accepts in filters.items():
             passed = good[accepts(generated[good])]
@@ -56,7 +55,7 @@ def keep(
             good = passed
         good = good[: wanted - len(seeds)]
         faces.append(generated[good])
-        seeds += [block[row] for row in good.tolist()]
+        seeds += (start + good).tolist()
         if len(seeds) == wanted:
             break
     return Kept(np.concatenate(faces), seeds, rejected)

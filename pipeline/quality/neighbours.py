@@ -44,8 +44,7 @@ def nearest(
         # |a - b|^2 = |a|^2 + |b|^2 - 2 a.b, where |a|^2 is the same for all b.
         closeness = np.maximum(views[0] @ known.T, views[1] @ known.T) - half
         if same:
-            own = np.arange(len(block))
-            closeness[own, start + own] = -np.inf
+            np.fill_diagonal(closeness[:, start:], -np.inf)
         candidates = np.argpartition(closeness, -count, axis=1)[:, -count:]
         # From differences: products of equal faces do not cancel exactly.
         exact = np.stack([_difference(views, known[column]) for column in candidates.T], axis=1)
