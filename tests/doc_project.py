@@ -27,9 +27,8 @@ from typer.testing import CliRunner
 
 from pipeline import params
 from pipeline.cli import app
-from pipeline.experiments import overview, recipes
 from scripts.documentation import stages
-from tests import in_process, test_affectnet, test_ckplus, test_ferplus, test_rafdb, toy
+from tests import test_affectnet, test_ckplus, test_ferplus, test_rafdb, toy
 from tests.doc_commands import ROOT, Command, parsed
 
 # A command runs as it is documented, but for what makes it long: these settings have these values, in params.yaml and
@@ -49,6 +48,7 @@ SIZES: dict[str, Any] = {
 }
 # And a chain that takes seconds: whole pictures in the place of faces found, no GAN, the smallest network.
 SMALL = {"align.mode": "none", "gan": "none", "model": "light"}
+RECIPE = "mixcut_sample"  # whose first row is run, whichever recipe and rows a command names
 PICTURES = 120  # of a data set: eight training faces of each class are the least that a GAN learns from
 # What a page leaves to its reader.
 NAMED = {
@@ -62,8 +62,9 @@ NAMED = {
 
 
 def scaled(command: Command) -> list[str]:
-    """Return the words of a command with small sizes, of a sweep the first row or list of values, and of the classes
-    that get a GAN the first one.
+    """Return the words of a command with small sizes.
+
+    Of a sweep's lists the first is kept, of a recipe's rows the first of `RECIPE`, of a GAN's classes the first.
     """
     words: list[str] = []
     lists = 0
@@ -77,10 +78,13 @@ def scaled(command: Command) -> list[str]:
             word = word.partition(",")[0] if lists else word
             lists += 1
         words.append("1" if before == "--seeds" else word)
-    if words[:3] == ["fer", "recipe", "run"]:
-        rows = [row for option, row in pairwise(words) if option == "--variant"]
-        words = [word for word in words if word != "--variant" and word not in rows]
-        words.append(f"--variant={(rows or list(recipes.load(words[3]).rows()))[0]}")
+    if words[:2] == ["fer", "recipe"] and len(words) > 3:
+        drop = {i + k for i, word in enumerate(words) if word in ("--variant", "--score") for k in (0, 1)}
+        words = [word for i, word in enumerate(words) if i not in drop]
+        if words[2] != "apply":
+            words[3] = RECIPE
+        if words[2] == "run":
+            words.append("--variant=baseline")
     return words
 
 
@@ -222,7 +226,6 @@ def _environment(folder: Path) -> None:
 
 def _stand_ins(folder: Path, patch: pytest.MonkeyPatch) -> None:
     """Take the place of what a test has not, or must not touch: home, shell, browser, camera, who answers `[y/n]`."""
-    in_process.patch(patch)
     home = folder.parent / "home"
     home.mkdir()
     for name, value in {
@@ -240,7 +243,6 @@ def _stand_ins(folder: Path, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         cv2, "VideoCapture", lambda source, *more: capture("film.mp4" if source == 0 else source, *more)
     )
-    patch.setattr(overview, "INTERVAL", 0.01)
 
 
 def _data_sets(kept: Path) -> None:

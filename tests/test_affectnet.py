@@ -20,8 +20,6 @@ from pipeline.faces.alignment import REFERENCE
 from pipeline.stages import ingest
 from tests import toy
 
-pytestmark = pytest.mark.usefixtures("in_one_process")
-
 HEADER = (
     "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,valence,arousal"
 )

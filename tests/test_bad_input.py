@@ -38,8 +38,6 @@ from pipeline.tables.journal import journaled
 from tests import odd_pictures as odd
 from tests import toy
 
-pytestmark = pytest.mark.usefixtures("in_one_process")
-
 ROOT = Path(__file__).parents[1]
 HEADER = "image,split,neutral,happiness,unknown"
 FIRST, LAST = "a.png,train,7,2,1", "sub/b.jpg,valid,0,10,0"

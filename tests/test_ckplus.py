@@ -17,8 +17,6 @@ from pipeline.datasets import ckplus
 from pipeline.stages import ingest
 from tests import toy
 
-pytestmark = pytest.mark.usefixtures("in_one_process")
-
 # The published codes, and the folders of CK+48.
 NAMES = ["neutral", "anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise"]
 FOLDERS = {

@@ -36,7 +36,7 @@ from tests import doc_commands, doc_project, test_new_method, toy
 from tests.doc_commands import ROOT
 from tests.doc_project import execute
 
-# Every command is run in the small project, but for those that another test runs, taken from the page, ...
+# A command of each shape is run in the small project, but for those that another test runs, taken from the page, ...
 ELSEWHERE = {
     ("README.md", "Compare two augmentations"): "test_a_newcomer_gets_to_a_comparison_of_two_augmentations",
     ("docs/cluster.md", "Read data from a bucket"): "tests/test_storage.py",
@@ -58,6 +58,7 @@ TESTED = {
     "python benchmarks/": "tests/test_benchmarks.py",
     "python scripts/lock.py": "tests/test_lock.py",
     "ray start": "tests/test_ray.py",
+    "python -m pipeline sample": "tests/test_sample.py",
     "python scripts/screenshots.py": "test_the_pictures_of_a_report_are_drawn",
 }
 EVIDENCE = ["README.md", "benchmarks/README.md", "docs/ferplus.md", "docs/synthetic.md"]
@@ -98,16 +99,30 @@ def test_a_newcomer_gets_to_a_comparison_of_two_augmentations(small: Path) -> No
     assert [cell.strip() for cell in shown[0].strip("| ").split("|")] == heads
 
 
-@pytest.mark.parametrize("page", [page for page in doc_commands.PAGES if doc_commands.commands(page)])
+def _to_run() -> dict[str, list[doc_commands.Command]]:
+    """Return, by page, the first command of each shape that no other test runs."""
+    runs: dict[str, list[doc_commands.Command]] = {}
+    shapes = set()
+    for page in doc_commands.PAGES:
+        elsewhere = [c for of, head in ELSEWHERE if of == page for c in doc_commands.section(page, head)]
+        for command in doc_commands.commands(page):
+            if command.line.startswith(tuple(TESTED)) or command in elsewhere:
+                continue
+            if doc_commands.is_mention(command) or doc_commands.shape(command) in shapes:
+                continue
+            shapes.add(doc_commands.shape(command))
+            runs.setdefault(page, []).append(command)
+    return runs
+
+
+TO_RUN = _to_run()
+
+
+@pytest.mark.parametrize("page", TO_RUN)
 def test_commands_run(small: Path, page: str) -> None:
-    elsewhere = [
-        command for of, heading in ELSEWHERE if of == page for command in doc_commands.section(page, heading)
-    ]
     doc_project.reset(small)
-    for command in doc_commands.commands(page):
-        tested = command.line.startswith(tuple(TESTED))
-        if not tested and command not in elsewhere and not doc_commands.is_mention(command):
-            execute(small, command)
+    for command in TO_RUN[page]:
+        execute(small, command)
 
 
 def test_what_is_tested_elsewhere_is_there() -> None:

@@ -16,8 +16,6 @@ from pipeline.intake.tree import open_tree
 from pipeline.stages import ingest
 from tests import toy
 
-pytestmark = pytest.mark.usefixtures("in_one_process")
-
 # The data set's own documentation: 0=Angry, 1=Disgust, 2=Fear, 3=Happy, 4=Sad, 5=Surprise, 6=Neutral.
 CODES = {"anger": 0, "disgust": 1, "fear": 2, "happiness": 3, "sadness": 4, "surprise": 5, "neutral": 6}
 FOLDERS = {"angry": "anger", "happy": "happiness", "sad": "sadness", "disgust": "disgust"}

@@ -18,8 +18,6 @@ from pipeline.stages import ingest
 from pipeline.tables.schema import VOTES
 from tests import toy
 
-pytestmark = pytest.mark.usefixtures("in_one_process")
-
 SHARED = Path(os.environ.get("FER_SHARED", Path(__file__).parents[2] / "shared")) / "data" / "ferplus"
 real = pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs FER+ in {SHARED}")
 

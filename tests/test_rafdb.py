@@ -19,8 +19,6 @@ from pipeline.stages import align, ingest
 from pipeline.tables.store import Faces
 from tests import toy
 
-pytestmark = pytest.mark.usefixtures("in_one_process")
-
 # The authors' codes.
 NAMES = {1: "surprise", 2: "fear", 3: "disgust", 4: "happiness", 5: "sadness", 6: "anger", 7: "neutral"}
 STEMS = [f"train_{i:05d}" for i in range(1, 8)] + [f"test_{i:04d}" for i in range(1, 8)]

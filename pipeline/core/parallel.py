@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 from pipeline.core.errors import UserError, one_line
@@ -37,6 +37,8 @@ def ordered(
 ) -> Iterator[B]:
     """Yield function(item) for each item, in the order of the items. No result depends on the number of workers.
 
+    A single item is not worth a process: it is done in this one.
+
     Args:
         function: survives pickling. Each worker gets it once, so its state lasts from one item to the next.
         items: small, as they are sent to the workers. They are read only as far ahead as the workers need.
@@ -46,7 +48,13 @@ def ordered(
     Raises:
         UserError: a worker was killed (`local`), or there is no cluster (`ray`). Errors of `function` pass through.
     """
-    return _on_ray(function, items) if engine == "ray" else _in_processes(function, items, workers or cores())
+    if engine == "ray":
+        return _on_ray(function, items)
+    remaining = iter(items)
+    first = list(islice(remaining, 2))
+    if len(first) < 2:
+        return map(function, first)
+    return _in_processes(function, chain(first, remaining), workers or cores())
 
 
 def _in_processes(function: Callable[[A], B], items: Iterable[A], workers: int) -> Iterator[B]:
