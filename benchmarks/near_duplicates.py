@@ -74,7 +74,7 @@ def main(dataset: str, count: str = "1000", sheet: str = "") -> None:
         return cut
 
     def missed(ours: list[np.ndarray], theirs: list[np.ndarray]) -> tuple[float, float]:
-        (low, signs), (other, others) = likeness.describe(ours), likeness.describe(theirs)
+        (low, signs), (other, others) = likeness.descriptors(ours), likeness.descriptors(theirs)
         distance = np.bitwise_count(signs ^ others)
         alike = (low * other).sum(axis=1) >= likeness.CORRELATION
         found = (distance <= likeness.DISTANCE) & alike
@@ -93,7 +93,7 @@ def main(dataset: str, count: str = "1000", sheet: str = "") -> None:
         print(f"{name:>40}: {face:6.1%} {alone:6.1%} {whole:6.1%}")
 
     table = Faces(ALIGNED / f"{dataset}.arrow")
-    low, signs = likeness.describe(table)
+    low, signs = likeness.descriptors(table)
     pairs = np.unique(np.sort(likeness.pairs(low, signs), axis=1), axis=0)
     correlation = (low[pairs[:, 0]] * low[pairs[:, 1]]).sum(axis=1)
     near = pairs[correlation < likeness.CORRELATION + CLOSE]
@@ -114,7 +114,7 @@ def main(dataset: str, count: str = "1000", sheet: str = "") -> None:
         (share[i] * some[left[i]] + (1 - share[i]) * some[right[i]]).astype(np.uint8) for i in range(MANY)
     ]
     start = time.perf_counter()
-    described = likeness.describe(many)
+    described = likeness.descriptors(many)
     between = time.perf_counter()
     found = likeness.pairs(*described)
     end = time.perf_counter()

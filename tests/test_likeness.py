@@ -18,7 +18,7 @@ FACES = (120 + SHAPE.clip(-40, 40) + 30 * NOISE).clip(0, 255).astype(np.uint8)[.
 
 
 def found(*faces: np.ndarray) -> set[tuple[int, int]]:
-    pairs = likeness.pairs(*likeness.describe(faces))
+    pairs = likeness.pairs(*likeness.descriptors(faces))
     return {(min(pair), max(pair)) for pair in pairs.tolist()}
 
 
@@ -73,10 +73,10 @@ def test_every_pair_within_the_distance_is_looked_at(seed: int, count: int) -> N
 
 
 def test_the_search_is_the_same_in_small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    described = likeness.describe([*FACES[:100], *FACES[:100]])
+    described = likeness.descriptors([*FACES[:100], *FACES[:100]])
     whole = np.unique(likeness.pairs(*described), axis=0)
     monkeypatch.setattr(likeness, "PAIRS", 7)
     monkeypatch.setattr(likeness, "ROWS", 9)
     assert np.array_equal(np.unique(likeness.pairs(*described), axis=0), whole)
-    again = likeness.describe([*FACES[:100], *FACES[:100]])
+    again = likeness.descriptors([*FACES[:100], *FACES[:100]])
     assert np.array_equal(again[0], described[0])

@@ -473,7 +473,7 @@ def test_each_row_says_its_epoch_and_each_neighbour_its_distance(
         "anger",
         faces[:2],
         faces[2:].reshape(2, 2, *faces.shape[1:]),
-        [[0.123, 0.5], [1, 1.4142]],
+        np.array([[0.123, 0.5], [1, 1.4142]]),
     )
 
     assert said[0] == ["anger", "epoch", "1", "20", "300"]

@@ -21,6 +21,8 @@ from skimage.transform import SimilarityTransform
 from pipeline.core.errors import UserError
 from pipeline.faces.alignment import REFERENCE, carried, similarity
 from pipeline.figures import labels as sheets
+from pipeline.figures import landmarks as plots
+from pipeline.figures import sheet as layout
 from pipeline.stages import label
 from pipeline.tables.schema import aligned
 from pipeline.tables.store import GROUP_ROWS, Faces, take_parquet, write_rows
@@ -39,7 +41,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures behind the files, in the order drawn."""
     drawn: list[Figure] = []
-    real = sheets.figure_file
+    real = layout.figure_file
 
     @contextmanager
     def watched(*arguments: Any) -> Iterator[Figure]:
@@ -47,7 +49,8 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
             drawn.append(figure)
             yield figure
 
-    monkeypatch.setattr(sheets, "figure_file", watched)
+    for module in (layout, plots):
+        monkeypatch.setattr(module, "figure_file", watched)
     return drawn
 
 
@@ -214,7 +217,7 @@ def test_no_text_lies_over_another_or_outside(figures: list[Figure]) -> None:
     votes[:, 1] = votes[:, 2] = 10
     labels = [CLASSES[row % len(CLASSES)] for row in range(400)]
     sheet(coloured(["found"] * 370 + ["whole"] * 30), labels, votes)
-    sheets.landmark_scatter(
+    plots.landmark_scatter(
         Path("l.png"), "facial_expressions", np.array([REFERENCE] * 20_000), REFERENCE, 112, None
     )
 
@@ -265,25 +268,25 @@ def test_landmarks_are_carried_as_by_the_alignment_of_each_face() -> None:
 
 def test_the_legend_gives_the_median_residual_of_each_landmark(figures: list[Figure]) -> None:
     found = landmarks(41)
-    sheets.landmark_scatter(Path("l.png"), "d", carried(found), REFERENCE, 112, None)
+    plots.landmark_scatter(Path("l.png"), "d", carried(found), REFERENCE, 112, None)
 
     residuals = []
     for points in found:
         moved = SimilarityTransform.from_estimate(points, REFERENCE)(points)
         residuals.append(np.hypot(*(moved - REFERENCE).T))
     written = texts(figures[0])
-    for name, values in zip(sheets.LANDMARKS, np.transpose(residuals), strict=True):
+    for name, values in zip(plots.LANDMARKS, np.transpose(residuals), strict=True):
         assert f"{name}: {sorted(values)[20]:.2f}" in written
 
 
 def test_the_mean_face_lies_where_its_landmarks_are_drawn(figures: list[Figure]) -> None:
-    mean = sheets.mean_face(coloured(["found"] * 4, channels=1), np.array([0, 3]))
+    mean = plots.mean_face(coloured(["found"] * 4, channels=1), np.array([0, 3]))
     assert mean == pytest.approx(np.zeros((SIZE, SIZE, 1)))
     # A pixel of the aligned face is bright where `similarity` at its size takes a landmark.
     size, at = 28, (14, 18)  # x, y: the nose of a face of 28 pixels, to the pixel
     mean = np.zeros((size, size, 1))
     mean[at[1], at[0]] = 1
-    sheets.landmark_scatter(Path("l.png"), "d", np.array([REFERENCE]), REFERENCE, 112, mean)
+    plots.landmark_scatter(Path("l.png"), "d", np.array([REFERENCE]), REFERENCE, 112, mean)
 
     left, right, bottom, top = figures[0].axes[0].images[0].get_extent()
     x, y = left + (at[0] + 0.5) * (right - left) / size, top + (at[1] + 0.5) * (bottom - top) / size
@@ -292,7 +295,7 @@ def test_the_mean_face_lies_where_its_landmarks_are_drawn(figures: list[Figure])
 
 
 def test_at_most_twenty_thousand_points_are_drawn(figures: list[Figure]) -> None:
-    sheets.landmark_scatter(Path("l.png"), "d", carried(landmarks(9000)), REFERENCE, 112, None)
+    plots.landmark_scatter(Path("l.png"), "d", carried(landmarks(9000)), REFERENCE, 112, None)
 
     drawn = sum(len(points.get_offsets()) for points in figures[0].axes[0].collections)
     assert drawn - len(REFERENCE) == 20_000
@@ -302,7 +305,7 @@ def test_at_most_twenty_thousand_points_are_drawn(figures: list[Figure]) -> None
 def test_pictures_do_not_depend_on_the_user_or_the_time() -> None:
     def draw() -> list[bytes]:
         sheet(coloured(["found", "whole"] * 9), ["fear"] * 18, np.ones((18, len(VOTES)), int))
-        sheets.landmark_scatter(
+        plots.landmark_scatter(
             Path("l.png"), "d", carried(landmarks(30)), REFERENCE, 112, np.ones((9, 9, 3)) / 2
         )
         return [Path(name).read_bytes() for name in ("sheet.png", "l.png")]

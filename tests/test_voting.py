@@ -147,13 +147,13 @@ def test_fleiss_kappa_of_two_annotators_who_swap_roles_is_cohens():
 
 def test_agreement_of_known_votes():
     votes = np.array([[4, 0, 0], [2, 2, 0], [1, 1, 2]])
-    described = agreement.describe(votes)
-    assert described["images"] == 3
-    assert described["winning_share"] == pytest.approx((1 + 0.5 + 0.5) / 3)
-    assert described["entropy"] == pytest.approx((0 + 1 + 1.5) / 3)
-    assert described["ties"] == pytest.approx(1 / 3)
-    assert agreement.describe(np.zeros((0, 10), int)) == {}
-    assert "fleiss_kappa" not in agreement.describe(np.array([[3, 0], [5, 0]]))
+    measures = agreement.summary(votes)
+    assert measures["images"] == 3
+    assert measures["winning_share"] == pytest.approx((1 + 0.5 + 0.5) / 3)
+    assert measures["entropy"] == pytest.approx((0 + 1 + 1.5) / 3)
+    assert measures["ties"] == pytest.approx(1 / 3)
+    assert agreement.summary(np.zeros((0, 10), int)) == {}
+    assert "fleiss_kappa" not in agreement.summary(np.array([[3, 0], [5, 0]]))
     assert agreement.fleiss_kappa(np.array([[1, 0], [0, 1]])) is None
 
 

@@ -1,1 +1,1 @@
-"""What a person looks at: contact sheets, scatters, scores. No number is computed here."""
+"""Figures for people: contact sheets, scatter plots, plots of scores. They show numbers and compute none."""

@@ -1,4 +1,4 @@
-"""Figures as PNG files. The same input gives the same bytes, whoever draws it, wherever and when."""
+"""Figures as PNG files. Equal input gives equal bytes, whatever the user's settings and the time."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from matplotlib.figure import Figure
 from pipeline.core.files import replacing
 
 DPI = 110
-INK = "#222222"
+INK, PALE = "#222222", "#777777"  # colours of text
 
 
 @contextmanager
 def figure_file(path: Path, width: float, height: float) -> Iterator[Figure]:
-    """Yield a figure of width x height inches that is written to `path`, a PNG, if the block succeeds.
+    """Yield a figure of width x height inches. It is written to `path`, a PNG, if the block succeeds.
 
-    matplotlib's own style and fonts; no time or software name in the file.
+    The figure has matplotlib's default style and fonts. The file holds no time and no software name.
 
     Raises:
         UserError: the file cannot be written.

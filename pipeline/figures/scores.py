@@ -1,4 +1,4 @@
-"""What the scores look like: the confusion matrix, the reliability of confidences, the most confident mistakes."""
+"""Figures of scores: the confusion matrix, the reliability diagram, the most confident mistakes."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from sklearn import metrics
 from pipeline.core.files import replacing
 from pipeline.evaluation.calibration import BINS, calibration_error, confidence_bins
 from pipeline.figures.png import INK, figure_file
+from pipeline.figures.sheet import Grid, sheet
 
-# The sheet of mistakes: faces beside each other; inches of a face, of its cell with caption, of the title.
-COLUMNS, FACE, CELL_WIDTH, CELL_HEIGHT, TITLE = 8, 1.1, 1.2, 1.55, 0.45
+# The sheet of mistakes; the height of its title in inches.
+COLUMNS, CELLS, TITLE = 8, Grid(side=1.1, width=1.2, height=1.55, caption_gap=0.06), 0.45
 
 
 def confusion_table(
     path: Path, split: str, labels: np.ndarray, predicted: np.ndarray, classes: list[str]
 ) -> None:
-    """Write the rows `split,actual,predicted` from which DVC draws its own confusion matrix.
+    """Write the rows `split,actual,predicted`, from which DVC plots its own confusion matrix.
 
     Args:
         path: the CSV file.
-        split: name of the split, the same in every row.
+        split: name of the split, in every row.
         labels: true classes, [N] integers.
         predicted: predicted classes, [N] integers.
         classes: names, in label order.
@@ -39,9 +40,9 @@ def confusion_table(
 def confusion_matrix(
     path: Path, split: str, labels: np.ndarray, predicted: np.ndarray, classes: list[str]
 ) -> None:
-    """Draw the confusion matrix: per cell the share of the true class in percent, and the number of faces.
+    """Plot the confusion matrix. A cell has the share of the true class in percent and the number of faces.
 
-    A class without faces in the split has an empty row. Arguments as in `confusion_table`; `path` is a PNG.
+    A class without faces in the split has an empty row. Arguments as in `confusion_table`, but `path` is a PNG.
     """
     counts = metrics.confusion_matrix(labels, predicted, labels=np.arange(len(classes)))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -49,7 +50,7 @@ def confusion_matrix(
     with figure_file(path, side + 0.6, side - 0.6) as figure:
         figure.set_layout_engine("constrained")
         axes = figure.add_subplot()
-        # One hue from light to dark: read by its lightness alone, so also by the colour-blind and in grey.
+        # One hue: its lightness is enough to read it, for colour-blind people and in grey.
         image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         for (row, column), share in np.ndenumerate(shares):
             if counts[row, column] == 0:
@@ -62,7 +63,7 @@ def confusion_matrix(
         axes.set_yticks(range(len(classes)), classes)
         axes.set_xlabel("predicted")
         axes.set_ylabel("true")
-        # White lines between the cells, from the minor ticks.
+        # Minor ticks make white lines between the cells.
         axes.set_xticks(np.arange(1, len(classes)) - 0.5, minor=True)
         axes.set_yticks(np.arange(1, len(classes)) - 0.5, minor=True)
         axes.grid(which="minor", color="white", linewidth=1.5)
@@ -76,9 +77,9 @@ def confusion_matrix(
 
 
 def reliability(path: Path, split: str, labels: np.ndarray, probabilities: np.ndarray) -> None:
-    """Draw the reliability diagram: accuracy by confidence, and below it the share of faces at each confidence.
+    """Plot the reliability diagram: accuracy by confidence, and below it the share of faces at each confidence.
 
-    Under the dotted diagonal the network is surer than it is right. Bins without faces are empty.
+    Below the dotted diagonal the network is overconfident. Bins without faces are empty.
 
     Args:
         path: the PNG file.
@@ -87,19 +88,19 @@ def reliability(path: Path, split: str, labels: np.ndarray, probabilities: np.nd
         probabilities: [N, K], rows sum to 1.
     """
     images, right, confidence = confidence_bins(labels, probabilities)
-    some = images > 0
-    left = np.arange(BINS)[some] / BINS
-    accuracy, meant = right[some] / images[some], confidence[some] / images[some]
+    filled = images > 0
+    left = np.arange(BINS)[filled] / BINS
+    accuracy, mean = right[filled] / images[filled], confidence[filled] / images[filled]
     bars = {"width": 1 / BINS, "align": "edge", "edgecolor": "white", "linewidth": 1}
     with figure_file(path, 5.2, 6.4) as figure:
         figure.set_layout_engine("constrained")
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
         upper.bar(left, accuracy, color="#2f7ebc", label="accuracy", **bars)
-        upper.plot(meant, meant, "_", color="#d95f0e", markersize=15, markeredgewidth=2.5, label="confidence")
+        upper.plot(mean, mean, "_", color="#d95f0e", markersize=15, markeredgewidth=2.5, label="confidence")
         upper.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=":")
         upper.set(ylim=(0, 1.02), ylabel="accuracy")
         upper.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
-        lower.bar(left, images[some] / len(labels), color="#9ecae1", **bars)
+        lower.bar(left, images[filled] / len(labels), color="#9ecae1", **bars)
         lower.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="share of faces")
         for axes in (upper, lower):
             axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -111,26 +112,16 @@ def reliability(path: Path, split: str, labels: np.ndarray, probabilities: np.nd
 
 
 def mistakes_sheet(path: Path, split: str, faces: np.ndarray, captions: Sequence[str]) -> None:
-    """Draw wrongly predicted faces with their captions, row by row in the order given.
+    """Plot wrongly predicted faces with their captions, row by row in the order given.
 
     Args:
         path: the PNG file.
         split: name of the split, for the title.
-        faces: uint8 [M, H, H, C], RGB or grey (C = 1). None at all is a sheet that says so.
+        faces: uint8 [M, H, H, C], RGB or grey (C = 1). If M is 0, the sheet says so.
         captions: M, of one or two lines each.
     """
-    height = TITLE + CELL_HEIGHT * -(-len(faces) // COLUMNS)
-    width = COLUMNS * CELL_WIDTH
-    with figure_file(path, width, height) as figure:
-        # One set of axes for all, in inches from the top left: a set for each face took three times as long.
-        axes = figure.add_axes((0, 0, 1, 1))
-        what = "the most confident mistakes" if len(faces) else "no mistakes"
-        axes.text(width / 2, TITLE / 2, f"{split}: {what}", ha="center", va="center", fontsize=12)
-        for place, (face, caption) in enumerate(zip(faces, captions, strict=True)):
-            row, column = divmod(place, COLUMNS)
-            left, top = column * CELL_WIDTH + (CELL_WIDTH - FACE) / 2, TITLE + row * CELL_HEIGHT
-            rgb = np.broadcast_to(face, (*face.shape[:2], 3))
-            axes.imshow(rgb, extent=(left, left + FACE, top + FACE, top))
-            axes.text(left + FACE / 2, top + FACE + 0.06, caption, ha="center", va="top", fontsize=8)
-        axes.set_axis_off()
-        axes.set(xlim=(0, width), ylim=(height, 0), aspect="auto")
+    width, height = COLUMNS * CELLS.width, TITLE + CELLS.height * -(-len(faces) // COLUMNS)
+    with sheet(path, width, height) as axes:
+        mistakes = "the most confident mistakes" if len(faces) else "no mistakes"
+        axes.text(width / 2, TITLE / 2, f"{split}: {mistakes}", ha="center", va="center", fontsize=12)
+        CELLS.plot(axes, faces, (CELLS.width - CELLS.side) / 2, TITLE, COLUMNS, captions)

@@ -1,6 +1,6 @@
-"""What synthetic faces look like: beside real ones, as training goes on, between each other, and as curves.
+"""Figures of synthetic faces: beside real ones, by epoch, between latent vectors, with neighbours, and curves.
 
-Faces are uint8, RGB or grey (C = 1); `path` is a PNG file. All raise UserError where it cannot be written.
+Faces are uint8, RGB or grey (C = 1), and square. `path` is a PNG file; a UserError says that it cannot be written.
 """
 
 from __future__ import annotations
@@ -14,35 +14,38 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from pipeline.figures.png import figure_file
+from pipeline.figures.sheet import Grid, sheet
 
-SIDE = 8  # faces of each half of the sheet that compares, each way
-# Inches: width of a face with the gap to the next, the gap, margin, column of row titles, line of a caption, titles.
-CELL, GAP, MARGIN, LEFT, LINE, HEADING, TITLE = 0.75, 0.04, 0.15, 0.55, 0.2, 0.28, 0.5
-LETTER = 0.1  # width of a letter of a title, so that none is cut off
-# Okabe and Ito's colours, told apart by the colour-blind.
+SIDE = 8  # rows and columns of real faces, and of generated ones beside them
+# Inches: a face with the gap to the next one, the gap, the margin, the column of row titles, the heading of a column,
+# the title.
+CELL, GAP, MARGIN, LEFT, HEADING, TITLE = 0.75, 0.04, 0.15, 0.55, 0.28, 0.5
+CELLS = Grid(CELL - GAP, CELL, CELL)
+CAPTIONED = Grid(CELL - GAP, CELL, CELL + 0.2)
+LETTER = 0.1  # width of a letter, so that a long title widens the sheet
+# Colours of Okabe and Ito, which colour-blind people can tell apart.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#B8A800")
 
 
 def real_beside_generated(path: Path, title: str, real: np.ndarray, generated: np.ndarray) -> None:
-    """Draw the first 64 real faces on the left and the first 64 generated ones on the right.
+    """Plot the first 64 real faces on the left and the first 64 generated faces on the right.
 
     Args:
         path: the PNG file.
         title: of the sheet.
-        real: [N, H, W, C]; where there are fewer than 64, the rest is white.
+        real: [N, H, W, C]; if N is less than 64, the other cells stay white.
         generated: [M, H, W, C], the same.
     """
-    halves = {"real": _square(real), "generated": _square(generated)}
-    across, down = _extent(halves["real"])
-    with _sheet(path, title, 2 * across + LEFT, down + HEADING) as axes:
-        for i, (heading, faces) in enumerate(halves.items()):
-            left = MARGIN + i * (across + LEFT)
+    side = SIDE * CELL
+    with _titled_sheet(path, title, 2 * side + LEFT, side + HEADING) as axes:
+        for i, (heading, faces) in enumerate({"real": real, "generated": generated}.items()):
+            left = MARGIN + i * (side + LEFT)
             axes.text(left, TITLE + HEADING / 2, heading, va="center", fontsize=11)
-            _tiles(axes, faces, left, TITLE + HEADING)
+            CELLS.plot(axes, faces[: SIDE**2], left, TITLE + HEADING, SIDE)
 
 
 def by_epoch(path: Path, title: str, epochs: Sequence[int], faces: np.ndarray) -> None:
-    """Draw the faces of the same latent vectors as training goes on: a row for each epoch, the first on top.
+    """Plot the faces of fixed latent vectors over the training: a row for each epoch, the first one on top.
 
     Args:
         path: the PNG file.
@@ -50,71 +53,66 @@ def by_epoch(path: Path, title: str, epochs: Sequence[int], faces: np.ndarray) -
         epochs: E numbers.
         faces: [E, n, H, W, C].
     """
-    across, down = _extent(faces)
-    with _sheet(path, title, LEFT + across, HEADING + down) as axes:
+    rows, columns = faces.shape[:2]
+    with _titled_sheet(path, title, LEFT + columns * CELL, HEADING + rows * CELL) as axes:
         right = MARGIN + LEFT - 2 * GAP
         axes.text(right, TITLE + HEADING / 2, "epoch", ha="right", va="center", fontsize=9)
         for row, epoch in enumerate(epochs):
-            middle = TITLE + HEADING + (row + 0.5) * down / len(epochs)
+            middle = TITLE + HEADING + (row + 0.5) * CELL
             axes.text(right, middle, f"{epoch:,}", ha="right", va="center", fontsize=10)
-        _tiles(axes, faces, MARGIN + LEFT, TITLE + HEADING)
+        CELLS.plot(axes, np.concatenate(faces), MARGIN + LEFT, TITLE + HEADING, columns)
 
 
 def interpolation(path: Path, title: str, faces: np.ndarray) -> None:
-    """Draw the faces on the way from one latent vector, on the left, to another, in each row.
+    """Plot in each row the faces on the way from one latent vector, on the left, to another.
 
     Args:
         path: the PNG file.
         title: of the sheet.
         faces: [rows, steps, H, W, C].
     """
-    with _sheet(path, title, *_extent(faces)) as axes:
-        _tiles(axes, faces, MARGIN, TITLE)
+    rows, columns = faces.shape[:2]
+    with _titled_sheet(path, title, columns * CELL, rows * CELL) as axes:
+        CELLS.plot(axes, np.concatenate(faces), MARGIN, TITLE, columns)
 
 
 def neighbours(
     path: Path, title: str, generated: np.ndarray, nearest: np.ndarray, distances: np.ndarray
 ) -> None:
-    """Draw generated faces, and beside each the nearest training faces with their distances.
+    """Plot generated faces, each beside its nearest training faces and their distances.
 
     Args:
         path: the PNG file.
         title: of the sheet.
         generated: [n, H, W, C].
-        nearest: [n, k, H, W, C], as they are in the training set even where the mirror image is the nearer one.
+        nearest: [n, k, H, W, C], unmirrored even if the mirror image is the nearer one.
         distances: [n, k].
     """
-    across, tall = _extent(nearest[:1])
-    down = tall + LINE
     beside = MARGIN + 1.2  # the heading is wider than a face
-    width = beside - MARGIN + max(across, 2)
-    with _sheet(path, title, width, HEADING + len(generated) * down) as axes:
-        middle = TITLE + HEADING / 2
+    width = beside - MARGIN + max(nearest.shape[1] * CELL, 2)
+    with _titled_sheet(path, title, width, HEADING + len(generated) * CAPTIONED.height) as axes:
+        middle, top = TITLE + HEADING / 2, TITLE + HEADING
         axes.text(MARGIN, middle, "generated", va="center", fontsize=10)
         axes.text(beside, middle, "nearest training faces", va="center", fontsize=10)
-        for i, row in enumerate(distances):
-            top = TITLE + HEADING + i * down
-            _tiles(axes, generated[i : i + 1, None], MARGIN, top)
-            _tiles(axes, nearest[i : i + 1], beside, top)
-            for j, distance in enumerate(row):
-                centre = beside + j * CELL + (CELL - GAP) / 2
-                axes.text(centre, top + tall, f"{distance:.2f}", ha="center", va="top", fontsize=8)
+        CAPTIONED.plot(axes, generated, MARGIN, top, 1)
+        labels = [f"{distance:.2f}" for distance in distances.flat]
+        CAPTIONED.plot(axes, np.concatenate(nearest), beside, top, nearest.shape[1], labels)
 
 
 def curves(path: Path, title: str, ylabel: str, curves: Mapping[str, Sequence[float]]) -> None:
-    """Draw one line for each class over the epochs, from epoch 1.
+    """Plot one line for each class over the epochs, from epoch 1.
 
     Args:
         path: the PNG file.
         title: of the figure.
         ylabel: what the lines show, with its unit.
-        curves: a value for each epoch, by class, at least one; a line may be shorter than others.
+        curves: by class, at least one, a value for each epoch. Lengths may differ.
     """
     with figure_file(path, 7.4, 4.2) as figure:
         figure.set_layout_engine("constrained")
         axes = figure.add_subplot()
         for i, (name, values) in enumerate(curves.items()):
-            # One epoch is a point, which a line does not show.
+            # A line through one epoch is invisible, so a marker shows it.
             marker = "o" if len(values) == 1 else None
             colour, style = COLOURS[i % len(COLOURS)], "-" if i < len(COLOURS) else "--"
             epochs = range(1, len(values) + 1)
@@ -130,38 +128,9 @@ def curves(path: Path, title: str, ylabel: str, curves: Mapping[str, Sequence[fl
 
 
 @contextmanager
-def _sheet(path: Path, title: str, width: float, height: float) -> Iterator[Axes]:
-    """Yield axes whose units are inches from the top left, `width` x `height` inside the margins below the title."""
+def _titled_sheet(path: Path, title: str, width: float, height: float) -> Iterator[Axes]:
+    """Yield the axes of a sheet with a title; `width` x `height` inches are free inside the margins below it."""
     width = max(width, LETTER * len(title)) + 2 * MARGIN
-    height += TITLE + MARGIN
-    with figure_file(path, width, height) as figure:
-        axes = figure.add_axes((0, 0, 1, 1))
+    with sheet(path, width, TITLE + height + MARGIN) as axes:
         axes.text(MARGIN, TITLE / 2, title, va="center", fontsize=12, fontweight="bold")
         yield axes
-        axes.set_axis_off()
-        axes.set(xlim=(0, width), ylim=(height, 0), aspect="auto")
-
-
-def _square(faces: np.ndarray) -> np.ndarray:
-    """Return the first faces as [SIDE, SIDE, H, W, C], white where there are too few."""
-    cells = np.full((SIDE**2, *faces.shape[1:]), 255, np.uint8)
-    shown = faces[: SIDE**2]
-    cells[: len(shown)] = shown
-    return cells.reshape(SIDE, SIDE, *faces.shape[1:])
-
-
-def _extent(faces: np.ndarray) -> tuple[float, float]:
-    """Return the width and the height of rows of faces, [rows, columns, H, W, C], in inches."""
-    rows, columns, height, width, _ = faces.shape
-    return columns * CELL, rows * (GAP + (CELL - GAP) * height / width)
-
-
-def _tiles(axes: Axes, faces: np.ndarray, left: float, top: float) -> None:
-    """Draw rows of faces, [rows, columns, H, W, C]."""
-    tall = (CELL - GAP) * faces.shape[2] / faces.shape[3]
-    for (row, column), face in zip(
-        np.ndindex(faces.shape[:2]), faces.reshape(-1, *faces.shape[2:]), strict=True
-    ):
-        x, y = left + column * CELL, top + row * (tall + GAP)
-        rgb = np.broadcast_to(face, (*face.shape[:2], 3))
-        axes.imshow(rgb, extent=(x, x + CELL - GAP, y + tall, y))

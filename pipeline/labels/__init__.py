@@ -1,1 +1,1 @@
-"""From votes to labels: the rules, the annotators' agreement, duplicates between splits, and contact sheets."""
+"""From votes to labels: voting rules, agreement of annotators, drawn splits, duplicates between splits."""

@@ -1,4 +1,4 @@
-"""How far annotators agree, whatever the rule that turns their votes into labels."""
+"""Measures of agreement between annotators. They do not depend on the rule that turns votes into labels."""
 
 from __future__ import annotations
 
@@ -9,40 +9,42 @@ import numpy as np
 
 from pipeline.tables.vocabulary import VOTES
 
-# Pairs of a first and a second choice that are reported: a table of all hundred would drown every comparison.
+# Reported pairs of a first and a second choice. All hundred pairs would hide the rest of the metrics.
 PAIRS = 10
 
 
-def describe(votes: np.ndarray) -> dict[str, Any]:
-    """Return what the votes say about the task's difficulty.
+def summary(votes: np.ndarray) -> dict[str, Any]:
+    """Return measures of agreement, which show how difficult the task is.
 
     Args:
-        votes: int [N, V] in the order of `schema.VOTES`, of the pictures with votes; {} if there is none.
+        votes: int [N, V] in the order of `VOTES`, only of pictures with votes.
 
     Returns:
+        Nothing if N is 0, otherwise
+
         - `images`: N.
         - `winning_share`: mean share of the entry with most votes, 0 to 1.
         - `entropy`: mean entropy of the votes in bits, 0 to log2 V.
-        - `ties`: share of pictures with two or more entries in front.
-        - `fleiss_kappa`, `alpha`: agreement beyond chance, at most 1, left out where it is not defined. They
-          differ by the correction for a small sample, and where pictures have different numbers of votes: kappa
-          weights pictures alike, alpha votes.
-        - `second_choice`: `<first>_<second>` counts the pictures whose entry with most votes is the first and
-          with next most the second, for the ten most frequent pairs. The first entry wins a tie.
+        - `ties`: share of pictures in which two or more entries have most votes.
+        - `fleiss_kappa`, `alpha`: agreement beyond chance, at most 1; left out if undefined. Alpha corrects for a
+          small sample. If pictures have different numbers of votes, kappa gives pictures equal weight and alpha
+          gives votes equal weight.
+        - `second_choice`: `<first>_<second>` counts the pictures in which the first entry has most votes and the
+          second entry has the next most, for the ten most frequent pairs. The first entry in `VOTES` wins a tie.
     """
     if not len(votes):
         return {}
     shares = votes / votes.sum(axis=1, keepdims=True)
     most = votes.max(axis=1, keepdims=True)
-    described = {
+    measures = {
         "images": len(votes),
         "winning_share": float(shares.max(axis=1).mean()),
         "entropy": float(entropy(votes).mean()),
         "ties": float(((votes == most).sum(axis=1) > 1).mean()),
     }
     coefficients = {"fleiss_kappa": fleiss_kappa(votes), "alpha": alpha(votes)}
-    defined = {name: value for name, value in coefficients.items() if value is not None}
-    return {**described, **defined, "second_choice": second_choices(votes)}
+    measures |= {name: value for name, value in coefficients.items() if value is not None}
+    return {**measures, "second_choice": second_choices(votes)}
 
 
 def entropy(votes: np.ndarray) -> np.ndarray:
@@ -52,7 +54,7 @@ def entropy(votes: np.ndarray) -> np.ndarray:
 
 
 def second_choices(votes: np.ndarray) -> dict[str, int]:
-    """Return the most frequent pairs of first and second choice of votes [N, V], as `describe` says."""
+    """Count the most frequent pairs of first and second choice in votes [N, V], as in `summary`."""
     first, second = np.argsort(-votes, axis=1, kind="stable")[:, :2].T
     split = np.take_along_axis(votes, second[:, None], axis=1)[:, 0] > 0
     counts = np.bincount(first[split] * len(VOTES) + second[split], minlength=len(VOTES) ** 2)
@@ -67,9 +69,9 @@ def second_choices(votes: np.ndarray) -> dict[str, int]:
 def alpha(votes: np.ndarray) -> float | None:
     """Return Krippendorff's nominal alpha (Krippendorff 2011) of votes [N, V], at most 1.
 
-    Pictures with fewer than two votes tell nothing. None if nobody could have disagreed, as for `fleiss_kappa`.
+    Pictures with fewer than two votes do not count. None if nobody could have disagreed, as for `fleiss_kappa`.
     """
-    # Votes are counted per picture: a table of annotators would hold a column for each of them.
+    # From counts per picture: the library's other input has one row for each annotator.
     counts = votes[votes.sum(axis=1) > 1]
     if counts.any(axis=0).sum() < 2:
         return None
@@ -79,9 +81,9 @@ def alpha(votes: np.ndarray) -> float | None:
 def fleiss_kappa(votes: np.ndarray) -> float | None:
     """Return Fleiss' kappa (Fleiss 1971) of votes [N, V], at most 1.
 
-    A picture's agreement is the share of its pairs of annotators that agree, so that pictures may have
-    different numbers of annotators; those with fewer than two tell nothing. None if nobody could have
-    disagreed: no such picture, or one entry with all the votes.
+    The agreement on a picture is the share of its pairs of annotators that agree, so pictures may have different
+    numbers of annotators. Pictures with fewer than two do not count. None if nobody could have disagreed: no
+    picture counts, or one entry has all votes.
     """
     counts = votes[votes.sum(axis=1) > 1].astype(np.float64)
     if not len(counts):
@@ -93,26 +95,26 @@ def fleiss_kappa(votes: np.ndarray) -> float | None:
 
 
 def most_divided(votes: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
-    """Return at most `count` of `rows`, those whose votes have the greatest entropy, the greatest first.
+    """Return at most `count` of `rows`, sorted by the entropy of their votes, greatest first.
 
-    All entries count, "unknown" too. Of equals the first in the table comes first. Rows with all votes for one
-    entry, or without votes, are not in dispute.
+    All entries count, also "unknown". Rows of equal entropy keep their order. Rows without votes, or with all votes
+    for one entry, are left out.
 
     Args:
         votes: int [N, V] of the whole table.
-        rows: places in the table, ascending.
-        count: how many.
+        rows: indices into the table, ascending.
+        count: greatest number of rows.
     """
     rows = rows[(votes[rows] > 0).sum(axis=1) > 1]
-    # Rounded: which entries have the votes must not matter, not even in the last digit.
+    # Rounded, because the order of the entries changes the last digit.
     return rows[np.argsort(-entropy(votes[rows]).round(9), kind="stable")[:count]]
 
 
 def tied(votes: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return those of `rows` that have two entries in front with equal votes.
+    """Return those of `rows` in which two entries share the greatest number of votes.
 
-    Those in which the two have the greatest share of the votes come first, of equals the first in the table.
-    Arguments as in `most_divided`.
+    Rows are sorted by the share of such an entry, greatest first; equal rows keep their order. Arguments as in
+    `most_divided`.
     """
     second, first = np.sort(votes[rows], axis=1)[:, -2:].T
     rows = rows[(first == second) & (first > 0)]

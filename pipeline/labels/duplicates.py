@@ -1,8 +1,8 @@
-"""Pictures that occur more than once, and the leaks between splits and data sets that they make.
+"""Pictures that occur more than once, and the leaks between splits and data sets that they cause.
 
-Two pictures are the same if their pixels are identical or their faces are one picture (`likeness`); whatever is
-connected by such pairs is a cluster. Keys below are anything that equal things have in common: fingerprints of
-pixels, numbers of clusters, groups. A row whose key is None is like no other.
+Two pictures are the same if their pixels are identical or their faces show one picture (`likeness`). Pictures that are
+connected by such pairs form a cluster. Equal rows have equal keys: hashes of pixels, numbers of clusters, groups. A row
+with the key None equals no other row.
 """
 
 from __future__ import annotations
@@ -15,30 +15,45 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from pipeline.labels import likeness
 from pipeline.tables.vocabulary import SPLITS
 
 Keys = Sequence[Hashable] | np.ndarray
 
 
 def links(keys: Keys) -> np.ndarray:
-    """Return pairs that connect every row with the first one of its key, int64 [M, 2]."""
+    """Return pairs that connect every row with the first row of its key, int64 [M, 2]."""
     first: dict[Hashable, int] = {}
     pairs = [(first.setdefault(key, i), i) for i, key in enumerate(keys) if key is not None]
     return np.array(pairs, np.int64).reshape(-1, 2)
 
 
 def connected(count: int, pairs: Iterable[np.ndarray]) -> np.ndarray:
-    """Return the number of the connected component of each of `count` rows, from 0, int64 [count]."""
+    """Return the connected component of each of `count` rows, numbered from 0, int64 [count]."""
     left, right = np.concatenate([np.zeros((0, 2), np.int64), *pairs]).T
     graph = coo_array((np.ones(len(left), bool), (left, right)), shape=(count, count))
     return connected_components(graph, directed=False)[1].astype(np.int64)
+
+
+def clusters(pixels: list[str], low: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    """Return the cluster of each picture, int [N].
+
+    Args:
+        pixels: hash of the pixels of each picture, N.
+        low, signs: of the faces, from `likeness.descriptors`.
+    """
+    copies = links(pixels)
+    # Compare one of each: thousands of copies of a placeholder would make millions of pairs.
+    distinct = np.unique(copies[:, 0])
+    alike = distinct[likeness.pairs(low[distinct], signs[distinct])]
+    return connected(len(pixels), [copies, alike])
 
 
 def between_splits(splits: Sequence[str] | np.ndarray, keys: Keys) -> dict[str, int]:
     """Count leaks: `valid_in_train` is the number of valid pictures whose key also occurs in train.
 
     Returns:
-        One count for each pair of splits that have pictures.
+        One count for each pair of splits with pictures.
     """
     return {
         f"{later}_in_{earlier}": count
@@ -46,8 +61,8 @@ def between_splits(splits: Sequence[str] | np.ndarray, keys: Keys) -> dict[str, 
     }
 
 
-def between_datasets(datasets: Sequence[str], keys: Keys) -> dict[str, int]:
-    """Count what data sets share: `a_in_b` is the number of pictures of a whose key also occurs in b."""
+def between_datasets(datasets: Sequence[str] | np.ndarray, keys: Keys) -> dict[str, int]:
+    """Count shared pictures: `a_in_b` is the number of pictures of a whose key also occurs in b."""
     names = sorted(set(datasets))
     return {
         f"{name}_in_{other}": count
@@ -56,7 +71,7 @@ def between_datasets(datasets: Sequence[str], keys: Keys) -> dict[str, int]:
 
 
 def within_splits(splits: Sequence[str] | np.ndarray, keys: Keys) -> dict[str, int]:
-    """Return for each split that has pictures how many of them repeat another one of that split."""
+    """Count repeats: the number of pictures in each split less the number of their keys."""
     members = _members(splits, keys)
     return {split: len(members[split]) - len(set(members[split])) for split in SPLITS if split in members}
 
@@ -64,30 +79,28 @@ def within_splits(splits: Sequence[str] | np.ndarray, keys: Keys) -> dict[str, i
 def _occurring(
     parts: Sequence[str] | np.ndarray, keys: Keys, pairs: Iterable[tuple[str, ...]]
 ) -> dict[tuple[str, ...], int]:
-    """Return for each pair (known, asked) of parts that have rows how many of asked have a key of known."""
+    """Count the rows of the second part with a key of the first, for each pair of parts that have rows."""
     members = _members(parts, keys)
     known = {part: set(of_part) for part, of_part in members.items()}
     return {
-        pair: sum(key in known[pair[0]] for key in members[pair[1]])
-        for pair in pairs
-        if all(part in members for part in pair)
+        (first, second): sum(key in known[first] for key in members[second])
+        for first, second in pairs
+        if first in members and second in members
     }
 
 
 def _members(parts: Sequence[str] | np.ndarray, keys: Keys) -> dict[str, list[Hashable]]:
+    """Return the keys in each part with rows. Keys that are None are left out."""
     members: dict[str, list[Hashable]] = defaultdict(list)
     for part, key in zip(parts, keys, strict=True):
-        if key is not None:
-            members[str(part)].append(key)
-        else:
-            members[str(part)]  # a part without keys has no leaks, which is a count of 0
+        members[str(part)] += [] if key is None else [key]
     return members
 
 
 def first_ids(ids: Sequence[str], splits: Sequence[str] | np.ndarray, keys: Keys) -> list[str | None]:
-    """Return for each picture the id of the first one with its key, None if there is no other.
+    """Return for each picture the id of the first picture with its key, or None if no other picture has it.
 
-    First means first in train, then valid, then test, by id within a split.
+    Pictures are ordered by split (train, valid, test), then by id.
     """
     order = sorted(range(len(ids)), key=lambda i: (SPLITS.index(splits[i]), ids[i]))
     first: dict[Hashable, str] = {}
@@ -102,11 +115,10 @@ def leaking(choice: str, splits: np.ndarray, clusters: np.ndarray) -> np.ndarray
     """Return which pictures to drop so that none occurs in two splits, bool [N].
 
     Args:
-        choice: `keep` drops none; `drop_from_train` the train pictures that occur in valid or test;
-            `drop_from_eval` the valid pictures that occur in train, and the test pictures that occur in train
-            or valid.
-        splits: of each picture, [N].
-        clusters: cluster of each picture, int [N].
+        choice: `keep` drops none. `drop_from_train` drops train pictures that occur in valid or test.
+            `drop_from_eval` drops valid pictures that occur in train, and test pictures that occur in train or valid.
+        splits: the split of each picture, [N].
+        clusters: the cluster of each picture, int [N].
     """
     within = {split: np.isin(clusters, clusters[splits == split]) for split in SPLITS}
     if choice == "drop_from_train":

@@ -1,20 +1,20 @@
-"""Faces that show the same picture though their pixels differ: compressed again, resized, shifted, brightened.
+"""Find faces that show the same picture although their pixels differ: recompressed, resized, shifted, brightened.
 
-A face is described by the 63 lowest frequencies of its cosine transform at 32 x 32 pixels, without the constant
-one: brightness falls out, and scaled to unit length so does contrast. Two faces are one picture if at most
-`DISTANCE` of the signs of these numbers differ (the perceptual hash pHash, Zauner 2010, with zero in place of the
-median) and their correlation is at least `CORRELATION`.
+The descriptor of a face is the 63 lowest frequencies of its cosine transform at 32 x 32 pixels. Leaving out the
+constant removes brightness, and scaling to unit length removes contrast. Two faces show one picture if at most
+`DISTANCE` signs of their descriptors differ (the perceptual hash pHash, Zauner 2010, with zero instead of the median)
+and the correlation of the descriptors is at least `CORRELATION`.
 
-Neither would do by itself, since aligned faces resemble each other. Within 9 signs FER+ (32,140 faces) has 11,300
-pairs that are not pixel-identical; 5,260 of them correlate by 0.96, and below that most pairs are two people. Signs
-alone are as sure at 4, where they miss 24 % of the faces compressed at JPEG quality 50, 28 % of those resized by
-0.8 and 57 % of those shifted by 1 to 2 of 48 pixels; both together miss 6 %, 5 % and 23 %, and 1 % under a change of
-contrast and brightness. About 20 of all pairs found in FER+, judged by eye, are two pictures: 4 in 100 million pairs
-compared. (benchmarks/near_duplicates.py)
+Both conditions are needed because aligned faces resemble each other. FER+ (32,140 faces) has 11,300 pairs within 9
+signs that are not pixel-identical. 5,260 of them correlate by 0.96; most pairs below that show two people. Signs alone
+are as precise at a distance of 4. There they miss 24 % of the faces compressed at JPEG quality 50, 28 % of those
+resized by 0.8 and 57 % of those shifted by 1 to 2 of 48 pixels. Both conditions together miss 6 %, 5 % and 23 %, and
+1 % after a change of contrast and brightness. Judged by eye, about 20 of all pairs found in FER+ are two pictures: 4 in
+100 million compared pairs (benchmarks/near_duplicates.py).
 
-Described is the aligned face, which is what a network learns, not the picture: compression and resizing alone would
-be found there without a miss, but of the shifted pictures, or the same face cut out by another data set, 84 %
-would be missed. The limit is the landmarks, which move by a pixel.
+The aligned face is compared, because a network learns from it, and not the whole picture. Comparing whole pictures
+would find every recompressed and resized copy, but would miss 84 % of the shifted pictures and of the faces that
+another data set cropped differently. Aligned faces differ mostly because their landmarks move by a pixel.
 """
 
 from __future__ import annotations
@@ -27,31 +27,32 @@ from scipy.fft import dctn
 
 from pipeline.tables.store import Faces
 
-# Signs that may differ, of 63; and least correlation of the low frequencies.
+# Greatest number of different signs, of 63, and least correlation of the descriptors.
 DISTANCE = 9
 CORRELATION = 0.96
 
-SIDE = 32  # pixels at which faces are compared
+SIDE = 32  # pixels, the size at which faces are compared
 FREQUENCIES = 8  # in each direction
-# Below this standard deviation, in grey levels, a face is a plain surface and like every other one.
+# A face with a smaller standard deviation, in grey levels, is a plain surface. All plain surfaces look alike.
 PLAIN = 2.0
 
-# The signs in five bands: of at most nine differences some band has at most one (Norouzi et al. 2012, multi-index
-# hashing). Every fifth sign makes a band, since neighbouring frequencies go together and make crowded bands.
+# The signs are split into five bands. If at most nine signs differ, at most one differs in some band (multi-index
+# hashing, Norouzi et al. 2012). Every fifth sign belongs to one band: neighbouring frequencies correlate, and a band of
+# them would have few different values.
 WIDTHS = (13, 13, 13, 12, 12)
 _ORDER = np.concatenate([np.arange(FREQUENCIES**2 - 1)[band :: len(WIDTHS)] for band in range(len(WIDTHS))])
-ROWS = 4096  # faces that are described at a time
-PAIRS = 1 << 21  # pairs that are compared at a time
+ROWS = 4096  # faces described at a time
+PAIRS = 1 << 21  # pairs compared at a time
 
 
-def describe(faces: Faces | Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Return what faces are compared by.
+def descriptors(faces: Faces | Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the descriptors of faces.
 
     Args:
         faces: N faces, uint8, H x W x C; C is 1 or 3, H and W may differ between faces.
 
     Returns:
-        float32 [N, 63] of unit length, zero where a face is a plain surface; and their signs, uint64 [N].
+        float32 [N, 63] of unit length, or zero for a plain surface; and their signs as bits, uint64 [N].
     """
     low = np.zeros((len(faces), FREQUENCIES**2 - 1), np.float32)
     for start in range(0, len(faces), ROWS):
@@ -70,28 +71,28 @@ def _small(face: np.ndarray) -> np.ndarray:
 
 
 def pairs(low: np.ndarray, signs: np.ndarray) -> np.ndarray:
-    """Return the pairs of faces that are one picture.
+    """Return the pairs of faces that show one picture.
 
     Args:
-        low, signs: of N faces, as `describe` returns them.
+        low, signs: of N faces, from `descriptors`.
 
     Returns:
-        Rows of both faces, int64 [M, 2]; a pair may come more than once. Plain surfaces are in none.
+        Rows of both faces, int64 [M, 2]. A pair may occur more than once. Plain surfaces are in no pair.
     """
-    found = [np.zeros((0, 2), np.int64)]
+    alike_pairs = [np.zeros((0, 2), np.int64)]
     usable = np.flatnonzero(low.any(axis=1))
     for left, right in _near(signs[usable]):
         left, right = usable[left], usable[right]
         alike = np.einsum("ij,ij->i", low[left], low[right]) >= CORRELATION
-        found.append(np.stack([left[alike], right[alike]], axis=1))
-    return np.concatenate(found)
+        alike_pairs.append(np.stack([left[alike], right[alike]], axis=1))
+    return np.concatenate(alike_pairs)
 
 
 def _near(signs: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield rows of pairs at most `DISTANCE` bits apart: every such pair at least once.
+    """Yield rows of pairs that differ in at most `DISTANCE` bits, every such pair at least once.
 
-    For each band the rows are sorted by its bits, so that those with equal bits, or with one bit flipped, are a
-    run of neighbours: only a few per cent of all pairs are looked at.
+    For each band the rows are sorted by the bits of the band. Rows with equal bits are then neighbours, and so are
+    rows with one bit flipped, so only a few per cent of all pairs are compared.
     """
     first = 0
     for width in WIDTHS:
@@ -101,7 +102,7 @@ def _near(signs: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         keys, ordered = keys[order], signs[order]
         begins = np.searchsorted(keys, np.arange((1 << width) + 1))
         for flipped in (0, *(1 << bit for bit in range(width))):
-            # Each pair once: equal bits from the earlier row, one flipped bit from the row where it is 0.
+            # Each pair once: with equal bits from the earlier row, with a flipped bit from the row in which it is 0.
             rows = np.flatnonzero(keys & flipped == 0)
             begin = begins[keys[rows] ^ flipped] if flipped else rows + 1
             count = begins[(keys[rows] ^ flipped) + 1] - begin
@@ -112,7 +113,7 @@ def _near(signs: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 def _close(
     signs: np.ndarray, rows: np.ndarray, begin: np.ndarray, count: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Compare each of `rows` with the `count` rows from `begin` on, and yield the pairs that are close."""
+    """Compare each of `rows` with the `count` rows from `begin` on, and yield the close pairs."""
     total = np.cumsum(count)
     cuts = np.searchsorted(total, np.arange(PAIRS, count.sum(), PAIRS))
     for part in np.split(np.arange(len(rows)), cuts):

@@ -1,9 +1,10 @@
-"""Splits that a data set does not publish, drawn from its training pictures.
+"""Draw the splits that a data set does not publish from its training pictures.
 
-Stratified by label, and no group in two splits: a person, or a picture and its copies, stays together. Groups of
-several pictures are placed one by one, the largest first, each where it brings the labels' shares closest to what is
-due so far, as in scikit-learn's StratifiedGroupKFold; single pictures, nearly all there are, fill up the rest at once.
-StratifiedGroupKFold takes 0.25 ms for each group: more than a minute for 300,000 pictures, where this takes 0.6 s.
+Splits are stratified by label, and no group is in two splits: the pictures of a person, or a picture and its copies,
+stay together. Groups of several pictures are placed one by one, the largest first. Each goes to the split that brings
+the shares of the labels closest to their targets, as in scikit-learn's StratifiedGroupKFold. Single pictures, which are
+nearly all pictures, then fill the splits at once. For 300,000 pictures this takes 0.6 s; StratifiedGroupKFold needs
+0.25 ms for each group, more than a minute.
 """
 
 from __future__ import annotations
@@ -24,22 +25,22 @@ def draw(
     order: np.ndarray,
     shares: Sequence[float],
 ) -> np.ndarray:
-    """Return the split of every picture.
+    """Draw the split of every picture.
 
-    A group is drawn as a whole, and only if every picture in it may be: one that holds a published valid or test
-    picture, or a training picture of a data set from which that split is not drawn, stays where it is, and its
-    pictures without a split are train.
+    A group is drawn as a whole, and only if all its pictures can be drawn. A group stays where it is if it holds a
+    published valid or test picture, or a training picture of a data set that does not draw the split. Its pictures
+    without a split are then train.
 
     Args:
-        splits: published split of each picture, [N]; "" where there is none.
-        drawable: whether its data set draws valid, and test, bool [N, 2].
-        strata: what to stratify by (data set and label), int [N].
+        splits: published split of each picture, [N]; "" for none.
+        drawable: whether the data set of the picture draws valid and test, bool [N, 2].
+        strata: number of the data set and label of each picture, int [N].
         groups: number of the group of each picture, from 0, int [N].
         order: a random number for each picture, [N], from `random_order`.
-        shares: of valid and of test in the pictures of each stratum that can be drawn, 0 to 1.
+        shares: of valid and of test in the drawable pictures of each stratum, 0 to 1.
 
     Returns:
-        `train`, `valid` or `test`, [N]. The order of the rows does not matter.
+        `train`, `valid` or `test`, [N]. The result does not depend on the order of the rows.
     """
     free = (splits == "") | (splits == "train")
     fixed = ~(drawable & free[:, None])
@@ -55,15 +56,15 @@ def draw(
     placed = np.zeros_like(quota)
     due = np.zeros_like(quota)
     for rows in _largest_first(np.flatnonzero(several & movable.any(axis=1)), groups, order):
-        here, counts = np.unique(strata[rows], return_counts=True)
-        may = movable[rows[0]]
-        due[:, here] += np.outer(np.where(may, shares, 0), counts)
-        # The squared distance from what is due so far changes by this much if the group goes there.
-        change = (counts * (2 * (placed - due)[:, here] + counts)).sum(axis=1)
-        change[~may] = 0
+        group_strata, counts = np.unique(strata[rows], return_counts=True)
+        allowed = movable[rows[0]]
+        due[:, group_strata] += np.outer(np.where(allowed, shares, 0), counts)
+        # Change of the squared distance from the number due so far, if the group goes to valid or to test.
+        change = (counts * (2 * (placed - due)[:, group_strata] + counts)).sum(axis=1)
+        change[~allowed] = 0
         if change.min() < 0:
             chosen = int(change.argmin())
-            placed[chosen, here] += counts
+            placed[chosen, group_strata] += counts
             drawn[rows] = DRAWN[chosen]
     singles = np.flatnonzero(~several & movable.any(axis=1))
     _fill(drawn, singles, movable, strata, order, quota - placed)
@@ -71,14 +72,14 @@ def draw(
 
 
 def random_order(ids: Sequence[str], seed: int) -> np.ndarray:
-    """Return a random number for each id, uint64 [N], that depends on nothing but the id and the seed."""
+    """Return a random number for each id, uint64 [N]. It depends only on the id and the seed."""
     key = str(seed).encode()
     digests = [blake2b(name.encode(), digest_size=8, key=key).digest() for name in ids]
     return np.frombuffer(b"".join(digests), "<u8")
 
 
 def _largest_first(rows: np.ndarray, groups: np.ndarray, order: np.ndarray) -> list[np.ndarray]:
-    """Return the rows of each group, large groups first, groups of one size in random order."""
+    """Return the rows of each group, large groups first, groups of equal size in random order."""
     if not len(rows):
         return []
     rows = rows[np.lexsort((order[rows], groups[rows]))]
@@ -94,10 +95,10 @@ def _fill(
     order: np.ndarray,
     missing: np.ndarray,
 ) -> None:
-    """Draw single pictures: in each stratum the first ones in random order, as many as are missing."""
+    """Draw the missing number of single pictures of each stratum: the first ones in random order. Changes `drawn`."""
     need = np.floor(missing + 0.5).clip(0).astype(np.int64)
-    for place, split in enumerate(DRAWN):
-        rest = rows[(drawn[rows] == "train") & movable[rows, place]]
+    for column, split in enumerate(DRAWN):
+        rest = rows[(drawn[rows] == "train") & movable[rows, column]]
         rest = rest[np.lexsort((order[rest], strata[rest]))]
         first = np.searchsorted(strata[rest], strata[rest])
-        drawn[rest[np.arange(len(rest)) - first < need[place, strata[rest]]]] = split
+        drawn[rest[np.arange(len(rest)) - first < need[column, strata[rest]]]] = split

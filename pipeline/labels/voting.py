@@ -1,39 +1,42 @@
-"""How the votes for a picture become one label, or a distribution over classes.
+"""Turn the votes for a picture into one label, or into a distribution over classes.
 
-`votes` is an integer array [N, 10] in the order of `schema.VOTES`. The rules' winners are places in that
-vocabulary: `unknown` and `NF` can win, and whoever asks decides what that means.
+`votes` is an integer array [N, 10] in the order of `VOTES`. The rules return indices into `VOTES`, so `unknown` and
+`NF` can win; `why_dropped` handles them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from pipeline.params.model import Labels
 from pipeline.tables.vocabulary import CLASSES, VOTES
 
 NO_MAJORITY = -1
 
 
 def plurality(votes: np.ndarray) -> np.ndarray:
-    """Return the entry with most votes, [N]; the first one wins a tie (the MixCut paper's rule)."""
+    """Return the entry with most votes, [N]. The first entry wins a tie, as in the MixCut paper."""
     return votes.argmax(axis=1)
 
 
 def majority(votes: np.ndarray) -> np.ndarray:
-    """Return the entry with more than half of the votes, [N], single votes set aside; else `NO_MAJORITY`.
+    """Return the entry with more than half of the votes, [N], or `NO_MAJORITY`.
 
-    The rule of Barsoum et al. 2016, section 4: a single vote for an entry is taken for a slip.
+    An entry with a single vote does not count. The rule is from Barsoum et al. 2016, section 4.
     """
     counted = np.where(votes == 1, 0, votes)
     above_half = 2 * counted.max(axis=1) > counted.sum(axis=1)
     return np.where(above_half, counted.argmax(axis=1), NO_MAJORITY)
 
 
-# `distribution` trains on the shares of the votes; the label that it is scored by is the plurality's.
+# `distribution` trains on the shares of the votes. Its label, which scores use, is that of `plurality`.
 RULES = {"plurality": plurality, "majority": majority, "distribution": plurality}
 
 
 def merged(votes: np.ndarray, merge: dict[str, str]) -> np.ndarray:
-    """Return votes [N, 10] with those for a class that is merged counted for the class it is merged into."""
+    """Return votes [N, 10] with the votes for each key of `merge` added to the class that is its value."""
     votes = votes.copy()
     for name, into in merge.items():
         votes[:, VOTES.index(into)] += votes[:, VOTES.index(name)]
@@ -41,39 +44,65 @@ def merged(votes: np.ndarray, merge: dict[str, str]) -> np.ndarray:
     return votes
 
 
-def too_weak(votes: np.ndarray, winners: np.ndarray, min_votes: int, min_share: float) -> np.ndarray:
-    """Return why a winner has too little support, [N]: `min_votes`, `min_share`; else "".
+def decide(
+    votes: np.ndarray, single: list[str], classes: Sequence[str], settings: Labels
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the winner, the target and the reason to drop each picture.
 
     Args:
-        votes: int [N, 10]; rows without votes, of pictures with one label, have support enough.
-        winners: places in the vocabulary, [N].
+        votes: int [N, 10]; zeros for pictures with a single label.
+        single: the labels of the pictures without votes, in order.
+        classes: names in label order, K.
+        settings: the block `labels` of `params.yaml`.
+
+    Returns:
+        Indices into `VOTES`, or `NO_MAJORITY`, [N]; float32 [N, K]; texts, [N], "" for a usable label.
+    """
+    voted = votes.any(axis=1)
+    votes = merged(votes, settings.merge)
+    winners = RULES[settings.rule](votes)
+    winners[~voted] = [VOTES.index(settings.merge.get(name, name)) for name in single]
+    targets = one_hot(winners, classes)
+    if settings.rule == "distribution":
+        targets[voted] = shares(votes[voted], classes)
+    no_label = why_dropped(winners, classes)
+    weak = too_weak(votes, winners, settings.min_votes, settings.min_share)
+    return winners, targets, np.where(no_label == "", weak, no_label)
+
+
+def too_weak(votes: np.ndarray, winners: np.ndarray, min_votes: int, min_share: float) -> np.ndarray:
+    """Return which limit the support of a winner misses, [N]: `min_votes` or `min_share`; "" for none.
+
+    Args:
+        votes: int [N, 10]. Pictures with a single label have no votes and miss no limit.
+        winners: indices into `VOTES`, [N].
         min_votes: least number of votes for the winner.
         min_share: least share of the winner in all votes for the picture, 0 to 1.
     """
     support, total = votes[np.arange(len(votes)), winners], votes.sum(axis=1)
-    # Divided, not multiplied: 11 of 20 votes are 0.55, but 0.55 * 20 is more than 11.
+    # Divide, do not multiply: 11 / 20 is 0.55, but 0.55 * 20 is more than 11.
     low = support / np.maximum(total, 1) < min_share
     reasons = np.select([support < min_votes, low], ["min_votes", "min_share"], "")
     return np.where(total > 0, reasons, "")
 
 
-def one_hot(winners: np.ndarray, classes: list[str]) -> np.ndarray:
-    """Return targets, float32 [N, K] in the order of `classes`; zeros where the winner is none of them."""
+def one_hot(winners: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    """Return targets, float32 [N, K] in the order of `classes`; zeros if the winner is none of them."""
     columns = np.array([VOTES.index(name) for name in classes])
     return (winners[:, None] == columns).astype(np.float32)
 
 
-def shares(votes: np.ndarray, classes: list[str]) -> np.ndarray:
-    """Return the shares of the votes for `classes`, float32 [N, K], sum 1; zeros where none has a vote."""
+def shares(votes: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    """Return the shares of the votes for `classes`, float32 [N, K]. They sum to 1, or to 0 without such votes."""
     chosen = votes[:, [VOTES.index(name) for name in classes]].astype(np.float64)
     total = chosen.sum(axis=1, keepdims=True)
     return np.divide(chosen, total, out=np.zeros_like(chosen), where=total > 0).astype(np.float32)
 
 
-def why_dropped(winners: np.ndarray, classes: list[str]) -> np.ndarray:
-    """Return why a winner is no label, [N]: `no_majority`, `unknown`, `NF`, `class_<name>`; else ""."""
+def why_dropped(winners: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    """Return why a winner is no label, [N]: `no_majority`, `unknown`, `NF`, `class_<name>`; "" for a label."""
     reasons = [
         "" if name in classes else f"class_{name}" if name in CLASSES else name
         for name in (*VOTES, "no_majority")
     ]
-    return np.array(reasons)[winners]  # NO_MAJORITY is the last place
+    return np.array(reasons)[winners]  # NO_MAJORITY is -1, the last entry

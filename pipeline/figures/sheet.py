@@ -1,0 +1,87 @@
+"""Sheets of pictures, laid out in inches from the top left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from pipeline.figures.png import figure_file
+
+
+@contextmanager
+def sheet(path: Path, width: float, height: float) -> Iterator[Axes]:
+    """Yield the axes of a sheet that is written to `path`, a PNG. Their units are inches from the top left.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    with figure_file(path, width, height) as figure:
+        # All pictures share the axes: with axes for each picture a sheet takes three times as long.
+        axes = figure.add_axes((0, 0, 1, 1))
+        yield axes
+        axes.set_axis_off()
+        axes.set(xlim=(0, width), ylim=(height, 0), aspect="auto")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Cells of a sheet, each with a picture and room for a caption below it. Lengths are inches.
+
+    Attributes:
+        side: the longer side of a picture.
+        width: of a cell, with the gap to the next one.
+        height: of a cell, with its caption.
+        caption_gap: between a square picture and its caption.
+        fontsize: of the captions, points.
+    """
+
+    side: float
+    width: float
+    height: float
+    caption_gap: float = 0.04
+    fontsize: float = 8
+
+    def plot(
+        self,
+        axes: Axes,
+        pictures: Sequence[np.ndarray] | np.ndarray,
+        left: float,
+        top: float,
+        columns: int,
+        captions: Sequence[str] = (),
+    ) -> None:
+        """Plot pictures row by row, undistorted and centred on a square of `side` inches.
+
+        Args:
+            axes: of the sheet.
+            pictures: [H, W, C] each; uint8 or 0 to 1, RGB or grey (C = 1).
+            left: of the first cell.
+            top: of the first cell.
+            columns: cells in a row.
+            captions: one for each picture, or none.
+        """
+        for i, picture in enumerate(pictures):
+            row, column = divmod(i, columns)
+            x, y = left + column * self.width, top + row * self.height
+            height, width = np.array(picture.shape[:2]) * self.side / max(picture.shape[:2])
+            picture_x, picture_y = x + (self.side - width) / 2, y + (self.side - height) / 2
+            plot_picture(axes, picture, (picture_x, picture_x + width, picture_y + height, picture_y))
+            if captions:
+                caption_x, caption_y = x + self.side / 2, y + self.side + self.caption_gap
+                size = self.fontsize
+                axes.text(caption_x, caption_y, captions[i], ha="center", va="top", fontsize=size)
+
+
+def plot_picture(
+    axes: Axes,
+    picture: np.ndarray,
+    extent: tuple[float, float, float, float],
+    interpolation: str | None = None,
+) -> None:
+    """Plot an RGB or grey picture, [H, W, C], from left, right, bottom and top in the units of the axes."""
+    axes.imshow(np.broadcast_to(picture, (*picture.shape[:2], 3)), extent=extent, interpolation=interpolation)

@@ -1,0 +1,147 @@
+"""Decide the label and the split of every picture and whether it is a sample, and count the decisions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.labels import agreement, duplicates, voting
+from pipeline.labels.pictures import Pictures
+from pipeline.labels.splits import DRAWN, draw, random_order
+from pipeline.params.model import Labels
+from pipeline.tables import schema
+from pipeline.tables.vocabulary import SPLITS, VOTES
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """The decisions about N pictures.
+
+    Attributes:
+        pictures: the pictures.
+        clusters: number of the cluster of each picture, int [N].
+        splits: the split of each picture, [N].
+        labels: class names, [N]; to be ignored for dropped pictures.
+        targets: float32 [N, K]; to be ignored for dropped pictures.
+        reasons: why a picture is dropped, [N]; "" for a sample.
+    """
+
+    pictures: Pictures
+    clusters: np.ndarray
+    splits: np.ndarray
+    labels: np.ndarray
+    targets: np.ndarray
+    reasons: np.ndarray
+
+    @property
+    def kept(self) -> np.ndarray:
+        """Whether each picture is a sample, bool [N]."""
+        return self.reasons == ""
+
+
+def decide(pictures: Pictures, classes: Sequence[str], settings: Labels, seed: int) -> Decisions:
+    """Return the decisions about pictures.
+
+    Splits are drawn before classes are filtered, so the split of a picture does not depend on `classes`,
+    `labels.min_votes` and `labels.min_share`.
+
+    Args:
+        pictures: of all data sets.
+        classes: names in label order, K.
+        settings: the block `labels` of `params.yaml`.
+        seed: of drawn splits.
+    """
+    clusters = duplicates.clusters(pictures.pixels, pictures.low, pictures.signs)
+    winners, targets, reasons = voting.decide(pictures.votes, pictures.single, classes, settings)
+    datasets = np.unique(pictures.datasets, return_inverse=True)[1]
+    together = [duplicates.links(clusters.tolist()), duplicates.links(pictures.groups)]
+    splits = draw(
+        splits=pictures.published,
+        drawable=pictures.drawable,
+        strata=datasets * (len(VOTES) + 1) + winners + 1,
+        groups=duplicates.connected(len(clusters), together),
+        order=random_order(pictures.ids, seed),
+        shares=(settings.valid, settings.test),
+    )
+    reasons = np.where(pictures.missing, "missing_face", reasons).astype(object)
+    usable = np.flatnonzero(reasons == "")
+    leaking = duplicates.leaking(settings.duplicates, splits[usable], clusters[usable])
+    reasons[usable[leaking]] = "duplicate"
+    return Decisions(pictures, clusters, splits, np.array(VOTES)[winners], targets, reasons)
+
+
+def sample_rows(decisions: Decisions) -> Iterator[dict[str, Any]]:
+    """Yield the rows of `data/labels.parquet`. `duplicate_of` and `cluster` name rows of this table."""
+    pictures, rows = decisions.pictures, np.flatnonzero(decisions.kept)
+    ids, pixels = ([column[row] for row in rows] for column in (pictures.ids, pictures.pixels))
+    splits = decisions.splits[rows]
+    first = duplicates.first_ids(ids, splits, pixels)
+    columns = (
+        ids,
+        pictures.datasets[rows].tolist(),
+        splits.tolist(),
+        decisions.labels[rows].tolist(),
+        decisions.targets[rows],
+        [None if name == id_ else name for name, id_ in zip(first, ids, strict=True)],
+        duplicates.first_ids(ids, splits, decisions.clusters[rows].tolist()),
+    )
+    for row in zip(*columns, strict=True):
+        yield dict(zip(schema.labels(()).names, row, strict=True))
+
+
+def counts(
+    decisions: Decisions, classes: Sequence[str], rejected: dict[str, dict[str, int]]
+) -> dict[str, Any]:
+    """Return the counts over all data sets, the repeated pictures and, for several data sets, the counts of each.
+
+    Args:
+        decisions: about the pictures of all data sets.
+        classes: names in label order.
+        rejected: number of records of each data set that ingest rejected, by reason.
+    """
+    pictures, splits, clusters = decisions.pictures, decisions.splits, decisions.clusters
+    repeats: dict[str, Any] = duplicates.between_splits(splits, clusters)
+    repeats["within"] = duplicates.within_splits(splits, clusters)
+    metrics = {
+        **_counts(decisions, classes, np.ones(len(splits), bool)),
+        "not_read": rejected,
+        "duplicates": duplicates.between_splits(splits, pictures.pixels),
+        "near_duplicates": repeats,
+        "groups": duplicates.between_splits(splits, pictures.groups) if any(pictures.groups) else {},
+    }
+    if len(rejected) > 1:
+        repeats["datasets"] = duplicates.between_datasets(pictures.datasets, clusters)
+        metrics["datasets"] = {
+            name: _counts(decisions, classes, pictures.datasets == name) for name in rejected
+        }
+    return metrics
+
+
+def dropped(reasons: np.ndarray) -> dict[str, int]:
+    """Return the number of dropped pictures by reason."""
+    return dict(sorted(Counter(reasons[reasons != ""].tolist()).items()))
+
+
+def _counts(decisions: Decisions, classes: Sequence[str], rows: np.ndarray) -> dict[str, Any]:
+    """Return the counts of samples, of dropped pictures and the agreement among `rows`, bool [N].
+
+    Splits without pictures are left out, unless another data set has pictures in them.
+    """
+    splits, samples, pictures = decisions.splits, rows & decisions.kept, decisions.pictures
+    published = np.where(pictures.published == "", "train", pictures.published)
+    moved = splits[samples & (splits != published)].tolist()
+    existing = [split for split in SPLITS if split in splits]
+    labels = {split: decisions.labels[samples & (splits == split)].tolist() for split in existing}
+    return {
+        "kept": {split: len(of_split) for split, of_split in labels.items()},
+        "drawn": {split: moved.count(split) for split in DRAWN if split in moved},
+        "classes": {
+            split: {name: of_split.count(name) for name in classes} for split, of_split in labels.items()
+        },
+        "dropped": dropped(decisions.reasons[rows]),
+        "agreement": agreement.summary(pictures.votes[rows & pictures.votes.any(axis=1)]),
+    }
