@@ -172,7 +172,7 @@ def test_all_faces_are_found_and_the_first_is_training_s(
 ) -> None:
     picture = cv2.resize(photo, (side, round(side * 886 / 1280)), interpolation=cv2.INTER_AREA)
     detector = scrfd.Detector(weights_file, 0.5)
-    (faces,) = all_faces("scrfd", detector, [picture])
+    (faces,) = all_faces(detector, [picture])
     (main,) = detector.detect([picture])
     assert main is not None
     assert faces[0].box.tobytes() == main.box.tobytes()

@@ -1,1 +1,1 @@
-"""From pictures to faces: weights, detectors, alignment."""
+"""Find and align faces: weights, detectors, alignment."""

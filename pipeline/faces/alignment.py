@@ -1,7 +1,7 @@
-"""From a picture and five landmarks to a face of fixed size: the similarity transform and the warp.
+"""Align a face by five landmarks: a similarity transform, and a warp to a fixed size.
 
-All transforms are 2 x 3 matrices that take points of the picture to points of the face, as `cv2.warpAffine`
-does; whole coordinates are centres of pixels.
+All transforms are 2 x 3 matrices from points of the picture to points of the face, as for `cv2.warpAffine`. Integer
+coordinates are centres of pixels.
 """
 
 from __future__ import annotations
@@ -9,21 +9,21 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-# Eyes, nose and mouth corners at 112 x 112 pixels: insightface's `arcface_dst`, the field's standard.
+# Eyes, nose and mouth corners at 112 x 112 pixels: `arcface_dst` of insightface, the standard of the field.
 REFERENCE = np.array(
     [[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]]
 )
 REFERENCE_SIZE = 112
 
-# Share of the box added on each side in `crop`: detectors' boxes end at the forehead and the chin.
+# Share of the box added on each side in mode `crop`, because boxes of detectors end at the forehead and the chin.
 CROP_MARGIN = 0.1
 
 
 def similarity(landmarks: np.ndarray, size: int) -> np.ndarray:
-    """Return the similarity transform that takes five landmarks to the reference points at `size` pixels.
+    """Return the similarity transform from five landmarks to the reference points at `size` pixels.
 
-    Rotation, scale and translation with the least sum of squared distances, never a reflection (Umeyama 1991,
-    equations 40 to 43). In the plane it is a linear regression of complex numbers, w = a z + b.
+    It is the rotation, scale and translation with the least sum of squared distances, without reflection (Umeyama 1991,
+    equations 40 to 43). In the plane this is a linear regression of complex numbers, w = a z + b.
 
     Args:
         landmarks: (5, 2), pixels of the picture.
@@ -39,13 +39,13 @@ def similarity(landmarks: np.ndarray, size: int) -> np.ndarray:
 
 
 def carried(landmarks: np.ndarray) -> np.ndarray:
-    """Return where `similarity` takes the landmarks of many faces, at the size of the reference.
+    """Apply `similarity` at the size of the reference to the landmarks of many faces.
 
     Args:
         landmarks: [N, 5, 2], pixels of the pictures.
 
     Returns:
-        float64 [N, 5, 2], pixels of the reference face, to be compared with `REFERENCE`.
+        float64 [N, 5, 2], pixels of the reference face, comparable with `REFERENCE`.
     """
     points = np.asarray(landmarks, np.float64)
     z, w = points[..., 0] + 1j * points[..., 1], _complex(REFERENCE)
@@ -56,10 +56,10 @@ def carried(landmarks: np.ndarray) -> np.ndarray:
 
 
 def likeness(landmarks: np.ndarray) -> float:
-    """Return how much like the reference face five landmarks are, whatever their place, scale and rotation.
+    """Return the likeness of five landmarks to the reference points, 0 to 1, after the best `similarity`.
 
-    One minus the residual of `similarity` over the spread of the reference points: 1 for the reference
-    itself, 0.98 for the median face of FER+, 0.5 to 0.8 for profiles, 0.05 for a mirrored face.
+    It is one minus the residual of the transform divided by the spread of the reference points: 1 for the reference,
+    0.98 for the median face of FER+, 0.5 to 0.8 for profiles, 0.05 for a mirrored face.
     """
     z, w = _complex(landmarks), _complex(REFERENCE)
     z, w = z - z.mean(), w - w.mean()
@@ -68,43 +68,43 @@ def likeness(landmarks: np.ndarray) -> float:
 
 
 def square(centre: tuple[float, float], side: float, size: int) -> np.ndarray:
-    """Return the transform that takes an upright square of the picture to size x size pixels.
+    """Return the transform from an upright square of the picture to size x size pixels.
 
     Args:
-        centre: of the square, in pixels of the picture counted from the outer edge of the first pixel.
+        centre: of the square, in pixels of the picture from the outer edge of the first pixel.
         side: of the square, pixels.
         size: side of the face, pixels.
     """
     zoom = size / side
-    # Edges meet edges: pixel centres lie half a pixel inside.
+    # The edges of the square become edges of the face; centres of pixels are half a pixel further in.
     x, y = ((size - 1) / 2 - zoom * (c - 0.5) for c in centre)
     return np.array([[zoom, 0.0, x], [0.0, zoom, y]])
 
 
 def box_square(box: np.ndarray, size: int) -> np.ndarray:
-    """Return the transform of `align.mode: crop`: a square on the box's longer side, with a margin."""
+    """Return the transform for `align.mode: crop`: a square with the longer side of the box and a margin."""
     x1, y1, x2, y2 = (float(v) for v in box)
     side = max(x2 - x1, y2 - y1) * (1 + 2 * CROP_MARGIN)
     return square(((x1 + x2) / 2, (y1 + y2) / 2), side, size)
 
 
 def whole_square(picture: np.ndarray, size: int) -> np.ndarray:
-    """Return the transform of a picture that stands in for a face: its central square, undistorted."""
+    """Return the transform for a picture without a face: its central square, undistorted."""
     height, width = picture.shape[:2]
     return square((width / 2, height / 2), min(height, width), size)
 
 
 def warp(picture: np.ndarray, transform: np.ndarray, size: int) -> np.ndarray:
-    """Return the face that a transform cuts out of a picture.
+    """Cut a face out of a picture.
 
-    Bilinear. Where the picture shrinks to less than two thirds it is sampled k times as densely and averaged
-    over k x k samples: bilinear alone reads four pixels of the many that fall into one and turns hair and
-    beards into noise. Pixels beyond the picture repeat its edge: a tight crop such as FER+'s would get black
-    wedges, hard edges that say how the head was held.
+    Sampling is bilinear. A picture that shrinks to less than two thirds is sampled k times as densely and averaged over
+    k x k samples: bilinear sampling alone reads only four pixels of many and turns hair and beards into noise. Pixels
+    outside the picture repeat its edge. Black pixels there would give tight crops, such as those of FER+, hard edges
+    that reveal the rotation of the head.
 
     Args:
         picture: uint8, H x W x C.
-        transform: (2, 3), picture to face.
+        transform: (2, 3), from the picture to the face.
         size: side of the face, pixels.
 
     Returns:
@@ -112,7 +112,7 @@ def warp(picture: np.ndarray, transform: np.ndarray, size: int) -> np.ndarray:
     """
     k = max(1, round(1 / float(np.hypot(*transform[:, 0]))))
     dense = transform * k
-    dense[:, 2] += (k - 1) / 2  # the centre of a pixel is the centre of its k x k samples
+    dense[:, 2] += (k - 1) / 2  # the k x k samples of a pixel have the same centre as the pixel
     face = cv2.warpAffine(picture, dense, (size * k, size * k), borderMode=cv2.BORDER_REPLICATE)
     return face if k == 1 else cv2.resize(face, (size, size), interpolation=cv2.INTER_AREA)
 

@@ -1,4 +1,4 @@
-"""From a table of encoded pictures to a table of faces."""
+"""Turn a table of encoded pictures into a table of faces."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from pipeline.intake.image import decode_ingested
 from pipeline.params.model import Align
 from pipeline.tables.schema import aligned, channels
 
-# Columns of the pictures that hold the data set's own faces.
+# Columns with the faces that a data set gives itself.
 GIVEN = ("box", "landmarks")
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """Finds and cuts out the face of every picture; survives pickling, so that any process can do it.
+    """Find and cut out the face of every picture. Can be pickled, so any process can do it.
 
     Args:
         settings: the block `align` of `params.yaml`.
-        weights: contents of the weights' file of the detector that the settings name; None with `mode: none`.
+        weights: contents of the detector's file of weights; None with `mode: none`.
     """
 
     settings: Align
     weights: bytes | None
 
     def __call__(self, pictures: pa.RecordBatch) -> pa.RecordBatch:
-        """Return one row of `schema.aligned` per picture, in order.
+        """Return one row of `schema.aligned` for each picture, in order.
 
         Args:
-            pictures: columns `id` and `image`, the encoded file; with `landmarks: given` also `box` and
-                `landmarks`, as in `schema.ingested`.
+            pictures: columns `id` and `image` (the encoded file), and with `landmarks: given` also `box` and
+                `landmarks` as in `schema.ingested`.
 
         Raises:
-            UserError: an image cannot be decoded, or the weights are not the detector's.
+            UserError: an image cannot be decoded, or the weights do not fit the detector.
         """
         names, settings = pictures["id"].to_pylist(), self.settings
         decoded = [
@@ -54,22 +54,22 @@ class Extraction:
         if self.weights:
             if settings.landmarks == "given":
                 found = [_given(row, settings.mode) for row in pictures.select(GIVEN).to_pylist()]
-            rest = [place for place, face in enumerate(found) if face is None]
-            if rest:
+            rows = [row for row, face in enumerate(found) if face is None]
+            if rows:
                 detector = _detector(settings.detector, self.weights, settings.threshold)
-                detected = detector.detect([decoded[place] for place in rest])
-                for place, face in zip(rest, detected, strict=True):
-                    found[place] = face
-        rows = [
+                detected = detector.detect([decoded[row] for row in rows])
+                for row, face in zip(rows, detected, strict=True):
+                    found[row] = face
+        faces = [
             _row(name, picture, face, settings)
             for name, picture, face in zip(names, decoded, found, strict=True)
         ]
-        return pa.RecordBatch.from_pylist(rows, aligned(settings.face_size, channels(settings.colour)))
+        return pa.RecordBatch.from_pylist(faces, aligned(settings.face_size, channels(settings.colour)))
 
 
 @cache
 def _detector(name: str, weights: bytes, threshold: float) -> FaceDetector:
-    """Return a detector, loaded once in each process, which may run on a machine without the file."""
+    """Return a detector. Each process loads it once, from bytes, because the file may be on another machine."""
     with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
         file.write(weights)
         file.flush()
@@ -77,7 +77,7 @@ def _detector(name: str, weights: bytes, threshold: float) -> FaceDetector:
 
 
 def cut(picture: np.ndarray, face: Detection | None, settings: Align) -> np.ndarray:
-    """Return the face cut out, or the picture's central square without one: uint8, size x size x channels."""
+    """Return the aligned face, or the central square of a picture without a face: uint8, size x size x channels."""
     size = settings.face_size
     if face is None:
         transform = whole_square(picture, size)
@@ -92,7 +92,7 @@ def cut(picture: np.ndarray, face: Detection | None, settings: Align) -> np.ndar
 
 
 def _given(row: dict[str, list[float] | None], mode: str) -> Detection | None:
-    """Return the face that the data set gives, None unless it gives what the mode needs."""
+    """Return the face that the data set gives, or None if the mode needs values that are missing."""
     if row["box" if mode == "crop" else "landmarks"] is None:
         return None
     box, landmarks = (

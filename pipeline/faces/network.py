@@ -1,4 +1,4 @@
-"""What the detectors that run through onnxruntime share."""
+"""Detectors that are networks and run with onnxruntime."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import onnxruntime
 from onnx import numpy_helper
 
 from pipeline.core.errors import UserError, one_line
-from pipeline.faces.detection import Detection, Search, distinct
+from pipeline.faces.detection import Detection, FaceDetector, distinct_faces
 
 STRIDES = (8, 16, 32)
-ANCHORS = 2  # per place
+ANCHORS = 2  # at each point of the grid
 
 
 def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    """Return a session on one core of the processor, safe to share between threads.
+    """Return a session on one core, safe to share between threads.
 
-    One thread per call: the caller's threads each work on pictures of their own, which scales better than
-    sharing the layers of one.
+    Each call uses one thread. Several threads with pictures of their own scale better than several threads that share
+    the layers of one picture.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -33,7 +33,7 @@ def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
 
 
 class Network:
-    """A network that finds faces on canvases of any size, as many as are given. Safe to share between threads."""
+    """A network that finds faces on any number of canvases of any size. Safe to share between threads."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self._session = session(model)
@@ -44,28 +44,26 @@ class Network:
 
         Args:
             canvases: BGR, uint8, all size x size x 3 with the same size, a multiple of 32.
-            threshold: the least score of a face, 0 to 1.
+            threshold: least score of a face, 0 to 1.
         """
         raise NotImplementedError
 
 
-class NetworkDetector:
-    """A detector that is such a network. Safe to share between threads.
+class NetworkDetector(FaceDetector):
+    """A detector that is such a network.
 
     Attributes:
-        kind: what its weights are called in a message, with its article.
-        search: its way from coarse to fine.
+        kind: name of the network in messages, with its article.
     """
 
     kind: str
-    search: Search
 
     def __init__(self, weights: Path, threshold: float) -> None:
         """Load the network.
 
         Args:
-            weights: an .onnx file that `network` reads.
-            threshold: the least score of a face, 0 to 1.
+            weights: an .onnx file for `network`.
+            threshold: least score of a face, 0 to 1.
 
         Raises:
             UserError: the file is not such a network.
@@ -80,23 +78,19 @@ class NetworkDetector:
             ) from error
 
     def network(self, model: onnx.ModelProto) -> Network:
-        """Return the network that a model is."""
+        """Return the network of a model."""
         raise NotImplementedError
 
-    def detect(self, pictures: list[np.ndarray]) -> list[Detection | None]:
-        """Return the chosen face of each picture (BGR, uint8, H x W x 3), None where there is none."""
-        return self.search.chosen(pictures, self.faces)
-
     def faces(self, canvases: list[np.ndarray]) -> list[list[Detection]]:
-        """Return all faces of each canvas, best score first, in pixels of the canvas; see `Network.faces`."""
+        """See `FaceDetector.faces`."""
         return self._network.faces(canvases, self._threshold)
 
 
 class Distances(Network):
-    """A network of insightface's form: nine outputs, scores, boxes and landmarks, each for the strides 8, 16, 32.
+    """A network in insightface's form, with nine outputs: scores, boxes and landmarks, each for the strides 8, 16, 32.
 
-    Boxes and landmarks are distances from a regular grid of points, in strides (insightface,
-    `model_zoo/retinaface.py` and `model_zoo/scrfd.py`, which decode alike).
+    Boxes and landmarks are distances from a regular grid of points, in strides, as in insightface's
+    `model_zoo/retinaface.py` and `model_zoo/scrfd.py`.
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
@@ -107,11 +101,11 @@ class Distances(Network):
         size = canvases[0].shape[0]
         blob = cv2.dnn.blobFromImages(canvases, 1 / 128, (size, size), (127.5, 127.5, 127.5), swapRB=True)
         outputs = self._session.run(None, {self._input: blob})
-        places = [(size // stride) ** 2 * ANCHORS for stride in STRIDES]
+        anchors = [(size // stride) ** 2 * ANCHORS for stride in STRIDES]
         scores, boxes, landmarks = (
             [
                 output.reshape(len(canvases), count, width)
-                for output, count in zip(outputs[first : first + 3], places, strict=True)
+                for output, count in zip(outputs[first : first + 3], anchors, strict=True)
             ]
             for first, width in ((0, 1), (3, 4), (6, 10))
         )
@@ -120,28 +114,28 @@ class Distances(Network):
             candidates = []
             for level, stride in enumerate(STRIDES):
                 score = scores[level][i, :, 0]
-                for place in np.flatnonzero(score >= threshold):
-                    anchor = _anchors(size, stride)[place]
-                    left_top, right_bottom = boxes[level][i, place].reshape(2, 2) * stride
+                for row in np.flatnonzero(score >= threshold):
+                    anchor = _anchors(size, stride)[row]
+                    left_top, right_bottom = boxes[level][i, row].reshape(2, 2) * stride
                     corners = np.concatenate([anchor - left_top, anchor + right_bottom])
-                    five = anchor + landmarks[level][i, place].reshape(5, 2) * stride
-                    candidates.append(Detection(corners, five, float(score[place])))
-            faces.append(distinct(candidates))
+                    five = anchor + landmarks[level][i, row].reshape(5, 2) * stride
+                    candidates.append(Detection(corners, five, float(score[row])))
+            faces.append(distinct_faces(candidates))
         return faces
 
 
 def dynamic(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a graph of insightface's form that takes any number of canvases of any size that is a multiple of 32.
+    """Change a graph in insightface's form to take any number of canvases of any size that is a multiple of 32.
 
-    The published graphs are traced at 1 x 3 x 640 x 640: two upsamplings name their output size, and nine
-    reshapes a batch of one.
+    The published graphs are traced at 1 x 3 x 640 x 640: two upsamplings have a fixed output size, and nine reshapes
+    have a batch of one.
     """
     graph = model.graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
     constants |= {n.output[0]: n.attribute[0].t for n in graph.node if n.op_type == "Constant"}
     for node in graph.node:
         if node.op_type == "Resize" and len(node.input) == 4 and node.input[3] in constants:
-            # Strides of neighbouring levels differ by two.
+            # The strides of neighbouring levels differ by a factor of two.
             scales = numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), f"{node.name}.scales")
             graph.initializer.append(scales)
             node.input[2:] = [scales.name]
@@ -160,12 +154,12 @@ def dynamic(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def grid(size: int, stride: int) -> np.ndarray:
-    """Return the cells of a canvas at a stride, int64 (places, 2), x before y, row by row."""
+    """Return the cells of a canvas at a stride, int64 (n, 2), x before y, row by row."""
     ys, xs = np.mgrid[: size // stride, : size // stride]
     return np.stack([xs, ys], axis=-1).reshape(-1, 2)
 
 
 @cache
 def _anchors(size: int, stride: int) -> np.ndarray:
-    """Return the points of a canvas that the outputs refer to, float32 (places, 2), in the outputs' order."""
+    """Return the points of the grid to which the outputs refer, float32 (n, 2), in the order of the outputs."""
     return np.repeat(grid(size, stride) * stride, ANCHORS, axis=0).astype(np.float32)

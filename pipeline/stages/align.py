@@ -26,24 +26,24 @@ from pipeline.tables.schema import aligned, channels
 from pipeline.tables.storage import local_copy, upload
 from pipeline.tables.store import count_parquet, stream_parquet, write_batches
 
-# Pictures that a worker takes at a time. With half as many it is 2 to 12 % slower, as the network gets small batches.
+# Pictures in a batch of a worker. Half as many are 2 to 12 % slower, because the batches of the network get small.
 CHUNK = 64
 
 
 def run(p: Params, dataset: str, source: str | Path = INGESTED, output: str | Path = ALIGNED) -> None:
-    """Write `data/aligned/<dataset>.arrow` and count what was found; a run that was killed goes on.
+    """Write `data/aligned/<dataset>.arrow` and the metrics. A killed run resumes after its last whole batch.
 
     Args:
-        p: the whole of `params.yaml`.
+        p: all of `params.yaml`.
         dataset: name of the data set.
         source: folder or `s3://` address of the ingested table.
-        output: folder or `s3://` address of the result; the metrics go there too if it is not the default.
+        output: folder or `s3://` address of the result. If it is not the default, the metrics go there too.
 
     Raises:
-        UserError: the table or the detector's weights cannot be had, or a picture in it cannot be decoded.
+        UserError: the table or the weights of the detector cannot be fetched, or a picture cannot be decoded.
     """
     with local_copy(source, f"{dataset}.parquet") as table, upload(output) as folder:
-        counts = _align(p, dataset, table, folder / f"{dataset}.arrow")
+        counts = _align(p.align, p.engine, dataset, table, folder / f"{dataset}.arrow")
         metrics = METRICS / "align" if Path(output) == ALIGNED else folder
         write_json(metrics / f"{dataset}.json", counts)
     typer.echo(
@@ -53,25 +53,26 @@ def run(p: Params, dataset: str, source: str | Path = INGESTED, output: str | Pa
     )
 
 
-def _align(p: Params, dataset: str, table: Path, target: Path) -> dict[str, Any]:
+def _align(settings: Align, engine: str, dataset: str, table: Path, target: Path) -> dict[str, Any]:
+    """Write the faces of the pictures in `table` to `target` and return the metrics."""
     images = count_parquet(table)
-    weights = _weights(p.align)
-    extraction = Extraction(p.align, weights.path.read_bytes() if weights else None)
-    columns = ["id", "image", *(GIVEN if p.align.landmarks == "given" else ())]
+    weights = _weights(settings)
+    extraction = Extraction(settings, weights.path.read_bytes() if weights else None)
+    columns = ["id", "image", *(GIVEN if settings.landmarks == "given" else ())]
     status: Counter[str] = Counter()
 
-    def work(done: int) -> Iterator[pa.RecordBatch]:
+    def batches(done: int) -> Iterator[pa.RecordBatch]:
         if done:
             typer.echo(f"align {dataset}: going on with an interrupted run at picture {done * CHUNK + 1:,}")
         chunks = islice(stream_parquet(table, columns, CHUNK), done, None)
-        return ordered(extraction, chunks, p.engine)
+        return ordered(extraction, chunks, engine)
 
-    schema = aligned(p.align.face_size, channels(p.align.colour))
+    schema = aligned(settings.face_size, channels(settings.colour))
 
     def counted() -> Iterator[pa.RecordBatch]:
-        unfinished = INTERRUPTED / f"align-{dataset}-{_key(p.align, weights, table)}"
+        unfinished = INTERRUPTED / f"align-{dataset}-{_key(settings, weights, table)}"
         with bar(images, desc=f"align {dataset}", unit="pictures") as shown:
-            for batch in journaled(unfinished, schema, work):
+            for batch in journaled(unfinished, schema, batches):
                 status.update(batch["status"].to_pylist())
                 without_score = pc.is_null(batch["score"])
                 status["given"] += pc.and_(pc.equal(batch["status"], "found"), without_score).true_count
@@ -86,13 +87,13 @@ def _align(p: Params, dataset: str, table: Path, target: Path) -> dict[str, Any]
         "given": status["given"],
         "fallback": status["whole"],
         "missing": status["missing"],
-        "mode": p.align.mode,
+        "mode": settings.mode,
     }
-    return counts | ({"detector": p.align.detector, "weights_sha256": weights.sha256} if weights else {})
+    return counts | ({"detector": settings.detector, "weights_sha256": weights.sha256} if weights else {})
 
 
 def _weights(settings: Align) -> Weights | None:
-    """Return the detector's weights; nothing is loaded with `mode: none`."""
+    """Return the weights of the detector, or None for `mode: none`."""
     if settings.mode == "none":
         return None
     # Loaded here to refuse a wrong file before the work begins.
@@ -102,6 +103,6 @@ def _weights(settings: Align) -> Weights | None:
 
 
 def _key(settings: Align, weights: Weights | None, table: Path) -> str:
-    """Return a hash of all that decides what comes out: settings, weights, pictures and code."""
+    """Return a hash of everything that decides the result: settings, weights, pictures and code."""
     words = (settings.model_dump_json(), weights.sha256 if weights else "")
     return fingerprint(words, [table, *sources("core", "tables", "intake", "faces", "stages/align.py")])

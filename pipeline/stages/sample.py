@@ -11,7 +11,7 @@ from pipeline.tables.vocabulary import VOTES
 
 
 def run(p: Params) -> None:
-    """Write `data/raw/sample/`: pictures, votes and a README that explains the form."""
+    """Write `data/raw/sample/`: pictures, votes and a README that explains the format."""
     folder = RAW / "sample"
     shown = generate(folder, p.sample.pictures, p.sample.seed)
     counts = ", ".join(f"{name} {shown[name]}" for name in VOTES if shown[name])

@@ -13,25 +13,23 @@ from typing import TYPE_CHECKING, Protocol, cast
 from pipeline.faces.weights import Packaged, Weights, resolve
 
 if TYPE_CHECKING:  # the doctor reads `PACKAGED` without OpenCV
-    from pipeline.faces.detection import FaceDetector, Search
+    from pipeline.faces.detection import FaceDetector
 
 
 class DetectorModule(Protocol):
     """Module of a detector.
 
     Attributes:
-        PACKAGED: weights that the package index has.
-        SEARCH: how the detector looks for a face, from coarse to fine.
-        Detector: loads a file of weights; reports faces whose score (0 to 1) reaches the threshold.
+        PACKAGED: weights from the package index.
+        Detector: a `FaceDetector` made from a file of weights and the least score of a face, 0 to 1.
     """
 
     PACKAGED: Packaged
-    SEARCH: Search
     Detector: Callable[[Path, float], FaceDetector]
 
 
 def detector_module(name: str) -> DetectorModule:
-    """Return the module of a detector, whose libraries are imported only now.
+    """Import the module of a detector with its libraries.
 
     Raises:
         UserError: the detector needs an optional package that is not installed.
@@ -40,10 +38,10 @@ def detector_module(name: str) -> DetectorModule:
 
 
 def load_detector(name: str, weights: str, threshold: float) -> tuple[FaceDetector, Weights]:
-    """Return a detector and the weights that `align.weights` chooses for it, fetched if need be.
+    """Return a detector and the weights that `align.weights` chooses for it. Download missing weights.
 
     Raises:
-        UserError: the weights cannot be had, or are not the detector's.
+        UserError: the weights cannot be fetched or do not fit the detector.
     """
     module = detector_module(name)
     resolved = resolve(weights, module.PACKAGED)

@@ -1,12 +1,13 @@
 """dlib's HOG detector of frontal faces (Dalal and Triggs 2005, King 2009) and its 68 landmarks (Kazemi and
 Sullivan 2014), reduced to the five points of the MixAugment paper (Psaroudakis and Kollias 2022).
 
-The detector comes with the package dlib, the predictor of landmarks is a file of weights.
+The detector comes with the package dlib. The predictor of landmarks is a file of weights.
 
-dlib scores a face by its distance from the support vector machine's decision, which has no bounds and is 0
-where dlib itself decides. The score here is the logistic function of it, 1 / (1 + exp(-distance)): 0.5 is dlib's
-own threshold, 0.27 a distance of -1, 0.73 one of 1. It keeps the order of faces and is no probability. Measured
-on 300 pictures of FER+ and 48 drawn ones without a face: 258 and 0 found at 0.5, 276 and 0 at 0.4, 293 and 13 at 0.3.
+dlib scores a face by its distance from the decision boundary of a support vector machine. The distance is unbounded;
+dlib's own threshold is 0. The score here is the logistic function of the distance, 1 / (1 + exp(-distance)): 0.5 at
+dlib's threshold, 0.27 at a distance of -1, 0.73 at 1. It keeps the order of faces and is no probability. Faces found in
+300 pictures of FER+ and in 48 generated pictures without a face: 258 and 0 at a threshold of 0.5, 276 and 0 at 0.4, 293
+and 13 at 0.3.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.errors import UserError, one_line
-from pipeline.faces.detection import Detection, Look, Search, distinct
+from pipeline.faces.detection import Detection, FaceDetector, Look, Search, distinct_faces
 from pipeline.faces.weights import Packaged
 
 try:
@@ -42,10 +43,10 @@ PACKAGED = Packaged(
     "excludes commercial use",
 )
 
-# HOG sees frontal faces of 80 pixels and more, so small pictures are enlarged. Of 300 pictures of FER+ the first
-# look finds 240, the following ones 8, 5, 3 and 2; finer looks and wider borders find no more. The last two looks
-# are for small faces in scenes, however few pixels a scene has. The landmarks do not depend on the look: their
-# median distance to those at 320, over the distance of the eyes, is 1.2 to 1.6 %, so none is looked at from near.
+# HOG finds frontal faces of at least 80 pixels, so small pictures are enlarged. Of 300 pictures of FER+ the first look
+# finds 240 and the next four 8, 5, 3 and 2; finer looks and wider borders find no more. The last two looks are for
+# small faces in scenes. Landmarks hardly depend on the look: their median distance to those at 320 is 1.2 to 1.6 % of
+# the distance between the eyes. So no face needs a near look.
 SEARCH = Search(
     looks=(
         Look(160, 0.25),
@@ -58,22 +59,25 @@ SEARCH = Search(
     ),
     near=0,
     near_look=Look(160, 0.25),
+    smallest=80,
 )
 
 LANDMARKS = 68
-EYES = slice(36, 42), slice(42, 48)  # six points around each, left one in the picture first
+EYES = slice(36, 42), slice(42, 48)  # six points around each eye; the left one in the picture first
 NOSE, MOUTH = 30, (48, 54)
 
 
-class Detector:
-    """dlib's detector and predictor. Safe to share between threads: each has a detector of its own."""
+class Detector(FaceDetector):
+    """dlib's detector and predictor. Each thread has a detector of its own."""
+
+    search = SEARCH
 
     def __init__(self, weights: Path, threshold: float) -> None:
         """Load the predictor.
 
         Args:
             weights: a .dat file with dlib's predictor of 68 landmarks.
-            threshold: the least score of a face, 0 to 1; 0.5 is dlib's own.
+            threshold: least score of a face, 0 to 1; 0.5 is dlib's own.
 
         Raises:
             UserError: the file is not such a predictor.
@@ -84,29 +88,27 @@ class Detector:
             self._predictor = dlib.shape_predictor(str(weights))
             blank = np.zeros((64, 64, 3), np.uint8)
             found = self._predictor(blank, dlib.rectangle(0, 0, 63, 63)).num_parts
-        except Exception as error:  # what dlib raises depends on the byte at which it gives up
+        except Exception as error:  # the type depends on the damaged byte
             raise UserError(f"{weights}: not a predictor of dlib: {one_line(error)}") from error
         if found != LANDMARKS:
             raise UserError.of(weights, f"a predictor of {found} landmarks", str(LANDMARKS))
 
-    def detect(self, pictures: list[np.ndarray]) -> list[Detection | None]:
-        """Return the chosen face of each picture (BGR, uint8, H x W x 3), None where there is none."""
-        return SEARCH.chosen(pictures, self.faces)
-
     def faces(self, canvases: list[np.ndarray]) -> list[list[Detection]]:
-        """Return all faces of each canvas (BGR, uint8), best score first, in pixels of the canvas."""
+        """See `FaceDetector.faces`."""
         if not hasattr(self._own, "detector"):
-            # It keeps the pyramid of the picture at hand; the predictor keeps nothing and is shared.
+            # The detector keeps the pyramid of its picture. The predictor keeps nothing, so threads share it.
             self._own.detector = dlib.get_frontal_face_detector()
         found = []
         for canvas in canvases:
             rgb = np.ascontiguousarray(canvas[..., ::-1])
             boxes, distances, _ = self._own.detector.run(rgb, 0, self._least)
-            found.append(distinct(self._face(rgb, *face) for face in zip(boxes, distances, strict=True)))
+            found.append(
+                distinct_faces(self._face(rgb, *face) for face in zip(boxes, distances, strict=True))
+            )
         return found
 
     def _face(self, rgb: np.ndarray, box: Any, distance: float) -> Detection:
-        """Return the five points of a rectangle that dlib found."""
+        """Return the face in a rectangle that dlib found."""
         points = np.array([(p.x, p.y) for p in self._predictor(rgb, box).parts()], np.float32)
         five = np.stack([*(points[eye].mean(axis=0) for eye in EYES), points[NOSE], *points[list(MOUTH)]])
         corners = np.array([box.left(), box.top(), box.right() + 1, box.bottom() + 1], np.float32)

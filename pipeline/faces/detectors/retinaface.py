@@ -1,11 +1,11 @@
 """RetinaFace (Deng et al. 2020, "RetinaFace: Single-Shot Multi-Level Face Localisation in the Wild"), with five
 landmarks, through onnxruntime.
 
-Two forms of it are read, told apart by their number of outputs:
+The number of outputs tells two forms of weights apart:
 
-- three: boxes, scores and landmarks relative to prior boxes, as the PyTorch implementation by biubug6 and
-  its descendants export them. The packaged weights are of this form.
-- nine: what insightface's class `RetinaFace` reads; the detectors in its model packs are of this form.
+- three: boxes, scores and landmarks relative to prior boxes, as exported from the PyTorch implementation by biubug6 and
+  its descendants. The packaged weights have this form.
+- nine: the form of insightface's class `RetinaFace` and of the detectors in its model packs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import onnx
 
-from pipeline.faces.detection import Detection, Look, Search, distinct
+from pipeline.faces.detection import Detection, Look, Search, distinct_faces
 from pipeline.faces.network import STRIDES, Distances, Network, NetworkDetector, grid
 from pipeline.faces.weights import Packaged
 
@@ -34,15 +34,15 @@ PACKAGED = Packaged(
     packs=True,
 )
 
-# Of 300 pictures of FER+ the first look finds 298, the following ones the rest. In 48 drawn pictures without one
-# it finds no face, but in a chequerboard it does, as no other detector here.
+# Of 300 pictures of FER+ the first look finds 298 and the others the rest. In 48 generated pictures without a face it
+# finds none, but it finds one in a chequerboard, which no other detector here does.
 SEARCH = Search(
     looks=(Look(160, 0.0), Look(224, 0.15), Look(224, 0.5), Look(320, 0.25), Look(640, 0.15, least=214)),
     near=48,
     near_look=Look(160, 0.15),
 )
 
-# Prior boxes: sides in pixels at each stride, and what the network's outputs are divided by.
+# Prior boxes: their sides in pixels at each stride, and the factors of the network's outputs.
 SIDES = ((16, 32), (64, 128), (256, 512))
 PLACE_VARIANCE, SIZE_VARIANCE = 0.1, 0.2
 MEAN = (104, 117, 123)  # BGR
@@ -59,13 +59,13 @@ class Priors(Network):
         centres, sides = _priors(size)
         faces = []
         for box, score, points in zip(boxes, scores[..., 1], landmarks, strict=True):
-            best = np.flatnonzero(score >= threshold)
-            centre, side = centres[best], sides[best]
-            middle = centre + box[best, :2] * PLACE_VARIANCE * side
-            half = side * np.exp(box[best, 2:] * SIZE_VARIANCE) / 2
+            above = np.flatnonzero(score >= threshold)
+            centre, side = centres[above], sides[above]
+            middle = centre + box[above, :2] * PLACE_VARIANCE * side
+            half = side * np.exp(box[above, 2:] * SIZE_VARIANCE) / 2
             corners = np.concatenate([middle - half, middle + half], axis=1)
-            five = centre[:, None] + points[best].reshape(-1, 5, 2) * PLACE_VARIANCE * side[:, None]
-            faces.append(distinct(map(Detection, corners, five, score[best].tolist())))
+            five = centre[:, None] + points[above].reshape(-1, 5, 2) * PLACE_VARIANCE * side[:, None]
+            faces.append(distinct_faces(map(Detection, corners, five, score[above].tolist())))
         return faces
 
 
@@ -76,13 +76,13 @@ class Detector(NetworkDetector):
     search = SEARCH
 
     def network(self, model: onnx.ModelProto) -> Network:
-        """See `NetworkDetector`."""
+        """See `NetworkDetector.network`."""
         return Distances(model) if len(model.graph.output) == 9 else Priors(model)
 
 
 @cache
 def _priors(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return centres (places, 2) and sides (places, 1) of the prior boxes of a canvas, float32, pixels."""
+    """Return centres (n, 2) and sides (n, 1) of the prior boxes of a canvas, float32, pixels."""
     centres, sides = [], []
     for stride, pair in zip(STRIDES, SIDES, strict=True):
         points = (grid(size, stride) + 0.5) * stride

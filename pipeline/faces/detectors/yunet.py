@@ -1,7 +1,7 @@
 """YuNet, OpenCV's detector (Wu et al. 2023, "YuNet: A Tiny Millisecond-level Face Detector"), with five
 landmarks, through `cv2.FaceDetectorYN`.
 
-OpenCV runs one picture per call, so canvases are not batched; the network is small enough for that.
+OpenCV runs one picture per call, so canvases are not batched. The network is small enough for that.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from cv2.utils import logging
 
 from pipeline.core.errors import UserError, one_line
-from pipeline.faces.detection import SAME_FACE, Detection, Look, Search, distinct
+from pipeline.faces.detection import SAME_FACE, Detection, FaceDetector, Look, Search, distinct_faces
 from pipeline.faces.weights import Packaged
 
 PACKAGED = Packaged(
@@ -29,27 +29,29 @@ PACKAGED = Packaged(
     licence="MIT, from OpenCV's model zoo",
 )
 
-# YuNet sees faces that fill their picture, but its landmarks need pixels: their median distance to SCRFD's, over
-# the distance of the eyes, is 18 % at 128 without a border, 11 % at 160, 8.5 % at 224 and 8 % at 320 with 0.25.
-# Of 300 pictures of FER+ the first look finds 296, the following ones two more.
+# YuNet finds faces that fill their picture, but its landmarks need pixels. Their median distance to those of SCRFD is
+# 18 % of the distance between the eyes at 128 without a border, 11 % at 160, 8.5 % at 224, and 8 % at 320 with a border
+# of 0.25. Of 300 pictures of FER+ the first look finds 296 and the others two more.
 SEARCH = Search(
     looks=(Look(224, 0.0), Look(320, 0.25), Look(224, 0.5), Look(640, 0.15, least=214)),
     near=96,
     near_look=Look(224, 0.15),
 )
-# Candidates that OpenCV keeps before it drops those that overlap; more than any canvas has.
+# Candidates that OpenCV keeps before it drops overlapping ones; more than any canvas has.
 CANDIDATES = 5000
 
 
-class Detector:
-    """YuNet. Safe to share between threads: each has a network of its own."""
+class Detector(FaceDetector):
+    """YuNet. Each thread has a network of its own."""
+
+    search = SEARCH
 
     def __init__(self, weights: Path, threshold: float) -> None:
         """Load the network.
 
         Args:
             weights: an .onnx file that `cv2.FaceDetectorYN` reads.
-            threshold: the least score of a face, 0 to 1.
+            threshold: least score of a face, 0 to 1.
 
         Raises:
             UserError: the file is not such a network.
@@ -61,24 +63,20 @@ class Detector:
         except cv2.error as error:
             raise UserError(f"{weights}: not a YuNet network: {one_line(error.err)}") from error
 
-    def detect(self, pictures: list[np.ndarray]) -> list[Detection | None]:
-        """Return the chosen face of each picture (BGR, uint8, H x W x 3), None where there is none."""
-        return SEARCH.chosen(pictures, self.faces)
-
     def faces(self, canvases: list[np.ndarray]) -> list[list[Detection]]:
-        """Return all faces of each canvas (BGR, uint8), best score first, in pixels of the canvas."""
+        """See `FaceDetector.faces`."""
         network = self._network()
         faces = []
         for canvas in canvases:
             network.setInputSize(canvas.shape[1::-1])
             _, rows = network.detect(canvas)
-            faces.append(distinct(_detection(row) for row in rows) if rows is not None else [])
+            faces.append(distinct_faces(_detection(row) for row in rows) if rows is not None else [])
         return faces
 
     def _network(self) -> cv2.FaceDetectorYN:
-        """Return this thread's network: it keeps size and buffers between calls, and is made in 2 ms."""
+        """Return the network of this thread. It keeps size and buffers between calls, and loads in 2 ms."""
         if not hasattr(self._own, "network"):
-            # OpenCV 5 warns that targets cannot be chosen; what is wrong with a file, the exception says.
+            # OpenCV 5 warns that targets cannot be chosen. Errors in the file raise an exception anyway.
             level = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
             try:
                 self._own.network = cv2.FaceDetectorYN.create(
@@ -90,5 +88,5 @@ class Detector:
 
 
 def _detection(row: np.ndarray) -> Detection:
-    """Turn x, y, width, height, five points and score, as OpenCV returns them, into a face."""
+    """Return a face from OpenCV's row of x, y, width, height, five points and score."""
     return Detection(np.concatenate([row[:2], row[:2] + row[2:4]]), row[4:14].reshape(5, 2), float(row[14]))
