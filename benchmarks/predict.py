@@ -46,7 +46,7 @@ def pictures(folder: Path, count: int, scratch: Path) -> list[Path]:
         found = sorted(folder.iterdir())
         return [found[i] for i in np.linspace(0, len(found) - 1, min(count, len(found))).astype(int)]
     for i in range(count):
-        (scratch / f"{i:04}.jpg").write_bytes(scene.draw(scene.Task((1, i), (2, i), {})))
+        (scratch / f"{i:04}.jpg").write_bytes(scene.render(scene.Scene((1, i), (2, i), {})))
     return sorted(scratch.iterdir())
 
 

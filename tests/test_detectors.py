@@ -19,11 +19,11 @@ from insightface.data import get_image
 from insightface.model_zoo.retinaface import RetinaFace
 
 from pipeline.core.errors import UserError
-from pipeline.datasets import sample
 from pipeline.faces.detection import Detection, FaceDetector
 from pipeline.faces.detectors import DetectorModule, detector_module
 from pipeline.methods.models.parts.torchvision import models
 from pipeline.params.methods import choices
+from pipeline.sample import people
 from pipeline.tables.vocabulary import CLASSES
 
 NAMES = ("yunet", "dlib", "retinaface")
@@ -60,10 +60,10 @@ def canvas() -> np.ndarray:
 def drawn() -> list[tuple[bool, np.ndarray]]:
     """Pictures of the embedded sample, and whether there is a face."""
     of = defaultdict(list)
-    for picture in sample.plan(1200, 7):
+    for picture in people.plan(1200, 7):
         of[picture.shown].append(picture)
     some = [picture for shown in (*CLASSES, None) for picture in of[shown][: 3 if shown else 20]]
-    images = sample.draw([picture.task for picture in some], workers=2)
+    images = people.rendered([picture.scene for picture in some], workers=2)
     return [
         (picture.shown is not None, cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR))
         for picture, image in zip(some, images, strict=True)

@@ -93,8 +93,8 @@ def drawn_scenes(folder: Path, count: int) -> None:
         name = NAMES[i % len(NAMES)]
         person = None if i % 5 == 4 else (i,)
         (folder / name).mkdir(parents=True, exist_ok=True)
-        task = scene.Task((7, i), person, expression(name, 0.8) if person else {})
-        (folder / name / f"{i:02}.jpg").write_bytes(scene.draw(task))
+        content = scene.Scene((7, i), person, expression(name, 0.8) if person else {})
+        (folder / name / f"{i:02}.jpg").write_bytes(scene.render(content))
 
 
 def evaluated(dataset: str) -> tuple[dict[str, np.ndarray], dict[str, bytes]]:

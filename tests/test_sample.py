@@ -14,6 +14,7 @@ from pipeline import params
 from pipeline.core.errors import UserError
 from pipeline.datasets import sample
 from pipeline.intake.tree import open_tree
+from pipeline.sample import people
 from pipeline.sample.drawing import scene
 from pipeline.sample.drawing.expression import EXPRESSIONS, expression
 from pipeline.sample.drawing.geometry import Geometry, Proportions, geometry
@@ -27,12 +28,12 @@ PICTURES, SEED = 1200, 7
 
 
 @pytest.fixture(scope="module")
-def planned() -> list[sample.Picture]:
-    return sample.plan(PICTURES, SEED)
+def planned() -> list[people.PlannedPicture]:
+    return people.plan(PICTURES, SEED)
 
 
 @pytest.fixture(scope="module")
-def subset(planned: list[sample.Picture]) -> list[sample.Picture]:
+def subset(planned: list[people.PlannedPicture]) -> list[people.PlannedPicture]:
     """A few pictures of every class, and as many without a face."""
     of = defaultdict(list)
     for picture in planned:
@@ -41,8 +42,8 @@ def subset(planned: list[sample.Picture]) -> list[sample.Picture]:
 
 
 @pytest.fixture(scope="module")
-def drawn(subset: list[sample.Picture]) -> list[bytes]:
-    return list(sample.draw([picture.task for picture in subset], workers=2))
+def drawn(subset: list[people.PlannedPicture]) -> list[bytes]:
+    return list(people.rendered([picture.scene for picture in subset], workers=2))
 
 
 def test_names_are_those_of_the_contract() -> None:
@@ -134,7 +135,7 @@ def test_faces_at_rest_are_symmetric_and_a_stronger_unit_moves_further() -> None
 # --------------------------------------------------------------------------------------------- the plan
 
 
-def test_nobody_is_in_two_splits(planned: list[sample.Picture]) -> None:
+def test_nobody_is_in_two_splits(planned: list[people.PlannedPicture]) -> None:
     splits = defaultdict(set)
     for picture in planned:
         splits[picture.group].add(picture.split)
@@ -142,7 +143,7 @@ def test_nobody_is_in_two_splits(planned: list[sample.Picture]) -> None:
     assert len([group for group in splits if group.startswith("person")]) >= 100
 
 
-def test_ten_annotators_vote_and_mostly_see_what_is_shown(planned: list[sample.Picture]) -> None:
+def test_ten_annotators_vote_and_mostly_see_what_is_shown(planned: list[people.PlannedPicture]) -> None:
     faces = [picture for picture in planned if picture.shown]
     assert all(sum(picture.votes) == 10 and min(picture.votes) >= 0 for picture in planned)
     right = [VOTES[int(np.argmax(picture.votes))] == picture.shown for picture in faces]
@@ -155,7 +156,7 @@ def test_ten_annotators_vote_and_mostly_see_what_is_shown(planned: list[sample.P
 
 @pytest.mark.parametrize("pictures", [200, PICTURES, 3001])
 def test_classes_are_as_in_ferplus_and_none_is_missing_from_a_split(pictures: int) -> None:
-    planned = sample.plan(pictures, SEED)
+    planned = people.plan(pictures, SEED)
     assert len(planned) == len({picture.name for picture in planned}) == pictures
     shown = Counter((picture.split, picture.shown) for picture in planned)
     assert all(shown[split, name] >= 3 for split in SPLITS for name in (*CLASSES, None))
@@ -167,7 +168,7 @@ def test_classes_are_as_in_ferplus_and_none_is_missing_from_a_split(pictures: in
     assert by_split["valid"] == by_split["test"]
 
 
-def test_every_class_has_clear_pictures(planned: list[sample.Picture]) -> None:
+def test_every_class_has_clear_pictures(planned: list[people.PlannedPicture]) -> None:
     clear = Counter(picture.shown for picture in planned if picture.shown and max(picture.votes) >= 7)
     assert all(clear[name] >= 20 for name in CLASSES)
     assert clear["fear"] >= 30
@@ -175,16 +176,16 @@ def test_every_class_has_clear_pictures(planned: list[sample.Picture]) -> None:
 
 
 def test_another_seed_is_another_sample() -> None:
-    assert sample.plan(200, 1) == sample.plan(200, 1)
-    assert sample.plan(200, 1) != sample.plan(200, 2)
+    assert people.plan(200, 1) == people.plan(200, 1)
+    assert people.plan(200, 1) != people.plan(200, 2)
 
 
 # ------------------------------------------------------------------------------------------- the pictures
 
 
-def test_bytes_depend_on_the_task_alone(subset: list[sample.Picture], drawn: list[bytes]) -> None:
+def test_bytes_depend_on_the_task_alone(subset: list[people.PlannedPicture], drawn: list[bytes]) -> None:
     again = list(range(0, len(subset), 5))[::-1]
-    assert list(sample.draw([subset[i].task for i in again], workers=1)) == [drawn[i] for i in again]
+    assert list(people.rendered([subset[i].scene for i in again], workers=1)) == [drawn[i] for i in again]
     assert len(set(drawn)) == len(drawn)
 
 
@@ -195,7 +196,7 @@ def test_pictures_are_colour_scenes_of_160_to_640_pixels(drawn: list[bytes]) -> 
 
 
 def test_the_real_detector_finds_the_faces_and_no_others(
-    subset: list[sample.Picture], drawn: list[bytes]
+    subset: list[people.PlannedPicture], drawn: list[bytes]
 ) -> None:
     if not WEIGHTS.is_file():
         pytest.skip(f"no weights at {WEIGHTS}: `fer align sample` fetches them")
@@ -243,15 +244,15 @@ def test_a_failed_run_keeps_the_earlier_sample(
     tmp_path: Path, unshaded: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "raw" / "sample"
-    sample.generate(folder, 200, 1)
+    people.generate(folder, 200, 1)
     before = (folder / "labels.csv").read_bytes()
 
-    def full(tasks: list[scene.Task], workers: int):
+    def full(scenes: list[scene.Scene], workers: int):
         yield unshaded
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(sample, "draw", full)
+    monkeypatch.setattr(people, "rendered", full)
     with pytest.raises(UserError, match="sample: cannot be written: No space left on device"):
-        sample.generate(folder, 200, 2)
+        people.generate(folder, 200, 2)
     assert (folder / "labels.csv").read_bytes() == before
     assert list(folder.parent.iterdir()) == [folder]

@@ -1,1 +1,1 @@
-"""The embedded sample: drawn faces with simulated votes."""
+"""The embedded sample: rendered faces and simulated annotators."""

@@ -1,14 +1,14 @@
-"""The embedded sample: drawn faces in scenes, with the votes of ten simulated annotators.
+"""Generate the embedded sample: rendered faces in scenes, with the votes of ten simulated annotators.
 
-It is written as a `table` (see that module), the form in which one brings one's own data:
+The sample has the format of the data set `table`, which is also the format for your own data:
 
     data/raw/sample/
         README.md
         labels.csv     image, split, group, and ten columns of votes
         images/        0001.jpg, 0002.jpg, ...
 
-Who shows what in which split is planned first, then every picture is drawn on its own from (seed, number):
-the same seed gives the same bytes, on one core or on many.
+The persons, expressions and splits are planned first. Then every picture is rendered from (seed, number), so one seed
+gives the same bytes on one core and on many.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ import numpy as np
 from pipeline.core.files import replacing_folder
 from pipeline.core.parallel import cores
 from pipeline.core.progress import track
-from pipeline.sample.drawing import scene
-from pipeline.sample.drawing.expression import ActionUnits, blend, expression
+from pipeline.sample.drawing.expression import ActionUnits, combined, expression
+from pipeline.sample.drawing.scene import Scene, prepare_worker, render
 from pipeline.tables.vocabulary import CLASSES, SPLITS, VOTES
 
 ANNOTATORS = 10
-# Shares of the classes in FER+ (train, plurality), and the least share of the three rare ones: a class needs
-# some faces in every split, and a GAN something to learn from.
+# Shares of the classes in FER+ (train, plurality), and the least shares of the three rare classes. A class needs some
+# faces in every split, and a GAN needs faces to learn from.
 _SHARES = (0.363, 0.265, 0.125, 0.124, 0.087, 0.007, 0.023, 0.006)
 _LEAST = {"disgust": 0.033, "fear": 0.033, "contempt": 0.024}
 _FACELESS = 0.05  # share of the pictures
 _HELD_OUT = 0.15  # share of each class in valid, and in test
 _HELD_OUT_LEAST = 3  # faces
-_WEAK = 0.08  # share of the faces whose expression is weak or blended
+_WEAK = 0.08  # share of the faces with a weak or blended expression
 _PICTURES_PER_PERSON = 8
 
-# What annotators take an expression for when they do not see the one that is shown, as in FER+.
+# Votes of annotators who mistake an expression for another one, as in FER+.
 _MISTAKEN = {
     "neutral": {"sadness": 0.45, "happiness": 0.2, "anger": 0.2, "contempt": 0.15},
     "happiness": {"neutral": 0.7, "surprise": 0.2, "contempt": 0.1},
@@ -78,16 +78,16 @@ columns of votes.
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One planned picture.
+class PlannedPicture:
+    """One picture before it is rendered.
 
     Attributes:
         name: of the file.
         split: train, valid or test.
-        group: who is in it; a scene without a face is a group of its own.
-        shown: class of the expression, None without a face.
+        group: the person; a scene without a face is a group of its own.
+        shown: class of the expression; None without a face.
         votes: of the ten annotators, in the order of `VOTES`.
-        task: what is drawn.
+        scene: the content.
     """
 
     name: str
@@ -95,14 +95,14 @@ class Picture:
     group: str
     shown: str | None
     votes: tuple[int, ...]
-    task: scene.Task
+    scene: Scene
 
 
 def generate(folder: Path, pictures: int, seed: int) -> Counter[str]:
-    """Write the sample; an earlier one is replaced once the new one is complete.
+    """Write the sample. It replaces an earlier sample when it is complete.
 
     Returns:
-        How many pictures show each class, and `NF` for those without a face.
+        The number of pictures of each class, and of pictures without a face as `NF`.
 
     Raises:
         UserError: the folder cannot be written.
@@ -110,9 +110,9 @@ def generate(folder: Path, pictures: int, seed: int) -> Counter[str]:
     planned = plan(pictures, seed)
     with replacing_folder(folder) as temporary:
         (temporary / "images").mkdir(parents=True)
-        drawn = draw([picture.task for picture in planned], cores())
+        files = rendered([picture.scene for picture in planned], cores())
         for picture, data in zip(
-            planned, track(drawn, total=len(planned), desc="sample", unit="pictures"), strict=True
+            planned, track(files, total=len(planned), desc="sample", unit="pictures"), strict=True
         ):
             (temporary / "images" / picture.name).write_bytes(data)
         with (temporary / "labels.csv").open("w", encoding="utf-8", newline="") as file:
@@ -124,17 +124,17 @@ def generate(folder: Path, pictures: int, seed: int) -> Counter[str]:
     return Counter(picture.shown or "NF" for picture in planned)
 
 
-def draw(tasks: list[scene.Task], workers: int) -> Iterator[bytes]:
-    """Yield the JPEG files of tasks in order, drawn by so many processes."""
+def rendered(scenes: list[Scene], workers: int) -> Iterator[bytes]:
+    """Yield the JPEG files of scenes in order, rendered by `workers` processes."""
     # A forked process would inherit locks of threads that it does not have.
-    with multiprocessing.get_context("spawn").Pool(workers, scene.prepare_worker) as pool:
-        yield from pool.imap(scene.draw, tasks, chunksize=4)
+    with multiprocessing.get_context("spawn").Pool(workers, prepare_worker) as pool:
+        yield from pool.imap(render, scenes, chunksize=4)
 
 
-def plan(pictures: int, seed: int) -> list[Picture]:
-    """Decide who shows what in which split, and how the annotators vote.
+def plan(pictures: int, seed: int) -> list[PlannedPicture]:
+    """Return the planned pictures: persons, expressions, splits and votes.
 
-    The splits are stratified by class and share no person: a split's faces are dealt to the split's people.
+    Splits are stratified by class, and each person is in one split only.
     """
     rng = np.random.default_rng([seed, 0])
     faceless = round(_FACELESS * pictures)
@@ -149,18 +149,18 @@ def plan(pictures: int, seed: int) -> list[Picture]:
     dealt: list[tuple[str, int, str | None, bool]] = []
     people = 0
     for split in SPLITS:
-        here = max(2, round(len(shown[split]) / _PICTURES_PER_PERSON))
-        for place, i in enumerate(rng.permutation(len(shown[split]))):
-            dealt.append((split, people + place % here, *shown[split][i]))
-        people += here
-    # Numbers say nothing about split or class.
+        in_split = max(2, round(len(shown[split]) / _PICTURES_PER_PERSON))
+        for turn, i in enumerate(rng.permutation(len(shown[split]))):
+            dealt.append((split, people + turn % in_split, *shown[split][i]))
+        people += in_split
+    # Shuffled, so the number of a picture reveals neither split nor class.
     order = rng.permutation(len(dealt))
     digits = max(4, len(str(pictures)))
     return [_picture(f"{n:0{digits}}.jpg", seed, n, *dealt[i]) for n, i in enumerate(order, 1)]
 
 
 def _class_counts(faces: int) -> dict[str | None, int]:
-    """Share faces out to the classes as in FER+, but for the least number of each."""
+    """Return the number of faces of each class: the shares of FER+, but at least the least number."""
     shares = dict(zip(CLASSES, _SHARES, strict=True))
     counts = {
         name: max(round(_LEAST.get(name, 0) * faces), round(shares[name] * faces), 3 * _HELD_OUT_LEAST)
@@ -176,18 +176,19 @@ def _class_counts(faces: int) -> dict[str | None, int]:
 
 def _picture(
     name: str, seed: int, number: int, split: str, person: int, shown: str | None, weak: bool
-) -> Picture:
+) -> PlannedPicture:
+    """Return one planned picture: random votes and a random intensity of the expression."""
     rng = np.random.default_rng([seed, 1, number])
-    drawn_from = (seed, 2, number)
+    scene_seed = (seed, 2, number)
     if shown is None:
         votes = _votes({"NF": int(rng.integers(8, 11))}, {"unknown": 1.0}, rng)
-        return Picture(name, split, f"scene-{number}", None, votes, scene.Task(drawn_from, None, {}))
+        return PlannedPicture(name, split, f"scene-{number}", None, votes, Scene(scene_seed, None, {}))
     if weak:
-        # Half of them show a weak expression, half a blend with another one.
+        # Half of these pictures show a weak expression, half a blend with another one.
         other = str(rng.choice(list(_MISTAKEN[shown]), p=list(_MISTAKEN[shown].values())))
         units = _performed(shown, rng.uniform(0.3, 0.5), rng)
         if shown == "neutral" or rng.random() < 0.5:
-            units = blend(units, _performed(other, rng.uniform(0.25, 0.4), rng))
+            units = combined(units, _performed(other, rng.uniform(0.25, 0.4), rng))
         agree = int(rng.choice([3, 4, 5, 6], p=[0.15, 0.25, 0.35, 0.25]))
         rest = {"unknown": 0.35, other: 0.45}
         mistaken = 0.20
@@ -199,13 +200,12 @@ def _picture(
     for confused, share in _MISTAKEN[shown].items():
         rest[confused] = rest.get(confused, 0.0) + mistaken * share
     votes = _votes({shown: agree}, rest, rng)
-    return Picture(
-        name, split, f"person-{person:04}", shown, votes, scene.Task(drawn_from, (seed, 3, person), units)
-    )
+    scene = Scene(scene_seed, (seed, 3, person), units)
+    return PlannedPicture(name, split, f"person-{person:04}", shown, votes, scene)
 
 
 def _performed(name: str, intensity: float, rng: np.random.Generator) -> ActionUnits:
-    """Return an expression as somebody shows it: units of unequal strength, sides not quite alike, a tic or two."""
+    """Return a natural expression: units of unequal strength, sides that differ a little, one stray unit."""
     units: dict[int, tuple[float, float]] = {}
     for unit, sides in expression(name, intensity, side=int(rng.choice([-1, 1]))).items():
         left, right = np.clip(rng.uniform(0.85, 1.1) * rng.uniform(0.92, 1.08, 2) * sides, 0, 1).tolist()
@@ -213,11 +213,11 @@ def _performed(name: str, intensity: float, rng: np.random.Generator) -> ActionU
     if name == "happiness" and rng.random() < 0.6:  # lips part in a broad smile
         units[25] = (intensity, intensity)
     stray = int(rng.choice([1, 2, 4, 7, 12, 14, 15, 23, 25, 43]))
-    return blend(units, {stray: (rng.uniform(0, 0.14), rng.uniform(0, 0.14))})
+    return combined(units, {stray: (rng.uniform(0, 0.14), rng.uniform(0, 0.14))})
 
 
 def _votes(sure: dict[str, int], rest: dict[str, float], rng: np.random.Generator) -> tuple[int, ...]:
-    """Return ten votes: the sure ones, and the others drawn by their shares."""
+    """Return ten votes: the sure votes, and the others drawn with the shares in `rest`."""
     others = rng.multinomial(
         ANNOTATORS - sum(sure.values()), np.array(list(rest.values())) / sum(rest.values())
     )

@@ -1,1 +1,1 @@
-"""Drawn faces: FACS action units become geometry, geometry becomes a shaded face, a face becomes a scene."""
+"""Render faces: from FACS action units to geometry, from geometry to a shaded face, from a face to a scene."""

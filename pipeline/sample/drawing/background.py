@@ -1,4 +1,4 @@
-"""What stands behind a face, and pictures that show no face: rooms, landscapes, textures, things."""
+"""Backgrounds and pictures without a face: rooms, landscapes, textures, things."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import math
 
 import numpy as np
 
-from pipeline.sample.drawing.canvas import Frame, blur, linear, mix, noise, relief_normals, spread, towards
+from pipeline.sample.drawing.canvas import Frame, blur, linear, noise, paint, relief_normals, rgb, towards
 
 Shape = tuple[int, int]
 _LIGHT = np.array([-0.45, -0.6, 0.66])
 
 
 def background(rng: np.random.Generator, shape: Shape) -> np.ndarray:
-    """Return a random background behind a person, (h, w, 3) linear light, out of focus to a random degree."""
+    """Return a random background, (h, w, 3) linear light, out of focus to a random degree."""
     kinds = [studio, wall, room, landscape, lights, stripes, foliage]
     image = kinds[rng.choice(len(kinds), p=[0.2, 0.13, 0.25, 0.2, 0.1, 0.06, 0.06])](rng, shape)
     return blur(image, max(shape) * rng.uniform(0.001, 0.018))
 
 
 def faceless(rng: np.random.Generator, shape: Shape) -> np.ndarray:
-    """Return a picture of anything but a face, (h, w, 3) linear light."""
+    """Return a random picture without a face, (h, w, 3) linear light."""
     kinds = [wall, room, landscape, lights, stripes, foliage, bricks, page]
     image = kinds[rng.integers(len(kinds))](rng, shape)
     if rng.random() < 0.6:
@@ -36,7 +36,7 @@ def studio(rng: np.random.Generator, shape: Shape) -> np.ndarray:
         -(np.square(x - rng.uniform(0.2, 0.8)) + np.square(y - rng.uniform(0.1, 0.7)))
         / rng.uniform(0.15, 0.7)
     )
-    image = spread(0.45 + 0.75 * spot, _colour(rng, 0.05, 0.5))
+    image = rgb(0.45 + 0.75 * spot, _colour(rng, 0.05, 0.5))
     return _mottle(rng, image, 0.25, 0.05)
 
 
@@ -45,14 +45,14 @@ def wall(rng: np.random.Generator, shape: Shape) -> np.ndarray:
     y, x = _grid(shape)
     angle = rng.uniform(0, 2 * np.pi)
     slant = 1 + 0.5 * (math.cos(angle) * (x - 0.5) + math.sin(angle) * (y - 0.5))
-    image = spread(slant, _colour(rng, 0.1, 0.7))
+    image = rgb(slant, _colour(rng, 0.1, 0.7))
     for cell, strength in ((0.4, 0.18), (0.1, 0.08), (0.02, 0.06)):
         image = _mottle(rng, image, cell, strength * rng.uniform(0.3, 1.3))
     return image
 
 
 def room(rng: np.random.Generator, shape: Shape) -> np.ndarray:
-    """Return a wall with floor, window, pictures, shelves."""
+    """Return a wall with a floor, windows, pictures and shelves."""
     image = wall(rng, shape)
     rows, columns = shape
     if rng.random() < 0.6:
@@ -84,36 +84,36 @@ def landscape(rng: np.random.Generator, shape: Shape) -> np.ndarray:
     """Return sky, hills, trees and ground."""
     y, x = _grid(shape)
     zenith, haze = linear((96, 146, 206)), linear((222, 228, 232))
-    image = spread(1 - y, zenith) + spread(y, haze)
+    image = rgb(1 - y, zenith) + rgb(y, haze)
     image *= rng.uniform(0.5, 1.2)
     cloud = np.clip(noise(rng, shape, 0.25 * shape[1]) + 0.6 * noise(rng, shape, 0.08 * shape[1]) - 0.5, 0, 1)
-    mix(image, 0.7 * cloud, np.full(3, 0.85, np.float32))
+    paint(image, 0.7 * cloud, np.full(3, 0.85, np.float32))
     horizon = rng.uniform(0.35, 0.75)
     for layer in range(3):
         ridge = horizon + 0.09 * layer + 0.06 * noise(rng, (2, shape[1]), 0.3 * shape[1])[0]
         mask = np.clip((y - ridge[None]) * shape[0], 0, 1)
         green = linear((70 - 12 * layer, 104 - 10 * layer, 66 - 12 * layer)) * rng.uniform(0.6, 1.6)
-        mix(image, mask, green + haze * (0.25 - 0.1 * layer))
+        paint(image, mask, green + haze * (0.25 - 0.1 * layer))
     for _ in range(rng.integers(0, 7)):
         cx, cy, r = rng.uniform(0, 1), horizon + rng.uniform(-0.1, 0.15), rng.uniform(0.04, 0.16)
         crown = np.clip(
             1.3 - np.hypot((x - cx), (y - cy) * 1.2) / r + 0.25 * noise(rng, shape, 0.03 * shape[1]), 0, 1
         )
-        mix(image, np.minimum(crown * 3, 1), linear((52, 84, 44)) * rng.uniform(0.3, 1.4))
+        paint(image, np.minimum(crown * 3, 1), linear((52, 84, 44)) * rng.uniform(0.3, 1.4))
     return _mottle(rng, image, 0.03, 0.05)
 
 
 def lights(rng: np.random.Generator, shape: Shape) -> np.ndarray:
-    """Return lamps far out of focus."""
-    image = spread(np.ones(shape, np.float32), _colour(rng, 0.01, 0.12))
+    """Return lamps that are far out of focus."""
+    image = rgb(np.ones(shape, np.float32), _colour(rng, 0.01, 0.12))
     frame = Frame(0, 0, 1, shape[0] / shape[1], shape[1])
     turn = np.linspace(0, 2 * np.pi, 40, endpoint=False)
     circle = np.column_stack([np.cos(turn), np.sin(turn)])
     for _ in range(rng.integers(8, 30)):
         centre = rng.uniform(0, 1, 2) * (1, shape[0] / shape[1])
-        disc, where = frame.fill(centre + circle * rng.uniform(0.015, 0.07), soft=1 / shape[1])
+        disc, region = frame.fill(centre + circle * rng.uniform(0.015, 0.07), soft=1 / shape[1])
         if disc.size:
-            image[where] += spread(disc, _colour(rng, 0.1, 0.9) * rng.uniform(0.2, 0.8))
+            image[region] += rgb(disc, _colour(rng, 0.1, 0.9) * rng.uniform(0.2, 0.8))
     return np.minimum(image, 1.2)
 
 
@@ -126,12 +126,12 @@ def stripes(rng: np.random.Generator, shape: Shape) -> np.ndarray:
     along = count * (y * math.cos(angle) - x * math.sin(angle)) * float(rng.choice([0, 0.5, 1]))
     odd = np.clip(np.sin(2 * np.pi * across) * 4, -1, 1) * (np.clip(np.cos(2 * np.pi * along) * 4, -1, 1))
     share = 0.5 + 0.5 * odd
-    image = spread(share, _colour(rng, 0.05, 0.6)) + spread(1 - share, _colour(rng, 0.05, 0.6))
+    image = rgb(share, _colour(rng, 0.05, 0.6)) + rgb(1 - share, _colour(rng, 0.05, 0.6))
     return _mottle(rng, image, 0.1, 0.08)
 
 
 def foliage(rng: np.random.Generator, shape: Shape) -> np.ndarray:
-    """Return leaves: relief of rough noise under sunlight."""
+    """Return leaves: a rough relief under sunlight."""
     height = sum(
         a * noise(rng, shape, c * shape[1]) for c, a in ((0.12, 0.05), (0.04, 0.025), (0.018, 0.012))
     )
@@ -142,13 +142,13 @@ def foliage(rng: np.random.Generator, shape: Shape) -> np.ndarray:
         * rng.uniform(0.5, 1.2)
         * np.array([rng.uniform(0.6, 1.6), 1, rng.uniform(0.5, 1.1)])
     )
-    return _mottle(rng, spread(lit, 1.4 * leaf), 0.06, 0.25)
+    return _mottle(rng, rgb(lit, 1.4 * leaf), 0.06, 0.25)
 
 
 def bricks(rng: np.random.Generator, shape: Shape) -> np.ndarray:
     """Return a brick wall."""
     rows, columns = shape
-    image = spread(np.ones(shape, np.float32), linear((176, 170, 160)))
+    image = rgb(np.ones(shape, np.float32), linear((176, 170, 160)))
     high = rng.uniform(0.05, 0.12)
     base = _colour(rng, 0.08, 0.35) * np.array([1.4, 0.9, 0.7])
     for row in range(int(1 / high) + 1):
@@ -160,8 +160,8 @@ def bricks(rng: np.random.Generator, shape: Shape) -> np.ndarray:
 
 
 def page(rng: np.random.Generator, shape: Shape) -> np.ndarray:
-    """Return a printed page: lines of words and a chart."""
-    image = spread(np.ones(shape, np.float32), linear((240, 236, 226)) * rng.uniform(0.6, 1.0))
+    """Return a printed page with lines of words and a chart."""
+    image = rgb(np.ones(shape, np.float32), linear((240, 236, 226)) * rng.uniform(0.6, 1.0))
     line = rng.uniform(0.02, 0.045)
     y = 0.06
     while y < 0.94:
@@ -183,7 +183,7 @@ def page(rng: np.random.Generator, shape: Shape) -> np.ndarray:
 
 
 def _thing(rng: np.random.Generator, image: np.ndarray) -> None:
-    """Paint a shaded box, ball, bottle or cloth with its shadow, in place."""
+    """Paint a shaded box, ball, bottle or cloth and its shadow, in place."""
     rows, columns = image.shape[:2]
     frame = Frame(0, 0, columns / rows, 1, rows)
     size = rng.uniform(0.08, 0.3)
@@ -197,14 +197,14 @@ def _thing(rng: np.random.Generator, image: np.ndarray) -> None:
     angle = rng.normal(0, 0.25)
     outline = outline @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     outline = outline + (rng.uniform(0, columns / rows), rng.uniform(0.2, 1.0))
-    shadow, where = frame.fill(outline + (0.1 * size, 0.12 * size), soft=0.08 * size)
-    image[where] *= spread(1 - 0.5 * shadow)
-    mask, where = frame.fill(outline, soft=0.5 / rows)
+    shadow, region = frame.fill(outline + (0.1 * size, 0.12 * size), soft=0.08 * size)
+    image[region] *= rgb(1 - 0.5 * shadow)
+    mask, region = frame.fill(outline, soft=0.5 / rows)
     if not mask.size:
         return
     body = size * 0.8 * np.sqrt(np.maximum(blur(mask, 0.3 * size * rows), 0))
     lit = 0.25 + 0.9 * np.maximum(towards(relief_normals(body, rows), _LIGHT), 0)
-    mix(image[where], mask, spread(lit, _colour(rng, 0.05, 0.7)))
+    paint(image[region], mask, rgb(lit, _colour(rng, 0.05, 0.7)))
 
 
 def _grid(shape: Shape) -> tuple[np.ndarray, np.ndarray]:
@@ -220,13 +220,13 @@ def _colour(rng: np.random.Generator, dark: float, bright: float) -> np.ndarray:
 
 
 def _mottle(rng: np.random.Generator, image: np.ndarray, cell: float, strength: float) -> np.ndarray:
-    """Return image with smooth variations of brightness, `cell` picture widths wide."""
+    """Return the image with smooth variations of brightness that are `cell` picture widths wide."""
     rows, columns = image.shape[:2]
-    return image * spread(1 + strength * noise(rng, (rows, columns), max(1.5, cell * columns)))
+    return image * rgb(1 + strength * noise(rng, (rows, columns), max(1.5, cell * columns)))
 
 
 def _box(image: np.ndarray, x: float, y: float, width: float, height: float, colour: np.ndarray) -> None:
-    """Paint a rectangle given in shares of the picture, in place."""
+    """Paint a rectangle, given in shares of the picture, in place."""
     rows, columns = image.shape[:2]
     image[
         max(0, round(y * rows)) : max(0, round((y + height) * rows)),

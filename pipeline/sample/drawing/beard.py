@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.sample.drawing.canvas import Frame, mix, noise, spread
+from pipeline.sample.drawing.canvas import Frame, noise, paint, rgb
 from pipeline.sample.drawing.geometry import Geometry, spline
 from pipeline.sample.drawing.person import Person
 
-# Below this a beard is stubble, which also grows around the lips.
+# A weaker beard is stubble, which also grows around the lips.
 _STUBBLE = 0.3
 
 
@@ -20,7 +20,7 @@ def beard(
     gloss: np.ndarray,
     rng: np.random.Generator,
 ) -> None:
-    """Darken jaw and upper lip, in place; the lips stay free."""
+    """Darken the jaw and the upper lip, but not the lips, in place."""
     if not (person.beard or person.moustache):
         return
     stubble = person.beard < _STUBBLE
@@ -30,16 +30,16 @@ def beard(
         areas.append((_chin(shape), 0.7 * person.beard, 0.03))
     cover = np.zeros(frame.shape, np.float32)
     for outline, strength, soft in areas:
-        mask, where = frame.fill(outline, soft)
-        cover[where] = np.maximum(cover[where], strength * mask)
+        mask, region = frame.fill(outline, soft)
+        cover[region] = np.maximum(cover[region], strength * mask)
     curl = noise(rng, frame.shape, max(1.3, 0.016 * frame.scale))
     cover *= np.clip(0.90 + 0.12 * curl, 0, 1)
-    mix(albedo, cover, spread(0.95 + 0.14 * curl, person.hair))
+    paint(albedo, cover, rgb(0.95 + 0.14 * curl, person.hair))
     gloss *= 1 - 0.8 * cover
 
 
 def _jaw(shape: Geometry) -> np.ndarray:
-    """Return cheeks, jaw and chin from one sideburn to the other, around the mouth."""
+    """Return the outline of cheeks, jaw and chin from one sideburn to the other, around the mouth."""
     left, right = shape.mouth.corners
     jaw = shape.outline[shape.outline[:, 1] > 0.05]
     jaw = 1.02 * jaw[np.argsort(np.arctan2(jaw[:, 1] - 0.05, jaw[:, 0]))]

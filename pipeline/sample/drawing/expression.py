@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-# Intensity of each action unit on the left and on the right side of the picture, 0 (absent) to 1 (FACS level E).
+# Intensity of each action unit on the left and the right side of the picture, 0 (absent) to 1 (FACS level E).
 ActionUnits = Mapping[int, tuple[float, float]]
 
-# Action units of the expressions (Ekman's prototypes), all at full intensity. Contempt is one-sided.
+# Action units of the expressions (Ekman's prototypes). Contempt is one-sided.
 EXPRESSIONS: dict[str, tuple[int, ...]] = {
     "neutral": (),
     "happiness": (6, 12),
@@ -29,15 +29,15 @@ def expression(name: str, intensity: float, side: int = -1) -> ActionUnits:
     Args:
         name: class name.
         intensity: of every action unit.
-        side: on which side of the picture a one-sided expression is shown, -1 or 1.
+        side: side of the picture with a one-sided expression, -1 or 1.
     """
     left = 0.0 if name in ONE_SIDED and side > 0 else intensity
     right = 0.0 if name in ONE_SIDED and side < 0 else intensity
     return dict.fromkeys(EXPRESSIONS[name], (left, right))
 
 
-def blend(*parts: ActionUnits) -> dict[int, tuple[float, float]]:
-    """Return the stronger intensity of each action unit on each side."""
+def combined(*parts: ActionUnits) -> dict[int, tuple[float, float]]:
+    """Return the greatest intensity of each action unit on each side."""
     units = sorted({unit for part in parts for unit in part})
     strongest = {u: np.max([part.get(u, (0.0, 0.0)) for part in parts], axis=0) for u in units}
     return {u: (float(left), float(right)) for u, (left, right) in strongest.items()}

@@ -1,4 +1,4 @@
-"""A shaded head: skin, eyes, brows, mouth, beard and glasses over the relief of the face."""
+"""Render a head: skin, eyes, brows, mouth, beard and glasses over the relief of the face."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ import numpy as np
 
 from pipeline.sample.drawing import features, hair
 from pipeline.sample.drawing.beard import beard
-from pipeline.sample.drawing.canvas import Frame, Light, blur, mix, noise, relief_normals, spread
+from pipeline.sample.drawing.canvas import Frame, Light, blur, noise, paint, relief_normals, rgb
 from pipeline.sample.drawing.creases import creases
 from pipeline.sample.drawing.expression import ActionUnits
 from pipeline.sample.drawing.geometry import SIDES, Geometry, geometry, spline
 from pipeline.sample.drawing.person import Person
 from pipeline.sample.drawing.relief import relief
 
-# How far light reaches around an edge of skin: red goes deepest.
+# Distance that light reaches around an edge of skin. Red reaches furthest.
 _SKIN_WRAP = (0.34, 0.22, 0.17)
 
 
 @dataclass(frozen=True)
 class Head:
-    """A drawn head.
+    """A rendered head.
 
     Attributes:
-        frame: what the pixels show.
+        frame: of the pixels.
         front: (h, w, 4) linear light times coverage, and coverage.
-        back: the same for the hair that hangs behind the neck, if any does.
-        height: (h, w) units towards the viewer, for turning the head.
+        back: the same for hair behind the neck, or None.
+        height: (h, w) units towards the viewer, needed to turn the head.
     """
 
     frame: Frame
@@ -37,23 +37,25 @@ class Head:
     height: np.ndarray
 
 
-def draw(person: Person, units: ActionUnits, gaze: tuple[float, float], light: Light, scale: float) -> Head:
+def render_head(
+    person: Person, units: ActionUnits, gaze: tuple[float, float], light: Light, scale: float
+) -> Head:
     """Return a head that shows the action units.
 
     Args:
-        person: who.
+        person: the identity.
         units: of the expression.
-        gaze: where the eyes look, -1 to 1 right and down.
-        light: in the frame of the head.
+        gaze: direction of the eyes, -1 to 1 right and down.
+        light: in the axes of the head.
         scale: pixels per unit.
     """
     frame = Frame(-1.08, -1.55, 2.16, 3.35 if person.style == "long" else 3.05, scale)
     rng = np.random.default_rng(person.texture)
     shape = geometry(person.proportions, units)
     height = relief(person, shape, creases(shape, units, person.age), frame)
-    head, where = frame.fill(shape.outline, soft=0.5 / scale)
+    head, region = frame.fill(shape.outline, soft=0.5 / scale)
     cover = np.zeros(frame.shape, np.float32)
-    cover[where] = head
+    cover[region] = head
     if not hair.covers_ears(person):
         _ears(person, shape, frame, height, cover)
     albedo, gloss = _skin(person, shape, frame, rng)
@@ -63,14 +65,14 @@ def draw(person: Person, units: ActionUnits, gaze: tuple[float, float], light: L
     normals = relief_normals(blur(height, 0.6), scale)
     hollow = np.clip((blur(height, 0.07 * scale) - height) * 5.0, -0.12, 0.5)
     lit = light.on(normals, _SKIN_WRAP, 1 - hollow)
-    image = albedo * lit + spread(gloss * light.gloss(normals, 18), light.colour)
+    image = albedo * lit + rgb(gloss * light.gloss(normals, 18), light.colour)
     for eye in shape.eyes:
         features.eye(person, eye, frame, image, lit, gaze)
     features.mouth(shape.mouth, frame, image, lit)
     features.nostrils(shape, frame, image)
     back = hair.grow(person, shape, frame, image, cover, height, light, rng)
     _glasses(person, shape, frame, image, light)
-    return Head(frame, cv2.merge([*cv2.split(image * spread(cover)), cover]), back, height)
+    return Head(frame, cv2.merge([*cv2.split(image * rgb(cover)), cover]), back, height)
 
 
 def _ears(person: Person, shape: Geometry, frame: Frame, height: np.ndarray, cover: np.ndarray) -> None:
@@ -87,17 +89,17 @@ def _ears(person: Person, shape: Geometry, frame: Frame, height: np.ndarray, cov
     )
     for side in SIDES:
         ear = (spline(right, 40) + (0.695 * person.proportions.width, 0.10)) * (side, 1)
-        mask, where = frame.fill(ear, soft=0.5 / frame.scale)
-        rim, rim_where = frame.stroke([ear[:34] * (0.985, 1)], 0.03, soft=0.012)
-        height[where] += 0.12 * np.maximum(mask - cover[where], 0)
-        height[rim_where] += 0.035 * rim * (cover[rim_where] < 0.5)
-        cover[where] = np.maximum(cover[where], mask)
+        mask, region = frame.fill(ear, soft=0.5 / frame.scale)
+        rim, rim_region = frame.stroke([ear[:34] * (0.985, 1)], 0.03, soft=0.012)
+        height[region] += 0.12 * np.maximum(mask - cover[region], 0)
+        height[rim_region] += 0.035 * rim * (cover[rim_region] < 0.5)
+        cover[region] = np.maximum(cover[region], mask)
 
 
 def _skin(
     person: Person, shape: Geometry, frame: Frame, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the colour of the skin (h, w, 3) and how much it shines (h, w)."""
+    """Return the colour (h, w, 3) and the gloss (h, w) of the skin."""
     scale, hill = frame.scale, frame.hill
     nose = shape.nose_tip[1]
     red = hill(0, nose + 0.01, 0.11, 0.07, 0.55)
@@ -114,7 +116,7 @@ def _skin(
     albedo = cv2.merge([tone * (1 + s * blush) * float(c) for c, s in zip(person.skin, shifts, strict=True)])
     if person.freckles:
         spots = np.clip(noise(rng, frame.shape, max(1.5, 0.022 * scale)) - 1.5, 0, 1) * np.minimum(red, 1)
-        albedo *= 1 - spread(person.freckles * spots, np.array([0.3, 0.4, 0.5]))
+        albedo *= 1 - rgb(person.freckles * spots, np.array([0.3, 0.4, 0.5]))
     gloss = 0.05 + hill(0, -0.45, 0.3, 0.2, 0.07) + hill(0, nose - 0.03, 0.06, 0.12, 0.07)
     for side in SIDES:
         gloss += hill(side * 0.4, 0.24, 0.13, 0.09, 0.04)
@@ -135,15 +137,15 @@ def _glasses(person: Person, shape: Geometry, frame: Frame, image: np.ndarray, l
     bridge = spline(np.array([(-1, 0.01), (0, -0.03), (1, 0.01)]) * (eye_x - half_width, 1), 12)
     temples = [np.array([(side * (eye_x + half_width), -0.02), (side * temple, -0.03)]) for side in SIDES]
     for outline in rims:
-        lens, where = frame.fill(outline)
-        image[where] *= spread(1 - 0.05 * lens)
+        lens, region = frame.fill(outline)
+        image[region] *= rgb(1 - 0.05 * lens)
         middle = outline.mean(axis=0)
-        streak, where = frame.stroke([middle + [(-0.12, 0.09), (0.0, -0.14)]], 0.05, 0.035, soft=0.012)
-        image[where] += spread(streak, light.colour)
+        streak, region = frame.stroke([middle + [(-0.12, 0.09), (0.0, -0.14)]], 0.05, 0.035, soft=0.012)
+        image[region] += rgb(streak, light.colour)
     lines = [*rims, bridge, *temples]
-    shadow, where = frame.stroke([line + (0, 0.03) for line in lines], 0.028, 0.3, soft=0.014)
-    image[where] *= spread(1 - shadow)
-    mask, where = frame.stroke(lines, 0.026, soft=0.003)
-    mix(image[where], mask, colour * (0.6 * light.colour + light.ambient))
-    glint, where = frame.stroke([line - (0, 0.006) for line in lines], 0.007, 0.12, soft=0.003)
-    image[where] += spread(glint, light.colour)
+    shadow, region = frame.stroke([line + (0, 0.03) for line in lines], 0.028, 0.3, soft=0.014)
+    image[region] *= rgb(1 - shadow)
+    mask, region = frame.stroke(lines, 0.026, soft=0.003)
+    paint(image[region], mask, colour * (0.6 * light.colour + light.ambient))
+    glint, region = frame.stroke([line - (0, 0.006) for line in lines], 0.007, 0.12, soft=0.003)
+    image[region] += rgb(glint, light.colour)

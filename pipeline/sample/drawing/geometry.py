@@ -1,10 +1,10 @@
-"""From action units to the geometry of a face: where brows, lids, nose, lips and chin lie.
+"""Compute the geometry of a face from action units: positions of brows, lids, nose, lips and chin.
 
-Units: 1 is about 98 mm, which puts the pupils of an average adult 0.64 apart. The origin lies between the eyes, x
-points right in the picture and y down. Proportions of the average head follow Farkas, Anthropometry of the Head and
-Face (1994), rounded; what each action unit does follows the FACS Manual (2002).
+One unit is about 98 mm, so the pupils of an average adult are 0.64 apart. The origin is between the eyes; x points
+right in the picture and y down. Proportions of the average head are rounded from Farkas, Anthropometry of the Head and
+Face (1994). Effects of the action units follow the FACS Manual (2002).
 
-Arrays over the two sides of the face hold the left side of the picture first.
+Arrays over the two sides of the face start with the left side of the picture.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SIDES = (-1, 1)
 
 @dataclass(frozen=True)
 class Proportions:
-    """What tells the shape of one face from another at rest; factors are of the average."""
+    """The proportions of a face at rest. Values without a unit are factors of the average."""
 
     width: float = 1.0  # of the head
     jaw: float = 1.0  # width of the jaw
@@ -44,7 +44,7 @@ class Proportions:
 
 @dataclass(frozen=True)
 class Eye:
-    """One eye. Lids run from the corner at the nose to the outer corner."""
+    """One eye. Lids run from the inner corner to the outer one."""
 
     centre: np.ndarray  # (2,)
     upper_lid: np.ndarray  # (n, 2)
@@ -53,13 +53,13 @@ class Eye:
 
     @property
     def opening(self) -> np.ndarray:
-        """Outline of what is seen of the eyeball, (2n, 2)."""
+        """Outline of the visible eyeball, (2n, 2)."""
         return np.vstack([self.upper_lid, self.lower_lid[::-1]])
 
 
 @dataclass(frozen=True)
 class Mouth:
-    """Lips as four curves from the left corner to the right one, (n, 2) each."""
+    """Lips: four curves from the left corner to the right one, (n, 2) each."""
 
     upper_outer: np.ndarray
     upper_inner: np.ndarray
@@ -80,7 +80,7 @@ class Mouth:
 
 @dataclass(frozen=True)
 class Geometry:
-    """Everything of a face that an expression moves."""
+    """All parts of a face that an expression moves."""
 
     outline: np.ndarray  # (n, 2), closed: face and skull without hair and ears
     brows: tuple[np.ndarray, np.ndarray]  # centre lines from the nose outwards, (n, 2)
@@ -89,11 +89,11 @@ class Geometry:
     nose_wings: np.ndarray  # (2, 2), by side
     mouth: Mouth
     cheek_raise: np.ndarray  # (2,), by side, 0 to 1
-    jaw_drop: float  # units that the chin has moved down
+    jaw_drop: float  # distance that the chin has moved down, units
 
 
 def spline(points: np.ndarray, count: int) -> np.ndarray:
-    """Return `count` points on the Catmull-Rom spline through points (n, 2), equally spaced in its parameter."""
+    """Return `count` points, equally spaced in the parameter, on the Catmull-Rom spline through points (n, 2)."""
     points = np.asarray(points, float)
     ends = np.vstack([2 * points[0] - points[1], points, 2 * points[-1] - points[-2]])
     position = np.linspace(0, len(points) - 1, count)
@@ -108,10 +108,10 @@ def geometry(p: Proportions, units: ActionUnits) -> Geometry:
 
     Args:
         p: the face at rest.
-        units: known are 1, 2, 4, 5, 6, 7, 9, 12, 14, 15, 16, 20, 23, 25, 26, 43; others do nothing.
+        units: 1, 2, 4, 5, 6, 7, 9, 12, 14, 15, 16, 20, 23, 25, 26 and 43 have an effect, others none.
     """
     left, right = (_Side(p, side, side_of(units, side)) for side in SIDES)
-    # Lips that are drawn sideways (20) hold the jaw.
+    # Stretched lips (20) hold the jaw.
     jaw_drop = 0.22 * (left.au(26) + right.au(26)) / 2 * (1 - 0.35 * (left.au(20) + right.au(20)) / 2)
     return Geometry(
         outline=_outline(p, jaw_drop),
@@ -131,7 +131,7 @@ def side_of(units: ActionUnits, side: int) -> dict[int, float]:
 
 
 class _Side:
-    """What moves on one half of the face. Points are written for the right side of the picture."""
+    """The moving parts of one half of the face. Formulas are for the right side of the picture; `mirror` flips them."""
 
     def __init__(self, p: Proportions, side: int, units: Mapping[int, float]) -> None:
         self.p, self.side, self.units = p, side, units
@@ -146,7 +146,7 @@ class _Side:
     def brow(self) -> np.ndarray:
         p, au = self.p, self.au
         y, arch = -0.21 * p.brow_height, 0.05 * p.brow_arch
-        # Units 1 and 4 together draw the inner ends up and together: the lowering acts on the rest.
+        # Units 1 and 4 together raise the inner ends and pull them together. Unit 4 then lowers the rest only.
         inner = (
             self.eye_x - 0.185 - 0.04 * au(4),
             y - 0.125 * au(1) + 0.11 * au(4) * (1 - 0.8 * au(1)) + 0.06 * au(9),
@@ -170,7 +170,7 @@ class _Side:
         t = np.linspace(0, 1, 25)
         x = self.eye_x - half + 2 * half * t
         line = 0.014 - (0.02 + p.eye_tilt) * t
-        # Sad eyes: unit 1 with 4 lifts the inner part of the upper lid and lets the outer part hang.
+        # Sad eyes: units 1 and 4 together raise the inner part of the upper lid, and its outer part hangs.
         oblique = 0.022 * min(au(1), au(4)) * (1 - au(5)) * (0.5 - t) * 2
         peak = np.sin(np.pi * t**0.85) ** 0.75
         upper_lid = line - peak * (upper + oblique)
@@ -199,7 +199,7 @@ class _Side:
 
 
 def _mouth(p: Proportions, left: _Side, right: _Side, jaw_drop: float) -> Mouth:
-    """Lips: a line between the corners, opened by the jaw and by the muscles that raise and lower the lips."""
+    """Return the lips: a line between the corners, opened by the jaw and by the muscles of the lips."""
 
     def au(unit: int) -> float:
         return (left.au(unit) + right.au(unit)) / 2
@@ -213,12 +213,12 @@ def _mouth(p: Proportions, left: _Side, right: _Side, jaw_drop: float) -> Mouth:
     t = np.linspace(-1, 1, 41)
     ends = left.mouth_corner(centre_y, jaw_drop), right.mouth_corner(centre_y, jaw_drop)
     chord = ends[0] + (ends[1] - ends[0]) * ((1 + t) / 2)[:, None]
-    # Between the corners the line bends back to the middle of the mouth: a smile is deeper than a chord.
+    # Between the corners the line bends towards the middle of the mouth, because a smile is deeper than a chord.
     line = np.column_stack([chord[:, 0], centre_y + (chord[:, 1] - centre_y) * t**2])
     across = 1 - t**2
     rounded = across ** (0.5 + 0.2 * au(20))
     bow = 0.016 * np.exp(-((t / 0.13) ** 2)) - 0.008 * np.exp(-(((np.abs(t) - 0.3) / 0.2) ** 2))
-    # The bow of the upper lip dents the line of closed lips.
+    # The bow of the upper lip dents the line between closed lips.
     dent = 0.35 * bow * tight * max(0.0, 1 - 100 * raised)
     upper_inner = _lowered(line, dent - rounded * raised)
     lower_inner = _lowered(line, np.maximum(rounded * lowered, dent - rounded * raised))

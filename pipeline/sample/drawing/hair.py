@@ -1,4 +1,4 @@
-"""Hair of the head and brows."""
+"""Paint the hair of the head and the brows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipeline.sample.drawing.canvas import Frame, Light, blur, mix, noise, relief_normals, spread
+from pipeline.sample.drawing.canvas import Frame, Light, blur, noise, paint, relief_normals, rgb
 from pipeline.sample.drawing.geometry import SIDES, Geometry, spline
 from pipeline.sample.drawing.person import Person
 
@@ -16,15 +16,15 @@ _WRAP = (0.3, 0.3, 0.3)
 
 @dataclass(frozen=True)
 class _Cut:
-    """A way to wear hair; lengths in units."""
+    """A hair style. Lengths are units."""
 
     hairline: float = -0.72  # y of the edge on the forehead
-    volume: float | None = None  # thickness over the skull; None: the person's own
+    volume: float | None = None  # thickness over the skull; None: from the person
     full: float = 0.0  # added to the volume
-    down: float = 0.10  # y to which it hangs at the sides
-    parted: bool = False  # starts at a parting and falls across the forehead
+    down: float = 0.10  # y of its lower end at the sides
+    parted: bool = False  # falls from a parting across the forehead
     ragged: float = 0.012  # unevenness of the edge on the forehead
-    cover: float = 1.0  # how little skin shows through
+    cover: float = 1.0  # 1: no skin shows through
 
     @property
     def hangs(self) -> bool:
@@ -53,13 +53,13 @@ def covers_ears(person: Person) -> bool:
 def brows(
     person: Person, shape: Geometry, frame: Frame, albedo: np.ndarray, rng: np.random.Generator
 ) -> None:
-    """Paint the brows hair by hair over a soft ground."""
+    """Paint the brows: single hairs over a soft ground, in place."""
     thick = 0.040 * person.proportions.brow_thickness
     for side, line in zip(SIDES, shape.brows, strict=True):
         taper = np.interp(np.linspace(0, 1, len(line)), [0, 0.25, 0.6, 1], [0.8, 1.0, 0.8, 0.15])[:, None]
         outline = np.vstack([line - (0, thick) * taper, (line + (0, 0.75 * thick) * taper)[::-1]])
-        ground, where = frame.fill(outline, soft=0.010)
-        mix(albedo[where], 0.8 * ground, person.brows)
+        ground, region = frame.fill(outline, soft=0.010)
+        paint(albedo[region], 0.8 * ground, person.brows)
         strands = []
         for _ in range(46):
             at = rng.integers(0, len(line) - 3)
@@ -67,8 +67,8 @@ def brows(
             lean = np.interp(at, [0, 10, len(line)], [0.25, 0.8, 1.0])
             end = start + np.array([side * 0.05 * lean, -0.045 * (1 - lean) - 0.004 + 0.012 * (at > 14)])
             strands.append(np.vstack([start, end]))
-        fine, where = frame.stroke(strands, 0.009, 0.75, soft=0.003)
-        mix(albedo[where], fine, person.brows * 0.7)
+        fine, region = frame.stroke(strands, 0.009, 0.75, soft=0.003)
+        paint(albedo[region], fine, person.brows * 0.7)
 
 
 def grow(
@@ -84,44 +84,44 @@ def grow(
     """Paint the hair of the head over image, cover and height, in place.
 
     Returns:
-        The hair that hangs behind the neck, if any: (h, w, 4) linear light times coverage, and coverage.
+        The hair behind the neck: (h, w, 4) linear light times coverage, and coverage. None for shorter hair.
     """
     if person.style not in _CUTS:
         return None
     cut = _CUTS[person.style]
     mask = np.zeros(frame.shape, np.float32)
-    solid, where = frame.fill(_outer(cut, person, shape, rng), soft=0.005)
-    mask[where] = solid
-    face, where = frame.fill(_face(cut, person, rng), soft=0.014 if cut.hangs else 0.02)
-    mask[where] *= 1 - face
+    solid, region = frame.fill(_outer(cut, person, shape, rng), soft=0.005)
+    mask[region] = solid
+    face, region = frame.fill(_face(cut, person, rng), soft=0.014 if cut.hangs else 0.02)
+    mask[region] *= 1 - face
     strands = _strands(cut, person, frame, rng)
-    # The edge of hair is made of strands, not of a line.
+    # The edge of hair consists of strands.
     mask = np.clip(mask * (1 + 0.9 * (1 - mask) * strands), 0, 1)
     mask *= cut.cover + (1 - cut.cover) * np.clip(strands, -1, 1)
     body = blur(mask, 0.06 * frame.scale)
     relief = 0.30 * np.sqrt(np.maximum(body, 0)) + 0.012 * strands * mask
     normals = relief_normals(np.maximum(height, relief) + 0.05 * body, frame.scale)
-    colour = spread(np.maximum(1 + 0.30 * strands, 0), person.hair)
+    colour = rgb(np.maximum(1 + 0.30 * strands, 0), person.hair)
     shine = light.gloss(normals, 10) * (0.35 + 0.3 * strands)
-    lit = colour * light.on(normals, _WRAP) + spread(
+    lit = colour * light.on(normals, _WRAP) + rgb(
         np.maximum(shine, 0), light.colour * (0.02 + 0.25 * person.hair)
     )
     shadow = blur(mask, 0.05 * frame.scale)
-    image *= spread(1 - 0.45 * shadow * (1 - mask))
-    # Outside the head there is no skin for the hair's soft edge to let through.
-    mix(image, np.maximum(mask, 1 - cover), lit)
+    image *= rgb(1 - 0.45 * shadow * (1 - mask))
+    # Outside the head no skin shows through the soft edge of the hair.
+    paint(image, np.maximum(mask, 1 - cover), lit)
     np.maximum(cover, mask, out=cover)
     np.maximum(height, 0.35 * body, out=height)
     if not cut.hangs:
         return None
     back = np.zeros((*frame.shape, 4), np.float32)
-    solid, where = frame.fill(_behind(cut), soft=0.012)
-    back[where] = np.dstack([lit[where] * spread(0.62 * solid), solid])
+    solid, region = frame.fill(_behind(cut), soft=0.012)
+    back[region] = np.dstack([lit[region] * rgb(0.62 * solid), solid])
     return back
 
 
 def _outer(cut: _Cut, person: Person, shape: Geometry, rng: np.random.Generator) -> np.ndarray:
-    """Return the outline of the hair against the background: the skull swollen by the hair's volume."""
+    """Return the outer outline of the hair: the skull, enlarged by the volume of the hair."""
     crown = shape.outline[shape.outline[:, 1] < 0.0]
     crown = crown[np.argsort(np.arctan2(crown[:, 0], -crown[:, 1]))]
     height = np.clip((0.1 - crown[:, 1]) / 1.1, 0, 1)
@@ -144,7 +144,7 @@ def _outer(cut: _Cut, person: Person, shape: Geometry, rng: np.random.Generator)
 
 
 def _face(cut: _Cut, person: Person, rng: np.random.Generator) -> np.ndarray:
-    """Return the outline of what the hair leaves free: face and neck."""
+    """Return the outline of the face and the neck, which the hair leaves free."""
     width, line = person.proportions.width, cut.hairline
     temple = (0.545 if cut.hangs else 0.60) * width
     if cut.parted:
@@ -165,7 +165,7 @@ def _face(cut: _Cut, person: Person, rng: np.random.Generator) -> np.ndarray:
 
 
 def _behind(cut: _Cut) -> np.ndarray:
-    """Return the outline of the hair that hangs behind the neck."""
+    """Return the outline of the hair behind the neck."""
     end = cut.down + (0.23 if cut.down > 1 else 0.08)
     right = [(0.0, -1.0), (0.60, -0.9), (0.82, 0.0), (0.86, 0.7), (0.84, end - 0.1), (0.55, end)]
     half = spline(np.array(right), 40)
@@ -173,7 +173,7 @@ def _behind(cut: _Cut) -> np.ndarray:
 
 
 def _strands(cut: _Cut, person: Person, frame: Frame, rng: np.random.Generator) -> np.ndarray:
-    """Return noise drawn out along the hair, about unit deviation: from the crown or the parting outwards."""
+    """Return noise with a deviation of about 1, stretched along the hair from the crown or the parting."""
     x, y = frame.axes
     if person.style == "curly":
         wide, fine = (noise(rng, frame.shape, cell * frame.scale) for cell in (0.05, 0.025))
@@ -188,5 +188,5 @@ def _strands(cut: _Cut, person: Person, frame: Frame, rng: np.random.Generator) 
         table, (direction * (240 / (2 * np.pi))).astype(np.float32), (distance * 2.0).astype(np.float32),
         cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT,
     )  # fmt: skip
-    # Where strands meet they are too fine to be seen one by one.
+    # Near the origin single strands are too fine to be visible.
     return strands * np.clip(distance * 2.2 - 0.1, 0, 1)

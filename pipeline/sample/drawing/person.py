@@ -1,4 +1,4 @@
-"""Who is drawn: everything about a person that stays the same from picture to picture."""
+"""A person: everything that stays the same from picture to picture."""
 
 from __future__ import annotations
 
@@ -15,15 +15,9 @@ _SKIN = [
     (178, 121, 86), (155, 101, 70), (131, 83, 58), (108, 68, 48),
 ]  # fmt: skip
 _HAIR = [
-    (28, 22, 20),
-    (44, 32, 26),
-    (66, 44, 30),
-    (92, 62, 40),
-    (128, 88, 54),
-    (172, 132, 84),
-    (204, 172, 120),
+    (28, 22, 20), (44, 32, 26), (66, 44, 30), (92, 62, 40), (128, 88, 54), (172, 132, 84), (204, 172, 120),
     (140, 66, 36),
-]
+]  # fmt: skip
 _GREY = (176, 174, 172)
 _IRIS = [(62, 38, 22), (84, 54, 30), (104, 78, 44), (98, 112, 74), (78, 104, 132), (104, 132, 150)]
 _FRAMES = [(24, 24, 28), (60, 40, 26), (120, 28, 34), (40, 52, 84), (150, 150, 156)]
@@ -37,20 +31,20 @@ class Person:
     proportions: Proportions
     age: float  # 0 (child of about ten) to 1 (old)
     skin: np.ndarray
-    blush: float  # how red cheeks and nose are, 0 to 1
+    blush: float  # redness of cheeks and nose, 0 to 1
     lips: np.ndarray
     iris: np.ndarray
     hair: np.ndarray
     brows: np.ndarray
     style: str  # one of STYLES
-    parting: float  # where the hair parts, -1 (left) to 1
+    parting: float  # position of the parting, -1 (left) to 1
     volume: float  # of the hair, units
     beard: float  # 0 (shaved) to 1 (full)
     moustache: float
     freckles: float
-    lashes: float  # how dark the lashes are, 0 to 1
+    lashes: float  # darkness of the lashes, 0 to 1
     glasses: tuple[str, np.ndarray] | None  # shape of the rims and colour
-    texture: int  # seed of what is drawn at random: pores, strands of hair
+    texture: int  # seed of random details: pores, strands of hair
 
 
 def person(rng: np.random.Generator) -> Person:

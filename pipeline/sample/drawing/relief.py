@@ -1,4 +1,4 @@
-"""The shape of a face as a height map: where light and shadow come from."""
+"""The shape of a face as a height map, which decides light and shadow."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pipeline.sample.drawing.creases import Crease
 from pipeline.sample.drawing.geometry import SIDES, Geometry, Proportions
 from pipeline.sample.drawing.person import Person
 
-# How far the middle of the face stands before its outline, units.
+# Height of the middle of the face above its outline, units.
 DEPTH = 0.62
 
 
@@ -38,20 +38,20 @@ def relief(person: Person, geometry: Geometry, folds: list[Crease], frame: Frame
     hill(0.0, mouth_y + 0.185 + 0.75 * jaw, 0.17, 0.04, -0.025)  # fold above the chin
     hill(0.0, mouth_y + 0.30 + 0.9 * jaw, 0.15, 0.10, 0.05)  # chin
     hill(0.0, mouth_y - 0.16, 0.025, 0.07, -0.012)  # philtrum
-    for i, side in enumerate(SIDES):  # where the lip corner sinks in
+    for i, side in enumerate(SIDES):  # the hollow at the lip corner
         corner = geometry.mouth.corners[i]
         hill(corner[0] + side * 0.02, corner[1], 0.035, 0.045, -0.03)
     height += _nose(geometry, person.proportions, frame)
-    lips, where = frame.fill(
+    lips, region = frame.fill(
         np.vstack([geometry.mouth.upper_outer, geometry.mouth.lower_outer[::-1]]), soft=0.016
     )
-    height[where] += 0.035 * lips
+    height[region] += 0.035 * lips
     height -= 0.030 * _engraved(folds, frame)
     return height
 
 
 def _skull(geometry: Geometry, frame: Frame) -> np.ndarray:
-    """Return an egg over the outline: the height falls from the middle to the outline as an ellipse's does."""
+    """Return an egg-shaped height map over the outline. From the middle outwards it falls like an ellipse."""
     x, y = frame.axes
     centre_y = 0.05 + 0.4 * geometry.jaw_drop
     angle = np.arctan2(geometry.outline[:, 1] - centre_y, geometry.outline[:, 0])
@@ -69,7 +69,7 @@ def _skull(geometry: Geometry, frame: Frame) -> np.ndarray:
 def _nose(geometry: Geometry, p: Proportions, frame: Frame) -> np.ndarray:
     tip = float(geometry.nose_tip[1])
     x, y = frame.axes
-    # Ridge: height and half-width along the nose, from its root between the eyes to below the tip.
+    # Height and half-width of the ridge along the nose, from its root between the eyes to below the tip.
     at = np.array([-0.16, -0.06, 0.06, 0.7 * tip, tip, tip + 0.05, tip + 0.10, tip + 0.14])
     high = np.array([0.0, 0.065, 0.10, 0.195, 0.24, 0.18, 0.05, 0.0]) * p.nose_depth
     half = np.array([0.075, 0.06, 0.055, 0.075, 0.088, 0.085, 0.075, 0.07]) * (0.4 + 0.6 * p.nose_width)
@@ -83,13 +83,13 @@ def _nose(geometry: Geometry, p: Proportions, frame: Frame) -> np.ndarray:
 
 
 def _engraved(folds: list[Crease], frame: Frame) -> np.ndarray:
-    """Return how deep the folds cut, (h, w), about 0 to 1.5: a fine line in a wide furrow."""
+    """Return the depth of the folds, (h, w), about 0 to 1.5. A fold is a fine line in a wide furrow."""
     depth = np.zeros(frame.shape, np.float32)
-    # Folds fade out at their ends.
+    # Folds fade at their ends.
     lines = [fold.points[i : i + 2] for fold in folds for i in range(len(fold.points) - 1)]
     fade = [np.sin(np.linspace(0, np.pi, len(fold.points) + 1)[1:-1]) ** 0.7 for fold in folds]
     strength = np.concatenate([fold.depth * f for fold, f in zip(folds, fade, strict=True)])
     for width, soft, share in ((0.016, 0.008, 1.0), (0.03, 0.028, 0.9)):
-        mask, where = frame.stroke(lines, width, strength, soft)
-        depth[where] += share * mask
+        mask, region = frame.stroke(lines, width, strength, soft)
+        depth[region] += share * mask
     return blur(depth, 0.5)

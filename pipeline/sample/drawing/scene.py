@@ -1,4 +1,4 @@
-"""A person in a scene, as a camera saves it: pose, place, body, background, exposure, blur, noise, JPEG."""
+"""Render a scene as a camera saves it: pose, light, body, background, exposure, blur, noise, JPEG."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pipeline.sample.drawing import face
 from pipeline.sample.drawing.background import background, faceless
-from pipeline.sample.drawing.canvas import Frame, Light, Slices, blur, display, mix, noise, spread
+from pipeline.sample.drawing.canvas import Frame, Light, Slices, blur, display, noise, paint, rgb
 from pipeline.sample.drawing.expression import ActionUnits
+from pipeline.sample.drawing.face import Head, render_head
 from pipeline.sample.drawing.geometry import SIDES, spline
 from pipeline.sample.drawing.person import Person, person
 from pipeline.sample.drawing.relief import DEPTH
 
 # Height of the average head from crown to chin, units.
 _HEAD = 2.27
-# What the head turns about, units; the third is the depth.
+# Pivot of the head, units: x, y and depth.
 _PIVOT = (0.0, 0.45, 0.2)
-# A head is drawn at about the scale at which it is shown, within these bounds, pixels per unit.
+# Least and greatest scale at which a head is rendered, pixels per unit.
 _SCALES = (56.0, 144.0)
 
 
 @dataclass(frozen=True)
 class Pose:
-    """How the head is turned (radians) and where it is in the picture (pixels)."""
+    """Rotation of the head (radians) and its position in the picture (pixels)."""
 
     yaw: float  # to the right of the picture
     pitch: float  # down
     roll: float  # clockwise
-    x: float  # of the point between the eyes before turning
+    x: float  # of the point between the eyes before the rotation
     y: float
     scale: float  # pixels per unit
 
@@ -47,12 +47,12 @@ class Pose:
 
 
 @dataclass(frozen=True)
-class Task:
-    """What a picture shows; equal tasks give equal files.
+class Scene:
+    """The content of a picture. Equal scenes give equal files.
 
     Attributes:
-        seed: of everything that is drawn at random in this picture.
-        person: seed of the identity, None for a picture without a face.
+        seed: of everything random in this picture.
+        person: seed of the identity; None for a picture without a face.
         units: of the expression.
     """
 
@@ -62,20 +62,22 @@ class Task:
 
 
 def prepare_worker() -> None:
-    """Make a process fit to be one of many that draw: one thread, and an interrupt is left to the first process."""
+    """Prepare a worker process: use one thread, and leave interrupts to the main process."""
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def draw(task: Task) -> bytes:
-    """Return the JPEG file of a task."""
-    rng = np.random.default_rng(task.seed)
-    if task.person is None:
-        return empty(rng)
-    return portrait(rng, person(np.random.default_rng(task.person)), task.units)
+def render(scene: Scene) -> bytes:
+    """Return the JPEG file of a scene."""
+    rng = np.random.default_rng(scene.seed)
+    if scene.person is None:
+        shape = _size(rng)
+        image = faceless(rng, shape)
+        return _photograph(rng, image, 0.4 * max(shape), float(image.mean()))
+    return _portrait(rng, person(np.random.default_rng(scene.person)), scene.units)
 
 
-def portrait(rng: np.random.Generator, who: Person, units: ActionUnits) -> bytes:
+def _portrait(rng: np.random.Generator, who: Person, units: ActionUnits) -> bytes:
     """Return the JPEG file of a scene with one person who shows the action units."""
     shape = _size(rng)
     pose = _pose(rng, shape)
@@ -84,21 +86,14 @@ def portrait(rng: np.random.Generator, who: Person, units: ActionUnits) -> bytes
     scale = float(np.clip(1.15 * pose.scale, *_SCALES))
     turned = Light(pose.rotation.T @ light.direction, light.colour, light.ambient)
     gaze = (float(np.clip(rng.normal(-0.6 * pose.yaw, 0.25), -0.9, 0.9)), float(rng.normal(0, 0.25)))
-    head = face.draw(who, units, gaze, turned, scale)
-    where = _extent(head.frame, pose, shape)
-    columns, rows = _turn(head, pose, where)
+    head = render_head(who, units, gaze, turned, scale)
+    region = _extent(head.frame, pose, shape)
+    columns, rows = _turn(head, pose, region)
     if head.back is not None:
-        _over(image[where], _take(head.back, columns, rows, scale / pose.scale))
+        _over(image[region], _take(head.back, columns, rows, scale / pose.scale))
     _body(rng, who, pose, light, image)
-    _over(image[where], _take(head.front, columns, rows, scale / pose.scale))
+    _over(image[region], _take(head.front, columns, rows, scale / pose.scale))
     return _photograph(rng, image, pose.scale, _metered(image, pose))
-
-
-def empty(rng: np.random.Generator) -> bytes:
-    """Return the JPEG file of a picture without a face."""
-    shape = _size(rng)
-    image = faceless(rng, shape)
-    return _photograph(rng, image, 0.4 * max(shape), float(image.mean()))
 
 
 def _size(rng: np.random.Generator) -> tuple[int, int]:
@@ -114,7 +109,7 @@ def _pose(rng: np.random.Generator, shape: tuple[int, int]) -> Pose:
     share = float(np.clip(rng.lognormal(np.log(0.50), 0.35), 0.16, 1.05))
     head = max(share * min(rows, 1.25 * columns), 42.0)
     scale = head / _HEAD
-    # The head may leave the picture with its hair, not with its features.
+    # The hair may be outside the picture, the features may not.
     left, top = 0.75 * scale, min(0.95 * scale, 0.46 * rows)
     right, bottom = columns - left, rows - 1.30 * scale
     x = rng.uniform(left, right) if right > left else columns / 2
@@ -133,12 +128,12 @@ def _light(rng: np.random.Generator) -> Light:
 
 
 def _extent(frame: Frame, pose: Pose, shape: tuple[int, int]) -> Slices:
-    """Return the rows and columns of the picture on which the turned head can fall."""
+    """Return the region of the picture that the turned head can cover."""
     across = [frame.left, frame.left + frame.width]
     down = [frame.top - _PIVOT[1], frame.top + frame.height - _PIVOT[1]]
     corners = np.array([(x, y, z - _PIVOT[2]) for x in across for y in down for z in (0.0, DEPTH)])
     seen = (corners @ pose.rotation.T)[:, :2] * pose.scale
-    # _PIVOT stays where it is when the head turns about it.
+    # The rotation does not move the pivot.
     roll = np.array([-math.sin(pose.roll), math.cos(pose.roll)]) * _PIVOT[1] * pose.scale
     seen += (pose.x, pose.y) + roll
     (left, top), (right, bottom) = seen.min(axis=0), seen.max(axis=0)
@@ -148,14 +143,14 @@ def _extent(frame: Frame, pose: Pose, shape: tuple[int, int]) -> Slices:
     )
 
 
-def _turn(head: face.Head, pose: Pose, where: Slices) -> tuple[np.ndarray, np.ndarray]:
-    """Return for every pixel in `where` which column and row of the drawn head is seen there, (h, w) each.
+def _turn(head: Head, pose: Pose, region: Slices) -> tuple[np.ndarray, np.ndarray]:
+    """Return the column and the row of the rendered head for every pixel of a region, (h, w) each.
 
-    A turned point lands at R (x, y, z); its z depends on the x and y that are sought, so they are found by
-    iteration over a smooth relief, which a mild turn lets converge.
+    The rotation R moves a point to R (x, y, z). The z depends on the unknown x and y, so they are computed by
+    iteration over a smooth relief, which converges for small rotations.
     """
     frame, s = head.frame, pose.scale
-    y, x = np.mgrid[where].astype(np.float32)
+    y, x = np.mgrid[region].astype(np.float32)
     cr, sr = math.cos(pose.roll), math.sin(pose.roll)
     dx, dy = (x - pose.x) / s, (y - pose.y) / s
     u, v = cr * dx + sr * dy, cr * dy - sr * dx - _PIVOT[1]
@@ -179,15 +174,15 @@ def _take(layer: np.ndarray, columns: np.ndarray, rows: np.ndarray, shrink: floa
 
 def _over(image: np.ndarray, layer: np.ndarray) -> None:
     *colours, cover = cv2.split(layer)
-    image *= spread(1 - cover)
+    image *= rgb(1 - cover)
     image += cv2.merge(colours)
 
 
 def _body(rng: np.random.Generator, who: Person, pose: Pose, light: Light, image: np.ndarray) -> None:
-    """Paint neck, shoulders and clothes under the head, in place."""
+    """Paint neck, shoulders and clothes below the head, in place."""
     rows, columns = image.shape[:2]
     s, w = pose.scale, who.proportions.width
-    # The neck follows half of the head's tilt: its foot stays under the head's middle.
+    # The neck follows half of the tilt of the head.
     x = pose.x - 0.5 * math.sin(pose.roll) * s + 0.15 * math.sin(pose.yaw) * s
     frame = Frame(-x / s, -pose.y / s, columns / s, rows / s, s)
     neck = np.array([(0.37, 0.55), (0.38, 1.15), (0.46, 1.36), (0.95, 1.58), (0.9, 2.2)]) * (w, 1)
@@ -195,22 +190,22 @@ def _body(rng: np.random.Generator, who: Person, pose: Pose, light: Light, image
     across = frame.axes[0]
     facing = np.clip(1 - np.square(across / 0.62), 0, 1)
     bright = 0.35 + 0.65 * np.clip(facing + 0.7 * across * float(light.direction[0]), 0, 1.2)
-    mask, where = frame.fill(_both(spline(neck, 30)), soft=0.5 / s)
+    mask, region = frame.fill(_both(spline(neck, 30)), soft=0.5 / s)
     shadow = np.clip((frame.axes[1] - 1.0) / 0.5, 0.0, 1.0) * 0.5 + 0.5
-    skin = spread((bright * shadow)[where], 0.85 * who.skin * (0.75 * light.colour + light.ambient))
-    mix(image[where], mask, skin)
+    skin = rgb((bright * shadow)[region], 0.85 * who.skin * (0.75 * light.colour + light.ambient))
+    paint(image[region], mask, skin)
     cloth = rng.dirichlet([7, 7, 7]) * 3 * rng.uniform(0.02, 0.5)
     outline = np.vstack([spline(np.array(torso), 50), (2.6, 14.0)])
     if rng.random() < 0.4:  # open collar
         outline = np.vstack([[(0.0, 1.50 + rng.uniform(0.1, 0.35))], outline[outline[:, 0] > 0.3]])
-    mask, where = frame.fill(_both(outline), soft=0.006)
+    mask, region = frame.fill(_both(outline), soft=0.006)
     if not mask.size:
         return
     folds, weave = (noise(rng, mask.shape, max(1.5, cell * s)) for cell in (0.4, 0.02))
     drape = 1 + 0.06 * folds + 0.02 * weave
     edge = 0.45 + 0.55 * blur(mask, 0.10 * s)
-    side = np.clip(0.8 + 0.35 * across * float(light.direction[0]), 0.3, 1.3)[:, where[1]]
-    mix(image[where], mask, spread(drape * edge * side, cloth * (0.65 * light.colour + light.ambient)))
+    side = np.clip(0.8 + 0.35 * across * float(light.direction[0]), 0.3, 1.3)[:, region[1]]
+    paint(image[region], mask, rgb(drape * edge * side, cloth * (0.65 * light.colour + light.ambient)))
 
 
 def _both(right: np.ndarray) -> np.ndarray:
@@ -218,7 +213,7 @@ def _both(right: np.ndarray) -> np.ndarray:
 
 
 def _metered(image: np.ndarray, pose: Pose) -> float:
-    """Return the mean brightness of the face, on which a camera sets its exposure."""
+    """Return the mean brightness of the face, from which a camera sets its exposure."""
     rows, columns = image.shape[:2]
     s = pose.scale
     top, bottom = int(np.clip(pose.y - 0.4 * s, 0, rows - 8)), int(np.clip(pose.y + 0.9 * s, 8, rows))
@@ -232,23 +227,23 @@ def _photograph(rng: np.random.Generator, image: np.ndarray, detail: float, mete
     Args:
         rng: draws exposure, white balance, colour, vignette, blur, noise and quality.
         image: (h, w, 3).
-        detail: pixels per unit of the face: blur is limited by what must stay visible.
-        metered: brightness of what the exposure is set on.
+        detail: pixels per unit of the face, which limits blur so that the features stay visible.
+        metered: brightness from which the exposure is set.
     """
     rows, columns = image.shape[:2]
     balance = rng.normal(1, 0.05, 3)
     y, x = (np.linspace(-1, 1, n, dtype=np.float32) for n in (rows, columns))
     vignette = 1 - rng.uniform(0, 0.3) * (x[None] ** 2 + y[:, None] ** 2) / 2
-    # The camera makes up for most of the difference between dark and bright subjects, not for all.
+    # The camera compensates most of the difference between dark and bright subjects.
     exposure = rng.uniform(0.85, 1.2) * (0.30 / max(metered, 0.02)) ** 0.75
-    shown = display(image * spread(vignette, exposure * balance))
+    shown = display(image * rgb(vignette, exposure * balance))
     shown = (shown - 118) * rng.uniform(0.9, 1.15) + (118 + rng.normal(0, 5))
     colour = float(rng.choice([0.0, rng.uniform(0.6, 1.15)], p=[0.12, 0.88]))
-    grey = spread((1 - colour) * cv2.cvtColor(shown, cv2.COLOR_RGB2GRAY))
+    grey = rgb((1 - colour) * cv2.cvtColor(shown, cv2.COLOR_RGB2GRAY))
     shown = blur(grey + colour * shown, rng.uniform(0, 1) ** 2 * 0.024 * detail)
     if rng.random() < 0.12:
         shown = _shaken(shown, rng.uniform(0.02, 0.05) * detail, rng.uniform(0, np.pi))
-    # Evenly distributed noise: after JPEG it looks as normal noise does, and is drawn much faster.
+    # Uniform noise: after JPEG it looks like normal noise, and drawing it is much faster.
     channels = 3 if colour else 1
     grain = rng.integers(-128, 128, (rows, columns, channels), np.int8) * np.float32(
         rng.uniform(0, 1) ** 2 * 0.10
@@ -262,7 +257,7 @@ def _photograph(rng: np.random.Generator, image: np.ndarray, detail: float, mete
 
 
 def _shaken(image: np.ndarray, length: float, angle: float) -> np.ndarray:
-    """Return image blurred along a line `length` pixels long."""
+    """Return the image blurred along a line `length` pixels long."""
     reach = max(1, int(np.ceil(length / 2)))
     kernel = np.zeros((2 * reach + 1, 2 * reach + 1), np.float32)
     for t in np.linspace(-length / 2, length / 2, 4 * reach + 1):
