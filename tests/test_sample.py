@@ -217,7 +217,7 @@ def unshaded(monkeypatch: pytest.MonkeyPatch) -> bytes:
     """Drawing replaced by one small file: these tests are about the folder."""
     pixels = np.random.default_rng(0).integers(0, 255, (16, 16, 3), np.uint8)
     data = cv2.imencode(".jpg", pixels)[1].tobytes()
-    monkeypatch.setattr(sample, "draw", lambda tasks, workers: (data for _ in tasks))
+    monkeypatch.setattr(people, "rendered", lambda scenes, workers: (data for _ in scenes))
     return data
 
 
