@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -181,11 +182,18 @@ def test_int8_is_small_and_tells_what_it_loses(project: Path) -> None:
 def test_ranges_of_int8_come_from_training_faces_alone(built: None, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipeline.export import int8
 
-    seen = []
-    monkeypatch.setattr(int8, "quantized", lambda model, train: (seen.extend(train.ids), model)[1])
+    seen: list[bytes] = []
+
+    def unchanged(model: bytes, batches: Iterator[torch.Tensor]) -> bytes:
+        seen.extend(face.numpy().tobytes() for batch in batches for face in batch)
+        return model
+
+    monkeypatch.setattr(int8, "quantized", unchanged)
     fer("export", "--int8")
+    faces = store.Faces(paths.ALIGNED / "sample.arrow")
     splits = store.read_parquet(paths.LABELS, ["id", "split"]).to_pylist()
-    assert sorted(seen) == [row["id"] for row in splits if row["split"] == "train"]
+    train = [faces.ids().index(row["id"]) for row in splits if row["split"] == "train"]
+    assert sorted(seen) == sorted(faces[row].tobytes() for row in train)
 
 
 def test_the_card_says_what_the_metrics_say(project: Path) -> None:

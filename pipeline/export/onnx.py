@@ -30,7 +30,7 @@ INPUT, OUTPUT = "face", "probabilities"
 KEY = "fer"  # of the metadata, the same as in the model file
 
 
-class Whole(nn.Module):
+class ExportedNetwork(nn.Module):
     """A module that maps stored faces to probabilities.
 
     Args:
@@ -60,7 +60,7 @@ def build(classifier: TrainedModel, metadata: dict[str, Any]) -> bytes:
     try:
         with quiet():
             program = torch.onnx.export(
-                Whole(classifier).eval(),
+                ExportedNetwork(classifier).eval(),
                 (example,),
                 dynamo=True,
                 verbose=False,

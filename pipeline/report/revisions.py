@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 from zipfile import ZipFile
 
 from pipeline.core import git
@@ -12,6 +11,7 @@ from pipeline.core.errors import UserError
 
 WORKSPACE = "workspace"  # as DVC names it
 LOCK, PARAMS, METRICS = Path("dvc.lock"), Path("params.yaml"), Path("metrics")
+IN_GIT = [path.as_posix() for path in (LOCK, PARAMS, METRICS)]
 
 
 class Commit(NamedTuple):
@@ -30,10 +30,10 @@ class Commit(NamedTuple):
     sha: str
     date: str
     subject: str
-    branch: str
-    changed: list[str]
-    experiment: str
-    baseline: str
+    branch: str = ""
+    changed: tuple[str, ...] = ()
+    experiment: str = ""
+    baseline: str = ""
 
 
 class RunFiles(Protocol):
@@ -91,8 +91,7 @@ class Revision:
 
     def _unpack(self) -> None:
         """Copy dvc.lock, params.yaml and metrics/ from git."""
-        wanted = [path.as_posix() for path in (LOCK, PARAMS, METRICS)]
-        paths = _git("ls-tree", "-r", "-z", "--name-only", self.sha, "--", *wanted).split("\0")
+        paths = _git("ls-tree", "-r", "-z", "--name-only", self.sha, "--", *IN_GIT).split("\0")
         if not any(paths):
             return
         # A zip archive, as tar archives can be unpacked safely only since Python 3.11.4.
@@ -107,7 +106,7 @@ class Revision:
         local_copy = self.folder / path
         if local_copy.exists():
             return local_copy
-        if path.parts[0] == METRICS.name or path in (LOCK, PARAMS):
+        if path.parts[0] in IN_GIT:
             return None
         from dvc.api import DVCFileSystem
 
@@ -129,39 +128,24 @@ def _workspace_commit() -> Commit | None:
     if not sha:
         return None
     status = _git("status", "--porcelain", "-z", "--untracked-files=no", "--no-renames")
-    changed = [line[3:] for line in status.split("\0") if line]
+    changed = tuple(line[3:] for line in status.split("\0") if line)
+    experiment = _applied(sha) if changed else ""
     return _commit(
-        sha,
-        branch=_git("branch", "--show-current"),
-        changed=changed,
-        experiment=_applied(sha) if changed else "",
-        baseline=sha,
+        sha, branch=_git("branch", "--show-current"), changed=changed, experiment=experiment, baseline=sha
     )
 
 
 def _applied(sha: str) -> str:
     """Return the experiment on this commit with the parameters and results of the workspace; "" if none."""
-    files = [path.as_posix() for path in (LOCK, PARAMS, METRICS)]
     for name, ref in git.experiment_refs().items():
-        if f"/{sha[2:]}/" in ref and _is_equal(ref, files):
+        if f"/{sha[2:]}/" in ref and git.output("diff", "--quiet", ref, "--", *IN_GIT) is not None:
             return name
     return ""
 
 
-def _is_equal(ref: str, files: list[str]) -> bool:
-    return subprocess.run(["git", "diff", "--quiet", ref, "--", *files], check=False).returncode == 0
-
-
-def _commit(
-    sha: str,
-    *,
-    branch: str = "",
-    changed: list[str] | None = None,
-    experiment: str = "",
-    baseline: str = "",
-) -> Commit:
+def _commit(sha: str, **details: Any) -> Commit:
     date, subject = _git("show", "--no-patch", "--format=%cI%n%s", sha).split("\n", 1)
-    return Commit(sha, date, subject, branch, changed or [], experiment, baseline)
+    return Commit(sha, date, subject, **details)
 
 
 def show(sha: str, path: Path) -> str:
