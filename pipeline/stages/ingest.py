@@ -11,12 +11,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow as pa
 import typer
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import replacing, write_json
 from pipeline.core.parallel import ordered
-from pipeline.core.progress import in_words, track
+from pipeline.core.progress import bar, in_words
 from pipeline.intake.guards import Rejection
 from pipeline.intake.image import decode, fingerprint
 from pipeline.intake.landmarks import inside
@@ -27,10 +28,10 @@ from pipeline.params.model import Params
 from pipeline.tables.paths import INGESTED, METRICS, RAW
 from pipeline.tables.schema import SPLITS, VOTES, ingested
 from pipeline.tables.storage import upload
-from pipeline.tables.store import batches_of, fill
+from pipeline.tables.store import fill
 
 # Pictures that a worker reads at a time: enough to hide the hand-over, few enough bytes to keep memory flat.
-CHUNK, CHUNK_BYTES = 1024, 8 * 2**20
+CHUNK, CHUNK_BYTES = 1536, 8 * 2**20
 
 
 def run(p: Params, dataset: str, source: str | Path | None = None, output: str | Path = INGESTED) -> None:
@@ -81,7 +82,8 @@ def _write(
     schema = ingested(listing.draw)
     # Both are whole before either replaces the one of an earlier run.
     with replacing(rejected) as new_rejected, replacing(table) as new_table:
-        fill(new_table, table.suffix, schema, batches_of(schema, _rows(listing, engine, dataset, kept)))
+        chunks = (pa.RecordBatch.from_pylist(rows, schema) for rows in _rows(listing, engine, dataset, kept))
+        fill(new_table, table.suffix, schema, chunks)
         if not kept:
             raise UserError(f"{address}: found no usable record: {_first_reason(listing.rejected)}")
         with new_rejected.open("w", encoding="utf-8", newline="") as file:
@@ -92,34 +94,46 @@ def _write(
     return kept
 
 
-def _rows(listing: Listing, engine: str, dataset: str, kept: Counter[str | None]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of the table in order, count them by split in `kept`, and reject the other records."""
+def _rows(
+    listing: Listing, engine: str, dataset: str, kept: Counter[str | None]
+) -> Iterator[list[dict[str, Any]]]:
+    """Yield the rows of the table in order, in chunks.
+
+    Kept records are counted by split in `kept`; the others are rejected.
+    """
     published: Counter[str] = Counter()
-    pictures = _pictures(listing, engine)
-    for record, picture in track(pictures, total=len(listing), desc=f"ingest {dataset}", unit="images"):
-        if isinstance(picture, Rejection):
-            listing.reject(record.file, record.row, record.name, picture)
-            continue
-        faces = {"box": record.box, "landmarks": record.landmarks}
-        for name, points in faces.items():
-            if points is not None:
-                usable = inside(points, picture.width, picture.height)
-                published.update({name: 1, f"{name}_ignored": int(not usable)})
-                faces[name] = points if usable else None
-        kept[record.split] += 1
-        yield {
-            "id": f"{dataset}/{record.name}",
-            "dataset": dataset,
-            "split": record.split,
-            "votes": record.votes and dict(zip(VOTES, record.votes, strict=True)),
-            "label": record.label,
-            "group": record.group,
-            "source": f"{record.file}, row {record.row}" if record.row else record.file,
-            **faces,
-            **picture._asdict(),
-        }
+    with bar(len(listing), desc=f"ingest {dataset}", unit="images") as shown:
+        for chunk in _pictures(listing, engine):
+            rows = []
+            for record, picture in chunk:
+                if isinstance(picture, Rejection):
+                    listing.reject(record.file, record.row, record.name, picture)
+                    continue
+                faces = {"box": record.box, "landmarks": record.landmarks}
+                for name, points in faces.items():
+                    if points is not None:
+                        usable = inside(points, picture.width, picture.height)
+                        published.update({name: 1, f"{name}_ignored": int(not usable)})
+                        faces[name] = points if usable else None
+                kept[record.split] += 1
+                rows.append(_row(dataset, record, picture) | faces)
+            shown.update(len(chunk))
+            yield rows
     if published:
         listing.notes["given"] = dict(sorted(published.items()))
+
+
+def _row(dataset: str, record: Record, picture: Picture) -> dict[str, Any]:
+    return {
+        "id": f"{dataset}/{record.name}",
+        "dataset": dataset,
+        "split": record.split,
+        "votes": record.votes and dict(zip(VOTES, record.votes, strict=True)),
+        "label": record.label,
+        "group": record.group,
+        "source": f"{record.file}, row {record.row}" if record.row else record.file,
+        **picture._asdict(),
+    }
 
 
 class Picture(NamedTuple):
@@ -155,8 +169,8 @@ class PictureReader:
         return Picture(image, width, height, fingerprint(pixels))
 
 
-def _pictures(listing: Listing, engine: str) -> Iterator[tuple[Record, Picture | Rejection]]:
-    """Yield each record of a listing with its picture."""
+def _pictures(listing: Listing, engine: str) -> Iterator[list[tuple[Record, Picture | Rejection]]]:
+    """Yield the records of a listing with their pictures, in chunks."""
     pending: deque[list[Record]] = deque()
     count = CHUNK // 8  # until the first pictures tell their size
 
@@ -169,7 +183,7 @@ def _pictures(listing: Listing, engine: str) -> Iterator[tuple[Record, Picture |
     for pictures in ordered(PictureReader(listing.read), places(), engine):
         size = sum(len(picture.image) for picture in pictures if isinstance(picture, Picture))
         count = max(1, min(CHUNK, CHUNK_BYTES * len(pictures) // max(1, size)))
-        yield from zip(pending.popleft(), pictures, strict=True)
+        yield list(zip(pending.popleft(), pictures, strict=True))
 
 
 def _reasons(rejected: list[RejectedRow]) -> dict[str, int]:

@@ -19,11 +19,12 @@ import pyarrow.parquet as pq
 
 from pipeline.core.errors import UserError, not_made, one_line
 from pipeline.core.files import replacing
+from pipeline.core.parallel import chunks
 
 # Rows of a Parquet row group, which takes time for each of its columns, and of an Arrow record batch.
 GROUP_ROWS, BATCH_ROWS = 4096, 1024
-# Bytes of encoded pictures in a group and in a batch. Without a limit, large photographs would not fit into memory.
-GROUP_BYTES, BATCH_BYTES = 128 * 2**20, 8 * 2**20
+# Bytes of encoded pictures in a group. Without a limit, large photographs would not fit into memory.
+GROUP_BYTES = 128 * 2**20
 
 # Columns of texts of which hardly one occurs twice: a dictionary of them would hold them all.
 _UNIQUE = ("id", "source", "pixels")
@@ -97,17 +98,8 @@ def write_rows(path: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]]) ->
 
 
 def batches_of(schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
-    """Yield rows as batches of `BATCH_ROWS`, or of fewer rows once their pictures reach `BATCH_BYTES`."""
-    waiting: list[dict[str, Any]] = []
-    size = 0
-    for row in rows:
-        waiting.append(row)
-        size += len(row.get("image", b""))
-        if len(waiting) == BATCH_ROWS or size >= BATCH_BYTES:
-            yield pa.RecordBatch.from_pylist(waiting, schema)
-            waiting, size = [], 0
-    if waiting:
-        yield pa.RecordBatch.from_pylist(waiting, schema)
+    """Yield rows as batches of `BATCH_ROWS`."""
+    return (pa.RecordBatch.from_pylist(some, schema) for some in chunks(rows, BATCH_ROWS))
 
 
 def write_batches(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
