@@ -192,7 +192,7 @@ def test_little_memory_and_little_disk(fit: Path, monkeypatch: pytest.MonkeyPatc
     memory = psutil.virtual_memory()._replace(available=10**9)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: memory)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: Usage(10**12, 0, 3 * 10**9))
-    monkeypatch.setattr(inventory, "raw", lambda name: inventory.Raw("folder", 100_000, 2 * 10**9))
+    monkeypatch.setattr(inventory, "raw_data", lambda name: inventory.RawData("folder", 100_000, 2 * 10**9))
     result = doctor()
     assert result.exit_code == 0
     assert "1 GB of" in said(result, "warning")

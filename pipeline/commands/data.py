@@ -13,7 +13,7 @@ from pipeline.tables.paths import ALIGNED, INGESTED, LABELS, PREDICTIONS, RAW, S
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pipeline.tables.inventory import Row
+    from pipeline.tables.inventory import Counts
 
 # Columns of text, which are aligned to the left.
 LEFT = ("data set", "kind", "class", "face")
@@ -31,14 +31,14 @@ def data() -> None:
             f"{RAW.parent}: not found; run this in the folder that holds params.yaml and dvc.yaml"
         )
     chosen = _chosen()
-    _show(RAW, _each(chosen | _names(RAW), lambda name: inventory.raw(name)._asdict()))
+    _show(RAW, _each(chosen | _names(RAW), lambda name: inventory.raw_data(name)._asdict()))
     datasets = chosen | _names(INGESTED, ".parquet") | _names(ALIGNED, ".arrow")
-    _show(INGESTED, _each(datasets, inventory.ingested))
-    _show(ALIGNED, _each(datasets, inventory.aligned))
+    _show(INGESTED, _each(datasets, inventory.ingested_rows))
+    _show(ALIGNED, _each(datasets, inventory.aligned_faces))
     for path, read in (
-        (LABELS, inventory.labels),
-        (SYNTHETIC, lambda: [inventory.synthetic()]),
-        (PREDICTIONS, lambda: [inventory.predictions()]),
+        (LABELS, inventory.labelled_rows),
+        (SYNTHETIC, lambda: [inventory.synthetic_faces()]),
+        (PREDICTIONS, lambda: [inventory.predicted_rows()]),
     ):
         _show(path, _whole(read))
 
@@ -58,7 +58,7 @@ def _chosen() -> set[str]:
         return set()
 
 
-def _each(datasets: Iterable[str], read: Callable[[str], Row]) -> Iterable[Row | str]:
+def _each(datasets: Iterable[str], read: Callable[[str], Counts]) -> Iterable[Counts | str]:
     """Yield a row for each data set, or an error message."""
     for name in sorted(datasets):
         try:
@@ -67,14 +67,14 @@ def _each(datasets: Iterable[str], read: Callable[[str], Row]) -> Iterable[Row |
             yield str(error)
 
 
-def _whole(read: Callable[[], list[Row]]) -> list[Row | str]:
+def _whole(read: Callable[[], list[Counts]]) -> list[Counts | str]:
     try:
         return [*read()]
     except UserError as error:
         return [str(error)]
 
 
-def _show(path: Path, rows: Iterable[Row | str]) -> None:
+def _show(path: Path, rows: Iterable[Counts | str]) -> None:
     """Print a table, and below it the error messages."""
     from tabulate import tabulate
 

@@ -1,4 +1,4 @@
-"""One way to show progress: a bar with rate and time left on a terminal, a line now and then in a log."""
+"""Progress bars on a terminal, progress lines in a log; counts, sizes and values as text."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ T = TypeVar("T")
 
 
 def track(items: Iterable[T], *, total: int | None = None, desc: str, unit: str) -> tqdm[T]:
-    """Return `items` wrapped in a progress bar on standard error."""
+    """Return `items` with a progress bar on standard error."""
     return tqdm(items, total=total, desc=desc, unit=f" {unit}", **_style())
 
 
 def bar(total: int, *, desc: str, unit: str, shows: bool = True) -> tqdm[Any]:
-    """Return a progress bar that is moved by hand, a context manager; unless it `shows`, nothing is seen."""
+    """Return a progress bar to update by hand, a context manager. `shows=False` hides it."""
     return tqdm(total=total, desc=desc, unit=f" {unit}", disable=not shows, **_style())
 
 
@@ -42,7 +42,7 @@ def in_bytes(size: float) -> str:
 
 
 def in_yaml(value: Any) -> str:
-    """Return a value of params.yaml as it stands there."""
+    """Return a value as it is written in params.yaml."""
     if isinstance(value, list):
         return f"[{', '.join(map(in_yaml, value))}]"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

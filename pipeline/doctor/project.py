@@ -48,7 +48,7 @@ def data(datasets: list[str]) -> Iterator[Finding]:
             continue
         table = INGESTED / f"{name}.parquet"
         try:
-            raw = inventory.raw(name)
+            raw = inventory.raw_data(name)
         except UserError as error:
             if table.exists():
                 yield warning(f"{error}; {table} is there", "dvc repro --allow-missing goes on without it")
@@ -95,7 +95,7 @@ def disk(datasets: list[str], align: Align) -> Iterator[Finding]:
     need = 0
     for name in datasets:
         try:
-            raw = inventory.raw(name)
+            raw = inventory.raw_data(name)
         except UserError:
             continue
         # The pictures, and a face of each. An archive counts as one picture, as its content is not read.

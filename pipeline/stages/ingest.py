@@ -38,7 +38,7 @@ def run(p: Params, dataset: str, source: str | Path | None = None, output: str |
     """Write `data/ingested/<dataset>.parquet`, the list of rejected rows beside it, and the metrics.
 
     Args:
-        p: the whole of `params.yaml`.
+        p: `params.yaml`.
         dataset: name of the data set.
         source: folder, archive or `s3://` address of the raw data; None: `data/raw/<dataset>`.
         output: folder or `s3://` address of the result. Unless it is the default, the metrics go there too.
@@ -123,7 +123,7 @@ def _rows(
         listing.notes["given"] = dict(sorted(published.items()))
 
 
-def _row(dataset: str, record: Record, picture: Picture) -> dict[str, Any]:
+def _row(dataset: str, record: Record, picture: IngestedPicture) -> dict[str, Any]:
     return {
         "id": f"{dataset}/{record.name}",
         "dataset": dataset,
@@ -136,8 +136,8 @@ def _row(dataset: str, record: Record, picture: Picture) -> dict[str, Any]:
     }
 
 
-class Picture(NamedTuple):
-    """A picture file: columns of `schema.ingested`."""
+class IngestedPicture(NamedTuple):
+    """A picture file and what decoding it tells; the fields are columns of `schema.ingested`."""
 
     image: bytes
     width: int
@@ -155,21 +155,21 @@ class PictureReader:
 
     read: Callable[[str], bytes]
 
-    def __call__(self, places: list[str]) -> list[Picture | Rejection]:
+    def __call__(self, places: list[str]) -> list[IngestedPicture | Rejection]:
         """Return the picture at each place, or why it is rejected."""
         return [self._picture(place) for place in places]
 
-    def _picture(self, place: str) -> Picture | Rejection:
+    def _picture(self, place: str) -> IngestedPicture | Rejection:
         try:
             image = self.read(place)
             pixels = decode(image)
         except Rejection as why:
             return why
         height, width = pixels.shape[:2]
-        return Picture(image, width, height, fingerprint(pixels))
+        return IngestedPicture(image, width, height, fingerprint(pixels))
 
 
-def _pictures(listing: Listing, engine: str) -> Iterator[list[tuple[Record, Picture | Rejection]]]:
+def _pictures(listing: Listing, engine: str) -> Iterator[list[tuple[Record, IngestedPicture | Rejection]]]:
     """Yield the records of a listing with their pictures, in chunks."""
     pending: deque[list[Record]] = deque()
     count = CHUNK // 8  # until the first pictures tell their size
@@ -181,7 +181,7 @@ def _pictures(listing: Listing, engine: str) -> Iterator[list[tuple[Record, Pict
             yield [record.place for record in chunk]
 
     for pictures in ordered(PictureReader(listing.read), places(), engine):
-        size = sum(len(picture.image) for picture in pictures if isinstance(picture, Picture))
+        size = sum(len(picture.image) for picture in pictures if isinstance(picture, IngestedPicture))
         count = max(1, min(CHUNK, CHUNK_BYTES * len(pictures) // max(1, size)))
         yield list(zip(pending.popleft(), pictures, strict=True))
 

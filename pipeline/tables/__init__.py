@@ -1,1 +1,1 @@
-"""What passes between stages: paths, columns, files, the journal of unfinished work."""
+"""The tables between stages: paths, columns, files, the journal of unfinished work."""

@@ -1,4 +1,4 @@
-"""What is in `data/`: how many files, rows and faces, and how large they are. No picture is opened."""
+"""Count the files, rows and faces in `data/`, and their bytes. No picture is opened."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from pipeline.tables.paths import ALIGNED, INGESTED, LABELS, PREDICTIONS, RAW, S
 from pipeline.tables.schema import CLASSES, SPLITS
 from pipeline.tables.store import Faces, read_parquet
 
-Row = dict[str, Any]
+Counts = dict[str, Any]  # by the title of the column that shows them
 
 
-class Raw(NamedTuple):
-    """What lies in `data/raw/<dataset>`.
+class RawData(NamedTuple):
+    """The content of `data/raw/<dataset>`.
 
     Attributes:
-        kind: what it is, for people.
+        kind: file or folder, and where it is linked to.
         files: number of files; 1 for an archive.
-        size: of all of them, in bytes.
+        size: of all files, in bytes.
     """
 
     kind: str
@@ -33,32 +33,32 @@ class Raw(NamedTuple):
     size: int
 
 
-def raw(dataset: str) -> Raw:
-    """Return what lies in `data/raw/<dataset>`.
+def raw_data(dataset: str) -> RawData:
+    """Return the content of `data/raw/<dataset>`.
 
     Raises:
-        UserError: there is nothing, or it cannot be read.
+        UserError: it does not exist or cannot be read.
     """
     path = RAW / dataset
     link = f", linked to {os.readlink(path)}" if path.is_symlink() else ""
     try:
         if path.is_file():
-            return Raw(f"file{link}", 1, path.stat().st_size)
+            return RawData(f"file{link}", 1, path.stat().st_size)
         sizes = list(_sizes(path))
     except FileNotFoundError:
         if dataset == "sample" and not link:
             raise not_made(path) from None
-        told = f"a link to {os.readlink(path)}, which is not there" if link else "nothing"
+        found = f"a link to {os.readlink(path)}, which is not there" if link else "nothing"
         raise UserError(
-            f"{path}: found {told}, expected: the data set's folder, an archive of it, or a link to either"
+            f"{path}: found {found}, expected: the data set's folder, an archive of it, or a link to either"
         ) from None
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from None
-    return Raw(f"folder{link}", len(sizes), sum(sizes))
+    return RawData(f"folder{link}", len(sizes), sum(sizes))
 
 
 def _sizes(folder: str | Path) -> Iterator[int]:
-    """Yield the size of each file below a folder, hidden ones left out, in bytes."""
+    """Yield the bytes of each file below a folder, without hidden files."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
@@ -69,11 +69,11 @@ def _sizes(folder: str | Path) -> Iterator[int]:
                 yield entry.stat(follow_symlinks=False).st_size
 
 
-def ingested(dataset: str) -> Row:
-    """Return the rows of `data/ingested/<dataset>.parquet` by split, and how many records were rejected.
+def ingested_rows(dataset: str) -> Counts:
+    """Return the number of rows of `data/ingested/<dataset>.parquet` by split, and of rejected rows.
 
     Raises:
-        UserError: it is not there, or no such table.
+        UserError: it does not exist or is no such table.
     """
     path = INGESTED / f"{dataset}.parquet"
     splits = Counter(read_parquet(path, ["split"])["split"].to_pylist())
@@ -87,7 +87,7 @@ def ingested(dataset: str) -> Row:
 
 
 def _rejected(path: Path) -> int | None:
-    """Return the number of rows below the title; None where there is no such list."""
+    """Return the number of rows below the header; None if there is no such file."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             return max(0, sum(1 for _ in csv.reader(file)) - 1)
@@ -97,11 +97,11 @@ def _rejected(path: Path) -> int | None:
         raise UserError(f"{path}: not a list of rejected rows: {one_line(error)}") from None
 
 
-def aligned(dataset: str) -> Row:
-    """Return how many faces `data/aligned/<dataset>.arrow` holds, how they were found, and their size.
+def aligned_faces(dataset: str) -> Counts:
+    """Return the number of faces in `data/aligned/<dataset>.arrow` by status, and their size.
 
     Raises:
-        UserError: it is not there, or no such table.
+        UserError: it does not exist or is no such table.
     """
     path = ALIGNED / f"{dataset}.arrow"
     faces = Faces(path)
@@ -115,11 +115,11 @@ def aligned(dataset: str) -> Row:
     }
 
 
-def labels() -> list[Row]:
-    """Return how many rows of `data/labels.parquet` each class has, by split.
+def labelled_rows() -> list[Counts]:
+    """Return the number of rows of `data/labels.parquet` by class and split.
 
     Raises:
-        UserError: it is not there, or no such table.
+        UserError: it does not exist or is no such table.
     """
     table = read_parquet(LABELS, ["split", "label"])
     counts = Counter(zip(table["label"].to_pylist(), table["split"].to_pylist(), strict=True))
@@ -131,11 +131,11 @@ def labels() -> list[Row]:
     return [*rows, {"class": "all", **{split: sum(row[split] for row in rows) for split in SPLITS}}]
 
 
-def synthetic() -> Row:
-    """Return how many faces of each class `data/synthetic.arrow` holds.
+def synthetic_faces() -> Counts:
+    """Return the number of faces in `data/synthetic.arrow` by class.
 
     Raises:
-        UserError: it is not there, or no such table.
+        UserError: it does not exist or is no such table.
     """
     faces = Faces(SYNTHETIC)
     counts = _counted(SYNTHETIC, faces.table, "label")
@@ -147,11 +147,11 @@ def synthetic() -> Row:
     }
 
 
-def predictions() -> Row:
-    """Return the rows of `data/predictions.parquet` by split.
+def predicted_rows() -> Counts:
+    """Return the number of rows of `data/predictions.parquet` by split.
 
     Raises:
-        UserError: it is not there, or no such table.
+        UserError: it does not exist or is no such table.
     """
     splits = Counter(read_parquet(PREDICTIONS, ["split"])["split"].to_pylist())
     return {

@@ -1,4 +1,4 @@
-"""What a long stage has done so far, so that a run that was killed goes on where it stopped."""
+"""Append-only journal of finished batches. A killed stage resumes after the last whole batch."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ import pyarrow as pa
 
 from pipeline.core.errors import UserError
 
-# Bytes in front of each batch: its length, and a checksum, as a machine that lost power may have kept the length alone.
+# Bytes in front of each batch: its length, and a checksum, as a power failure may leave the length alone.
 _LENGTH, _CHECKSUM = 8, 4
 
 
 def journaled(
     path: Path, schema: pa.Schema, work: Callable[[int], Iterator[pa.RecordBatch]]
 ) -> Iterator[pa.RecordBatch]:
-    """Yield the batches of some work, each kept in a file as soon as it is there.
+    """Yield the batches of some work, each written to the journal first.
 
     Args:
-        path: of the file, whose name must say all that decides what the batches hold. It is removed at the end.
+        path: the journal's file. Its name must identify everything that decides the content of the batches. The file
+            is removed at the end.
         schema: of the batches.
-        work: yields the batches from the one with the given number on; those before it are read from the file.
+        work: returns the batches from a number on. The ones before it are read from the journal.
 
     Raises:
-        UserError: another process is doing the same work, or the file cannot be written.
+        UserError: another process does the same work, or the file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -47,7 +48,7 @@ def journaled(
         while data := _read(file):
             yield pa.ipc.read_record_batch(pa.py_buffer(data), schema)
             done, end = done + 1, file.tell()
-        file.truncate(end)  # a batch that was cut short
+        file.truncate(end)  # drops an incomplete batch
         for batch in work(done):
             data = batch.serialize()
             try:
@@ -57,11 +58,11 @@ def journaled(
             except OSError as error:
                 raise UserError(f"{path}: cannot be written: {error.strerror}") from None
             yield batch
-        path.unlink(missing_ok=True)  # while no other process can have it
+        path.unlink(missing_ok=True)  # before the lock is released
 
 
 def _read(file: IO[bytes]) -> bytes:
-    """Return the next batch, empty if there is none, only a part of it, or something else."""
+    """Return the next batch; empty if there is none, if it is incomplete or damaged."""
     length, checksum = int.from_bytes(file.read(_LENGTH)), int.from_bytes(file.read(_CHECKSUM))
     if length > os.fstat(file.fileno()).st_size:
         return b""

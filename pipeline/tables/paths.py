@@ -1,4 +1,4 @@
-"""Where things lie, relative to the folder that holds `params.yaml`."""
+"""Paths of data, models and results, relative to the folder with `params.yaml`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 RAW = Path("data/raw")
 INGESTED = Path("data/ingested")
 ALIGNED = Path("data/aligned")
-INTERRUPTED = Path("data/interrupted")  # what killed runs have done so far
+INTERRUPTED = Path("data/interrupted")  # finished batches of killed runs
 LABELS = Path("data/labels.parquet")
 SYNTHETIC = Path("data/synthetic.arrow")
 PREDICTIONS = Path("data/predictions.parquet")

@@ -1,4 +1,4 @@
-"""The tables between stages: columns, types, units. `pipeline.tables` writes and reads them."""
+"""The tables between stages: columns, types, units. `tables.store` writes and reads them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pipeline.tables.vocabulary import CLASSES as CLASSES
 from pipeline.tables.vocabulary import SPLITS as SPLITS
 from pipeline.tables.vocabulary import VOTES as VOTES
 
-# Metadata of the ingested table: the splits that the data set does not publish and that `label` draws from its
-# training pictures, joined by commas. Absent: none.
+# Metadata of the ingested table: splits, joined by commas, that the data set does not publish and that `label` draws
+# from its training pictures. Absent if there are none.
 DRAW = b"draw"
-# Metadata of the table of generated faces: SHA-256 of the training samples that the GAN has learned from.
+# Metadata of the table of generated faces: SHA-256 of the samples that the GAN was trained on.
 MADE_FROM = b"made_from"
 
 _INGESTED = pa.schema(
@@ -27,10 +27,10 @@ _INGESTED = pa.schema(
         # Annotators per vocabulary entry; null where the data set has single labels.
         pa.field("votes", pa.struct([pa.field(name, pa.int32(), nullable=False) for name in VOTES])),
         pa.field("label", pa.string()),  # class name, null where the data set has votes
-        pa.field("group", pa.string()),  # subject or person, null if the data set names none
+        pa.field("group", pa.string()),  # subject or person; null if the data set names none
         pa.field("source", pa.string(), nullable=False),  # file and row the record came from
         pa.field("pixels", pa.string(), nullable=False),  # SHA-256 of the decoded pixels and their shape
-        # The data set's own, as in `aligned`, null where it gives none or they do not lie in the picture.
+        # Published by the data set, as in `aligned`; null if it gives none or they do not lie in the picture.
         pa.field("box", pa.list_(pa.float32(), 4)),
         pa.field("landmarks", pa.list_(pa.float32(), 10)),
     ]
@@ -45,8 +45,8 @@ _LABELS = pa.schema(
         pa.field(
             "target", pa.list_(pa.float32()), nullable=False
         ),  # one share per class in class order, sum 1
-        pa.field("duplicate_of", pa.string()),  # first id with identical pixels, null if this is it
-        # First id among the rows that show the same picture, pixel by pixel or nearly; null if there is one row.
+        pa.field("duplicate_of", pa.string()),  # first id with identical pixels; null if it is this row
+        # First id among the rows with the same or nearly the same picture; null if there is no other row.
         pa.field("cluster", pa.string()),
     ]
 )
@@ -67,13 +67,13 @@ def ingested(draw: Sequence[str] = ()) -> pa.Schema:
     """Return the schema of `data/ingested/<dataset>.parquet`.
 
     Args:
-        draw: splits that the data set does not publish; they stand in the metadata, and `label` draws them.
+        draw: splits that the data set does not publish. They go into the metadata, and `label` draws them.
     """
     return _INGESTED.with_metadata({DRAW: ",".join(draw)} if draw else {})
 
 
 def labels(classes: Sequence[str]) -> pa.Schema:
-    """Return the schema of `data/labels.parquet`; the order of the shares in `target` stands in its metadata."""
+    """Return the schema of `data/labels.parquet`; its metadata holds the order of the shares in `target`."""
     return _LABELS.with_metadata({"classes": ",".join(classes)})
 
 
@@ -86,10 +86,10 @@ def aligned(size: int, channels: int) -> pa.Schema:
     """Return the schema of `data/aligned/<dataset>.arrow` for faces of size x size pixels.
 
     `face` holds size * size * channels bytes in H, W, C order (RGB if 3 channels). `status` is `found` (face
-    detected or given), `whole` (the whole picture stands in for the face) or `missing` (no face and none put in
-    its place; `face` is zero). `box` and `landmarks` are pixels of the picture, null unless found. The landmarks
-    are left eye, right eye, nose, left and right mouth corner as seen in the picture, x before y. A face that the
-    data set gives has no score, and a null where the data set gives only one of box and landmarks.
+    detected, or given by the data set), `whole` (the whole picture replaces the face) or `missing` (no face, and
+    `face` is zero). `box` and `landmarks` are pixels of the picture, null unless found. The landmarks are left eye,
+    right eye, nose, left and right mouth corner as seen in the picture, x before y. A face given by the data set has
+    no score. If the data set gives only one of box and landmarks, the other is null.
     """
     return pa.schema(
         [
@@ -105,9 +105,9 @@ def aligned(size: int, channels: int) -> pa.Schema:
 
 
 def synthetic(size: int, channels: int, made_from: str) -> pa.Schema:
-    """Return the schema of `data/synthetic.arrow`: generated faces, laid out as in `aligned`.
+    """Return the schema of `data/synthetic.arrow`: generated faces, with the layout of `aligned`.
 
-    `made_from` is the hash of the training samples behind them.
+    `made_from` is the hash of the samples that the GAN was trained on.
     """
     return pa.schema(
         [

@@ -1,7 +1,7 @@
-"""How the tables between stages are written and read; `pipeline.tables.schema` says what is in them.
+"""Write and read the tables between stages; `tables.schema` defines their columns.
 
-Parquet where columns are scanned, uncompressed Arrow IPC where pixels are memory-mapped. Rows come sorted by
-`id` and groups have a fixed number of rows, so the same input gives the same bytes.
+Tables whose columns are scanned are Parquet. Tables whose pixels are memory-mapped are uncompressed Arrow IPC. Rows are
+sorted by `id`, and rows and bytes alone decide where a group ends, so the same input gives the same bytes.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from pipeline.core.errors import UserError, not_made, one_line
 from pipeline.core.files import replacing
 from pipeline.core.parallel import chunks
 
-# Rows of a Parquet row group, which takes time for each of its columns, and of an Arrow record batch.
+# Rows of a Parquet row group (each group costs time for every column) and of an Arrow record batch.
 GROUP_ROWS, BATCH_ROWS = 4096, 1024
 # Bytes of encoded pictures in a group. Without a limit, large photographs would not fit into memory.
 GROUP_BYTES = 128 * 2**20
 
-# Columns of texts of which hardly one occurs twice: a dictionary of them would hold them all.
+# Columns of texts that hardly ever repeat: their dictionary would hold all of them.
 _UNIQUE = ("id", "source", "pixels")
 
 
@@ -34,7 +34,7 @@ def read_parquet(path: Path, columns: list[str]) -> pa.Table:
     """Read columns of a table between stages.
 
     Raises:
-        UserError: the file is absent, damaged, or has not these columns.
+        UserError: the file is missing or damaged, or lacks one of these columns.
     """
     with _reading(path, columns):
         return pq.ParquetFile(path).read(columns=columns).select(columns)
@@ -44,7 +44,7 @@ def stream_parquet(path: Path, columns: list[str], rows: int) -> Iterator[pa.Rec
     """Yield columns of a table between stages, at most `rows` rows at a time.
 
     Raises:
-        UserError: the file is absent, damaged, or has not these columns.
+        UserError: the file is missing or damaged, or lacks one of these columns.
     """
     with _reading(path, columns), pq.ParquetFile(path) as file:
         file.schema_arrow.empty_table().select(columns)
@@ -52,12 +52,12 @@ def stream_parquet(path: Path, columns: list[str], rows: int) -> Iterator[pa.Rec
 
 
 def take_parquet(path: Path, column: str, rows: Sequence[int]) -> list[Any]:
-    """Return the values of a column in `rows`, counted from 0, in their order.
+    """Return the values of a column in `rows`, counted from 0, in the order of `rows`.
 
-    One group of rows is in memory at a time, and only groups that hold one of `rows` are read.
+    Only row groups that hold one of `rows` are read, one at a time.
 
     Raises:
-        UserError: the file is absent, damaged, or has no such column.
+        UserError: the file is missing or damaged, or lacks the column.
     """
     values: dict[int, Any] = {}
     with _reading(path, [column]), pq.ParquetFile(path) as file:
@@ -72,10 +72,10 @@ def take_parquet(path: Path, column: str, rows: Sequence[int]) -> list[Any]:
 
 
 def count_parquet(path: Path) -> int:
-    """Return how many rows a table between stages has.
+    """Return the number of rows of a table between stages.
 
     Raises:
-        UserError: the file is absent or damaged.
+        UserError: the file is missing or damaged.
     """
     with _reading(path, []):
         return pq.read_metadata(path).num_rows
@@ -93,7 +93,7 @@ def _reading(path: Path, columns: list[str]) -> Iterator[None]:
 
 
 def write_rows(path: Path, schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> None:
-    """Write rows, streaming, as `write_batches` does."""
+    """Write rows as `write_batches` writes batches."""
     write_batches(path, schema, batches_of(schema, rows))
 
 
@@ -103,16 +103,16 @@ def batches_of(schema: pa.Schema, rows: Iterable[dict[str, Any]]) -> Iterator[pa
 
 
 def write_batches(path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
-    """Write batches of any size, streaming: Parquet by `GROUP_ROWS` or, as the name says, Arrow IPC by `BATCH_ROWS`."""
+    """Write batches of any size one after the other: `.parquet` by `GROUP_ROWS`, Arrow IPC by `BATCH_ROWS`."""
     with replacing(path) as temporary:
         fill(temporary, path.suffix, schema, batches)
 
 
 def fill(temporary: Path, suffix: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> None:
-    """Write batches as `write_batches` does, to a path that `replacing` gave for a name with this suffix."""
+    """Write batches as `write_batches` does, to a temporary path of `replacing` for a name with this suffix."""
     parquet = suffix == ".parquet"
     if parquet:
-        # Encoded pictures do not shrink, and their least and greatest bytes are of no use to anyone.
+        # Encoded pictures do not compress, and nobody needs the minimum and maximum of their bytes.
         others = [leaf for leaf in _leaves(schema) if leaf != "image"]
         compression = dict.fromkeys(others, "lz4") | {"image": "none"}
         repeating = [leaf for leaf in others if leaf not in _UNIQUE]
@@ -129,7 +129,7 @@ def fill(temporary: Path, suffix: str, schema: pa.Schema, batches: Iterable[pa.R
 
 
 def _leaves(schema: pa.Schema) -> list[str]:
-    """Return the columns as Parquet names them: a struct by its fields, a list by its elements."""
+    """Return the names of the columns in Parquet, where a struct has its fields and a list its elements."""
     leaves = []
     for field in schema:
         if pa.types.is_struct(field.type):
@@ -141,18 +141,18 @@ def _leaves(schema: pa.Schema) -> list[str]:
 
 
 def _regrouped(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
-    """Yield the rows of batches in tables of `rows` rows, fewer where their pictures pass `GROUP_BYTES`."""
+    """Yield the rows of batches in tables of `rows` rows, or of fewer once their pictures reach `GROUP_BYTES`."""
     waiting: list[pa.RecordBatch] = []
     room, space = rows, GROUP_BYTES
     for batch in batches:
         while len(batch):
-            taken = min(len(batch), room)
+            count = min(len(batch), room)
             if "image" in batch.schema.names:
                 used = np.cumsum(pc.binary_length(batch["image"]).to_numpy())
-                taken = min(taken, int(np.searchsorted(used, space)) + 1)
-                space -= int(used[taken - 1])
-            waiting.append(batch.slice(0, taken))
-            batch, room = batch.slice(taken), room - taken
+                count = min(count, int(np.searchsorted(used, space)) + 1)
+                space -= int(used[count - 1])
+            waiting.append(batch.slice(0, count))
+            batch, room = batch.slice(count), room - count
             if room == 0 or space <= 0:
                 yield pa.Table.from_batches(waiting)
                 waiting, room, space = [], rows, GROUP_BYTES
@@ -161,7 +161,7 @@ def _regrouped(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Tabl
 
 
 class Faces:
-    """The pixels of an Arrow table with a `face` column, memory-mapped: nothing is copied until it is taken.
+    """Memory-mapped pixels of an Arrow table with a `face` column. A face is read from disk when it is used.
 
     Args:
         path: `data/aligned/<dataset>.arrow` or `data/synthetic.arrow`.
