@@ -27,7 +27,7 @@ from playwright.sync_api import Browser, sync_playwright
 from pipeline.evaluation.metrics import scores
 from pipeline.report.page import render
 from pipeline.report.run import SCORES, FinishedRun
-from pipeline.tables import paths, schema, store
+from pipeline.tables import paths, schema, store, vocabulary
 
 # None: the browser that playwright has installed, if it has.
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -77,7 +77,7 @@ def repeat(root: Path, count: int) -> None:
         store.write_rows(root / path, schema.aligned(side, channels), rows())
     shutil.copytree(paths.METRICS, root / paths.METRICS)
     report = json.loads(Path(SCORES).read_text())
-    for split in schema.SPLITS:
+    for split in vocabulary.SPLITS:
         if split in report:
             of = many.filter(pc.equal(many["split"], split))
             classes = list(report[split]["per_class"])

@@ -14,7 +14,7 @@ from PIL import Image
 
 from pipeline.evaluation.intervals import intervals
 from pipeline.evaluation.metrics import scores
-from pipeline.tables import paths, schema, store
+from pipeline.tables import paths, schema, store, vocabulary
 
 NAMES = ["neutral", "happiness", "fear"]
 SIZE = 16
@@ -26,7 +26,7 @@ def write(
     count: int = 90,
     seed: int = 0,
     word: str = "toy",
-    splits: tuple[str, ...] = schema.SPLITS,
+    splits: tuple[str, ...] = vocabulary.SPLITS,
 ) -> None:
     """Write the files of a run into a folder.
 

@@ -15,7 +15,7 @@ from pipeline.core.errors import UserError
 from pipeline.datasets import ferplus
 from pipeline.intake.tree import open_tree
 from pipeline.stages import ingest
-from pipeline.tables.schema import VOTES
+from pipeline.tables.vocabulary import VOTES
 from tests import toy
 
 SHARED = Path(os.environ.get("FER_SHARED", Path(__file__).parents[2] / "shared")) / "data" / "ferplus"

@@ -4,7 +4,7 @@ from scipy import stats
 
 from pipeline.evaluation.intervals import intervals
 from pipeline.evaluation.metrics import headline
-from pipeline.tables.schema import CLASSES
+from pipeline.tables.vocabulary import CLASSES
 
 SCORES = ("accuracy", "macro_recall", "macro_f1")
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.core.progress import in_bytes
-from pipeline.tables import paths, schema, store
+from pipeline.tables import paths, schema, store, vocabulary
 from tests import toy
 
 
@@ -31,7 +31,7 @@ def section(output: str, title: str) -> list[list[str]]:
 def full(project: Path) -> Path:
     """A project with a table of each kind."""
     toy.write(project)
-    votes = dict.fromkeys(schema.VOTES, 1)
+    votes = dict.fromkeys(vocabulary.VOTES, 1)
     rows = [
         {"id": f"sample/{i}", "dataset": "sample", "split": split, "image": b"1234", "width": 2, "height": 2}
         | {"votes": votes, "source": "labels.csv", "pixels": str(i)}

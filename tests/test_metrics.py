@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from pipeline.evaluation.metrics import confident_mistakes, scores
-from pipeline.tables.schema import CLASSES
+from pipeline.tables.vocabulary import CLASSES
 
 
 def one_hot(predicted: np.ndarray, classes: int) -> np.ndarray:

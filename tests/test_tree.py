@@ -20,7 +20,7 @@ from pipeline.intake.guards import Rejection
 from pipeline.intake.local_folder import LocalFolder
 from pipeline.intake.tree import Tree, open_tree
 from pipeline.stages import ingest
-from pipeline.tables.schema import VOTES
+from pipeline.tables.vocabulary import VOTES
 from tests import odd_pictures as odd
 from tests import toy
 

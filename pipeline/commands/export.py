@@ -92,7 +92,7 @@ def _faces(p: Params, classifier: TrainedModel, int8: bool) -> tuple[dict[str, S
     """Return the faces for the comparison, by split, and the training faces if int8 needs them."""
     from pipeline.export.parity import RandomFaces
     from pipeline.inference.samples import LabelledFaces
-    from pipeline.tables.schema import SPLITS
+    from pipeline.tables.vocabulary import SPLITS
 
     try:
         _check_faces(p, classifier)

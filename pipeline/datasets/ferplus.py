@@ -38,7 +38,7 @@ from pipeline.intake.guards import Rejection
 from pipeline.intake.listing import Listing, votes_of
 from pipeline.intake.pixel_table import FILES, USAGES, PixelTable
 from pipeline.intake.tree import Tree, wrong_tree
-from pipeline.tables.schema import VOTES
+from pipeline.tables.vocabulary import VOTES
 
 VOTES_FILE = "fer2013new.csv"
 LABEL_FILE = "label.csv"

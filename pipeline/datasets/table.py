@@ -27,7 +27,7 @@ from pipeline.intake import csv_rows
 from pipeline.intake.guards import Rejection, leads_out
 from pipeline.intake.listing import Listing, votes_of
 from pipeline.intake.tree import Tree, wrong_tree
-from pipeline.tables.schema import CLASSES, SPLITS, VOTES
+from pipeline.tables.vocabulary import CLASSES, SPLITS, VOTES
 
 FILE = "labels.csv"
 IMAGES = "images"

@@ -22,7 +22,8 @@ from pipeline.export.lineage import Lineage
 from pipeline.export.parity import LOSS, TOLERANCE, Parity
 from pipeline.export.terms import dataset_terms
 from pipeline.tables.paths import METRICS
-from pipeline.tables.schema import SPLITS, channels
+from pipeline.tables.schema import channels
+from pipeline.tables.vocabulary import SPLITS
 
 TEMPLATE = "card.md.jinja"
 # Scores in the YAML head: the metric's type and name by key of metrics/evaluate.json.

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pipeline.intake.guards import Rejection
 from pipeline.intake.listing import Listing
 from pipeline.intake.tree import Tree
-from pipeline.tables.schema import CLASSES
+from pipeline.tables.vocabulary import CLASSES
 
 _CLASS_OF = {name: name for name in CLASSES} | {
     "angry": "anger",

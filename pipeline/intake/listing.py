@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from pipeline.core.errors import printable
 from pipeline.intake.guards import Rejection
-from pipeline.tables.schema import VOTES
+from pipeline.tables.vocabulary import VOTES
 
 # Nine digits fit the table's 32-bit columns, and no crowd is larger.
 _MOST_DIGITS = 9
@@ -105,8 +105,8 @@ class Listing:
             place: where `read` finds the picture.
             file: the file that holds the record's row, relative to the data set's folder.
             row: its number as in a spreadsheet, from 1; 0 if the file itself is the record.
-            votes: annotators per entry of `schema.VOTES`, or None if the data set has single labels.
-            label: an entry of `schema.VOTES`, or None if the data set has votes.
+            votes: annotators per entry of `VOTES`, or None if the data set has single labels.
+            label: an entry of `VOTES`, or None if the data set has votes.
             group: the person in the picture, if known.
             box: of the face, x1, y1, x2, y2 in pixels, if the data set gives one. Any numbers are allowed, NaN
                 included: `ingest` drops a box that does not lie in the picture.
@@ -155,7 +155,7 @@ class Listing:
 
 @lru_cache(2**12)  # few of all possible votes ever occur
 def votes_of(names: tuple[str, ...], cells: tuple[str, ...]) -> tuple[int, ...]:
-    """Return the votes in the order of `schema.VOTES`; an entry without a cell has none.
+    """Return the votes in the order of `VOTES`; an entry without a cell has none.
 
     Args:
         names: entry of the vocabulary for each cell.

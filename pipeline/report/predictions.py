@@ -12,8 +12,8 @@ import numpy as np
 
 from pipeline.report.run import SCORES, FinishedRun
 from pipeline.tables.paths import ALIGNED, PREDICTIONS
-from pipeline.tables.schema import SPLITS
 from pipeline.tables.store import Faces, read_parquet
+from pipeline.tables.vocabulary import SPLITS
 
 # Mistakes shown: the most confident of all, and of each pair of a true and a predicted class.
 OF_ALL, OF_PAIR = 48, 3

@@ -17,7 +17,7 @@ from pipeline.core.errors import UserError, one_line
 from pipeline.core.files import md5_of
 from pipeline.report.revisions import LOCK, METRICS, PARAMS, RunFiles, show
 from pipeline.tables.paths import INGESTED, PLOTS
-from pipeline.tables.schema import SPLITS
+from pipeline.tables.vocabulary import SPLITS
 
 REJECTED_ROWS = 20  # shown of each data set
 

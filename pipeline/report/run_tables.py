@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pipeline.core.progress import in_bytes, in_yaml
 from pipeline.report.cells import Address, Cell, Table, counts, is_number, number, number_table, shown, table
 from pipeline.report.run import LABEL, SYNTHESIZE, TRAIN, FinishedRun, leaves
-from pipeline.tables.schema import SPLITS
+from pipeline.tables.vocabulary import SPLITS
 
 AGREEMENT = {
     "images": "pictures with votes",

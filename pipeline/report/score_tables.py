@@ -7,7 +7,7 @@ import numpy as np
 from pipeline.core.progress import in_yaml
 from pipeline.report.cells import Cell, Table, number, number_table
 from pipeline.report.run import SCORES, FinishedRun
-from pipeline.tables.schema import SPLITS
+from pipeline.tables.vocabulary import SPLITS
 
 HEADLINE = {"accuracy": "accuracy", "macro_recall": "macro recall", "macro_f1": "macro F1"}
 # Other scores of a split, in the order of metrics/evaluate.json.

@@ -21,8 +21,8 @@ from pipeline.inference.samples import LabelledFaces, Samples
 from pipeline.params.model import Params
 from pipeline.tables.paths import ALIGNED, CLASSIFIER, LABELS, METRICS, PLOTS, PREDICTIONS
 from pipeline.tables.schema import PREDICTIONS as PREDICTION_COLUMNS
-from pipeline.tables.schema import SPLITS
 from pipeline.tables.store import read_parquet, write_rows
+from pipeline.tables.vocabulary import SPLITS
 
 FIGURES = PLOTS / "evaluate"
 

@@ -26,9 +26,10 @@ from pipeline.intake.tree import open_tree
 from pipeline.params.methods import choices
 from pipeline.params.model import Params
 from pipeline.tables.paths import INGESTED, METRICS, RAW
-from pipeline.tables.schema import SPLITS, VOTES, ingested
+from pipeline.tables.schema import ingested
 from pipeline.tables.storage import upload
 from pipeline.tables.store import fill
+from pipeline.tables.vocabulary import SPLITS, VOTES
 
 # Pictures that a worker reads at a time: enough to hide the hand-over, few enough bytes to keep memory flat.
 CHUNK, CHUNK_BYTES = 1536, 8 * 2**20

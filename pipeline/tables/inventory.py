@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from pipeline.core.errors import UserError, not_made, one_line
 from pipeline.tables.paths import ALIGNED, INGESTED, LABELS, PREDICTIONS, RAW, SYNTHETIC
-from pipeline.tables.schema import CLASSES, SPLITS
 from pipeline.tables.store import Faces, read_parquet
+from pipeline.tables.vocabulary import CLASSES, SPLITS
 
 Counts = dict[str, Any]  # by the title of the column that shows them
 

@@ -6,9 +6,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from pipeline.tables.vocabulary import CLASSES as CLASSES
-from pipeline.tables.vocabulary import SPLITS as SPLITS
-from pipeline.tables.vocabulary import VOTES as VOTES
+from pipeline.tables.vocabulary import VOTES
 
 # Metadata of the ingested table: splits, joined by commas, that the data set does not publish and that `label` draws
 # from its training pictures. Absent if there are none.

@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from pipeline import params
 from pipeline.params.methods import BLOCKS, choices
 from pipeline.params.types import Block
-from pipeline.tables.schema import CLASSES
+from pipeline.tables.vocabulary import CLASSES
 
 ROOT = Path(__file__).parents[2]
 # Values that a validator and not a type restricts.
