@@ -1068,6 +1068,6 @@ def test_pictures_beyond_the_size_of_a_column_arrive(raw, monkeypatch):
     write_rows(raw, "absent.png,train,1,0,0")
     ingest.run(toy.PARAMS, "table")
     before = results()
-    monkeypatch.setattr(store, "BATCH_BYTES", 10)
+    monkeypatch.setattr(ingest, "BATCH_BYTES", 10)
     ingest.run(toy.PARAMS, "table")
     assert results() == before

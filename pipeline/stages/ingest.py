@@ -33,6 +33,8 @@ from pipeline.tables.vocabulary import SPLITS, VOTES
 
 # Pictures that a worker reads at a time: enough to hide the hand-over, few enough bytes to keep memory flat.
 CHUNK, CHUNK_BYTES = 1536, 8 * 2**20
+# Bytes of pictures after which a batch ends: an Arrow column holds at most 2 GiB.
+BATCH_BYTES = 2**30
 
 
 def run(p: Params, dataset: str, source: str | Path | None = None, output: str | Path = INGESTED) -> None:
@@ -105,7 +107,8 @@ def _rows(
     published: Counter[str] = Counter()
     with bar(len(listing), desc=f"ingest {dataset}", unit="images") as shown:
         for chunk in _pictures(listing, engine):
-            rows = []
+            rows: list[dict[str, Any]] = []
+            size = 0
             for record, picture in chunk:
                 if isinstance(picture, Rejection):
                     listing.reject(record.file, record.row, record.name, picture)
@@ -118,6 +121,10 @@ def _rows(
                         faces[name] = points if usable else None
                 kept[record.split] += 1
                 rows.append(_row(dataset, record, picture) | faces)
+                size += len(picture.image)
+                if size > BATCH_BYTES:
+                    yield rows
+                    rows, size = [], 0
             shown.update(len(chunk))
             yield rows
     if published:
