@@ -1,4 +1,4 @@
-"""Weights to start from: what is taken over, what is adapted, and what is refused."""
+"""Weights to start from: what is loaded, what is adapted, and what is refused."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from pipeline.training import pretrained
 from tests import toy
 
 
-def started(project: Path, weights: str, **changes: object) -> tuple[torch.nn.Module, pretrained.Start]:
+def started(project: Path, weights: str, **changes: object) -> tuple[torch.nn.Module, pretrained.LoadReport]:
     changes = {"model": "resnet18", **changes}
     toy.set_params(project, **changes, **{f"models.{changes['model']}.weights": weights})
     p = params.load()
     network = toy.network(p)
-    return network.eval(), pretrained.starts(network, *p.chosen("model"), p.classes)[""]
+    return network.eval(), pretrained.load_weights(network, *p.chosen("model"), p.classes)[""]
 
 
 def refused(project: Path, weights: str, **changes: object) -> str:
@@ -83,7 +83,7 @@ def test_a_run_goes_on_from_an_earlier_one_with_other_classes(
     before = model_file.load(earlier, torch.device("cpu")).network
 
     network, start = started(project, str(earlier), classes=["happiness", "fear", "neutral"])
-    assert start.adapted == ["last layer: 2 of 3 classes taken over by name, the others freshly drawn"]
+    assert start.adapted == ["last layer: 2 of 3 classes loaded by name, the others newly initialised"]
     assert (start.fresh, start.left) == ([], [])
     assert torch.equal(network.head.weight[[2, 0]], before.head.weight)
     assert torch.equal(network.head.bias[[2, 0]], before.head.bias)
@@ -95,7 +95,7 @@ def test_a_run_goes_on_from_an_earlier_one_with_other_classes(
     found = json.loads((paths.METRICS / "train.json").read_text())["weights"]
     assert (found["sha256"], found["loaded"]) == (start.sha256, start.loaded)
     assert (
-        "train: weights earlier.safetensors: 120 tensors taken over; last layer: 2 of 2"
+        "train: weights earlier.safetensors: 120 tensors loaded; last layer: 2 of 2"
         in capsys.readouterr().out
     )
     assert model_file.load(paths.CLASSIFIER, torch.device("cpu")).classes == ["happiness", "neutral"]
@@ -112,7 +112,7 @@ def test_an_earlier_run_with_the_same_classes_is_taken_over_whole(project: Path)
 
     _, start = started(project, "w.safetensors", **{"models.resnet18.extra": 16})
     assert start.fresh == ["body.8.weight", "body.8.bias"]
-    assert start.adapted == ["last layer freshly drawn"]
+    assert start.adapted == ["last layer newly initialised"]
 
 
 def test_an_rgb_network_takes_the_mean_of_channels_where_it_had_grey(project: Path) -> None:
@@ -184,7 +184,7 @@ def test_what_does_not_fit_is_one_line(project: Path) -> None:
         project, "IMAGENET"
     )
     assert "'none.pth', allowed: a file that exists" in refused(project, "none.pth")
-    assert "as DVC removes it before training" in refused(project, str(paths.CLASSIFIER))
+    assert "DVC removes this one before training" in refused(project, str(paths.CLASSIFIER))
     for end in (".pth", ".safetensors"):
         Path(f"w{end}").write_bytes(b"not weights")
         assert f"w{end}: " in refused(project, f"w{end}")

@@ -233,4 +233,6 @@ def test_a_process_that_is_killed_is_one_line(project: Path, monkeypatch: pytest
     monkeypatch.setenv("PYTHONPATH", str(project))
     done = forked.run(forked.fer, "train")
     assert done.returncode == 1
-    assert done.stderr.splitlines() == ["fer: train: a process was ended by SIGKILL, and the others with it"]
+    assert done.stderr.splitlines() == [
+        "fer: train: a process was killed by SIGKILL, and the others were stopped"
+    ]

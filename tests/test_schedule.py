@@ -13,14 +13,14 @@ from torch.optim import lr_scheduler
 
 from pipeline import params
 from pipeline.core.errors import UserError
-from pipeline.training.schedule import learning_rate
+from pipeline.training.schedule import learning_rate_factor
 from tests import toy
 
 
 def ours(epochs: int, per_epoch: int, **settings: Any) -> list[float]:
     train = toy.PARAMS.train.model_copy(update={"epochs": epochs, "warmup": 0.0, **settings})
     steps = epochs * per_epoch
-    return [learning_rate(train, step, steps) for step in range(steps)]
+    return [learning_rate_factor(train, step, steps) for step in range(steps)]
 
 
 def torchs(kind: type[lr_scheduler.LRScheduler], count: int, **settings: Any) -> list[float]:

@@ -234,7 +234,7 @@ def test_judges_are_trained_once_and_know_the_classes(project: Path) -> None:
     assert first.digest != second.digest
     assert judged(p, samples, 0).digest == first.digest
     faces = samples.gather(np.arange(len(samples)))
-    features, chances = first.look(faces)
+    features, chances = first.assess(faces)
     assert features.shape == (len(samples), 256)
     np.testing.assert_allclose(chances.sum(axis=1), 1)
     assert (chances.argmax(axis=1) == samples.labels.numpy()).mean() > 0.6
@@ -254,7 +254,7 @@ def test_chances_are_those_under_equally_frequent_classes() -> None:
             return logits, images.flatten(1)
 
     even = judge.Judge(Even(), 16, np.array([0.9, 0.1]), "")
-    np.testing.assert_allclose(even.look(np.zeros((3, 16, 16, 1), np.uint8))[1], 0.5, rtol=1e-6)
+    np.testing.assert_allclose(even.assess(np.zeros((3, 16, 16, 1), np.uint8))[1], 0.5, rtol=1e-6)
 
 
 # ------------------------------------------------------------------------------------------------ bad endings

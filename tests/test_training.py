@@ -27,7 +27,7 @@ from pipeline.tables import paths, schema, store
 from pipeline.training import batch_transform, engine, plan
 from pipeline.training.average import Average
 from pipeline.training.engine import TrainingRun
-from pipeline.training.schedule import learning_rate
+from pipeline.training.schedule import learning_rate_factor
 from tests import toy
 
 TRAIN = [sys.executable, "-m", "pipeline", "train"]
@@ -95,14 +95,14 @@ def test_crop_and_mirror_are_torchvisions(channels: int) -> None:
 
 def test_learning_rate_rises_then_falls_to_zero(project: Path) -> None:
     train = params.load().train.model_copy(update={"warmup": 0.1, "schedule": "cosine"})
-    rates = [learning_rate(train, step, 1000) for step in range(1000)]
+    rates = [learning_rate_factor(train, step, 1000) for step in range(1000)]
     assert rates[:100] == sorted(rates[:100])
     assert rates[100:] == sorted(rates[100:], reverse=True)
     assert rates[100] == 1
     assert rates[550] == pytest.approx(0.5)
     assert rates[-1] == pytest.approx(0, abs=1e-5)
     constant = train.model_copy(update={"schedule": "constant", "warmup": 0.0})
-    assert {learning_rate(constant, step, 1000) for step in range(1000)} == {1.0}
+    assert {learning_rate_factor(constant, step, 1000) for step in range(1000)} == {1.0}
 
 
 @pytest.mark.parametrize(

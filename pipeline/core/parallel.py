@@ -78,7 +78,7 @@ def _in_processes(function: Callable[[A], B], items: Iterable[A], workers: int) 
         if sys.version_info < (3, 11, 5):
             # The shutdown would wait for a thread that still writes to the dead workers.
             pool._call_queue._reader.close()  # type: ignore[attr-defined]
-        raise UserError("a worker process was killed, which is what a machine short of memory does") from None
+        raise UserError("a worker process was killed; the machine probably ran out of memory") from None
     finally:
         pool.shutdown(cancel_futures=True)
         gc.unfreeze()

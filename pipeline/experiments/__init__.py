@@ -1,1 +1,1 @@
-"""A paper's table as runs: recipes, DVC's queue, runs, comparison, table."""
+"""Reproduce a paper's table: recipes, DVC's queue, sweeps of runs, comparison and table."""

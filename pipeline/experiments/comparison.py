@@ -1,9 +1,9 @@
 """Compare the rows of a recipe with one of them, the baseline: paired differences over seeds, intervals and tests.
 
-Two runs with the same seed start from the same weights, see the faces in the same order, and share the splits if these
-are drawn. Their difference therefore varies less than their scores. The interval covers what other seeds would change.
-The tests in `pipeline.experiments.significance` cover what other images would change. At a level of 95 %, one in twenty
-of each is clear by chance.
+Two runs with the same seed start from the same weights and see the faces in the same order. If splits are drawn, both
+have the same ones. Their difference therefore varies less than their scores. The interval shows how much the difference
+may change with other seeds. The tests in `pipeline.experiments.significance` ask whether it would hold on other images.
+At a level of 95 %, one interval in twenty excludes 0 by chance, and one test in twenty has p < 0.05.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Difference(NamedTuple):
 
 
 def difference(baseline: dict[int, float], row: dict[int, float]) -> Difference:
-    """Return the mean difference of a row to the baseline with the 95 % interval of the paired t-test.
+    """Return the mean difference between a row and the baseline with the 95 % interval of the paired t-test.
 
     The interval is mean ± t * s / sqrt(n). s is the standard deviation of the n differences, and t the 97.5 % quantile
     of Student's distribution with n - 1 degrees of freedom (Student 1908). If all differences are equal, the interval
@@ -88,7 +88,7 @@ class ComparedRow(NamedTuple):
         name: name of the row.
         values: score of each finished run, by seed.
         paper: the paper's figure; None if it has none.
-        difference: difference to the baseline; None for the baseline itself.
+        difference: difference from the baseline; None for the baseline itself.
         mcnemar_p, bootstrap_p: p-values of the difference; None if it could not be tested.
     """
 
@@ -115,7 +115,7 @@ class Comparison(NamedTuple):
         baseline: name of the baseline row.
         split: the split whose images the tests use.
         images: number of these images; 0 without predictions.
-        scores: rows by the key of the score. If the paper's figure has another key, it follows in brackets.
+        scores: rows by the key of the score. If the paper's figure has another key, that key follows in brackets.
         notes: reasons why p-values are missing.
     """
 
@@ -140,7 +140,7 @@ def compare(
     Args:
         recipe: the rows and the paper's figures.
         evaluations: contents of `metrics/evaluate.json` of the finished runs, by row and seed.
-        predictions: their files of predictions, by row and seed; None for a lost file.
+        predictions: prediction files of these runs, by row and seed; None for a lost file.
         baseline: name of the baseline row; the first row if None.
         keys: dotted keys of the scores, in which `*` matches any part. If empty or None: the paper's scores, accuracy,
             macro recall and macro F1.
@@ -207,7 +207,7 @@ class _PairedTests:
                 self.pairs[row] = pairs
             else:
                 self.notes.append(
-                    f"{row}: not tested, because its images or labels are not those of {baseline}"
+                    f"{row}: not tested, because its images or labels differ from those of {baseline}"
                 )
 
     def mcnemar_p(self, row: str) -> float | None:
@@ -233,7 +233,7 @@ class _PairedTests:
 
 
 def _on_split(key: str, split: str) -> str:
-    """Return the key of a score on test for the split that is used instead."""
+    """Replace `test` at the start of a key with the split whose scores are compared."""
     return re.sub(r"^test\.", f"{split}.", key)
 
 

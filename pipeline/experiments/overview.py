@@ -70,7 +70,7 @@ def view(status: SweepStatus) -> Group:
 
 
 def _lines(status: SweepStatus) -> dict[str, str]:
-    """Return the lines for a log. Keys are the lines without the time left, which alone is no change."""
+    """Return the lines for a log by what they report. The keys omit the time left: a new estimate is no change."""
     unfinished = [f"{run.name} {state}: {run.reason()}" for state in STYLES for run in status.of(state)]
     return dict(zip(unfinished, unfinished, strict=True)) | {_counts(status): _header(status)}
 

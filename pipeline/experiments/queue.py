@@ -4,7 +4,7 @@ DVC marks a run as running until its worker reports the end. A killed worker nev
 only if its process is the child of a live worker.
 
 `_iter_done_tasks` is private to DVC. It yields the number of each task, and the workers' logs list durations by these
-numbers. The public `iter_done` yields none and takes 0.3 s of CPU for 60 ended runs instead of 0.01 s.
+numbers. The public `iter_done` yields no numbers and takes 0.3 s of CPU for 60 ended runs instead of 0.01 s.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class QueuedRun(NamedTuple):
 
 
 def runs() -> dict[str, QueuedRun]:
-    """Return the runs in DVC's queue by name. If several share a name, a run that has not ended comes first."""
+    """Return the runs in DVC's queue by name. If several share a name, one that has not ended is returned."""
     with repository() as repo:
         queue = repo.experiments.celery_queue
         held = _held_revisions()
@@ -183,7 +183,7 @@ def workers() -> list[psutil.Process]:
 def remove(removed: Iterable[QueuedRun]) -> list[Path]:
     """Remove failed and interrupted runs from the queue.
 
-    If an interrupted run finished all the same, its result is kept. Otherwise its processes are killed and its
+    If an interrupted run had finished nevertheless, its result is kept. Otherwise its processes are killed and its
     checkpoints are moved into the workspace.
 
     Returns:
@@ -197,7 +197,7 @@ def remove(removed: Iterable[QueuedRun]) -> list[Path]:
         interrupted = [entry for entry in queue.iter_active() if entry.stash_rev in revisions]
         for entry in interrupted:
             if (process := queue.proc.get(entry.stash_rev)) and process.returncode is None:
-                process.returncode = -signal.SIGKILL  # else DVC takes a zombie for a running process
+                process.returncode = -signal.SIGKILL  # otherwise DVC mistakes a zombie for a running process
                 queue.proc[entry.stash_rev] = process
             try:
                 copy = Path(collect_exp({}, entry.asdict()))

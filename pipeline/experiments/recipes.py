@@ -1,4 +1,4 @@
-"""Recipes: each describes a table of a paper as parameters for each row, with the paper's figures.
+"""Recipes. A recipe describes one table of a paper: the parameters and the paper's figures of each row.
 
 title: MixCut on FER+
 source: the paper and the number of its table
@@ -13,7 +13,7 @@ variants:
   mixcut:
     params: {augment: mixcut}
     paper: {test.accuracy: 0.8563}    # by dotted key of metrics/evaluate.json, fractions of 1
-grid:                             # more rows, or all rows: one for each combination of values
+grid:                             # rows beside or instead of variants: one for each combination of values
   augments.mixcut.alpha: [0.5, 1.0]   # rows alpha-0.5_loss-softmax, alpha-0.5_loss-center, ...
   loss: [softmax, center]
 """
@@ -69,7 +69,7 @@ class Recipe(Block):
             raise ValueError("found neither variants nor a grid, allowed: one of them or both")
         if both := self.grid.keys() & (self.short.keys() | {"seed"}):
             raise ValueError(
-                f"grid: found {', '.join(sorted(both))}, allowed: keys that neither the short form nor a run sets"
+                f"grid: found {', '.join(sorted(both))}, allowed: keys other than `seed` and those under `short`"
             )
         rows = len(self.variants) + math.prod(len(values) for values in self.grid.values()) * bool(self.grid)
         if len({name.replace("_", "-") for name in self.rows()}) < rows:
@@ -101,7 +101,7 @@ class Recipe(Block):
 
 
 def _word(value: object) -> str:
-    """Return a value in the form that the name of an experiment allows."""
+    """Return a value with only the characters that an experiment's name may contain."""
     return "".join(letter if letter.isalnum() or letter in ".-" else "-" for letter in str(value).lower())
 
 
@@ -123,8 +123,8 @@ def load(name: str) -> Recipe:
         return Recipe.model_validate(YAML(typ="safe").load(path.read_text(encoding="utf-8")))
     except ValidationError as error:
         first = error.errors()[0]
-        place = ": ".join([str(path), ".".join(map(str, first["loc"]))]).removesuffix(": ")
-        raise UserError(f"{place}: {one_line(first['msg']).removeprefix('Value error, ')}") from None
+        location = ": ".join([str(path), ".".join(map(str, first["loc"]))]).removesuffix(": ")
+        raise UserError(f"{location}: {one_line(first['msg']).removeprefix('Value error, ')}") from None
     except (YAMLError, ValueError) as error:
         raise UserError(f"{path}: not valid YAML: {one_line(error)}") from None
 

@@ -1,8 +1,8 @@
-"""Test whether two rows differ by more than other images would change, from the predictions of paired runs.
+"""Test whether the difference between two rows could be due to the choice of images.
 
-Runs with the same seed form a pair. The images are the independent units: the predictions of all seeds for one image
-stay together. The tests do not cover what other seeds would change; the spread over seeds shows that. Several images of
-one person, or copies of one image, count as independent.
+The tests use the predictions of paired runs: runs with the same seed form a pair. The images are the independent units,
+so the predictions of all seeds for one image stay together. Several images of one person, or copies of one image, also
+count as independent. The tests say nothing about other seeds; the spread over seeds shows their effect.
 """
 
 from __future__ import annotations
@@ -61,14 +61,15 @@ def read_answers(files: Sequence[Path], split: str) -> tuple[list[Answers], list
 
 
 def mcnemar_p(baseline: Sequence[Answers], row: Sequence[Answers]) -> float:
-    """Return the two-sided p-value of McNemar's exact test (McNemar 1947) that both are correct equally often.
+    """Return the two-sided p-value of McNemar's exact test (McNemar 1947). Hypothesis: both rows are equally accurate.
 
     With one seed, the test counts the images that only one of the two classifies correctly. Under the hypothesis,
     either is the correct one with probability 1/2.
 
-    With several seeds, the predictions for one image are not independent and must not be pooled. Each image then counts
-    by how many more seeds are correct in the row than in the baseline. Under the hypothesis, either sign is equally
-    likely. This is the exact permutation test of paired samples (Fisher 1935), and equals McNemar's for one seed.
+    With several seeds, the predictions for one image are not independent and must not be pooled. Each image then has a
+    gain: the number of seeds for which the row is correct minus that of the baseline. Under the hypothesis, either sign
+    of a gain is equally likely. This is the exact permutation test of paired samples (Fisher 1935). With one seed it
+    equals McNemar's test.
 
     Args:
         baseline: answers of the baseline for each seed.
@@ -130,7 +131,7 @@ def bootstrap_p(differences: np.ndarray) -> float:
 
 
 def _indicators(run: Answers, classes: int) -> np.ndarray:
-    """Return for each image and class whether it is correct, is labelled and is predicted: [N, 3K] of 0 and 1."""
+    """Return [N, 3K] of 0 and 1: for each image, K columns each for class correct, class labelled, class predicted."""
     own = np.arange(classes)
     labelled = run.labels[:, None] == own
     predicted = (run.predicted[:, None] == own) & (run.labels[:, None] >= 0)

@@ -186,7 +186,7 @@ def _cached_predictions(repo: Any, ref: str) -> Path | None:
 
 def _paths(overrides: Overrides) -> list[Path]:
     """Return the files and folders outside git that a run needs: raw data and weights."""
-    # A stage draws the sample.
+    # The data set `sample` has no raw files: a stage draws its faces.
     raw = [RAW / dataset for dataset in overrides.get("datasets", []) if dataset != "sample"]
     weights: list[Path] = []
     for key, value in overrides.items():

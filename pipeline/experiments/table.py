@@ -82,7 +82,7 @@ def csv_text(comparison: Comparison) -> str:
 
 
 def _draw_chart(path: Path, title: str, comparison: Comparison) -> None:
-    """Draw each score with a line for each row: every run, mean ± standard deviation, the paper's figure, p-values."""
+    """Draw a panel per score and a line per row: each run, mean ± standard deviation, the paper's figure, p-values."""
     from pipeline.figures.png import figure_file
 
     count = len(next(iter(comparison.scores.values())))
@@ -140,15 +140,15 @@ def _explanation(comparison: Comparison) -> str:
     baseline = comparison.baseline
     text = (
         "ours: mean ± standard deviation over seeds. "
-        f"minus {baseline}: mean difference to {baseline} over the seeds that both have, with its {LEVEL:.0%} interval "
-        "(Student's t); * marks an interval that excludes 0."
+        f"minus {baseline}: mean difference from {baseline} over the seeds that both have, with its {LEVEL:.0%} "
+        "interval (Student's t); * marks an interval that excludes 0."
     )
     if not comparison.images:
         return f"{text} There are no p-values, because no two rows have predictions for the same seed."
     pairs = [row.difference.pairs for rows in comparison.scores.values() for row in rows if row.difference]
     mcnemar = "McNemar's exact test"
     if max(pairs, default=0) > 1:
-        mcnemar += " (with several seeds, a permutation test of the sum for each image)"
+        mcnemar += " (with several seeds, a permutation test on the number of correct seeds per image)"
     return (
         f"{text} P-values: two-sided, against {baseline}, on the {comparison.images} images of {comparison.split}. "
         f"They come from {mcnemar} and from a paired bootstrap with {RESAMPLES:,} resamples of the images, whose "

@@ -126,7 +126,7 @@ def _filters(
     """Return the filters that params.yaml switches on."""
     filters: dict[str, Filter] = {}
     if settings.confidence:
-        filters["confidence"] = lambda faces: judge.look(faces)[1][:, label] >= settings.confidence
+        filters["confidence"] = lambda faces: judge.assess(faces)[1][:, label] >= settings.confidence
     if settings.detector:
         filters["detector"] = _detector_filter(align)
     if settings.distance:
@@ -150,7 +150,7 @@ def _report(classes: dict[str, ClassFaces], judges: list[Judge], valid: Samples,
     """Return the measures of each class and of all classes together, and the networks that measured."""
     measure, classifier = judges
     valid_faces, valid_labels = valid.gather(np.arange(len(valid))), valid.labels.numpy()
-    predicted = classifier.look(valid_faces)[1].argmax(axis=1) if len(valid) else np.array([])
+    predicted = classifier.assess(valid_faces)[1].argmax(axis=1) if len(valid) else np.array([])
     report: dict[str, Any] = {
         "features": {"network": "light, trained on the training split", "sha256": measure.digest},
         "classifier": {
@@ -161,7 +161,7 @@ def _report(classes: dict[str, ClassFaces], judges: list[Judge], valid: Samples,
     }
 
     def share_recognised(faces: np.ndarray, label: int) -> float | None:
-        return recognised(classifier.look(faces)[1], label)
+        return recognised(classifier.assess(faces)[1], label)
 
     parts: dict[str, list[FaceSet]] = defaultdict(list)
     with bar(len(classes), desc="measure", unit="classes") as shown:
@@ -174,7 +174,7 @@ def _report(classes: dict[str, ClassFaces], judges: list[Judge], valid: Samples,
                 sets["untrained"] = own.untrained.faces(range(count))
             if (valid_labels == label).sum() > 1:
                 sets["valid"] = valid_faces[valid_labels == label]
-            seen = {name: FaceSet(some, measure.look(some)[0]) for name, some in sets.items()}
+            seen = {name: FaceSet(some, measure.assess(some)[0]) for name, some in sets.items()}
             for name, some in seen.items():
                 parts[name].append(some)
             report[cls] = {

@@ -24,9 +24,9 @@ from pipeline.tables.paths import ALIGNED, CLASSIFIER, LABELS, METRICS, MODELS, 
 from pipeline.tables.schema import channels
 from pipeline.training import pretrained, processes
 from pipeline.training.checkpoint import CODE
-from pipeline.training.engine import Diverged, Epoch, RunState, TrainingRun
+from pipeline.training.engine import Diverged, EpochFigures, TrainingRun, TrainingState
 from pipeline.training.parts import Parts, built_parts, loaded_network
-from pipeline.training.pretrained import Start
+from pipeline.training.pretrained import LoadReport
 from pipeline.training.processes import Processes
 from pipeline.training.svm import fit_head
 
@@ -72,7 +72,7 @@ def _train(p: Params, group: Processes) -> None:
             cost, crop = p.chosen("model")[1].C, p.train.crop
             figures = fit_head(network, train, valid, p.classes, cost, p.seed, crop, precision)
             log(0, figures)
-            state = RunState(1, 0, [figures], 0 if valid else -1)
+            state = TrainingState(1, 0, [figures], 0 if valid else -1)
         else:
             parts = training_parts(p, network, train)
             training = TrainingRun(parts, p.train, p.seed, train, valid, precision, unfinished, group)
@@ -137,7 +137,7 @@ def checkpoint_path(p: Params) -> Path:
     return MODELS / "checkpoints" / f"{name}.safetensors"
 
 
-def starting_network(p: Params, where: torch.device) -> tuple[Classifier, dict[str, Start]]:
+def starting_network(p: Params, where: torch.device) -> tuple[Classifier, dict[str, LoadReport]]:
     """Return the chosen network on a device, and a report on its starting weights by part."""
     return loaded_network(p.chosen("model"), p.classes, channels(p.align.colour), p.seed, where)
 
@@ -155,7 +155,7 @@ def trained_model(p: Params, network: Classifier) -> model_file.TrainedModel:
 
 
 @contextmanager
-def _curves(group: Processes) -> Iterator[Callable[[int, Epoch], None]]:
+def _curves(group: Processes) -> Iterator[Callable[[int, EpochFigures], None]]:
     """Yield a function that adds an epoch's figures to the curves. Process 0 alone writes them."""
     if group.rank:
         yield lambda index, figures: None
@@ -167,7 +167,7 @@ def _curves(group: Processes) -> Iterator[Callable[[int, Epoch], None]]:
     os.environ.setdefault("DVCLIVE_LOGLEVEL", "WARNING")
     with Live(str(CURVES), dvcyaml=False, save_dvc_exp=False, report=None) as live:
 
-        def log(index: int, figures: Epoch) -> None:
+        def log(index: int, figures: EpochFigures) -> None:
             for name, value in figures.items():
                 live.log_metric("train/loss" if name == "loss" else f"valid/{name}", value)
             live.next_step()

@@ -75,7 +75,7 @@ def train_tasks(
             return [future.result() for future in failed or running]
         except futures.BrokenExecutor:
             raise UserError(
-                "a worker process was killed, which is what a machine short of memory does; gans.processes: 1 trains "
+                "a worker process was killed; the machine probably ran out of memory; gans.processes: 1 trains "
                 "one GAN after the other"
             ) from None
         finally:

@@ -1,7 +1,7 @@
 """The exponential moving average of a network's weights (Polyak & Juditsky 1992).
 
 timm's `ModelEmaV3` computes the same bytes, but its import takes 3.1 s of processor time, which each process of a GAN
-would spend. torch's `AveragedModel` looks at its step counter in every step, so a GPU could not record the step.
+would spend. torch's `AveragedModel` reads a counter in every step, which a CUDA graph cannot record.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from pipeline.training.checkpoint import snapshot
 
 
 class Average:
-    """The average of a network's weights and running statistics. With a `decay` of 0 it is the network itself.
+    """The average of a network's weights and running statistics.
+
+    With a `decay` of 0 there is no average and the network itself is used.
 
     Attributes:
-        weights: the average by the network's names; empty if `decay` is 0.
+        weights: the averaged tensors by name; empty if `decay` is 0.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -40,7 +42,10 @@ class Average:
             self.weights[name].copy_(own[name])
 
     def restore(self, weights: dict[str, Tensor]) -> None:
-        """Copy `weights` into the average, which keeps its memory layout: another layout rounds differently."""
+        """Copy `weights` into the average's own tensors.
+
+        Their memory layout stays the same, because another layout rounds differently.
+        """
         for name, tensor in weights.items():
             self.weights[name].copy_(tensor)
 

@@ -1,10 +1,10 @@
 """Geometric and colour transforms of a batch of faces. The plan of an epoch holds the draws of every sample.
 
-Geometry is one affine map per sample and one bilinear look-up in the whole face. Rotation and translation bring in
-pixels of the face outside the crop. Beyond the edges the face continues as its mirror image: black corners would occur
-in training and never in evaluation. Colour follows in a fixed order: brightness, contrast, saturation, hue. Angles and
-factors have the meaning of torchvision's `affine` and `adjust_*`. Without geometric transforms the crop is cut out at
-whole pixels.
+All geometric transforms of a sample form one affine map, and the result is sampled bilinearly from the whole face. So
+rotation and translation show what lies outside the crop. Beyond the edges the face continues as its mirror image: black
+corners would occur in training and never in evaluation. Colour follows in a fixed order: brightness, contrast,
+saturation, hue. Angles and factors have the meaning of torchvision's `affine` and `adjust_*`. Without geometric
+transforms the crop is cut out at whole pixels.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ def draw(
         face: side of the stored faces in pixels.
         rng: of the epoch.
         count: number of samples.
-        size: side of the crop in pixels; no draw depends on it.
+        size: side of the crop in pixels; unused, but every `Draw` takes it.
 
     Returns:
         float32 columns of `count` rows for the enabled transforms: `box` (top, left, height and width of the resized
-        crop in pixels, with fractions), `angle` and `shear` (degrees), `shift` (right and down, as shares of the crop),
-        `brightness`, `contrast`, `saturation` (factors), `hue` (shares of a full turn).
+        crop in pixels, not rounded), `angle` and `shear` (degrees), `shift` (right and down, in crop sizes),
+        `brightness`, `contrast`, `saturation` (factors), `hue` (in full turns).
     """
     drawn: dict[str, np.ndarray] = {}
     if settings.resized_crop is not None:
@@ -113,9 +113,9 @@ def affine(height: int, width: int, box: Tensor, mirrored: Tensor, draws: dict[s
         float32 [n, 2, 3], which map (x, y, 1) in the result to (x, y) in the face; both run from -1 to 1, edge to edge.
     """
     top, left, high, wide = box.unbind(1)
-    none = torch.zeros_like(top)
-    angle = draws.get("angle", none).deg2rad()
-    lean = draws.get("shear", none).deg2rad().tan()
+    zeros = torch.zeros_like(top)
+    angle = draws.get("angle", zeros).deg2rad()
+    lean = draws.get("shear", zeros).deg2rad().tan()
     right, down = draws.get("shift", torch.zeros_like(box[:, :2])).mul(box[:, [3, 2]]).unbind(1)
     cos, sin = angle.cos(), angle.sin()
     # The inverse of the rotation, followed by the inverse of the shear.
@@ -131,7 +131,7 @@ def affine(height: int, width: int, box: Tensor, mirrored: Tensor, draws: dict[s
 
 
 def warp(images: Tensor, size: int, maps: Tensor) -> Tensor:
-    """Return images whose pixels are looked up bilinearly. Beyond its edges an image is mirrored.
+    """Sample images bilinearly at mapped positions. Beyond its edges an image continues as its mirror image.
 
     Args:
         images: float32 [n, C, H, W].
@@ -153,7 +153,7 @@ def colour(images: Tensor, draws: dict[str, Tensor]) -> Tensor:
 
     Args:
         images: float32 [n, C, H, W] in 0..1; C is 1 or 3, and must be 3 for saturation and hue.
-        draws: `brightness`, `contrast`, `saturation` (factors) and `hue` (shares of a full turn), float32 [n] each;
+        draws: `brightness`, `contrast`, `saturation` (factors) and `hue` (in full turns), float32 [n] each;
             each may be absent.
 
     Returns:
@@ -190,12 +190,12 @@ def _grey(images: Tensor) -> Tensor:
     return (red * LUMA[0]).add_(green, alpha=LUMA[1]).add_(blue, alpha=LUMA[2])
 
 
-def turn_hue(images: Tensor, shares: Tensor) -> Tensor:
+def turn_hue(images: Tensor, turns: Tensor) -> Tensor:
     """Turn the hue of RGB images around the colour circle of HSV. Saturation and value stay the same.
 
     Args:
         images: float32 [n, 3, H, W] in 0..1.
-        shares: of a full turn, float32 [n].
+        turns: angle in full turns, float32 [n].
 
     Returns:
         float32 [n, 3, H, W].
@@ -203,14 +203,14 @@ def turn_hue(images: Tensor, shares: Tensor) -> Tensor:
     red, green, blue = images.unbind(1)
     value = torch.maximum(torch.maximum(red, green), blue)
     spread = value - torch.minimum(torch.minimum(red, green), blue)
-    per_spread = spread.clamp_min(1e-12).reciprocal_()  # any value for a grey pixel, which has no hue
+    per_spread = spread.clamp_min(1e-12).reciprocal_()  # a grey pixel has no hue, so any value does
     # 1 for the largest channel, else 0; the first one wins a tie. `torch.where` takes ten times as long.
     is_red = (red - value).sign_().add_(1)
     is_green = (green - value).sign_().add_(1).mul_(1 - is_red)
     is_blue = 1 - is_red - is_green
-    # Hue in sixths of a turn from red, turned, from 0 to 6.
+    # The new hue in sixths of a turn, 0 for red, wrapped into 0..6.
     sixths = (green - blue).mul_(is_red).addcmul_(blue - red, is_green).addcmul_(red - green, is_blue)
-    sixths.mul_(per_spread).add_(is_green, alpha=2).add_(is_blue, alpha=4).add_(6 * shares[:, None, None])
+    sixths.mul_(per_spread).add_(is_green, alpha=2).add_(is_blue, alpha=4).add_(6 * turns[:, None, None])
     sixths.sub_((sixths / 6).floor_(), alpha=6)
     # A channel's distance below `value` is a trapezium function of the hue's distance from the channel's own hue.
     below = [(sixths - 3).abs_().neg_().add_(2), (sixths - 2).abs_().sub_(1), (sixths - 4).abs_().sub_(1)]

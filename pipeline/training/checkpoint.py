@@ -18,12 +18,12 @@ from torch import Tensor, nn, optim
 
 from pipeline.core.files import replacing
 
-# Rooms whose code decides the outcome of a training run.
+# Packages whose code decides the outcome of a training run.
 CODE = ("core", "tables", "params", "methods", "inference", "training")
 
 
 def store(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
-    """Write tensors and `about`, which JSON can hold."""
+    """Write tensors, and `about` as JSON."""
     data = save({k: v.detach().contiguous() for k, v in tensors.items()}, {"about": json.dumps(about)})
     with replacing(path) as temporary, temporary.open("wb") as file:
         file.write(data)

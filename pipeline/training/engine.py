@@ -27,30 +27,30 @@ from pipeline.training.parts import Parts
 from pipeline.training.plan import Batch, epoch_plan, sampler, steps_per_epoch
 from pipeline.training.processes import Processes
 from pipeline.training.replay import Replays
-from pipeline.training.schedule import learning_rate
+from pipeline.training.schedule import learning_rate_factor
 from pipeline.training.whole_batch import WholeBatch
 
-Epoch = dict[str, float]
+EpochFigures = dict[str, float]
 
 
 class Diverged(UserError):
-    """The loss of a run is no longer a number."""
+    """The loss of a run is no longer finite."""
 
 
 @dataclass
-class RunState:
-    """The position of a run.
+class TrainingState:
+    """The progress of a training run.
 
     Attributes:
         epoch: the epoch being trained, from 0.
         step: finished steps of that epoch.
-        history: `loss` on train and, if that split exists, `accuracy` on valid, for each finished epoch.
-        best: index in `history` of the best accuracy on valid, the first one in a tie; -1 before there is one.
+        history: `loss` on train, and `accuracy` on valid if there is one, for each finished epoch.
+        best: index in `history` of the best accuracy on valid, the first one in a tie; -1 if there is no accuracy.
     """
 
     epoch: int = 0
     step: int = 0
-    history: list[Epoch] = field(default_factory=list)
+    history: list[EpochFigures] = field(default_factory=list)
     best: int = -1
 
 
@@ -97,10 +97,10 @@ class TrainingRun:
         self.count, self.order = sampler(train.labels.numpy(), settings.sampling)
         smallest = self.count // steps_per_epoch(self.count, settings.batch_size)
         if smallest < processes.size:
-            allowed = f"at most {smallest}, the samples of the smallest batch"
+            allowed = f"at most {smallest}, the size of the smallest batch"
             raise UserError.of("params.yaml: train.torchrun", f"{processes.size} processes", allowed)
 
-        self.state = RunState()
+        self.state = TrainingState()
         self.average = Average(self.network, settings.ema)
         self.replays = Replays(device)
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)
@@ -108,14 +108,14 @@ class TrainingRun:
         self.resumed = self._resume()
         self.saved = time.monotonic()  # kept across epochs, which may be shorter than `checkpoint_seconds`
 
-    def fit(self, on_epoch: Callable[[int, Epoch], None]) -> None:
+    def fit(self, on_epoch: Callable[[int, EpochFigures], None]) -> None:
         """Train to the last epoch, or until `train.patience` epochs have passed without a better one.
 
         Args:
             on_epoch: called with index and figures of every epoch, including those before a resumption.
 
         Raises:
-            Diverged: the loss is no longer a number.
+            Diverged: the loss is no longer finite.
         """
         for index, figures in enumerate(self.state.history):
             on_epoch(index, figures)
@@ -175,7 +175,7 @@ class TrainingRun:
         self.loss_sum.zero_()
 
     def _transformed_faces(self, plan: list[Batch]) -> Iterator[Tensor | None]:
-        """Yield the faces of each batch after the recipe of albumentations, or None if there is no recipe."""
+        """Yield the faces of each batch, transformed by the recipe of albumentations; None if there is no recipe."""
         if self.face_transform is None:
             return repeat(None)
         return face_transform.transformed(
@@ -194,7 +194,7 @@ class TrainingRun:
         steps = steps_per_epoch(self.count, settings.batch_size)
         done, total = state.epoch * steps + state.step, settings.epochs * steps
         for group, peak in zip(self.optimizer.param_groups, self.peak, strict=True):
-            group["lr"] = peak * learning_rate(settings, done, total)
+            group["lr"] = peak * learning_rate_factor(settings, done, total)
         # Dropout draws from torch's own generator. It is seeded by step, so that no checkpoint has to hold its state.
         torch.manual_seed(int(np.random.default_rng((self.seed, state.epoch, state.step)).integers(2**63)))
 
@@ -219,7 +219,7 @@ class TrainingRun:
         if settings.clip:
             nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip)
         self.optimizer.step()
-        # The last view shows the real faces if there are several views.
+        # If there are several views, the last one shows the unmixed faces.
         targets = views[-1].targets
         self.loss.update(self.processes.whole(features, size), self.processes.whole(targets, size))
         self.average.update()
@@ -251,11 +251,11 @@ class TrainingRun:
     def _accuracy(self, samples: Samples) -> float:
         """Return the accuracy on the samples of all processes."""
         crops, size = VIEWS["centre"]
-        chances = probabilities(
+        predicted = probabilities(
             self.network, samples.batches(size), self.settings.crop, crops, self.precision
-        )
-        right = (chances.argmax(1) == samples.labels.numpy()).sum()
-        counts = torch.tensor([right, len(samples)], device=self.device)
+        ).argmax(1)
+        correct = (predicted == samples.labels.numpy()).sum()
+        counts = torch.tensor([correct, len(samples)], device=self.device)
         self.processes.add([counts])
         return counts[0].item() / counts[1].item()
 
@@ -291,5 +291,5 @@ class TrainingRun:
         self.best_weights = checkpoint.under("best", tensors)
         self.loss.load_state_dict(checkpoint.under("loss", tensors))
         self.loss_sum = tensors["loss_sum"]
-        self.state = RunState(**about)
+        self.state = TrainingState(**about)
         return True

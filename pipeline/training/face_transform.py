@@ -26,7 +26,7 @@ from pipeline.inference.samples import Samples
 from pipeline.training.plan import Batch
 
 KEY = "params.yaml: train.albumentations"
-PROBES = 8  # random faces that try a recipe before a run
+PROBES = 8  # random faces on which a recipe is tested before a run
 
 
 class FaceTransform:
@@ -55,7 +55,7 @@ class FaceTransform:
                 self._transform = albumentations.from_dict(recipe)
         except KeyError as error:
             raise UserError(
-                f"{KEY}: found or missed {error}, allowed: albumentations' serialised form"
+                f"{KEY}: missing or unknown: {error}, allowed: albumentations' serialised form"
             ) from None
         except Exception as error:
             raise UserError(f"{KEY}: albumentations refuses it: {one_line(error)}") from None
@@ -78,8 +78,8 @@ class FaceTransform:
             raise UserError(f"{KEY}: a transform fails: {one_line(error)}") from None
         if result.dtype != np.uint8 or result.shape != face.shape:
             raise UserError(
-                f"{KEY}: found a recipe that makes {result.dtype} {_size(result.shape)} of a face, allowed: uint8 "
-                f"{_size(face.shape)}, as it was"
+                f"{KEY}: found a recipe that returns {result.dtype} {_size(result.shape)}, allowed: uint8 "
+                f"{_size(face.shape)}, the shape and type of the face"
             )
         return result
 
@@ -102,8 +102,8 @@ def transformed(
         transform: applied to each face.
         samples: the training set.
         plan: batches of the training set.
-        seed, epoch: decide, together with a sample's row, the draws for it.
-        workers: processes that work some batches ahead; with 0 this process transforms a batch when it is needed.
+        seed, epoch: the draws for a sample follow from these two and its row.
+        workers: processes that prepare batches in advance; with 0 this process transforms each batch when it is needed.
 
     Raises:
         UserError: the transform fails on a face, or a process was killed.
@@ -115,7 +115,7 @@ def transformed(
         collate_fn=_unchanged,  # an array goes through a pipe; a tensor needs shared memory, which is often scarce
         worker_init_fn=_prepare_worker,
         multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
-        generator=torch.Generator(),  # dropout draws from the default one
+        generator=torch.Generator(),  # a loader draws a seed, and the default generator is for dropout
     )
     try:
         for faces in loader:
@@ -126,7 +126,7 @@ def transformed(
         if "DataLoader worker" not in str(error):
             raise
         raise UserError(
-            "a process of train.workers was killed, which is what a machine short of memory does"
+            "a process of train.workers was killed; the machine probably ran out of memory"
         ) from None
 
 
@@ -146,7 +146,7 @@ class _TransformedBatches(Dataset):
             for face, sample in zip(faces, self.plan[step], strict=True):
                 face[:] = self.transform(face, sample_seed(self.seed, self.epoch, int(sample)))
         except UserError as error:
-            return error  # raised in a worker, it would arrive as the worker's traceback
+            return error  # an error raised in a worker would arrive with the worker's traceback as its text
         return faces
 
 

@@ -1,7 +1,7 @@
 """Small classifiers that judge synthetic faces. They learn from `LabelledFaces.learnable` alone.
 
-Nothing of valid or test reaches their measures and filters. Their methods and settings are fixed: with the run's own,
-an experiment would change the measure together with the result.
+No face of valid or test influences their measures and filters. Their methods and settings are fixed. If they were the
+run's own, an experiment that changes them would change the measure together with the result.
 """
 
 from __future__ import annotations
@@ -52,21 +52,21 @@ class Judge:
     digest: str
 
     @torch.no_grad()
-    def look(self, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def assess(self, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return features float64 [N, D] and class probabilities [N, K] of faces, uint8 [N, H, W, C].
 
         The probabilities are those under equally frequent classes (Menon et al. 2021, equation 4). Otherwise a rare
         class would hardly ever be recognised.
         """
         device = next(self.network.parameters()).device
-        features, chances = [], []
+        features, weighted = [], []
         for start in range(0, max(1, len(faces)), 256):
             batch = torch.from_numpy(faces[start : start + 256]).to(device)
-            logits, of_batch = self.network(centre_crop(scaled(batch), self.crop)[0])
-            features.append(of_batch.double().cpu().numpy())
-            chances.append(logits.double().softmax(1).cpu().numpy() / np.maximum(self.prior, 1e-12))
-        chance = np.concatenate(chances)
-        return np.concatenate(features), chance / chance.sum(axis=1, keepdims=True)
+            logits, batch_features = self.network(centre_crop(scaled(batch), self.crop)[0])
+            features.append(batch_features.double().cpu().numpy())
+            weighted.append(logits.double().softmax(1).cpu().numpy() / np.maximum(self.prior, 1e-12))
+        probabilities = np.concatenate(weighted)
+        return np.concatenate(features), probabilities / probabilities.sum(axis=1, keepdims=True)
 
 
 def trained(
@@ -96,8 +96,8 @@ def trained(
     """
     seed += 1_000_003 * number
     settings = _settings(epochs, samples.shape[0], checkpoint_seconds)
-    settled = json.dumps([seed, epochs, classes, device.type, str(precision)])
-    words = (settled, digest(samples), torch.__version__)
+    arguments = json.dumps([seed, epochs, classes, device.type, str(precision)])
+    words = (arguments, digest(samples), torch.__version__)
     path = FOLDER / f"{fingerprint(words, sources(*CODE))}.safetensors"
     network, _ = loaded_network(MODEL, classes, samples.shape[2], seed, device)
     parts = built_parts(network, OPTIMIZER, LOSS, AUGMENT, samples.labels)

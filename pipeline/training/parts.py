@@ -16,7 +16,7 @@ from pipeline.methods.augments import View
 from pipeline.methods.losses import Loss
 from pipeline.methods.models import Classifier
 from pipeline.training.plan import Draw
-from pipeline.training.pretrained import Start, starts
+from pipeline.training.pretrained import LoadReport, load_weights
 
 # A method's name and its settings, as `Params.chosen` returns them.
 Choice = tuple[str, Any]
@@ -30,7 +30,7 @@ class Parts:
         network: on the device of the run.
         optimizer: moves the network's weights.
         loss: on the same device.
-        draw: draws an epoch's random numbers of the augmentation for (rng, samples, crop).
+        draw: function of (rng, count, crop) that draws the augmentation's random numbers for an epoch.
         augment: applies the augmentation to a batch, see `pipeline.methods.augments`.
     """
 
@@ -43,12 +43,12 @@ class Parts:
 
 def loaded_network(
     model: Choice, classes: list[str], channels: int, seed: int, device: torch.device
-) -> tuple[Classifier, dict[str, Start]]:
-    """Return a network with the weights that a run starts from, and a report on the loaded ones."""
+) -> tuple[Classifier, dict[str, LoadReport]]:
+    """Return a network with the weights that a run starts from, and the reports of `load_weights`."""
     torch.manual_seed(seed)
     name, settings = model
     network = build_network(name, settings, len(classes), channels)
-    reports = starts(network, name, settings, classes)
+    reports = load_weights(network, name, settings, classes)
     return network.to(device), reports
 
 
@@ -63,8 +63,8 @@ def built_parts(
         labels: class indices of the training samples, int64 [N] on the CPU.
     """
     optimizers, losses, augments = (
-        import_module(f"pipeline.methods.{room}.{name}")
-        for room, (name, _) in (("optimizers", optimizer), ("losses", loss), ("augments", augment))
+        import_module(f"pipeline.methods.{kind}.{name}")
+        for kind, (name, _) in (("optimizers", optimizer), ("losses", loss), ("augments", augment))
     )
     head = network.head
     counts = torch.bincount(labels, minlength=head.out_features)

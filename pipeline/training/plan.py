@@ -1,8 +1,8 @@
 """The plan of an epoch: all its random numbers, drawn at once from (seed, epoch).
 
-The plan does not depend on the number of workers or processes, on the device, or on interruptions. To resume in the
-middle of an epoch is to skip batches of the plan; a second process takes its part of each batch. The draws that all
-methods share come first, so two methods see the same order, crops and partners.
+The plan does not depend on the number of workers or processes, on the device, or on interruptions. A resumed epoch
+skips the finished batches of the plan. If several processes train, each takes its part of every batch. The draws that
+all methods share come first, so two methods see the same order, crops and partners.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def sampler(labels: np.ndarray, sampling: str) -> tuple[int, Order]:
     Args:
         labels: class index of each sample of the training set, int [N].
         sampling: `natural` shows every sample once. `over` shows every class as often as the largest one: the samples
-            of a class come equally often, except for a drawn remainder. `under` shows every class as often as the
-            smallest one, with other samples in each epoch. Classes without samples are left out.
+            of a class repeat equally often, except for a random few that come once more. `under` shows every class as
+            often as the smallest one and draws new samples in each epoch. Classes without samples are left out.
     """
     if sampling == "natural":
         return len(labels), lambda rng: rng.permutation(len(labels))
@@ -110,7 +110,7 @@ def epoch_plan(
 ) -> list[Batch]:
     """Draw the plan of an epoch.
 
-    Batches differ in size by at most one sample. No short last batch disturbs batch norm, and none is dropped.
+    Batches differ in size by at most one sample. A short last batch would disturb batch norm. No sample is dropped.
 
     Args:
         seed: of the run.
@@ -119,10 +119,10 @@ def epoch_plan(
         batch_size: of the largest batch.
         margin: side of the face minus side of the crop in pixels.
         crop: side of the crop in pixels.
-        mirror: mirror half of the faces.
-        draw: draws the augmentation's random numbers for (rng, samples, crop).
+        mirror: whether to mirror each face with probability 1/2.
+        draw: function of (rng, count, crop) that draws the augmentation's random numbers.
         order: draws the samples of the epoch, see `sampler`; None shows each of `count` once.
-        transform: draws the numbers of geometric and colour transforms, last of all.
+        transform: the same for the geometric and colour transforms; called last.
     """
     rng = np.random.default_rng((seed, epoch))
     batches = np.array_split(np.arange(count), steps_per_epoch(count, batch_size))

@@ -1,7 +1,8 @@
-"""Weights to start from: published by a library, from an earlier run, or from a file with the library's names.
+"""Weights to start from: published by a library, from an earlier run, or from a file with the library's tensor names.
 
 A body that does not fit is refused. The last layer, and layers that the library's network lacks, keep their fresh
-weights; the report names them. From an earlier run's last layer, the rows of common classes are loaded by name.
+weights; the report names them. If the weights come from an earlier run with other classes, the rows of the last layer
+are loaded for the classes that both runs have.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ SAFE, PICKLED = (".safetensors",), (".pth", ".pt", ".bin")
 
 
 @dataclass(frozen=True)
-class Start:
-    """The report on weights that were loaded into a network.
+class LoadReport:
+    """A report on the weights that were loaded into a network.
 
     Attributes:
         sha256: of the file; None for a library's published weights.
         loaded: number of tensors loaded.
         fresh: names of the network's tensors that keep their fresh weights.
         left: names of the file's tensors that the network does not have.
-        adapted: changes made to fit, in words.
+        adapted: descriptions of what was changed to make the weights fit.
     """
 
     sha256: str | None
@@ -43,8 +44,8 @@ class Start:
     adapted: list[str]
 
     def __str__(self) -> str:
-        words = [f"{self.loaded} tensors taken over", *self.adapted]
-        for title, names in (("not in the file", self.fresh), ("of no use here", self.left)):
+        words = [f"{self.loaded} tensors loaded", *self.adapted]
+        for title, names in (("not in the file", self.fresh), ("unused", self.left)):
             if names:
                 more = f" and {len(names) - 4} more" if len(names) > 4 else ""
                 words.append(f"{title}: {', '.join(names[:4])}{more}")
@@ -52,18 +53,18 @@ class Start:
 
 
 def choices_by_part(settings: Any) -> dict[str, str]:
-    """Return the choices under `weights` in a network's settings by part, "" for the whole network."""
+    """Return the setting `weights` of a network as choices by part. The part "" is the whole network."""
     chosen = getattr(settings, "weights", None)
     by_part = chosen if isinstance(chosen, dict) else {"": chosen}
     return {part: choice for part, choice in by_part.items() if choice is not None}
 
 
 def files(settings: Any) -> list[Path]:
-    """Return the files of weights that a network's settings name."""
+    """Return the weight files that a network's settings name."""
     return [Path(choice) for choice in choices_by_part(settings).values() if choice.endswith(SAFE + PICKLED)]
 
 
-def starts(network: Classifier, name: str, settings: Any, classes: list[str]) -> dict[str, Start]:
+def load_weights(network: Classifier, name: str, settings: Any, classes: list[str]) -> dict[str, LoadReport]:
     """Load the chosen weights into a network or its parts.
 
     Args:
@@ -80,12 +81,12 @@ def starts(network: Classifier, name: str, settings: Any, classes: list[str]) ->
     """
     key = f"params.yaml: models.{name}.weights"
     return {
-        part: _start(network.parts[part] if part else network, choice, f"{key}.{part}".rstrip("."), classes)
+        part: _load(network.parts[part] if part else network, choice, f"{key}.{part}".rstrip("."), classes)
         for part, choice in choices_by_part(settings).items()
     }
 
 
-def _start(network: Classifier, choice: str, key: str, classes: list[str]) -> Start:
+def _load(network: Classifier, choice: str, key: str, classes: list[str]) -> LoadReport:
     if not choice.endswith(SAFE + PICKLED):
         if choice not in network.published.choices:
             allowed = ["null", *network.published.choices, *(f"a {end} file" for end in SAFE + PICKLED)]
@@ -94,16 +95,16 @@ def _start(network: Classifier, choice: str, key: str, classes: list[str]) -> St
             tensors = network.published.fetch(choice)
         except Exception as error:  # libraries and their transports raise many kinds
             raise UserError(f"{key}: {choice} cannot be downloaded: {one_line(error)}") from None
-        return _loaded(network, tensors, None, classes, f"{key}: {choice}", None)
+        return _copied(network, tensors, None, classes, f"{key}: {choice}", None)
     path = Path(choice)
     if path.resolve() == CLASSIFIER.resolve():
-        raise UserError.of(key, repr(choice), "a copy of it elsewhere, as DVC removes it before training")
+        raise UserError.of(key, repr(choice), "a copy elsewhere: DVC removes this one before training")
     if not path.is_file():
         raise UserError.of(key, repr(choice), "a file that exists")
     tensors, earlier = _safe_tensors(path) if choice.endswith(SAFE) else (_pickled_tensors(path), None)
     with path.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    return _loaded(network, tensors, earlier, classes, str(path), digest)
+    return _copied(network, tensors, earlier, classes, str(path), digest)
 
 
 def _safe_tensors(path: Path) -> tuple[dict[str, Tensor], list[str] | None]:
@@ -118,33 +119,33 @@ def _safe_tensors(path: Path) -> tuple[dict[str, Tensor], list[str] | None]:
 
 
 def _pickled_tensors(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a file that torch wrote. No code in it is run: torch reads tensors and containers alone."""
+    """Return the tensors of a file that torch wrote. No code in it runs: torch reads only tensors and containers."""
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
-        raise UserError(f"{path}: refused: it holds more than tensors, and code in it would be run") from None
+        raise UserError(f"{path}: refused: it holds more than tensors and could run code") from None
     except (RuntimeError, ValueError, EOFError, OSError, KeyError) as error:
         raise UserError(f"{path}: not a file of weights: {one_line(error)}") from None
     tensors = content.get("state_dict", content) if isinstance(content, dict) else {}
     if not tensors or not all(isinstance(value, Tensor) for value in tensors.values()):
-        raise UserError.of(path, "something else than named tensors", "a state_dict")
+        raise UserError.of(path, "content other than named tensors", "a state_dict")
     return {str(name).removeprefix("module."): tensor for name, tensor in tensors.items()}
 
 
 @torch.no_grad()
-def _loaded(
+def _copied(
     network: Classifier,
     tensors: dict[str, Tensor],
     earlier: list[str] | None,
     classes: list[str],
     source: str,
     digest: str | None,
-) -> Start:
+) -> LoadReport:
     """Copy tensors into the network and report on it.
 
     Args:
         network: with fresh weights.
-        tensors: by the library's names or, of an earlier run, by the network's.
+        tensors: by name. An earlier run uses the network's own names, a library uses its own (`network.names`).
         earlier: classes of an earlier run; None for a library's tensors.
         classes: of the network.
         source: of the tensors, for error messages.
@@ -184,14 +185,14 @@ def _loaded(
     if earlier is not None and "head.weight" in fresh:
         adapted.append(_copied_head(network, tensors, earlier, classes))
         fresh, left = ([name for name in names if not name.startswith("head.")] for names in (fresh, left))
-    return Start(digest, loaded, fresh, left, adapted)
+    return LoadReport(digest, loaded, fresh, left, adapted)
 
 
 def _with_channels(weight: Tensor, channels: int) -> Tensor:
     """Return a first convolution's weights [O, C, h, w] for another number of channels.
 
-    For one channel the weights are summed: a grey face gives what three equal channels gave. For three channels each
-    gets a third: an RGB face gives what the mean of its channels gave.
+    One channel gets the sum of the weights: a grey face has the same output as an RGB face with three equal channels.
+    Each of three channels gets a third of the sum: an RGB face has the same output as the mean of its channels.
     """
     total = weight.sum(1, keepdim=True)
     return total if channels == 1 else total.expand(-1, channels, -1, -1) / channels
@@ -200,15 +201,15 @@ def _with_channels(weight: Tensor, channels: int) -> Tensor:
 def _copied_head(
     network: Classifier, tensors: dict[str, Tensor], earlier: list[str], classes: list[str]
 ) -> str:
-    """Copy the last layer's rows of the classes that both have, by name; return what was done, in words."""
+    """Copy the last layer's rows of the classes that both runs have; return a description of what was done."""
     shared = [name for name in classes if name in earlier]
     weight, bias = tensors["head.weight"], tensors["head.bias"]
     if weight.shape[1:] != network.head.weight.shape[1:]:
-        return "last layer freshly drawn"
+        return "last layer newly initialised"
     for name in shared:
         network.head.weight[classes.index(name)] = weight[earlier.index(name)]
         network.head.bias[classes.index(name)] = bias[earlier.index(name)]
-    return f"last layer: {len(shared)} of {len(classes)} classes taken over by name, the others freshly drawn"
+    return f"last layer: {len(shared)} of {len(classes)} classes loaded by name, the others newly initialised"
 
 
 def _shape(tensor: Tensor) -> str:

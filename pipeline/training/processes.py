@@ -26,7 +26,7 @@ from pipeline.core.parallel import cores
 
 @dataclass(frozen=True)
 class Processes:
-    """The processes that train together, seen from one of them. By default it is alone.
+    """The processes that train together, seen from one of them. By default there is only one.
 
     Attributes:
         rank: number of this process, from 0; process 0 writes the files.
@@ -43,8 +43,8 @@ class Processes:
     def add(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor by its sum over the processes.
 
-        All tensors travel in one message of fixed order. The order in which a library's buckets are summed depends on
-        how long a run has gone on, and a resumed run would differ in the last bit.
+        All tensors are summed in one message, always in the same order. torch's `DistributedDataParallel` sums in
+        buckets and reorders them during a run, so a resumed run would differ in the last bit.
         """
         if self.size == 1:
             return
@@ -107,7 +107,7 @@ def launch(arguments: str, command: Sequence[str]) -> None:
         _, failure = error.get_first_failure()
         if failure.exitcode < 0:
             name = signal.Signals(-failure.exitcode).name
-            raise UserError(f"train: a process was ended by {name}, and the others with it") from None
+            raise UserError(f"train: a process was killed by {name}, and the others were stopped") from None
         raise SystemExit(failure.exitcode) from None
     except SignalException as stopped:
         raise SystemExit(128 + stopped.sigval) from None
@@ -122,7 +122,7 @@ def joined() -> Iterator[Processes]:
     """Join the processes that `torchrun` started together with this one. Without torchrun the process is alone.
 
     Raises:
-        SystemExit: in place of a UserError that another process of this machine reports.
+        SystemExit: instead of a UserError, except in the machine's first process, which reports it.
     """
     if not launched():
         yield Processes()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 Result = TypeVar("Result")
 
-# Trainings in threads of one process record one after the other.
+# Several trainings may run in threads of one process. Only one of them may record at a time.
 _RECORDING = threading.Lock()
 
 
@@ -30,21 +30,22 @@ class Replays:
 
     The first call runs the work directly, which also creates an optimiser's state and a library's handles. The second
     call records it, and later calls replay it. All three compute the same. Work that cannot be recorded, such as a
-    network that waits for a result, keeps running directly.
+    network that reads a result back to the CPU, keeps running directly.
 
     Args:
         device: of the work; only work on a GPU is recorded.
-        random: a generator that the work draws from besides torch's own; a replay draws the same numbers.
+        random: a generator that the work draws from besides torch's own. A replay draws the same numbers as a direct
+            run would.
     """
 
     def __init__(self, device: torch.device, random: torch.Generator | None = None) -> None:
         self.on, self.random = device.type == "cuda", random
-        # Work recorded on one stream shares memory of cuBLAS, and several trainings replay at once: each has a stream.
+        # All work on one stream shares cuBLAS's workspace. Trainings replay at the same time, so each needs a stream.
         self.stream = torch.cuda.Stream(device) if self.on else None
         self.known: dict[Hashable, Recorded | None] = {}
 
     def run(self, work: Callable[..., Result], inputs: Sequence[Tensor], kind: Hashable = None) -> Result:
-        """Return `work(*inputs)`, in tensors that hold until the next call.
+        """Return `work(*inputs)`, in tensors that stay valid until the next call.
 
         Args:
             work: may read other tensors if they keep their addresses; it must read nothing else that changes.

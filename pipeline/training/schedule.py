@@ -7,11 +7,11 @@ from bisect import bisect_right
 
 from pipeline.params.model import Train
 
-# Start of a cycle as a share of its peak, and its end as a share of its start, as in torch's OneCycleLR.
+# Start of a cycle as a fraction of its peak, and end as a fraction of the start, as in torch's OneCycleLR.
 CYCLE_START, CYCLE_END = 1 / 25, 1e-4
 
 
-def learning_rate(train: Train, step: int, steps: int) -> float:
+def learning_rate_factor(train: Train, step: int, steps: int) -> float:
     """Return the factor on the learning rate at `step`.
 
     A linear warm-up comes before the schedule. `step` and `multi_step` count epochs from the start of the run, as

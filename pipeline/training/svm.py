@@ -12,7 +12,7 @@ from pipeline.inference.probabilities import outputs
 from pipeline.inference.samples import Samples
 from pipeline.methods.models import Classifier
 from pipeline.tables.paths import LABELS
-from pipeline.training.engine import Epoch
+from pipeline.training.engine import EpochFigures
 
 
 def fit_head(
@@ -24,19 +24,19 @@ def fit_head(
     seed: int,
     crop: int,
     precision: torch.dtype,
-) -> Epoch:
-    """Replace the last layer by a machine that learns the features of centre crops, and return the figures.
+) -> EpochFigures:
+    """Replace the last layer by a linear SVM trained on features of centre crops, and return the figures.
 
-    Liang et al. (the GAN augmentation paper) use scikit-learn's linear machine: one class against the rest, squared
-    hinge loss. The logits are the distances from its planes, so their softmax is not a calibrated probability.
+    Liang et al. (the GAN augmentation paper) use scikit-learn's `LinearSVC`: one class against the rest, squared hinge
+    loss. The logits are its decision values, so their softmax is not a calibrated probability.
 
     Args:
         network: on the device of the run.
-        train: samples to learn from; their labels count, not their targets.
+        train: samples to learn from, by their labels; `targets` are not used.
         valid: samples to score; None if there are none.
         classes: K names in the order of the logits.
-        cost: `C` of scikit-learn's machine.
-        seed: of the machine.
+        cost: `C` of `LinearSVC`.
+        seed: of `LinearSVC`.
         crop: side of the network's input in pixels.
         precision: of the features.
 
@@ -56,7 +56,7 @@ def fit_head(
     labels = train.labels.numpy()
     if len(np.unique(labels)) < 2:
         only = classes[labels[0]]
-        raise UserError.of(LABELS, f"{only} alone in split train", "at least two classes")
+        raise UserError.of(LABELS, f"only {only} in split train", "at least two classes")
     learned = features(train, "features of train")
     from sklearn.svm import LinearSVC  # here, because it loads longer than torch and few runs use it
 

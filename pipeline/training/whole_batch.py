@@ -32,7 +32,7 @@ class WholeBatch(TorchFunctionMode):
     def __torch_function__(
         self, function: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
-        """Replace the three functions that depend on all samples of a batch; call any other as it is."""
+        """Replace the three functions that depend on all samples of a batch; call any other unchanged."""
         special: dict[Any, Callable[..., Any]] = {
             F.batch_norm: self._batch_norm,
             F.dropout: self._dropout,
@@ -53,7 +53,7 @@ class WholeBatch(TorchFunctionMode):
     ) -> Tensor:
         if not training:
             return F.batch_norm(maps, running_mean, running_var, weight, bias, False, momentum, eps)
-        # Squares of deviations, because a sum of plain squares loses the digits of the mean.
+        # Sum squared deviations: the mean of squares minus the squared mean would lose digits to cancellation.
         others, shape = (0, *range(2, maps.ndim)), (1, -1) + (1,) * (maps.ndim - 2)
         wide = maps.to(torch.promote_types(maps.dtype, torch.float32))
         number = wide.numel() // wide.shape[1] // len(maps) * self.count
