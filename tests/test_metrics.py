@@ -242,10 +242,10 @@ def random_case(seed: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
     return labels, probabilities.astype(rng.choice([np.float32, np.float64])), list(CLASSES[:classes])
 
 
-def test_every_score_of_a_thousand_random_cases_equals_its_definition() -> None:
+def test_every_score_of_random_cases_equals_its_definition() -> None:
     absent = dict.fromkeys(("truth", "prediction", "both"), 0)
     undefined = single = 0
-    for seed in range(1000):
+    for seed in range(250):
         labels, probabilities, classes = random_case(seed)
 
         found = scores(labels, probabilities, classes)
@@ -259,13 +259,13 @@ def test_every_score_of_a_thousand_random_cases_equals_its_definition() -> None:
         undefined += found["kappa"] is None
         single += len(labels) == 1
     # The cases contain what they should.
-    assert min(*absent.values(), undefined, single) > 40
+    assert min(*absent.values(), undefined, single) >= 10
 
 
 def test_the_scores_are_those_of_plain_library_calls() -> None:
     # With all classes present, none of our conventions applies.
     compared = 0
-    for seed in range(1000):
+    for seed in range(400):
         labels, probabilities, classes = random_case(seed)
         if len(set(labels)) < len(classes) or len(classes) == 2:
             continue
@@ -285,7 +285,7 @@ def test_the_scores_are_those_of_plain_library_calls() -> None:
         assert found["auc"] == pytest.approx(metrics.roc_auc_score(truth, wide))
         assert found["auc_pr"] == pytest.approx(metrics.average_precision_score(truth, wide))
         compared += 1
-    assert compared > 100
+    assert compared > 40
 
 
 def test_the_most_confident_mistakes_come_first() -> None:
