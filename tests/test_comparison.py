@@ -148,7 +148,7 @@ def test_the_table_says_what_its_figures_are() -> None:
     assert lines[first : first + 8] == [
         "**valid.accuracy (paper: test.accuracy)**",
         "",
-        "| row   | seeds   | ours            | paper   | minus real                 | bootstrap p   |",
+        "| row   | seeds   | ours            | paper   | difference from real       | bootstrap p   |",
         "|-------|---------|-----------------|---------|----------------------------|---------------|",
         "| real  | 3       | 0.6000 ± 0.1000 | -       | -                          | -             |",
         "| dcgan | 3       | 0.6133 ± 0.1002 | 0.7000  | +0.0133 [-0.0010, +0.0277] | -             |",
@@ -187,7 +187,7 @@ def test_an_interval_without_0_is_marked() -> None:
     )
     turned = markdown("", compare(recipe(rows), rows, lost(rows), "b", ["valid.x"]))
     assert "-0.1000 [-0.1007, -0.0994] *" in turned
-    assert "minus b" in turned
+    assert "difference from b" in turned
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line(arguments: tuple, line: 
 def test_without_runs_the_table_has_the_papers_figures_alone() -> None:
     rows: dict = {"a": {}, "b": {}}
     text = markdown("", compare(recipe(rows, a={"test.accuracy": 0.5}), rows, lost(rows)))
-    assert "| a     | 0       | -      | 0.5000  | -         | -             |" in text
+    assert "| a     | 0       | -      | 0.5000  | -                   | -             |" in text
 
 
 def predictions(path: Path, labels: str, predicted: str, split: str = "test") -> Path:

@@ -1,4 +1,4 @@
-"""`fer recipe`: reproduce a table of a paper from a recipe: its parameters, runs and figures."""
+"""`fer recipe`: reproduce a table of a paper from a recipe: its parameters, runs and scores."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pipeline.experiments.sweep import Sweep
 
 app = typer.Typer(
-    help="Reproduce a table of a paper. A recipe in recipes/ has the table's parameters, rows and figures.",
+    help="Reproduce a table of a paper. A recipe in recipes/ has the table's parameters, rows and scores.",
     no_args_is_help=True,
     epilog=examples("fer recipe list"),
 )
@@ -47,7 +47,7 @@ def list_recipes() -> None:
 
 @app.command(epilog=examples("fer recipe show mixcut_ferplus --short"))
 def show(name: Name, short: Short = False) -> None:
-    """Print a recipe: its parameters, its rows, the paper's figures and the state of its runs."""
+    """Print a recipe: its parameters, its rows, the paper's scores and the state of its runs."""
     from tabulate import tabulate
 
     sweep = _sweep(name, short)
@@ -171,7 +171,7 @@ def table(
     ] = None,
     short: Short = False,
 ) -> None:
-    """Print our figures beside the paper's: mean, spread, seeds, and tests of each row against a baseline."""
+    """Print our scores beside the paper's: mean, standard deviation, seeds, and p-values against a baseline."""
     _print_table(_sweep(name, short), baseline, score, output)
 
 

@@ -87,7 +87,7 @@ class ComparedRow(NamedTuple):
     Attributes:
         name: name of the row.
         values: score of each finished run, by seed.
-        paper: the paper's figure; None if it has none.
+        paper: the paper's score; None if it has none.
         difference: difference from the baseline; None for the baseline itself.
         mcnemar_p, bootstrap_p: p-values of the difference; None if it could not be tested.
     """
@@ -115,7 +115,7 @@ class Comparison(NamedTuple):
         baseline: name of the baseline row.
         split: the split whose images the tests use.
         images: number of these images; 0 without predictions.
-        scores: rows by the key of the score. If the paper's figure has another key, that key follows in brackets.
+        scores: rows by the key of the score. If the paper's score has another key, that key follows in brackets.
         notes: reasons why p-values are missing.
     """
 
@@ -138,7 +138,7 @@ def compare(
     Scores are read on test if all runs have it, else on valid.
 
     Args:
-        recipe: the rows and the paper's figures.
+        recipe: the rows and the paper's scores.
         evaluations: contents of `metrics/evaluate.json` of the finished runs, by row and seed.
         predictions: prediction files of these runs, by row and seed; None for a lost file.
         baseline: name of the baseline row; the first row if None.

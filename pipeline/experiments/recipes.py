@@ -1,4 +1,4 @@
-"""Recipes. A recipe describes one table of a paper: the parameters and the paper's figures of each row.
+"""Recipes. A recipe describes one table of a paper: the parameters and the paper's scores of each row.
 
 title: MixCut on FER+
 source: the paper and the number of its table

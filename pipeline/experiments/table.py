@@ -52,7 +52,7 @@ def markdown(title: str, comparison: Comparison) -> str:
             "seeds": [str(len(row.values)) for row in rows],
             "ours": [_mean_and_spread(row) for row in rows],
             "paper": [_number(row.paper) for row in rows],
-            f"minus {comparison.baseline}": [_difference(row) for row in rows],
+            f"difference from {comparison.baseline}": [_difference(row) for row in rows],
             "McNemar p": [_p_value(row.mcnemar_p) for row in rows],
             "bootstrap p": [_p_value(row.bootstrap_p) for row in rows],
         }
@@ -82,7 +82,7 @@ def csv_text(comparison: Comparison) -> str:
 
 
 def _draw_chart(path: Path, title: str, comparison: Comparison) -> None:
-    """Draw a panel per score and a line per row: each run, mean ± standard deviation, the paper's figure, p-values."""
+    """Draw a panel per score and a line per row: each run, mean ± standard deviation, the paper's score, p-values."""
     from pipeline.figures.png import figure_file
 
     count = len(next(iter(comparison.scores.values())))
@@ -140,8 +140,8 @@ def _explanation(comparison: Comparison) -> str:
     baseline = comparison.baseline
     text = (
         "ours: mean ± standard deviation over seeds. "
-        f"minus {baseline}: mean difference from {baseline} over the seeds that both have, with its {LEVEL:.0%} "
-        "interval (Student's t); * marks an interval that excludes 0."
+        f"difference from {baseline}: mean of (row - {baseline}) over the seeds that both have finished, with its "
+        f"{LEVEL:.0%} interval (Student's t); * marks an interval that excludes 0."
     )
     if not comparison.images:
         return f"{text} There are no p-values, because no two rows have predictions for the same seed."
