@@ -135,7 +135,7 @@ def test_a_value_that_is_not_allowed_changes_nothing(project, overrides, line):
         ({"grid": {"loss": [["softmax"]]}}, "recipes/tiny.yaml: grid.loss.0"),
         (
             {"grid": {"train.epochs": [1, 2]}},
-            "recipes/tiny.yaml: grid: found train.epochs, allowed: keys other than `seed` and those under `short`",
+            "recipes/tiny.yaml: grid: found train.epochs, allowed: keys that are neither `seed` nor under `short`",
         ),
         (
             {"grid": {"loss": ["softmax", "Softmax"]}},

@@ -1,9 +1,10 @@
 """Compare the rows of a recipe with one of them, the baseline: paired differences over seeds, intervals and tests.
 
-Two runs with the same seed start from the same weights and see the faces in the same order. If splits are drawn, both
-have the same ones. Their difference therefore varies less than their scores. The interval shows how much the difference
-may change with other seeds. The tests in `pipeline.experiments.significance` ask whether it would hold on other images.
-At a level of 95 %, one interval in twenty excludes 0 by chance, and one test in twenty has p < 0.05.
+Two runs with the same seed start from the same weights and see the faces in the same order. If the splits are drawn at
+random, both runs have the same splits. Their difference therefore varies less than their scores. The interval shows how
+much the difference may change with other seeds. The tests in `pipeline.experiments.significance` ask whether it would
+hold on other images. At a level of 95 %, one interval in twenty excludes 0 by chance, and one test in twenty has
+p < 0.05.
 """
 
 from __future__ import annotations
@@ -115,7 +116,8 @@ class Comparison(NamedTuple):
         baseline: name of the baseline row.
         split: the split whose images the tests use.
         images: number of these images; 0 without predictions.
-        scores: rows by the key of the score. If the paper's score has another key, that key follows in brackets.
+        scores: rows by the key of our score. If the paper's score has another key, ours is followed by
+            `(paper: <its key>)`.
         notes: reasons why p-values are missing.
     """
 

@@ -69,7 +69,7 @@ class Recipe(Block):
             raise ValueError("found neither variants nor a grid, allowed: one of them or both")
         if both := self.grid.keys() & (self.short.keys() | {"seed"}):
             raise ValueError(
-                f"grid: found {', '.join(sorted(both))}, allowed: keys other than `seed` and those under `short`"
+                f"grid: found {', '.join(sorted(both))}, allowed: keys that are neither `seed` nor under `short`"
             )
         rows = len(self.variants) + math.prod(len(values) for values in self.grid.values()) * bool(self.grid)
         if len({name.replace("_", "-") for name in self.rows()}) < rows:

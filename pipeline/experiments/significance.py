@@ -63,8 +63,8 @@ def read_answers(files: Sequence[Path], split: str) -> tuple[list[Answers], list
 def mcnemar_p(baseline: Sequence[Answers], row: Sequence[Answers]) -> float:
     """Return the two-sided p-value of McNemar's exact test (McNemar 1947). Hypothesis: both rows are equally accurate.
 
-    With one seed, the test counts the images that only one of the two classifies correctly. Under the hypothesis,
-    either is the correct one with probability 1/2.
+    With one seed, the test counts the images that only one of the two rows classifies correctly. Under the hypothesis,
+    each row has the same chance, 1/2, to be the correct one.
 
     With several seeds, the predictions for one image are not independent and must not be pooled. Each image then has a
     gain: the number of seeds for which the row is correct minus that of the baseline. Under the hypothesis, either sign
@@ -79,7 +79,8 @@ def mcnemar_p(baseline: Sequence[Answers], row: Sequence[Answers]) -> float:
 
     gains = sum(ours.correct() - theirs.correct() for theirs, ours in zip(baseline, row, strict=True))
     sizes, counts = np.unique(np.abs(gains[gains != 0]), return_counts=True)
-    # Distribution of the sum over images of size * (0 or 1), from 0 to the sum of all sizes.
+    # Under the hypothesis, each image adds either its size or 0 to a sum, with equal probability. `probabilities[k]` is
+    # the probability that the sum is k.
     probabilities = np.ones(1)
     for size, count in zip(sizes, counts, strict=True):
         own = np.zeros(size * count + 1)
@@ -121,7 +122,8 @@ def bootstrap_p(differences: np.ndarray) -> float:
     """Return the two-sided p-value of a difference from its B resamples, [B]; NaN without any.
 
     It is twice the fraction of resamples in which the difference is 0 or changes sign. p is below 0.05 if the 95 %
-    percentile interval excludes 0. One is added to both counts, so p is at least 2 / (B + 1) and never 0.
+    percentile interval excludes 0. One is added to numerator and denominator of the fraction, so p is at least
+    2 / (B + 1) and never 0.
     """
     known = differences[~np.isnan(differences)]
     if not len(known):
@@ -131,7 +133,11 @@ def bootstrap_p(differences: np.ndarray) -> float:
 
 
 def _indicators(run: Answers, classes: int) -> np.ndarray:
-    """Return [N, 3K] of 0 and 1: for each image, K columns each for class correct, class labelled, class predicted."""
+    """Return [N, 3K] of 0 and 1, three blocks of one column per class.
+
+    The first block marks the class of each image if it is predicted correctly, the second its label, the third its
+    prediction.
+    """
     own = np.arange(classes)
     labelled = run.labels[:, None] == own
     predicted = (run.predicted[:, None] == own) & (run.labels[:, None] >= 0)

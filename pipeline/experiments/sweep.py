@@ -71,7 +71,7 @@ class Sweep(NamedTuple):
     def submit(self, rows: list[str], seeds: int) -> Iterator[tuple[str, str]]:
         """Queue a run of each row for each of the seeds 1, 2, ...
 
-        Finished, waiting and running runs are left alone. Failed and interrupted runs are queued again, once per call.
+        Finished, waiting and running runs are left alone. Each call queues failed and interrupted runs one more time.
 
         Yields:
             The name of each experiment that changed, and what was done.

@@ -148,7 +148,7 @@ def _explanation(comparison: Comparison) -> str:
     pairs = [row.difference.pairs for rows in comparison.scores.values() for row in rows if row.difference]
     mcnemar = "McNemar's exact test"
     if max(pairs, default=0) > 1:
-        mcnemar += " (with several seeds, a permutation test on the number of correct seeds per image)"
+        mcnemar += " (with several seeds, a permutation test on how many seeds are right about each image)"
     return (
         f"{text} P-values: two-sided, against {baseline}, on the {comparison.images} images of {comparison.split}. "
         f"They come from {mcnemar} and from a paired bootstrap with {RESAMPLES:,} resamples of the images, whose "

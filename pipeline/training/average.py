@@ -1,7 +1,8 @@
 """The exponential moving average of a network's weights (Polyak & Juditsky 1992).
 
-timm's `ModelEmaV3` computes the same bytes, but its import takes 3.1 s of processor time, which each process of a GAN
-would spend. torch's `AveragedModel` reads a counter in every step, which a CUDA graph cannot record.
+timm's `ModelEmaV3` computes the same bytes, but its import takes 3.1 s of processor time. On CPUs each GAN has a
+process of its own, which would spend this time too. torch's `AveragedModel` reads a counter in every step, which a CUDA
+graph cannot record.
 """
 
 from __future__ import annotations

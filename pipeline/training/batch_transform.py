@@ -162,7 +162,8 @@ def colour(images: Tensor, draws: dict[str, Tensor]) -> Tensor:
     if "brightness" in draws:
         images = (images * _per_sample(draws["brightness"])).clamp_(0, 1)
     if "contrast" in draws:
-        # Row by row, then in float64: the order of a sum over the whole image may differ from batch to batch.
+        # A sum over the whole image at once may add in another order, and round differently, from batch to batch. So
+        # each row is summed first, and then the sums of the rows in float64.
         mean = images.sum(3, keepdim=True).sum(2, keepdim=True, dtype=torch.float64).float()
         mean = _grey(mean / (images.shape[2] * images.shape[3]))
         images = _blend(images, mean, draws["contrast"])
@@ -203,7 +204,7 @@ def turn_hue(images: Tensor, turns: Tensor) -> Tensor:
     red, green, blue = images.unbind(1)
     value = torch.maximum(torch.maximum(red, green), blue)
     spread = value - torch.minimum(torch.minimum(red, green), blue)
-    per_spread = spread.clamp_min(1e-12).reciprocal_()  # a grey pixel has no hue, so any value does
+    per_spread = spread.clamp_min(1e-12).reciprocal_()  # grey has no hue: the clamp only avoids 1 / 0
     # 1 for the largest channel, else 0; the first one wins a tie. `torch.where` takes ten times as long.
     is_red = (red - value).sign_().add_(1)
     is_green = (green - value).sign_().add_(1).mul_(1 - is_red)
@@ -212,7 +213,8 @@ def turn_hue(images: Tensor, turns: Tensor) -> Tensor:
     sixths = (green - blue).mul_(is_red).addcmul_(blue - red, is_green).addcmul_(red - green, is_blue)
     sixths.mul_(per_spread).add_(is_green, alpha=2).add_(is_blue, alpha=4).add_(6 * turns[:, None, None])
     sixths.sub_((sixths / 6).floor_(), alpha=6)
-    # A channel's distance below `value` is a trapezium function of the hue's distance from the channel's own hue.
+    # While the hue moves away from a channel's own hue, the channel first stays at `value`, then falls linearly to
+    # `value - spread`, and stays there.
     below = [(sixths - 3).abs_().neg_().add_(2), (sixths - 2).abs_().sub_(1), (sixths - 4).abs_().sub_(1)]
     turned = [value.addcmul(part.clamp_(0, 1), spread, value=-1) for part in below]
     return torch.stack(turned, 1).clamp_(0, 1)

@@ -1,8 +1,8 @@
 """A recipe of albumentations, applied to each stored face before everything else.
 
 The draws for a face follow from (seed, epoch, sample), so a result depends neither on the number of worker processes
-nor on the order of batches. All transforms of a recipe share one generator. With albumentations' own `set_random_seed`
-every transform has the same seed, and two flips of probability 0.5 always happen together.
+nor on the order of batches. All transforms of a recipe share one generator. albumentations' own `set_random_seed`
+would give each transform the same seed, so two flips of probability 0.5 would always happen together.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def transformed(
         collate_fn=_unchanged,  # an array goes through a pipe; a tensor needs shared memory, which is often scarce
         worker_init_fn=_prepare_worker,
         multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
-        generator=torch.Generator(),  # a loader draws a seed, and the default generator is for dropout
+        generator=torch.Generator(),  # by default the loader would draw its seed from dropout's generator
     )
     try:
         for faces in loader:

@@ -1,7 +1,8 @@
 """Small classifiers that judge synthetic faces. They learn from `LabelledFaces.learnable` alone.
 
-No face of valid or test influences their measures and filters. Their methods and settings are fixed. If they were the
-run's own, an experiment that changes them would change the measure together with the result.
+So no face of valid or test influences the measures and filters that use these classifiers. Network,
+optimiser, loss and their settings are fixed. If judges took those of the run, an experiment that changes them would
+change the measure together with the result.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ class Judge:
     def assess(self, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return features float64 [N, D] and class probabilities [N, K] of faces, uint8 [N, H, W, C].
 
-        The probabilities are those under equally frequent classes (Menon et al. 2021, equation 4). Otherwise a rare
-        class would hardly ever be recognised.
+        The probabilities assume that all classes are equally frequent (Menon et al. 2021, equation 4). Otherwise a
+        rare class would hardly ever be recognised.
         """
         device = next(self.network.parameters()).device
         features, weighted = [], []

@@ -27,7 +27,7 @@ class Batch:
     top: Tensor  # of the crop, pixels
     left: Tensor
     mirrored: Tensor  # bool
-    partner: Tensor  # position in this batch of the sample to mix with
+    partner: Tensor  # the sample to mix with, as its position in this batch
     draws: dict[str, Tensor]  # of the augmentation
     transform: dict[str, Tensor]  # draws of the geometric and colour transforms
 
@@ -79,9 +79,10 @@ def sampler(labels: np.ndarray, sampling: str) -> tuple[int, Order]:
 
     Args:
         labels: class index of each sample of the training set, int [N].
-        sampling: `natural` shows every sample once. `over` shows every class as often as the largest one: the samples
-            of a class repeat equally often, except for a random few that come once more. `under` shows every class as
-            often as the smallest one and draws new samples in each epoch. Classes without samples are left out.
+        sampling: `natural` shows every sample once. `over` shows every class as often as the largest one: it repeats
+            all samples of a class equally often and, to reach the exact number, a random few of them once more.
+            `under` shows every class as often as the smallest one and draws new samples in each epoch. Classes
+            without samples are left out.
     """
     if sampling == "natural":
         return len(labels), lambda rng: rng.permutation(len(labels))
@@ -122,7 +123,7 @@ def epoch_plan(
         mirror: whether to mirror each face with probability 1/2.
         draw: function of (rng, count, crop) that draws the augmentation's random numbers.
         order: draws the samples of the epoch, see `sampler`; None shows each of `count` once.
-        transform: the same for the geometric and colour transforms; called last.
+        transform: like `draw`, for the geometric and colour transforms; called last.
     """
     rng = np.random.default_rng((seed, epoch))
     batches = np.array_split(np.arange(count), steps_per_epoch(count, batch_size))

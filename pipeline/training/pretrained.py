@@ -145,7 +145,8 @@ def _copied(
 
     Args:
         network: with fresh weights.
-        tensors: by name. An earlier run uses the network's own names, a library uses its own (`network.names`).
+        tensors: by name. A file of an earlier run has the names of this network. A library has other names, which
+            `network.names` gives for the names of this network.
         earlier: classes of an earlier run; None for a library's tensors.
         classes: of the network.
         source: of the tensors, for error messages.
@@ -164,7 +165,8 @@ def _copied(
         # Older files lack the count of batches, which has no effect with a fixed momentum.
         if given is None and name.endswith("num_batches_tracked"):
             continue
-        # An earlier run's file may lack the layer `extra`, and a library's file lacks the boosters.
+        # A tensor that is not in `network.names` may be missing, such as the layer `extra` in an earlier run's file. So
+        # may a booster: it is in `network.names`, but in no library's file.
         if given is None and name in network.names and ".booster." not in name:
             raise UserError(f"{source}: has no tensor {names[name]}, allowed: weights of this network")
         if given is None:

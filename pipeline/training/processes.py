@@ -1,7 +1,8 @@
 """Training in several processes on one machine or many. `torchrun` starts them.
 
-Each process holds the whole network, draws the whole plan, and computes its part of every batch. Sums over the samples
-are added up over the processes, so each process ends a step with the weights that a single process would have.
+Each process holds the whole network, draws the whole plan, and computes its part of every batch. It sums over its own
+samples, and then the sums of all processes are added. So each process ends a step with the weights that a single
+process would have.
 """
 
 from __future__ import annotations
@@ -122,7 +123,8 @@ def joined() -> Iterator[Processes]:
     """Join the processes that `torchrun` started together with this one. Without torchrun the process is alone.
 
     Raises:
-        SystemExit: instead of a UserError, except in the machine's first process, which reports it.
+        UserError: the `with` block raised it, in the first process of a machine, which reports it.
+        SystemExit: the `with` block raised a UserError in any other process.
     """
     if not launched():
         yield Processes()

@@ -53,7 +53,8 @@ class WholeBatch(TorchFunctionMode):
     ) -> Tensor:
         if not training:
             return F.batch_norm(maps, running_mean, running_var, weight, bias, False, momentum, eps)
-        # Sum squared deviations: the mean of squares minus the squared mean would lose digits to cancellation.
+        # The variance comes from the squared deviations, because the mean of the squares minus the square of the mean
+        # would lose digits to cancellation.
         others, shape = (0, *range(2, maps.ndim)), (1, -1) + (1,) * (maps.ndim - 2)
         wide = maps.to(torch.promote_types(maps.dtype, torch.float32))
         number = wide.numel() // wide.shape[1] // len(maps) * self.count
