@@ -11,8 +11,10 @@ import json
 import pkgutil
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -123,6 +125,46 @@ def test_commands_run(small: Path, page: str) -> None:
     doc_project.reset(small)
     for command in TO_RUN[page]:
         execute(small, command)
+
+
+# What decides a stage's bytes, with an edit that changes them, and what does not.
+EDITS = {
+    "tables/vocabulary.py": ('"neutral", "happiness"', '"happiness", "neutral"'),
+    "tables/store.py": ("GROUP_ROWS, BATCH_ROWS = 4096", "GROUP_ROWS, BATCH_ROWS = 2048"),
+    "doctor/project.py": ('"""\n\nfrom', '"""\n\n# A comment.\nfrom'),
+}
+
+
+def edit(package: Path, file: str) -> None:
+    text = (package / file).read_text(encoding="utf-8")
+    assert text.count(EDITS[file][0]) == 1
+    (package / file).write_text(text.replace(*EDITS[file]), encoding="utf-8")
+
+
+def test_status_names_the_stages_that_an_edit_of_the_code_changes(small: Path) -> None:
+    doc_project.reset(small)
+    stages = ("ingest@sample", "align@sample", "label", "synthesize", "train", "evaluate")
+    for file in EDITS:
+        edit(small / "pipeline", file)
+        printed = doc_project.run(small, "dvc", "status")
+        changed = [stage for stage in stages if re.search(rf"(?m)^{stage}:", printed)]
+        assert changed == ([] if file.startswith("doctor/") else list(stages)), file
+        doc_project.run(small, "git", "checkout", "-q", "pipeline")
+
+
+def test_a_killed_training_goes_on_after_an_edit_of_the_doctor(small: Path) -> None:
+    doc_project.reset(small)
+    toy.set_params(small, **{"train.epochs": 4, "train.checkpoint_seconds": 0})
+    command = [sys.executable, "-m", "pipeline", "train"]
+    killed = subprocess.Popen(command, cwd=small, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while killed.poll() is None and not list((small / "models/checkpoints").glob("[!.]*.safetensors")):
+        time.sleep(0.01)
+    killed.kill()
+    killed.communicate()
+    assert killed.returncode == -signal.SIGKILL
+    edit(small / "pipeline", "doctor/project.py")
+    done = subprocess.run(command, cwd=small, capture_output=True, text=True, check=True)
+    assert "resuming an interrupted run at epoch" in done.stdout
 
 
 def test_what_is_tested_elsewhere_is_there() -> None:

@@ -55,8 +55,8 @@ def add_noise(folder: Path) -> None:
     shutil.copytree(ROOT / "pipeline", package, ignore=shutil.ignore_patterns("__pycache__"))
     (package / "methods" / "augments" / "noise.py").write_text(NOISE.lstrip())
     siblings = package / "params" / "augments.py"
-    text = siblings.read_text().replace("import Block,", "import NonNegative, Block,")
-    text = text.replace("\nclass Augments(Block):\n", SETTINGS) + "    noise: NoiseSettings | None = None\n"
+    text = siblings.read_text().replace("import UNCHOSEN,", "import UNCHOSEN, NonNegative,")
+    text = text.replace("\nclass Augments(Block):\n", SETTINGS) + "    noise: NoiseSettings = UNCHOSEN\n"
     siblings.write_text(text)
 
 

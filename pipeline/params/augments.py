@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pipeline.params.types import Block, Fraction, NoSettings, Rate
+from pipeline.params.types import UNCHOSEN, Block, Fraction, NoSettings, Rate
 
 
 class CutoutSettings(Block):
@@ -61,10 +61,10 @@ class FMixSettings(Block):
 class Augments(Block):
     """One block for each augmentation. Only the block of the chosen one is required."""
 
-    none: NoSettings | None = None
-    cutout: CutoutSettings | None = None
-    mixup: MixupSettings | None = None
-    cutmix: CutMixSettings | None = None
-    mixcut: MixCutSettings | None = None
-    mixaugment: MixAugmentSettings | None = None
-    fmix: FMixSettings | None = None
+    none: NoSettings = UNCHOSEN
+    cutout: CutoutSettings = UNCHOSEN
+    mixup: MixupSettings = UNCHOSEN
+    cutmix: CutMixSettings = UNCHOSEN
+    mixcut: MixCutSettings = UNCHOSEN
+    mixaugment: MixAugmentSettings = UNCHOSEN
+    fmix: FMixSettings = UNCHOSEN

@@ -6,7 +6,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from pipeline.params.types import Block, Count, Decay, Fraction, NonNegative, NoSettings, Positive, Rate
+from pipeline.params.types import (
+    UNCHOSEN,
+    Block,
+    Count,
+    Decay,
+    Fraction,
+    NonNegative,
+    NoSettings,
+    Positive,
+    Rate,
+)
 
 
 class AdversarialSettings(Block):
@@ -68,11 +78,11 @@ class Filters(Block):
 class Generators(Block):
     """One block for each GAN. Only the block of the chosen one is required."""
 
-    none: NoSettings | None = None
-    dcgan: DCGANSettings | None = None
-    wgan_gp: WGANGPSettings | None = None
-    cgan: CGANSettings | None = None
-    repeat: NoSettings | None = None
+    none: NoSettings = UNCHOSEN
+    dcgan: DCGANSettings = UNCHOSEN
+    wgan_gp: WGANGPSettings = UNCHOSEN
+    cgan: CGANSettings = UNCHOSEN
+    repeat: NoSettings = UNCHOSEN
 
 
 class Gans(Generators):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pipeline.params.types import Block, NonNegative, NoSettings, Rate
+from pipeline.params.types import UNCHOSEN, Block, NonNegative, NoSettings, Rate
 
 ClassWeights = Literal["min_over_count", "normalized", "inverse"]
 
@@ -41,8 +41,8 @@ class WeightedClusterSettings(Block):
 class Losses(Block):
     """One block for each loss. Only the block of the chosen one is required."""
 
-    softmax: NoSettings | None = None
-    weighted_softmax: WeightedSoftmaxSettings | None = None
-    center: CenterSettings | None = None
-    weighted_center: WeightedCenterSettings | None = None
-    weighted_cluster: WeightedClusterSettings | None = None
+    softmax: NoSettings = UNCHOSEN
+    weighted_softmax: WeightedSoftmaxSettings = UNCHOSEN
+    center: CenterSettings = UNCHOSEN
+    weighted_center: WeightedCenterSettings = UNCHOSEN
+    weighted_cluster: WeightedClusterSettings = UNCHOSEN

@@ -10,7 +10,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.params.types import Block, Fraction, Positive, Rate
+from pipeline.params.types import UNCHOSEN, Block, Fraction, Positive, Rate
 
 Stem = Literal["small", "standard"]
 Scaling = Literal["faces", "imagenet"]
@@ -108,15 +108,15 @@ class DeepFeaturesSettings(Block):
 class Models(Block):
     """One block for each network. Only the block of the chosen one is required."""
 
-    resnet18: ResNetSettings | None = None
-    resnet50: ResNetSettings | None = None
-    resnet18_booster: BoosterSettings | None = None
-    resnet50_booster: BoosterSettings | None = None
-    se_resnet50: SEResNetSettings | None = None
-    densenet121: DenseNetSettings | None = None
-    efficientnet_b0: EfficientNetSettings | None = None
-    vgg19_fer: FerVGGSettings | None = None
-    vgg13: VGGSettings | None = None
-    vgg16: VGGSettings | None = None
-    light: LightSettings | None = None
-    svm_deep_features: DeepFeaturesSettings | None = None
+    resnet18: ResNetSettings = UNCHOSEN
+    resnet50: ResNetSettings = UNCHOSEN
+    resnet18_booster: BoosterSettings = UNCHOSEN
+    resnet50_booster: BoosterSettings = UNCHOSEN
+    se_resnet50: SEResNetSettings = UNCHOSEN
+    densenet121: DenseNetSettings = UNCHOSEN
+    efficientnet_b0: EfficientNetSettings = UNCHOSEN
+    vgg19_fer: FerVGGSettings = UNCHOSEN
+    vgg13: VGGSettings = UNCHOSEN
+    vgg16: VGGSettings = UNCHOSEN
+    light: LightSettings = UNCHOSEN
+    svm_deep_features: DeepFeaturesSettings = UNCHOSEN

@@ -6,7 +6,7 @@ from typing import Self
 
 from pydantic import model_validator
 
-from pipeline.params.types import Block, Decay, Fraction, NonNegative, Positive, Rate
+from pipeline.params.types import UNCHOSEN, Block, Decay, Fraction, NonNegative, Positive, Rate
 
 
 class SgdSettings(Block):
@@ -47,7 +47,7 @@ class RangerSettings(Block):
 class Optimizers(Block):
     """One block for each optimiser. Only the block of the chosen one is required."""
 
-    sgd: SgdSettings | None = None
-    adam: AdamSettings | None = None
-    ranger: RangerSettings | None = None
-    ranger_gc: RangerSettings | None = None
+    sgd: SgdSettings = UNCHOSEN
+    adam: AdamSettings = UNCHOSEN
+    ranger: RangerSettings = UNCHOSEN
+    ranger_gc: RangerSettings = UNCHOSEN

@@ -6,7 +6,7 @@ Settings have no defaults: `params.yaml` holds every value and alone decides wha
 from __future__ import annotations
 
 import difflib
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -26,6 +26,10 @@ class Block(BaseModel):
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, protected_namespaces=(), defer_build=True
     )
+
+
+# Default of the block of a method: only the chosen method needs one. To a type checker every block is there.
+UNCHOSEN: Any = None
 
 
 class NoSettings(Block):
