@@ -21,7 +21,14 @@ from tests.doc_commands import Command
 # Arguments by name, and constants of the module, that make a benchmark small.
 ARGUMENTS = {"rounds": "1", "steps": "1", "count": "16"}
 CONSTANTS: dict[str, dict[str, Any]] = {
-    "gan": {"FACES": 16, "BATCH": 8, "WIDTH": 4, "SIZE": 16, "EPOCHS_OF_EIGHT": 1, "worthwhile_processes": lambda _: 1},
+    "gan": {
+        "FACES": 16,
+        "BATCH": 8,
+        "WIDTH": 4,
+        "SIZE": 16,
+        "EPOCHS_OF_EIGHT": 1,
+        "worthwhile_processes": lambda _: 1,
+    },
     "loader": {"STEPS": 1},
     "near_duplicates": {"MANY": 100},
     "timm_script": {"ROUNDS": 1, "FLAGS": {"default": []}},

@@ -14,7 +14,7 @@ from safetensors.torch import save as serialized
 
 from pipeline.core.errors import UserError, not_made, one_line
 from pipeline.core.files import replacing
-from pipeline.methods.models import Classifier
+from pipeline.methods.models import FAMILIES, Classifier
 from pipeline.params.model import Align
 from pipeline.params.models import Models
 from pipeline.tables.schema import channels
@@ -57,7 +57,7 @@ class TrainedModel:
 
 def build_network(name: str, settings: Any, classes: int, channels: int) -> Classifier:
     """Return the network `name` with fresh weights."""
-    module = importlib.import_module(f"pipeline.methods.models.{settings.family}")
+    module = importlib.import_module(f"pipeline.methods.models.{FAMILIES[name]}")
     return getattr(module, name)(settings, classes, channels)
 
 

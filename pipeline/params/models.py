@@ -1,12 +1,8 @@
-"""Settings of the networks: the blocks `models.<name>`.
-
-Networks come in families. `family` names the module in `pipeline/methods/models` whose function `<name>` builds the
-network.
-"""
+"""Settings of the networks: the blocks `models.<name>`."""
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -18,8 +14,6 @@ Scaling = Literal["faces", "imagenet"]
 
 class NetworkSettings(Block):
     """Settings that all networks share."""
-
-    family: ClassVar[str]
 
     dropout: Fraction
     extra: Positive | None
@@ -37,14 +31,12 @@ class NetworkSettings(Block):
 class ResNetSettings(NetworkSettings):
     """Settings of a residual network."""
 
-    family = "resnet"
     stem: Stem
 
 
 class BoosterSettings(NetworkSettings):
     """Settings of a boosted residual network. Table 6 of the paper also tries each of its two changes alone."""
 
-    family = "booster"
     stem: Stem
     mish: bool
     booster: bool
@@ -53,21 +45,18 @@ class BoosterSettings(NetworkSettings):
 class SEResNetSettings(NetworkSettings):
     """Settings of a squeeze-and-excitation network."""
 
-    family = "se_resnet"
     stem: Stem
 
 
 class DenseNetSettings(NetworkSettings):
     """Settings of a densely connected network."""
 
-    family = "densenet"
     stem: Stem
 
 
 class EfficientNetSettings(NetworkSettings):
     """Settings of an EfficientNet. `frozen` counts the nine stages in table 1 of its paper."""
 
-    family = "efficientnet"
     stem: Stem
     frozen: Annotated[int, Field(ge=0, le=9)]
 
@@ -75,13 +64,10 @@ class EfficientNetSettings(NetworkSettings):
 class FerVGGSettings(NetworkSettings):
     """Settings of the VGG-19 in the MixCut paper."""
 
-    family = "vgg"
-
 
 class VGGSettings(NetworkSettings):
     """Settings of a VGG network. `top` names the layers after the convolutions."""
 
-    family = "vgg_imagenet"
     top: Literal["small", "standard"]
     batch_norm: bool
 
@@ -89,13 +75,9 @@ class VGGSettings(NetworkSettings):
 class LightSettings(NetworkSettings):
     """Settings of the light network."""
 
-    family = "light"
-
 
 class DeepFeaturesSettings(Block):
     """Settings of the deep features and of the support vector machine: `C` is scikit-learn's weight of errors."""
-
-    family: ClassVar[str] = "deep_features"
 
     weights: Annotated[dict[Literal["vgg13", "vgg16", "vgg19"], str | None], Field(min_length=1)]
     top: Literal["small", "standard"]

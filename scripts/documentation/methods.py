@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, get_args
 from ruamel.yaml import YAML
 
 from pipeline.core.code import PACKAGE
+from pipeline.methods.models import FAMILIES
 from pipeline.params.methods import BLOCKS, choices
 from pipeline.params.model import Labels
 from scripts.documentation import parameters
@@ -112,7 +113,7 @@ def _source(kind: str, name: str) -> Path | None:
     if kind == "rule":
         return None
     if kind == "model":
-        name = parameters.block(f"models.{name}").family  # type: ignore[attr-defined]
+        name = FAMILIES[name]
     return PACKAGE / FOLDERS[kind] / f"{name}.py"
 
 

@@ -1,7 +1,7 @@
 """One module per family of networks. A network is a public function of its family's module.
 
 The function takes `(settings, classes, channels)` and returns a `Classifier`. The settings are a class in
-`pipeline/params/models.py`, which names the family.
+`pipeline/params/models.py`; `FAMILIES` names the module.
 """
 
 from __future__ import annotations
@@ -21,6 +21,23 @@ SCALINGS = {
     "faces": ((0.5,), (0.25,)),
     "none": ((0.0,), (1.0,)),
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+
+
+# The module, in this package, that builds each network.
+FAMILIES = {
+    "resnet18": "resnet",
+    "resnet50": "resnet",
+    "resnet18_booster": "booster",
+    "resnet50_booster": "booster",
+    "se_resnet50": "se_resnet",
+    "densenet121": "densenet",
+    "efficientnet_b0": "efficientnet",
+    "vgg19_fer": "vgg",
+    "vgg13": "vgg_imagenet",
+    "vgg16": "vgg_imagenet",
+    "light": "light",
+    "svm_deep_features": "deep_features",
 }
 
 
