@@ -134,7 +134,7 @@ def test_mistakes_are_chosen_by_class_and_from_the_confusion_matrix(browser: Bro
     shown = faces.evaluate_all("(items) => items.map((item) => item.dataset.true)")
     assert 0 < len(shown) < everything
     assert set(shown) == {"fear"}
-    link = page.get_by_role("link", name="faces of happiness taken for neutral").first
+    link = page.get_by_role("link", name="faces of happiness predicted as neutral").first
     count = int(link.locator("b").inner_text())
     link.click()
     pairs = faces.evaluate_all("(items) => items.map((item) => [item.dataset.true, item.dataset.predicted])")
