@@ -140,7 +140,7 @@ def test_mistakes_are_chosen_by_class_and_from_the_confusion_matrix(browser: Bro
     pairs = faces.evaluate_all("(items) => items.map((item) => [item.dataset.true, item.dataset.predicted])")
     assert pairs == [["happiness", "neutral"]] * count
     assert page.locator("#mistakes-count").inner_text().split()[0] == str(count)
-    assert page.get_by_label("Predicted as").input_value() == "neutral"
+    assert page.locator("#predicted-class").input_value() == "neutral"
     assert faults == []
 
 
