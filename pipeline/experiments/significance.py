@@ -103,7 +103,8 @@ def resampled_scores(
 
     Returns:
         For each run: `accuracy`, `macro_recall`, `macro_f1`, and `per_class.<class>.precision`, `.recall` and `.f1`,
-        each [B]. If a resample has no image of a class, the scores of that class are NaN and the means leave it out.
+        each [B]. If a resample has no image of a class, the recall and F1 of that class are NaN and the means
+        leave it out. Its precision is 0, or NaN if it is not predicted either.
     """
     images = len(runs[0].labels)
     generator = np.random.default_rng(seed)

@@ -117,7 +117,7 @@ def epoch_plan(
         seed: of the run.
         epoch: from 0.
         count: samples in the epoch.
-        batch_size: of the largest batch.
+        batch_size: of the largest batch, see `steps_per_epoch`.
         margin: side of the face minus side of the crop in pixels.
         crop: side of the crop in pixels.
         mirror: whether to mirror each face with probability 1/2.
