@@ -29,9 +29,8 @@ def output(*command: str, **variables: str) -> str:
         errors.seek(0)
         if code:
             lines = [line for line in errors if line.strip()] or ["no reason given"]
-            marked = [
-                line for line in lines if line.startswith("ERROR")
-            ]  # DVC prints a request for reports after it
+            # After the error DVC prints a request for reports.
+            marked = [line for line in lines if line.startswith("ERROR")]
             program = Path(command[0]).name if command[0] != sys.executable else "dvc"
             raise UserError(f"{program}: {one_line((marked or lines)[-1])}")
         return out.read()

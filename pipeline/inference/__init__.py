@@ -1,1 +1,1 @@
-"""What scores a face: model file, samples, crops, device, probabilities."""
+"""Score faces: model file, samples, crops, device, probabilities."""

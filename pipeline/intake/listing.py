@@ -1,4 +1,4 @@
-"""What a data set's module returns: its records, its rejected rows, and notes for the metrics."""
+"""Collect the records of a data set, its rejected rows, and notes for the metrics."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ class Decisions:
 
     @property
     def kept(self) -> np.ndarray:
-        """Whether each picture is a sample, bool [N]."""
+        """Return whether each picture is a sample, bool [N]."""
         return self.reasons == ""
 
 

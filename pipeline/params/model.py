@@ -36,7 +36,7 @@ class Sample(Block):
 
 
 class Align(Block):
-    """How faces are found and cut out."""
+    """Settings for finding faces and cutting them out."""
 
     mode: Literal["five_point", "crop", "none"]
     landmarks: Literal["detect", "given"]
@@ -55,7 +55,7 @@ class Align(Block):
 
 
 class Labels(Block):
-    """How votes become labels."""
+    """Settings for turning votes into labels."""
 
     rule: Literal["plurality", "majority", "distribution"]
     merge: dict[str, str]
@@ -150,7 +150,7 @@ class Train(Block):
 
 
 class Evaluate(Block):
-    """How the trained network is scored."""
+    """Settings for scoring the trained network."""
 
     ten_crop: bool
     mirror: bool

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -117,15 +116,10 @@ class Predictor:
                 pending.append(chunk)
                 yield chunk
 
-        for faces in map(self._finder, chunks()) if live else self._in_processes(chunks()):
+        # On one core a second process would only take the time to start it.
+        alone = live or cores() == 1
+        for faces in map(self._finder, chunks()) if alone else ordered(self._finder, chunks()):
             yield from self._classified(pending.popleft(), faces)
-
-    def _in_processes(self, chunks: Iterator[list[InputPicture]]) -> Iterator[list[list[AlignedFace] | str]]:
-        """Find faces in several processes, or in this one if there is only one chunk."""
-        first = list(islice(chunks, 2))
-        if len(first) < 2 or cores() == 1:
-            return map(self._finder, chain(first, chunks))
-        return ordered(self._finder, chain(first, chunks))
 
     def _classified(
         self, pictures: list[InputPicture], found: list[list[AlignedFace] | str]
