@@ -194,7 +194,7 @@ def test_an_interval_without_0_is_marked() -> None:
     ("arguments", "line"),
     [
         (("dogan", None), "baseline: found 'dogan', allowed: real, dcgan, cgan, late"),
-        ((None, ["valid.acuracy"]), "score: found 'valid.acuracy', which no finished run has"),
+        ((None, ["valid.acuracy"]), "--score: found 'valid.acuracy', allowed: a key of a number in metrics/"),
     ],
 )
 def test_what_cannot_be_compared_is_refused_in_one_line(arguments: tuple, line: str) -> None:

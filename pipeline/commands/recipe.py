@@ -37,7 +37,7 @@ def list_recipes() -> None:
 
     names = recipes.names()
     if not names:
-        raise UserError("recipes/: found no recipe here; run this in the project's folder")
+        raise UserError(recipes.NO_RECIPE)
     for name in names:
         recipe = recipes.load(name)
         runs = f"{recipe.runs} run{'s' if recipe.runs > 1 else ''}"
@@ -158,7 +158,7 @@ def table(
     score: Annotated[
         list[str] | None,
         typer.Option(
-            help="Key of metrics/evaluate.json, in which * matches any part. Repeat for more scores.",
+            help="Key of metrics/evaluate.json. * stands for any text in a key, dots included. Repeat for more scores.",
             show_default="the paper's, accuracy, macro recall and macro F1",
         ),
     ] = None,

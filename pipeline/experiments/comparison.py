@@ -1,10 +1,11 @@
 """Compare the rows of a recipe with one of them, the baseline: paired differences over seeds, intervals and tests.
 
 Two runs with the same seed start from the same weights and see the faces in the same order. If the splits are drawn at
-random, both runs have the same splits. Their difference therefore varies less than their scores. The interval shows how
-much the difference may change with other seeds. The tests in `pipeline.experiments.significance` ask whether it would
-hold on other images. At a level of 95 %, one interval in twenty excludes 0 by chance, and one test in twenty has
-p < 0.05.
+random, the seed decides them, so both runs have the same splits. From seed to seed, the difference of the two runs'
+scores therefore varies less than the scores themselves. The interval shows how much the difference may change with
+other seeds. The tests in `pipeline.experiments.significance` ask whether the difference would also appear on other
+images. Even if two rows do not really differ, about one 95 % interval in twenty excludes 0, and about one test in
+twenty has p < 0.05.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ class Difference(NamedTuple):
     """A row's score minus the baseline's, over the seeds that both have.
 
     Attributes:
-        pairs: number of these seeds.
-        mean: mean difference; None without pairs.
-        low, high: ends of the interval; None with fewer than two pairs.
+        pairs: number of seeds that both have.
+        mean: mean difference; None without such seeds.
+        low, high: ends of the interval; None with fewer than two such seeds.
     """
 
     pairs: int
@@ -83,12 +84,12 @@ def score_at(evaluation: dict[str, Any], key: str) -> float | None:
 
 
 class ComparedRow(NamedTuple):
-    """A row of a table with one score.
+    """A row of the table of one score, such as accuracy.
 
     Attributes:
         name: name of the row.
         values: score of each finished run, by seed.
-        paper: the paper's score; None if it has none.
+        paper: the paper's score; None if the paper has none.
         difference: difference from the baseline; None for the baseline itself.
         mcnemar_p, bootstrap_p: p-values of the difference; None if it could not be tested.
     """
@@ -116,8 +117,8 @@ class Comparison(NamedTuple):
         baseline: name of the baseline row.
         split: the split whose images the tests use.
         images: number of these images; 0 without predictions.
-        scores: rows by the key of our score. If the paper's score has another key, ours is followed by
-            `(paper: <its key>)`.
+        scores: the rows for each score, by the score's key in our evaluation. If we score on valid and the paper on
+            test, ` (paper: <the paper's key>)` follows our key.
         notes: reasons why p-values are missing.
     """
 
@@ -137,18 +138,18 @@ def compare(
 ) -> Comparison:
     """Compare the rows of a recipe with the baseline.
 
-    Scores are read on test if all runs have it, else on valid.
+    The scores are those on test if every finished run has scores on test, else those on valid.
 
     Args:
         recipe: the rows and the paper's scores.
         evaluations: contents of `metrics/evaluate.json` of the finished runs, by row and seed.
-        predictions: prediction files of these runs, by row and seed; None for a lost file.
+        predictions: prediction files of these runs, by row and seed; None for a file that DVC's cache has lost.
         baseline: name of the baseline row; the first row if None.
-        keys: dotted keys of the scores, in which `*` matches any part. If empty or None: the paper's scores, accuracy,
-            macro recall and macro F1.
+        keys: dotted keys of the scores. `*` stands for any text in a key, dots included. If empty or None: the paper's
+            scores, accuracy, macro recall and macro F1.
 
     Raises:
-        UserError: the recipe has no such row, or no run has such a score.
+        UserError: the recipe has no row with the baseline's name, or no finished run has a score with one of the keys.
     """
     baseline = baseline or next(iter(evaluations))
     if baseline not in evaluations:
@@ -185,7 +186,8 @@ class _PairedTests:
     def __init__(self, predictions: dict[str, PredictionsBySeed], baseline: str, split: str) -> None:
         self.split = split
         self.images = 0
-        # For each row: the indices in `answers` of the baseline's run and the row's run with the same seed.
+        # For each row: one pair per shared seed. A pair holds two positions in `answers`: that of the baseline's run
+        # and that of the row's run.
         self.pairs: dict[str, list[tuple[int, int]]] = {}
         self.notes = [
             f"{row}: not tested for seeds {', '.join(map(str, lost))}, whose predictions are not in DVC's cache"
@@ -244,7 +246,9 @@ def _matching_keys(patterns: list[str], finished: list[dict[str, Any]], split: s
     matching: list[str] = []
     for pattern in patterns:
         if not (keys := fnmatch.filter(known, _on_split(pattern, split))):
-            raise UserError(f"score: found {pattern!r}, which no finished run has")
+            raise UserError.of(
+                "--score", repr(pattern), "a key of a number in metrics/evaluate.json of a finished run"
+            )
         matching += keys
     return matching
 

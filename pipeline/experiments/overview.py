@@ -70,9 +70,10 @@ def view(status: SweepStatus) -> Group:
 
 
 def _lines(status: SweepStatus) -> dict[str, str]:
-    """Return the lines for a log, by keys that are equal if two lines report the same state.
+    """Return the lines for a log, each under a key.
 
-    The key of a line omits the time left, so a new estimate alone does not count as a change.
+    Two lines with the same key report the same state, so only the first is printed. A key omits the time left, so a new
+    estimate alone does not count as a change.
     """
     unfinished = [f"{run.name} {state}: {run.reason()}" for state in STYLES for run in status.of(state)]
     return dict(zip(unfinished, unfinished, strict=True)) | {_counts(status): _header(status)}

@@ -3,8 +3,9 @@
 DVC marks a run as running until its worker reports the end. A killed worker never does. Here a run counts as running
 only if its process is the child of a live worker.
 
-`_iter_done_tasks` is private to DVC. It yields the number of each task, and the workers' logs list durations by these
-numbers. The public `iter_done` yields no numbers and takes 0.3 s of CPU for 60 ended runs instead of 0.01 s.
+`_iter_done_tasks` is private to DVC. It yields Celery's id of each task. The workers' logs name a task by this id when
+they report its duration. The public `iter_done` yields no ids and takes 0.3 s of CPU for 60 ended runs instead of
+0.01 s.
 """
 
 from __future__ import annotations
@@ -48,8 +49,9 @@ class QueuedRun(NamedTuple):
     Attributes:
         name: name of the experiment.
         state: current state.
-        folder: DVC's folder for the log and the process of the run. Its name is the run's revision.
-        duration: seconds that an ended run took; None if its worker's log does not have it.
+        folder: DVC's folder with the run's log and with the files that record its process id and exit code. The folder
+            is named after the run's revision, the commit in which DVC stashed it.
+        duration: seconds that an ended run took; None if no worker's log has the duration.
     """
 
     name: str
@@ -90,7 +92,7 @@ class QueuedRun(NamedTuple):
         return self.last_line().removeprefix("ERROR: ") or "its log is empty"
 
     def exit_code(self) -> int | None:
-        """Return the exit code of the run's process, negative for a signal; None if it never started or still runs."""
+        """Return the exit code of the run's process, negative for a signal; None before the process has ended."""
         try:
             return json.loads(self._file("json").read_text(encoding="utf-8"))["returncode"]
         except FileNotFoundError:
@@ -112,7 +114,7 @@ class QueuedRun(NamedTuple):
 
 
 def runs() -> dict[str, QueuedRun]:
-    """Return the runs in DVC's queue by name. If several share a name, one that has not ended is returned."""
+    """Return the runs in DVC's queue by name. Of runs with the same name, one that has not ended is preferred."""
     with repository() as repo:
         queue = repo.experiments.celery_queue
         held = _held_revisions()
@@ -161,7 +163,8 @@ def put(name: str, overrides: dict[str, Any], paths: Iterable[Path]) -> None:
 
 def start_workers(jobs: int) -> None:
     """Start up to `jobs` workers. They continue after this process has ended."""
-    # A worker calls `dvc`, and a stage `python`. Both must be this environment's, even if it is not activated.
+    # A worker calls `dvc`, and a stage calls `python`. Both programs must be those of this environment, even if it is
+    # not activated.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     programs.output(sys.executable, "-m", "dvc", "queue", "start", "--jobs", str(jobs), PATH=path)
 
@@ -183,11 +186,11 @@ def workers() -> list[psutil.Process]:
 def remove(removed: Iterable[QueuedRun]) -> list[Path]:
     """Remove failed and interrupted runs from the queue.
 
-    If an interrupted run had finished nevertheless, its result is kept. Otherwise its processes are killed and its
-    checkpoints are moved into the workspace.
+    A run also counts as interrupted if it finished after its worker was killed. Then its result is kept. Otherwise the
+    run's processes are killed and its checkpoints are moved into the workspace.
 
     Returns:
-        Folders with checkpoints in the workspace, which a run needs to resume training.
+        The workspace's folders with checkpoints, which a run needs to resume training.
     """
     from dvc.repo.experiments.queue.tasks import collect_exp
 
@@ -234,9 +237,9 @@ def repository() -> Iterator[Any]:
 
 
 def _held_revisions() -> set[str | None]:
-    """Return the revisions of the runs that are children of workers; None stands for a worker without a run.
+    """Return the revisions of the runs whose processes are children of workers; None stands for a worker without a run.
 
-    Such a worker is about to start a run, saves the result of one, or ends within seconds.
+    A worker without a run is about to start one, saves the result of one, or ends within seconds.
     """
     held: set[str | None] = set()
     for worker in workers():
@@ -250,7 +253,7 @@ def _held_revisions() -> set[str | None]:
 
 
 def _durations(folder: Path) -> dict[str, float]:
-    """Return the seconds that runs took, by task number, from the workers' logs."""
+    """Return the seconds that runs took, by Celery's task id, from the workers' logs."""
     logs = "\n".join(log.read_text(encoding="utf-8", errors="replace") for log in folder.glob("*.out"))
     return {
         task: float(seconds) for task, seconds in re.findall(r"\[([0-9a-f-]+)\] succeeded in ([\d.]+)s", logs)
@@ -272,7 +275,7 @@ def _kill_processes_in(folder: Path) -> None:
 
 
 def _move_new_files(source: Path, target: Path) -> None:
-    """Move files into a folder, except those that it already has."""
+    """Move files into a folder, except those whose names the folder already has."""
     for file in source.glob("*") if source.is_dir() else []:
         target.mkdir(parents=True, exist_ok=True)
         if not (target / file.name).exists():

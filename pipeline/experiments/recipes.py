@@ -7,7 +7,7 @@ runs: 5                           # with the seeds 1, 2, ...
 params:                           # shared by all rows, by dotted key of params.yaml
   datasets: [ferplus]
   train.epochs: 250
-short:                            # added in the short form, for a machine without a GPU
+short:                            # with `--short`, these replace other values: for a machine without a GPU
   train.epochs: 6
 variants:
   mixcut:
@@ -38,6 +38,7 @@ from pipeline.params.load import PARAMS_FILE
 from pipeline.params.types import Block, Positive
 
 RECIPES = Path("recipes")
+NO_RECIPE = f"{RECIPES}/: found no recipe here; run this in the project's folder"
 
 Overrides = dict[str, Any]  # values of params.yaml by dotted key
 
@@ -89,7 +90,7 @@ class Recipe(Block):
         return self.variants | rows
 
     def overrides(self, row: str, short: bool) -> Overrides:
-        """Return the parameters of a row by dotted key. Those of the short form come last and win.
+        """Return the parameters of a row by dotted key. With `short`, those of the short form replace the row's.
 
         Raises:
             UserError: there is no such row.
@@ -114,11 +115,11 @@ def load(name: str) -> Recipe:
     """Read a recipe.
 
     Raises:
-        UserError: no recipe has that name, or its file is not valid.
+        UserError: no recipe has that name, or the recipe's file is not valid.
     """
     path = RECIPES / f"{name}.yaml"
     if name not in names():
-        raise UserError.of("recipe", repr(name), names() or "none: no folder recipes/")
+        raise UserError.of("recipe", repr(name), names()) if names() else UserError(NO_RECIPE)
     try:
         return Recipe.model_validate(YAML(typ="safe").load(path.read_text(encoding="utf-8")))
     except ValidationError as error:

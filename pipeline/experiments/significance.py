@@ -36,7 +36,9 @@ class Answers(NamedTuple):
 
 
 def read_answers(files: Sequence[Path], split: str) -> tuple[list[Answers], list[str]]:
-    """Return the answers of runs for a split, over the images of all runs together, and the names of the classes.
+    """Return the answers of each run on a split, and the names of the classes.
+
+    The arrays of all runs cover the same images: every image that any run has in the split.
 
     Args:
         files: tables of predictions, at least one.
@@ -67,9 +69,9 @@ def mcnemar_p(baseline: Sequence[Answers], row: Sequence[Answers]) -> float:
     each row has the same chance, 1/2, to be the correct one.
 
     With several seeds, the predictions for one image are not independent and must not be pooled. Each image then has a
-    gain: the number of seeds for which the row is correct minus that of the baseline. Under the hypothesis, either sign
-    of a gain is equally likely. This is the exact permutation test of paired samples (Fisher 1935). With one seed it
-    equals McNemar's test.
+    gain: the number of seeds for which the row is correct, minus the number of seeds for which the baseline is. Under
+    the hypothesis, either sign of a gain is equally likely. This is the exact permutation test of paired samples
+    (Fisher 1935). With one seed it equals McNemar's test.
 
     Args:
         baseline: answers of the baseline for each seed.
@@ -79,8 +81,8 @@ def mcnemar_p(baseline: Sequence[Answers], row: Sequence[Answers]) -> float:
 
     gains = sum(ours.correct() - theirs.correct() for theirs, ours in zip(baseline, row, strict=True))
     sizes, counts = np.unique(np.abs(gains[gains != 0]), return_counts=True)
-    # Under the hypothesis, each image adds either its size or 0 to a sum, with equal probability. `probabilities[k]` is
-    # the probability that the sum is k.
+    # Under the hypothesis, each image's gain is positive or negative with equal probability. So the sum of the positive
+    # gains gets either |gain| or 0 from each image. `probabilities[k]` is the probability that this sum is k.
     probabilities = np.ones(1)
     for size, count in zip(sizes, counts, strict=True):
         own = np.zeros(size * count + 1)
@@ -104,7 +106,7 @@ def resampled_scores(
     Returns:
         For each run: `accuracy`, `macro_recall`, `macro_f1`, and `per_class.<class>.precision`, `.recall` and `.f1`,
         each [B]. If a resample has no image of a class, the recall and F1 of that class are NaN and the means
-        leave it out. Its precision is 0, or NaN if it is not predicted either.
+        leave the class out. The precision of the class is then 0, or NaN if no image is predicted as the class.
     """
     images = len(runs[0].labels)
     generator = np.random.default_rng(seed)
@@ -120,11 +122,11 @@ def resampled_scores(
 
 
 def bootstrap_p(differences: np.ndarray) -> float:
-    """Return the two-sided p-value of a difference from its B resamples, [B]; NaN without any.
+    """Return the two-sided p-value of a difference, computed from its values on B resamples, [B].
 
-    It is twice the fraction of resamples in which the difference is 0 or changes sign. p is below 0.05 if the 95 %
-    percentile interval excludes 0. One is added to numerator and denominator of the fraction, so p is at least
-    2 / (B + 1) and never 0.
+    The p-value is twice the fraction of resamples in which the difference is 0 or changes sign. It is below 0.05 if the
+    95 % percentile interval excludes 0. One is added to numerator and denominator of the fraction, so the p-value is at
+    least 2 / (B + 1) and never 0. It is NaN if all values are NaN.
     """
     known = differences[~np.isnan(differences)]
     if not len(known):

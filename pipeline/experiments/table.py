@@ -22,7 +22,7 @@ def check_suffix(path: Path) -> None:
     """Reject a file name that does not end in one of `SUFFIXES`.
 
     Raises:
-        UserError: it does not.
+        UserError: the name ends in something else.
     """
     if path.suffix not in SUFFIXES:
         raise UserError.of("--output", path, f"a file that ends in {', '.join(SUFFIXES)}")
@@ -44,7 +44,7 @@ def write(path: Path, title: str, comparison: Comparison) -> None:
 
 
 def markdown(title: str, comparison: Comparison) -> str:
-    """Return a table for each score, below a text that explains the figures."""
+    """Return a text that explains the columns, then a table for each score."""
     parts = [f"{title}\n\n{textwrap.fill(_explanation(comparison), WIDTH)}\n"]
     for key, rows in comparison.scores.items():
         table = {
@@ -82,7 +82,11 @@ def csv_text(comparison: Comparison) -> str:
 
 
 def _draw_chart(path: Path, title: str, comparison: Comparison) -> None:
-    """Draw a panel per score and a line per row: each run, mean ± standard deviation, the paper's score, p-values."""
+    """Draw a panel for each score.
+
+    Each row of the table has its own height in the panel: a dot for each run, mean ± standard deviation, the paper's
+    score and the p-values.
+    """
     from pipeline.figures.png import figure_file
 
     count = len(next(iter(comparison.scores.values())))
@@ -144,16 +148,22 @@ def _explanation(comparison: Comparison) -> str:
         f"{LEVEL:.0%} interval (Student's t); * marks an interval that excludes 0."
     )
     if not comparison.images:
-        return f"{text} There are no p-values, because no two rows have predictions for the same seed."
+        return (
+            f"{text} There are no p-values, because no row has predictions for a seed for which {baseline} has them "
+            "too."
+        )
     pairs = [row.difference.pairs for rows in comparison.scores.values() for row in rows if row.difference]
     mcnemar = "McNemar's exact test"
     if max(pairs, default=0) > 1:
-        mcnemar += " (with several seeds, a permutation test on how many seeds are right about each image)"
+        mcnemar += (
+            " (with several seeds, a permutation test on the number of seeds with which each row classifies an image "
+            "correctly)"
+        )
     return (
         f"{text} P-values: two-sided, against {baseline}, on the {comparison.images} images of {comparison.split}. "
-        f"They come from {mcnemar} and from a paired bootstrap with {RESAMPLES:,} resamples of the images, whose "
-        f"smallest possible p is {2 / (RESAMPLES + 1):.4f}. They cover the choice of images, not of seeds, and are not "
-        "corrected for the number of rows."
+        f"They come from {mcnemar} and from a paired bootstrap with {RESAMPLES:,} resamples of the images. The "
+        f"smallest p that the bootstrap can give is {2 / (RESAMPLES + 1):.4f}. The p-values cover the choice of "
+        "images, not of seeds, and are not corrected for the number of rows."
     )
 
 
