@@ -1,8 +1,8 @@
 """The exponential moving average of a network's weights (Polyak & Juditsky 1992).
 
-timm's `ModelEmaV3` computes the same bytes, but its import takes 3.1 s of processor time. On CPUs each GAN has a
-process of its own, which would spend this time too. torch's `AveragedModel` reads a counter in every step, which a CUDA
-graph cannot record.
+timm's `ModelEmaV3` computes the same bytes, but its import takes 3.1 s of processor time. GANs use this average too,
+and on CPUs each GAN trains in its own process. Each of these processes would spend the 3.1 s again. torch's
+`AveragedModel` reads a counter in every step, which a CUDA graph cannot record.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Average:
     def restore(self, weights: dict[str, Tensor]) -> None:
         """Copy `weights` into the average's own tensors.
 
-        Their memory layout stays the same, because another layout rounds differently.
+        The average's tensors keep their memory layout, because arithmetic in another layout may round differently.
         """
         for name, tensor in weights.items():
             self.weights[name].copy_(tensor)

@@ -1,10 +1,10 @@
-"""Geometric and colour transforms of a batch of faces. The plan of an epoch holds the draws of every sample.
+"""Geometric and colour transforms of a batch of faces. The plan holds random numbers (`draws`) of every sample.
 
-All geometric transforms of a sample form one affine map, and the result is sampled bilinearly from the whole face. So
-rotation and translation show what lies outside the crop. Beyond the edges the face continues as its mirror image: black
-corners would occur in training and never in evaluation. Colour follows in a fixed order: brightness, contrast,
-saturation, hue. Angles and factors have the meaning of torchvision's `affine` and `adjust_*`. Without geometric
-transforms the crop is cut out at whole pixels.
+The geometric transforms of one face are combined into one affine map. The result is interpolated bilinearly from the
+whole face, not from the crop. So rotation and translation show what lies outside the crop. Beyond its edges the face
+continues as its mirror image. With black there instead, training would show black corners that never occur in
+evaluation. Colour follows in a fixed order: brightness, contrast, saturation, hue. Angles and factors have the meaning
+of torchvision's `affine` and `adjust_*`. Without geometric transforms the crop is cut out at whole pixels.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from pipeline.params.model import Train
 
 LUMA = (0.2989, 0.587, 0.114)  # of red, green, blue: ITU-R 601, rounded as torchvision does
 ASPECT = (3 / 4, 4 / 3)  # smallest and largest width over height of a resized crop, as in torchvision
-TRIES = 10  # draws of a resized crop until one fits into the face, as in torchvision
+TRIES = 10  # attempts to find a resized crop that fits into the face, as in torchvision
 
 
 def draw(
     settings: Train, face: int, rng: np.random.Generator, count: int, size: int
 ) -> dict[str, np.ndarray]:
-    """Draw the enabled transforms for an epoch. Without any, nothing is drawn from `rng`.
+    """Draw the random numbers of the enabled transforms for an epoch. If none is enabled, `rng` is not used.
 
     Args:
         settings: the block `train`.
         face: side of the stored faces in pixels.
-        rng: of the epoch.
+        rng: generator of the epoch.
         count: number of samples.
-        size: side of the crop in pixels; unused, but every `Draw` takes it.
+        size: side of the crop in pixels; unused, but part of the signature `Draw` in `pipeline.training.plan`.
 
     Returns:
         float32 columns of `count` rows for the enabled transforms: `box` (top, left, height and width of the resized
@@ -110,7 +110,8 @@ def affine(height: int, width: int, box: Tensor, mirrored: Tensor, draws: dict[s
         draws: `angle`, `shear` and `shift` as `draw` returns them; each may be absent.
 
     Returns:
-        float32 [n, 2, 3], which map (x, y, 1) in the result to (x, y) in the face; both run from -1 to 1, edge to edge.
+        float32 [n, 2, 3], which map (x, y, 1) in the result to (x, y) in the face. In the result as in the face, x and
+        y run from -1 at one edge to 1 at the other.
     """
     top, left, high, wide = box.unbind(1)
     zeros = torch.zeros_like(top)
@@ -131,7 +132,7 @@ def affine(height: int, width: int, box: Tensor, mirrored: Tensor, draws: dict[s
 
 
 def warp(images: Tensor, size: int, maps: Tensor) -> Tensor:
-    """Sample images bilinearly at mapped positions. Beyond its edges an image continues as its mirror image.
+    """Interpolate images bilinearly at mapped positions. Beyond its edges an image continues as its mirror image.
 
     Args:
         images: float32 [n, C, H, W].
@@ -149,7 +150,7 @@ def warp(images: Tensor, size: int, maps: Tensor) -> Tensor:
 
 
 def colour(images: Tensor, draws: dict[str, Tensor]) -> Tensor:
-    """Change brightness, contrast, saturation and hue, in this order. Each step clamps to 0..1.
+    """Change brightness, contrast, saturation and hue, in this order. Each of these changes clamps to 0..1.
 
     Args:
         images: float32 [n, C, H, W] in 0..1; C is 1 or 3, and must be 3 for saturation and hue.

@@ -74,7 +74,8 @@ def optimizer_tensors(optimizer: optim.Optimizer) -> dict[str, Tensor]:
 def restore_optimizer(optimizer: optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """Load what `optimizer_tensors` returned.
 
-    A tensor of a parameter's shape gets the parameter's memory layout, because another layout may round differently.
+    A tensor with the same shape as its parameter also gets that parameter's memory layout, because arithmetic in
+    another layout may round differently.
     """
     stored = optimizer.state_dict()
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]

@@ -106,7 +106,8 @@ class TrainingRun:
         self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)
         self.best_weights: dict[str, Tensor] = {}
         self.resumed = self._resume()
-        self.saved = time.monotonic()  # kept across epochs, which may be shorter than `checkpoint_seconds`
+        # Time of the last checkpoint; not reset at an epoch, because an epoch may be shorter than `checkpoint_seconds`.
+        self.saved = time.monotonic()
 
     def fit(self, on_epoch: Callable[[int, EpochFigures], None]) -> None:
         """Train to the last epoch, or until `train.patience` epochs have passed without a better one.
@@ -127,7 +128,7 @@ class TrainingRun:
             self.network.load_state_dict(final)
 
     def plan(self, epoch: int) -> list[Batch]:
-        """Draw the plan of an epoch; all processes draw the same."""
+        """Draw the plan of an epoch; all processes draw the same plan."""
         face, settings = self.train.shape[0], self.settings
         return epoch_plan(
             self.seed,
@@ -175,7 +176,10 @@ class TrainingRun:
         self.loss_sum.zero_()
 
     def _transformed_faces(self, plan: list[Batch]) -> Iterator[Tensor | None]:
-        """Yield the faces of each batch, transformed by the recipe of albumentations; None if there is no recipe."""
+        """Yield the faces of each batch, transformed by the albumentations pipeline in `train.albumentations`.
+
+        If that is null, yield None for each batch.
+        """
         if self.face_transform is None:
             return repeat(None)
         return face_transform.transformed(
@@ -186,9 +190,9 @@ class TrainingRun:
         """Take a step and return the batch's mean loss.
 
         Args:
-            batch: this process's part.
+            batch: this process's part of the batch.
             size: samples in the whole batch.
-            faces: of the part, if a recipe has transformed them.
+            faces: of this process's part, transformed by `train.albumentations`; None if that is null.
         """
         state, train, settings = self.state, self.train, self.settings
         steps = steps_per_epoch(self.count, settings.batch_size)

@@ -1,8 +1,9 @@
-"""A recipe of albumentations, applied to each stored face before everything else.
+"""An albumentations pipeline, applied to each stored face before everything else.
 
-The draws for a face follow from (seed, epoch, sample), so a result depends neither on the number of worker processes
-nor on the order of batches. All transforms of a recipe share one generator. albumentations' own `set_random_seed`
-would give each transform the same seed, so two flips of probability 0.5 would always happen together.
+The random numbers for a face follow from (seed, epoch, sample), so a result depends neither on the number of worker
+processes nor on the order of batches. All transforms of an albumentations pipeline share one generator. albumentations'
+own `set_random_seed` would give each transform the same seed, so two flips of probability 0.5 would always happen
+together.
 """
 
 from __future__ import annotations
@@ -26,39 +27,43 @@ from pipeline.inference.samples import Samples
 from pipeline.training.plan import Batch
 
 KEY = "params.yaml: train.albumentations"
-PROBES = 8  # random faces on which a recipe is tested before a run
+PROBES = 8  # random faces on which an albumentations pipeline is tested before a run
 
 
 class FaceTransform:
-    """A recipe of albumentations that maps a face to a face.
+    """An albumentations pipeline that maps a face to a face.
 
     Args:
-        recipe: the return value of `albumentations.to_dict`, or a list of transforms in that form, applied in order.
+        serialised: the return value of `albumentations.to_dict`, or a list of transforms in that form, applied in
+            order.
         shape: height, width and channels of the faces.
 
     Raises:
-        UserError: albumentations rejects the recipe, or the recipe changes the shape or type of faces.
+        UserError: albumentations rejects the pipeline, or the pipeline changes the shape or type of faces.
     """
 
-    def __init__(self, recipe: dict[str, Any] | list[dict[str, Any]], shape: tuple[int, int, int]) -> None:
+    def __init__(
+        self, serialised: dict[str, Any] | list[dict[str, Any]], shape: tuple[int, int, int]
+    ) -> None:
         os.environ.setdefault(
             "NO_ALBUMENTATIONS_UPDATE", "1"
         )  # without it the import looks for a newer version
-        import albumentations  # here, because it takes over a second and few runs have a recipe
+        import albumentations  # here, because the import takes over a second and few runs need it
 
-        if isinstance(recipe, list):
-            recipe = {"transform": {"__class_fullname__": "Compose", "p": 1.0, "transforms": recipe}}
+        if isinstance(serialised, list):
+            serialised = {"transform": {"__class_fullname__": "Compose", "p": 1.0, "transforms": serialised}}
         try:
             with warnings.catch_warnings():
                 # albumentations only warns of a setting that a transform does not have.
                 warnings.simplefilter("error", UserWarning)
-                self._transform = albumentations.from_dict(recipe)
+                self._transform = albumentations.from_dict(serialised)
         except KeyError as error:
             raise UserError(
-                f"{KEY}: missing or unknown: {error}, allowed: albumentations' serialised form"
+                f"{KEY}: the key or class {error} is missing or unknown, allowed: the form that "
+                "`albumentations.to_dict` returns"
             ) from None
         except Exception as error:
-            raise UserError(f"{KEY}: albumentations refuses it: {one_line(error)}") from None
+            raise UserError(f"{KEY}: albumentations rejects the value: {one_line(error)}") from None
         # OpenCV's threads do not survive a fork, and a forked process would wait for them.
         cv2.setNumThreads(1)
         rng = np.random.default_rng(0)
@@ -66,10 +71,10 @@ class FaceTransform:
             self(rng.integers(0, 256, shape, dtype=np.uint8), seed)
 
     def __call__(self, face: np.ndarray, seed: int) -> np.ndarray:
-        """Return a face, uint8 [H, W, C], transformed with draws from `seed`.
+        """Return a face, uint8 [H, W, C], transformed with random numbers from `seed`.
 
         Raises:
-            UserError: a transform fails on the face, or changes its shape or type.
+            UserError: a transform fails on the face, or the transforms change the face's shape or type.
         """
         self._transform.set_random_state(np.random.default_rng(seed), random.Random(seed))
         try:
@@ -78,8 +83,8 @@ class FaceTransform:
             raise UserError(f"{KEY}: a transform fails: {one_line(error)}") from None
         if result.dtype != np.uint8 or result.shape != face.shape:
             raise UserError(
-                f"{KEY}: found a recipe that returns {result.dtype} {_size(result.shape)}, allowed: uint8 "
-                f"{_size(face.shape)}, the shape and type of the face"
+                f"{KEY}: found transforms that return {result.dtype} {_size(result.shape)}, allowed: uint8 "
+                f"{_size(face.shape)}, the type and shape of the face"
             )
         return result
 
@@ -89,7 +94,7 @@ def _size(shape: tuple[int, ...]) -> str:
 
 
 def sample_seed(seed: int, epoch: int, sample: int) -> int:
-    """Return the seed of one sample's draws, for numpy's `default_rng` and for `random.Random`."""
+    """Return the seed of one sample's random numbers, for numpy's `default_rng` and for `random.Random`."""
     return int(np.random.SeedSequence((seed, epoch, sample)).generate_state(1, np.uint64)[0])
 
 
@@ -102,11 +107,11 @@ def transformed(
         transform: applied to each face.
         samples: the training set.
         plan: batches of the training set.
-        seed, epoch: the draws for a sample follow from these two and its row.
+        seed, epoch: together with a sample's row in the training set, these two decide the sample's random numbers.
         workers: processes that prepare batches in advance; with 0 this process transforms each batch when it is needed.
 
     Raises:
-        UserError: the transform fails on a face, or a process was killed.
+        UserError: the transform fails on a face, or one of the `workers` was killed.
     """
     loader = DataLoader(
         _TransformedBatches(transform, samples, plan, seed, epoch),

@@ -1,8 +1,9 @@
-"""Small classifiers that judge synthetic faces. They learn from `LabelledFaces.learnable` alone.
+"""Small classifiers that judge synthetic faces.
 
-So no face of valid or test influences the measures and filters that use these classifiers. Network,
-optimiser, loss and their settings are fixed. If judges took those of the run, an experiment that changes them would
-change the measure together with the result.
+They learn only from `LabelledFaces.learnable`: the training faces without exact or near copies of faces in valid or
+test, and without copies of one another. So no face of valid or test influences the measures and filters that use these
+classifiers. A judge's network, optimiser and loss are fixed, and so are their settings. If the judges used the run's
+network and settings, an experiment that changes these would change the measure together with the result.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class Parts:
 
     Attributes:
         network: on the device of the run.
-        optimizer: moves the network's weights.
+        optimizer: updates the network's weights.
         loss: on the same device.
         draw: function of (rng, count, crop) that draws the augmentation's random numbers for an epoch.
         augment: applies the augmentation to a batch, see `pipeline.methods.augments`.

@@ -1,8 +1,10 @@
 """The plan of an epoch: all its random numbers, drawn at once from (seed, epoch).
 
 The plan does not depend on the number of workers or processes, on the device, or on interruptions. A resumed epoch
-skips the finished batches of the plan. If several processes train, each takes its part of every batch. The draws that
-all methods share come first, so two methods see the same order, crops and partners.
+skips the finished batches of the plan. If several processes train, each takes its part of every batch.
+
+The random numbers that every augmentation needs are drawn first. So runs with different augmentations see the same
+order, the same crops and the same partners (the samples to mix with).
 """
 
 from __future__ import annotations
@@ -21,15 +23,15 @@ Order = Callable[[np.random.Generator], np.ndarray]
 
 @dataclass(frozen=True)
 class Batch:
-    """The part of a plan for one step. Every field has one entry per sample, int64 unless noted."""
+    """The batch for one step of a plan. Every field has one entry per sample, int64 unless noted."""
 
     samples: Tensor  # row in the training set
     top: Tensor  # of the crop, pixels
     left: Tensor
     mirrored: Tensor  # bool
     partner: Tensor  # the sample to mix with, as its position in this batch
-    draws: dict[str, Tensor]  # of the augmentation
-    transform: dict[str, Tensor]  # draws of the geometric and colour transforms
+    draws: dict[str, Tensor]  # random numbers of the augmentation
+    transform: dict[str, Tensor]  # random numbers of the geometric and colour transforms
 
     def part(self, rows: slice) -> Batch:
         """Return the samples in `rows`, followed by their partners from outside `rows`.
@@ -69,7 +71,7 @@ class Batch:
 def steps_per_epoch(count: int, batch_size: int) -> int:
     """Return the number of steps that show `count` samples once, with at least two samples in each step.
 
-    Batch norm needs two samples. Batches of a tiny set can therefore be one sample larger than `batch_size`.
+    Batch norm needs two samples. With a `batch_size` of 2 and an odd number of samples, one batch therefore has three.
     """
     return max(1, min(-(-count // batch_size), count // 2))
 
@@ -117,12 +119,12 @@ def epoch_plan(
         seed: of the run.
         epoch: from 0.
         count: samples in the epoch.
-        batch_size: of the largest batch, see `steps_per_epoch`.
+        batch_size: samples in the largest batch; for an exception see `steps_per_epoch`.
         margin: side of the face minus side of the crop in pixels.
         crop: side of the crop in pixels.
         mirror: whether to mirror each face with probability 1/2.
         draw: function of (rng, count, crop) that draws the augmentation's random numbers.
-        order: draws the samples of the epoch, see `sampler`; None shows each of `count` once.
+        order: draws the samples of the epoch, see `sampler`; None shows each of the `count` samples once.
         transform: like `draw`, for the geometric and colour transforms; called last.
     """
     rng = np.random.default_rng((seed, epoch))

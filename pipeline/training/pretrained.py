@@ -1,8 +1,8 @@
 """Weights to start from: published by a library, from an earlier run, or from a file with the library's tensor names.
 
-A body that does not fit is refused. The last layer, and layers that the library's network lacks, keep their fresh
-weights; the report names them. If the weights come from an earlier run with other classes, the rows of the last layer
-are loaded for the classes that both runs have.
+If the weights do not fit the body (everything before the last layer), they are refused. The last layer, and layers that
+the library's network lacks, keep their fresh weights; the report names these layers. If the weights come from an
+earlier run with other classes, the rows of the last layer are loaded for the classes that both runs have.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class LoadReport:
     """A report on the weights that were loaded into a network.
 
     Attributes:
-        sha256: of the file; None for a library's published weights.
+        sha256: digest of the file; None for a library's published weights.
         loaded: number of tensors loaded.
         fresh: names of the network's tensors that keep their fresh weights.
         left: names of the file's tensors that the network does not have.
@@ -53,7 +53,10 @@ class LoadReport:
 
 
 def choices_by_part(settings: Any) -> dict[str, str]:
-    """Return the setting `weights` of a network as choices by part. The part "" is the whole network."""
+    """Return, for each part of a network, the chosen weights: the name of published weights, or a path.
+
+    The part "" is the whole network. Parts with fresh weights are left out.
+    """
     chosen = getattr(settings, "weights", None)
     by_part = chosen if isinstance(chosen, dict) else {"": chosen}
     return {part: choice for part, choice in by_part.items() if choice is not None}
@@ -141,12 +144,12 @@ def _copied(
     source: str,
     digest: str | None,
 ) -> LoadReport:
-    """Copy tensors into the network and report on it.
+    """Copy tensors into the network and report on the copied tensors.
 
     Args:
         network: with fresh weights.
-        tensors: by name. A file of an earlier run has the names of this network. A library has other names, which
-            `network.names` gives for the names of this network.
+        tensors: by name. A file of an earlier run has the names of this network. A library names its tensors
+            differently: `network.names` maps this network's names to the library's.
         earlier: classes of an earlier run; None for a library's tensors.
         classes: of the network.
         source: of the tensors, for error messages.
@@ -165,8 +168,9 @@ def _copied(
         # Older files lack the count of batches, which has no effect with a fixed momentum.
         if given is None and name.endswith("num_batches_tracked"):
             continue
-        # A tensor that is not in `network.names` may be missing, such as the layer `extra` in an earlier run's file. So
-        # may a booster: it is in `network.names`, but in no library's file.
+        # The file may lack two kinds of tensors: those that are not in `network.names`, such as the layer `extra`, and
+        # those of a booster (`AccuracyBoosterPlus`), which are in `network.names` although no library publishes
+        # weights for them.
         if given is None and name in network.names and ".booster." not in name:
             raise UserError(f"{source}: has no tensor {names[name]}, allowed: weights of this network")
         if given is None:
@@ -203,7 +207,7 @@ def _with_channels(weight: Tensor, channels: int) -> Tensor:
 def _copied_head(
     network: Classifier, tensors: dict[str, Tensor], earlier: list[str], classes: list[str]
 ) -> str:
-    """Copy the last layer's rows of the classes that both runs have; return a description of what was done."""
+    """Copy the last layer's rows of the classes that both runs have; return a description of the copied rows."""
     shared = [name for name in classes if name in earlier]
     weight, bias = tensors["head.weight"], tensors["head.bias"]
     if weight.shape[1:] != network.head.weight.shape[1:]:

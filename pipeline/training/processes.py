@@ -123,8 +123,9 @@ def joined() -> Iterator[Processes]:
     """Join the processes that `torchrun` started together with this one. Without torchrun the process is alone.
 
     Raises:
-        UserError: the `with` block raised it, in the first process of a machine, which reports it.
-        SystemExit: the `with` block raised a UserError in any other process.
+        UserError: the `with` block raised one, and this is the first process of its machine, the only one that
+            reports the error.
+        SystemExit: the `with` block raised a UserError in another process, which ends without a message.
     """
     if not launched():
         yield Processes()

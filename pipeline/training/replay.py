@@ -29,8 +29,8 @@ class Replays:
     """The recurring work of a training, as CUDA graphs.
 
     The first call runs the work directly, which also creates an optimiser's state and a library's handles. The second
-    call records it, and later calls replay it. All three compute the same. Work that cannot be recorded, such as a
-    network that reads a result back to the CPU, keeps running directly.
+    call records the work, and later calls replay it. All three compute the same. Work that cannot be recorded, such as
+    a network that reads a result back to the CPU, keeps running directly, and so does all work that comes later.
 
     Args:
         device: of the work; only work on a GPU is recorded.
@@ -65,7 +65,7 @@ class Replays:
         return result
 
     def _recorded(self, work: Callable[..., Any], inputs: Sequence[Tensor]) -> Recorded | None:
-        """Record the work; return None and stop recording if it cannot be recorded."""
+        """Record the work. If it cannot be recorded, return None and record nothing any more, also no other work."""
         graph, copies = torch.cuda.CUDAGraph(), [tensor.clone() for tensor in inputs]
         if self.random is not None:
             graph.register_generator_state(self.random)

@@ -14,9 +14,10 @@ CYCLE_START, CYCLE_END = 1 / 25, 1e-4
 def learning_rate_factor(train: Train, step: int, steps: int) -> float:
     """Return the factor on the learning rate at `step`.
 
-    A linear warm-up comes before the schedule. `step` and `multi_step` count epochs from the start of the run, as
-    torch's StepLR and MultiStepLR do. `cosine` falls from the end of the warm-up. In `one_cycle` (Smith & Topin 2019)
-    the warm-up is the rise of the cycle; rise and fall are half cosines, and the momentum stays constant.
+    The rate first rises in a linear warm-up. The schedules `step` and `multi_step` count epochs from the start of the
+    run, warm-up included, as torch's StepLR and MultiStepLR do, so a drop may fall into the warm-up. `cosine` falls
+    from the end of the warm-up. In `one_cycle` (Smith & Topin 2019) the warm-up is the rise of the cycle; rise and fall
+    are half cosines, and the momentum stays constant.
 
     Args:
         train: the block `train`.

@@ -17,8 +17,9 @@ from pipeline.training.processes import Processes
 class WholeBatch(TorchFunctionMode):
     """A context in which batch norm uses statistics of the whole batch, and dropout draws for the whole batch.
 
-    With the same generator state in each process, two processes compute the result of one, up to rounding. The context
-    replaces the functions that layers call, so it covers the layers of any library, on CPU and GPU.
+    If all processes have the same generator state, they compute together what a single process would compute, up to
+    rounding. The context replaces the functions that layers call, so it covers the layers of any library, on CPU and
+    GPU.
 
     Args:
         processes: the processes that share the batch.
