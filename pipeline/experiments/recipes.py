@@ -118,8 +118,8 @@ def load(name: str) -> Recipe:
         UserError: no recipe has that name, or the recipe's file is not valid.
     """
     path = RECIPES / f"{name}.yaml"
-    if name not in names():
-        raise UserError.of("recipe", repr(name), names()) if names() else UserError(NO_RECIPE)
+    if name not in (known := names()):
+        raise UserError.of("recipe", repr(name), known) if known else UserError(NO_RECIPE)
     try:
         return Recipe.model_validate(YAML(typ="safe").load(path.read_text(encoding="utf-8")))
     except ValidationError as error:

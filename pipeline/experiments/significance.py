@@ -2,7 +2,7 @@
 
 The tests use the predictions of paired runs: runs with the same seed form a pair. The images are the independent units,
 so the predictions of all seeds for one image stay together. Several images of one person, or copies of one image, also
-count as independent. The tests say nothing about other seeds; the spread over seeds shows their effect.
+count as independent. The tests say nothing about other seeds; the spread over seeds shows the effect of the seed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Geometric and colour transforms of a batch of faces. The plan holds random numbers (`draws`) of every sample.
+"""Geometric and colour transforms of a batch of faces. The plan holds the random numbers (`draws`) of every sample.
 
 The geometric transforms of one face are combined into one affine map. The result is interpolated bilinearly from the
 whole face, not from the crop. So rotation and translation show what lies outside the crop. Beyond its edges the face
