@@ -1,7 +1,8 @@
 """DVC's queue of experiments: add, list and remove runs, and start workers.
 
 DVC marks a run as running until its worker reports the end. A killed worker never does. Here a run counts as running
-only if its process is the child of a live worker.
+only if its process is the child of a live worker, or if a live worker has no run at the moment: it may be starting or
+saving this one.
 
 `_iter_done_tasks` is private to DVC. It yields Celery's id of each task. The workers' logs name a task by this id when
 they report its duration. The public `iter_done` yields no ids and takes 0.3 s of CPU for 60 ended runs instead of

@@ -64,7 +64,7 @@ class TrainingRun:
         train: samples to learn from.
         valid: samples that choose the best epoch; None if there are none.
         precision: of the forward passes.
-        path: the checkpoint, which exists only while a run is unfinished.
+        path: of the checkpoint. `fit` leaves the last one there; the caller deletes or keeps it.
         processes: the processes that train together; each has its own `TrainingRun`.
 
     Raises:
@@ -223,7 +223,7 @@ class TrainingRun:
         if settings.clip:
             nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip)
         self.optimizer.step()
-        # If there are several views, the last one shows the unmixed faces.
+        # The loss updates its state, such as class centres. The last of several views shows the unmixed faces.
         targets = views[-1].targets
         self.loss.update(self.processes.whole(features, size), self.processes.whole(targets, size))
         self.average.update()

@@ -81,7 +81,8 @@ def trained(
     precision: torch.dtype,
     checkpoint_seconds: float,
 ) -> Judge:
-    """Return judge `number`. It is read from `models/judges` if it was trained on the same samples before.
+    """Return judge `number`. It is read from `models/judges` if it was trained before on the same samples,
+    with the same arguments (except `checkpoint_seconds`), code, type of device and version of torch.
 
     Args:
         samples: to learn from.

@@ -23,7 +23,10 @@ Order = Callable[[np.random.Generator], np.ndarray]
 
 @dataclass(frozen=True)
 class Batch:
-    """The batch for one step of a plan. Every field has one entry per sample, int64 unless noted."""
+    """The batch for one step of a plan. Each field has one entry per sample, int64 unless noted.
+
+    After `part`, `partner` and `draws` have no entries for partners from outside the part.
+    """
 
     samples: Tensor  # row in the training set
     top: Tensor  # of the crop, pixels

@@ -2,7 +2,7 @@
 
 Each process holds the whole network, draws the whole plan, and computes its part of every batch. It sums over its own
 samples, and then the sums of all processes are added. So each process ends a step with the weights that a single
-process would have.
+process would have, up to rounding.
 """
 
 from __future__ import annotations
