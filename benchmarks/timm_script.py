@@ -65,7 +65,7 @@ def main(script: str, steps: str = "40") -> None:
     p = params.load()
     where = device.pick("cpu")
     precision = device.pick_precision("auto", where)
-    faces = LabelledFaces(p.classes, p.datasets, p.align)
+    faces = LabelledFaces(p.classes, p.train_datasets, p.align)
     train = faces.with_synthetic(faces.split("train"), SYNTHETIC, p.train.synthetic == "alone")
     batch, crop = p.train.batch_size, p.train.crop
     network, _ = starting_network(p, where)

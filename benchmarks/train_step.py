@@ -30,7 +30,7 @@ def main(steps: str = "20") -> None:
     p = params.load()
     where = device.pick("auto")
     precision = device.pick_precision("auto", where)
-    tables = LabelledFaces(p.classes, p.datasets, p.align)
+    tables = LabelledFaces(p.classes, p.train_datasets, p.align)
     train = tables.with_synthetic(tables.split("train"), SYNTHETIC, p.train.synthetic == "alone")
     parts = training_parts(p, starting_network(p, where)[0], train)
     unused = Path(tempfile.mkdtemp(), "unused")

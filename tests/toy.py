@@ -81,8 +81,8 @@ def settings(switch: str, name: str, **changes: Any) -> Any:
 
 
 def labelled(p: params.Params) -> LabelledFaces:
-    """Return the tables of faces and labels in the working folder."""
-    return LabelledFaces(p.classes, p.datasets, p.align)
+    """Return the labelled faces that the classifier learns from, in the working folder."""
+    return LabelledFaces(p.classes, p.train_datasets, p.align)
 
 
 def network(p: params.Params) -> Classifier:

@@ -92,21 +92,22 @@ def _faces(p: Params, classifier: TrainedModel, int8: bool) -> tuple[dict[str, S
     """Return the faces for the comparison, by split, and the training faces if int8 needs them."""
     from pipeline.export.parity import RandomFaces
     from pipeline.inference.samples import LabelledFaces
-    from pipeline.tables.vocabulary import SPLITS
 
     try:
         _check_faces(p, classifier)
-        labelled = LabelledFaces(p.classes, p.datasets, p.align)
-        faces = {split: labelled.split(split) for split in SPLITS}
-        if not len(faces["train"]):
+        scored = LabelledFaces(p.classes, p.datasets, p.align)
+        train = LabelledFaces(p.classes, p.train_datasets, p.align).split("train")
+        held_out: dict[str, Scored] = {
+            split: faces for split in ("valid", "test") if len(faces := scored.split(split))
+        }
+        if not len(train):
             raise UserError(f"{LABELS}: found no samples of split train")
     except UserError as error:
         if int8:
             raise UserError(f"--int8 needs faces of the training split: {error}") from None
         typer.echo(f"export: compared on random faces, as the run's cannot be used: {error}")
         return {"random": RandomFaces(classifier)}, None
-    held_out: dict[str, Scored] = {name: faces[name] for name in ("valid", "test") if len(faces[name])}
-    return held_out or {"train": faces["train"]}, faces["train"] if int8 else None
+    return held_out or {"train": train}, train if int8 else None
 
 
 def _check_faces(p: Params, classifier: TrainedModel) -> None:

@@ -23,7 +23,7 @@ from pipeline.export.parity import LOSS, TOLERANCE, Parity
 from pipeline.export.terms import dataset_terms
 from pipeline.tables.paths import METRICS
 from pipeline.tables.schema import channels
-from pipeline.tables.vocabulary import SPLITS
+from pipeline.tables.vocabulary import SCORED
 
 TEMPLATE = "card.md.jinja"
 # Scores in the YAML head: the metric's type and name by key of metrics/evaluate.json.
@@ -51,6 +51,7 @@ def write(
         detector_terms: licence of the detector's weights.
     """
     params = lineage.params("train")
+    learned = list(dict.fromkeys([*metadata["datasets"], *metadata["gan_datasets"]]))
     datasets = params.get("datasets", [])
     label, synthesize, train, evaluate = (
         lineage.metrics(METRICS / f"{stage}.json") for stage in ("label", "synthesize", "train", "evaluate")
@@ -59,7 +60,7 @@ def write(
         {name: lineage.metrics(METRICS / stage / f"{name}.json") for name in datasets}
         for stage in ("ingest", "align")
     )
-    splits = [split for split in SPLITS if split in evaluate]
+    splits = [split for split in SCORED if split in evaluate]
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         trim_blocks=True,
@@ -85,45 +86,49 @@ def write(
         tolerance=TOLERANCE,
         loss=LOSS,
         params=params,
-        datasets=datasets,
+        learned=learned,
+        datasets={name: _use(name, metadata) for name in datasets},
         ingested=ingested,
         aligned=aligned,
-        label=label,
+        class_counts=_class_counts(label, metadata["datasets"]),
         synthesize=synthesize,
         train=train,
-        splits=[row for split in splits for row in _with_fresh(split, evaluate[split])],
+        splits=[row for split in splits for row in _with_parts(split, evaluate[split])],
         last=splits[-1] if splits else "",
         evaluate=evaluate,
         views=views(evaluate),
-        limits=limits(datasets, metadata["classes"], label, aligned, evaluate, splits),
+        limits=limits(learned, metadata["classes"], label, aligned, evaluate, splits),
         detector_terms=detector_terms,
     )
     body = re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
-    return f"---\n{_head(metadata['model'], datasets, evaluate, splits)}---\n\n{body}"
+    return f"---\n{_head(metadata['model'], learned, datasets, evaluate, splits)}---\n\n{body}"
 
 
-def _head(model: str, datasets: list[str], evaluate: dict[str, Any], splits: list[str]) -> str:
+def _head(
+    model: str, learned: list[str], datasets: list[str], evaluate: dict[str, Any], splits: list[str]
+) -> str:
     head: dict[str, Any] = {
         "license": "other",
         "library_name": "onnx",
         "pipeline_tag": "image-classification",
         "tags": ["facial-expression-recognition", "fer-pipeline", model],
     }
-    if datasets:
-        head["datasets"] = datasets
+    if learned:
+        head["datasets"] = learned
     if splits:
         head["metrics"] = [kind for kind, _ in HEAD_SCORES.values()]
+        scored = {split: list(evaluate[split].get("datasets", datasets)) for split in splits}
         results = [
             {
                 "task": {"type": "image-classification", "name": "Facial expression recognition"},
-                "dataset": {"type": "-".join(datasets), "name": ", ".join(datasets), "split": split},
+                "dataset": {"type": "-".join(names), "name": ", ".join(names), "split": split},
                 "metrics": [
                     {"type": kind, "value": evaluate[split][key], "name": name}
                     for key, (kind, name) in HEAD_SCORES.items()
                     if evaluate[split][key] is not None
                 ],
             }
-            for split in splits
+            for split, names in scored.items()
         ]
         head["model-index"] = [{"name": f"Facial expression classifier: {model}", "results": results}]
     stream = io.StringIO()
@@ -131,12 +136,28 @@ def _head(model: str, datasets: list[str], evaluate: dict[str, Any], splits: lis
     return stream.getvalue()
 
 
-def _with_fresh(split: str, scores: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Return a split's scores and, if it repeats pictures of earlier splits, its scores without them."""
+def _with_parts(split: str, scores: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the scores of a split, of its data sets, and without pictures that it repeats if there are any."""
     rows, fresh = [(split, scores)], scores.get("deduplicated")
+    rows += [(f"{split}, {name}", part) for name, part in scores.get("datasets", {}).items()]
     if fresh and fresh["images"] < scores["images"]:
         rows.append((f"{split} without repeats of earlier splits", fresh))
     return rows
+
+
+def _use(dataset: str, metadata: dict[str, Any]) -> str:
+    """Return what a data set was used by: the classifier, the GAN, both, or only the scores."""
+    uses = {"classifier": "datasets", "GAN": "gan_datasets"}
+    return ", ".join(name for name, key in uses.items() if dataset in metadata[key]) or "scores only"
+
+
+def _class_counts(label: dict[str, Any], learned: list[str]) -> dict[str, dict[str, int]]:
+    """Return the number of faces of each class by split, over the data sets that the classifier learned from."""
+    parts = [label["datasets"][name] for name in learned] if "datasets" in label else [label] if label else []
+    return {
+        split: {name: sum(part["classes"][split][name] for part in parts) for name in counts}
+        for split, counts in (parts[0]["classes"].items() if parts else ())
+    }
 
 
 def _recall(scores: dict[str, Any]) -> str:

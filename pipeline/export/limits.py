@@ -25,7 +25,7 @@ def limits(
     """Yield a sentence for each limit of a model.
 
     Args:
-        datasets: names of the data sets.
+        datasets: names of the data sets that the classifier or its GAN learned from.
         classes: the model's classes.
         label: metrics of the stage; empty if there are none.
         aligned: metrics of `align` by data set.
@@ -43,7 +43,7 @@ def limits(
         if metrics.get("fallback"):
             yield (
                 f"No face was found in {metrics['fallback']:,} of {metrics['images']:,} pictures of {name}. Those with "
-                "a label were used as a whole, in training and in the scores."
+                "a label were used as a whole."
             )
     yield f"Every input gets one of the {len(classes)} classes, even if it shows no face."
     yield "Labels are expressions that annotators saw in a picture, not feelings of the person."

@@ -29,6 +29,8 @@ def metadata(classifier: TrainedModel, model_md5: str, data: dict[str, str]) -> 
         "align": classifier.align.model_dump(),
         "crop": classifier.crop,
         "labels": classifier.labels,
+        "datasets": classifier.datasets,
+        "gan_datasets": classifier.gan_datasets,
         "opset": OPSET,
         "precision": "float32",
         "provenance": {"commit": commit, "dirty": dirty, "model_md5": model_md5, "data": data},

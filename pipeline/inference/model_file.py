@@ -33,6 +33,8 @@ class TrainedModel:
         crop: side of the network's input in pixels; it is cut out of the face.
         precision: `train.precision`, which validation and evaluation used.
         labels: `labels.rule`, which turned votes into the training labels.
+        datasets: data sets whose faces it learned from.
+        gan_datasets: data sets that the GAN of its synthetic faces learned from; empty without synthetic faces.
     """
 
     network: Classifier
@@ -43,6 +45,8 @@ class TrainedModel:
     crop: int
     precision: str
     labels: str
+    datasets: list[str]
+    gan_datasets: list[str]
 
     @property
     def size(self) -> int:

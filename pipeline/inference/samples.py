@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from pipeline.core.errors import UserError
 from pipeline.core.progress import track
 from pipeline.params.model import Align
 from pipeline.tables.paths import ALIGNED, LABELS
-from pipeline.tables.schema import MADE_FROM, channels
+from pipeline.tables.schema import DATASETS, MADE_FROM, channels
 from pipeline.tables.store import Faces, read_parquet
 
 # A set of faces moves to the GPU if it takes at most this share of the free memory there.
@@ -97,11 +98,11 @@ class Samples:
 
 @dataclass(frozen=True)
 class LabelledFaces:
-    """The tables that `align`, `label` and `synthesize` wrote, read as samples.
+    """The faces of some data sets in the tables that `align`, `label` and `synthesize` wrote, read as samples.
 
     Args:
         classes: K names; labels are indices into them.
-        datasets: names of the data sets.
+        datasets: names of these data sets. `data/labels.parquet` may hold others too.
         align: the settings of the faces.
     """
 
@@ -109,17 +110,34 @@ class LabelledFaces:
     datasets: list[str]
     align: Align
 
-    def split(self, name: str) -> Samples:
-        """Return the samples of a split in the order of `data/labels.parquet`.
+    def everything(self) -> Samples:
+        """Return the samples of all splits in the order of `data/labels.parquet`.
 
         Raises:
             UserError: a table is absent, or was made with other parameters.
         """
-        table = read_parquet(LABELS, ["id", "split", "label", "target"])
+        return self._samples(self._rows())
+
+    def split(self, name: str) -> Samples:
+        """Return the samples of a split, as `everything` does.
+
+        Raises:
+            UserError: as `everything`.
+        """
+        rows = self._rows()
+        return self._samples(rows.filter(pc.equal(rows["split"], name)))
+
+    def _rows(self) -> pa.Table:
+        """Return the rows of `data/labels.parquet` that belong to the data sets."""
+        table = read_parquet(LABELS, ["id", "dataset", "split", "label", "target"])
         made_with = (table.schema.metadata or {}).get(b"classes", b"").decode()
         if made_with != ",".join(self.classes):
             raise UserError.of(LABELS, f"classes {made_with}", f"{','.join(self.classes)}: run `dvc repro`")
-        table = table.filter(pc.equal(table["split"], name))
+        own = pa.array(self.datasets, pa.string())
+        return table.filter(pc.is_in(table["dataset"], value_set=own))
+
+    def _samples(self, table: pa.Table) -> Samples:
+        """Return the samples in rows of `data/labels.parquet`."""
         tables = [self._faces(ALIGNED / f"{dataset}.arrow") for dataset in self.datasets]
         positions = {id_: (t, row) for t, faces in enumerate(tables) for row, id_ in enumerate(faces.ids())}
         ids = table["id"].to_pylist()
@@ -136,18 +154,20 @@ class LabelledFaces:
     def learnable(self) -> Samples:
         """Return the training samples that GANs and judges may learn from.
 
-        Pictures that valid or test hold too, exactly or nearly, are left out. Of pictures that the training split
-        holds several times, the first stays.
+        Pictures that valid or test of any data set hold too, exactly or nearly, are left out. Of pictures that the
+        training split holds several times, the first stays.
 
         Raises:
-            UserError: as `split`.
+            UserError: as `everything`.
         """
         samples = self.split("train")
-        table = read_parquet(LABELS, ["split", "cluster"])
-        rows = list(zip(table["split"].to_pylist(), table["cluster"].to_pylist(), strict=True))
-        excluded = {cluster for split, cluster in rows if split != "train"} - {None}
+        table = read_parquet(LABELS, ["id", "split", "cluster"])
+        clusters = dict(zip(table["id"].to_pylist(), table["cluster"].to_pylist(), strict=True))
+        held_out = table.filter(pc.not_equal(table["split"], "train"))
+        excluded = set(held_out["cluster"].to_pylist()) - {None}
         kept = []
-        for row, cluster in enumerate(cluster for split, cluster in rows if split == "train"):
+        for row, id_ in enumerate(samples.ids):
+            cluster = clusters[id_]
             if cluster not in excluded:
                 kept.append(row)
                 excluded |= {cluster} - {None}
@@ -170,7 +190,8 @@ class LabelledFaces:
                 raise UserError.of(path, "no faces", "some while train.synthetic is alone")
             return samples
         made_from = (faces.table.schema.metadata or {}).get(MADE_FROM, b"").decode()
-        if made_from != (ours := digest(self.learnable())):
+        learned = LabelledFaces(self.classes, gan_datasets(path), self.align).learnable()
+        if made_from != (ours := digest(learned)):
             found = f"faces made from another training split ({made_from[:12] or 'unknown'})"
             raise UserError.of(path, found, f"from {ours[:12]}: run `dvc repro`")
         names = faces.table["label"].to_pylist()
@@ -201,6 +222,17 @@ class LabelledFaces:
     def _indices(self, names: list[str]) -> Tensor:
         """Return the class indices of names, int64."""
         return torch.tensor([self.classes.index(name) for name in names], dtype=torch.int64)
+
+
+def gan_datasets(path: Path) -> list[str]:
+    """Return the data sets that the GAN of a table of generated faces learned from; none if it has no faces.
+
+    Raises:
+        UserError: the table is absent.
+    """
+    faces = Faces(path)
+    names = (faces.table.schema.metadata or {}).get(DATASETS, b"").decode()
+    return names.split(",") if names and len(faces) else []
 
 
 def digest(samples: Samples) -> str:

@@ -31,6 +31,10 @@ def check(p: Params) -> None:
         name, settings = p.chosen(switch)
         if settings is None:
             raise Conflict(f"{block}.{name}", "nothing", f"a block of settings, because {switch} is {name}")
+    for key in ("train.datasets", "gans.datasets"):
+        names = attrgetter(key)(p)
+        fits = names is None or 0 < len(names) == len(set(names) & set(p.datasets))
+        _require(p, key, fits, f"null or names from datasets, each once: {', '.join(p.datasets)}")
     side, crop = p.align.face_size, p.train.crop
     _require(p, "train.crop", crop <= side, f"at most align.face_size, which is {side}")
     for key in ("train.saturation", "train.hue"):

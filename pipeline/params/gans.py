@@ -86,8 +86,9 @@ class Generators(Block):
 
 
 class Gans(Generators):
-    """The block `gans`: which classes get synthetic faces, how many, and one block for each GAN."""
+    """The block `gans`: what GANs learn from, which classes get synthetic faces, how many, and a block for each GAN."""
 
+    datasets: list[str] | None
     classes: list[str]
     images_per_class: Positive | Literal["balance"]
     balance_to: Positive | None

@@ -84,6 +84,7 @@ class Labels(Block):
 class Train(Block):
     """Settings that all training runs share."""
 
+    datasets: list[str] | None
     epochs: Positive
     batch_size: Annotated[int, Field(ge=2)]
     crop: Annotated[int, Field(ge=16)]
@@ -195,6 +196,16 @@ class Params(Block):
     @classmethod
     def _classes(cls, value: list[str]) -> list[str]:
         return distinct([one_of(name, CLASSES) for name in value])
+
+    @property
+    def train_datasets(self) -> list[str]:
+        """Return the data sets that the classifier learns from."""
+        return self.train.datasets or self.datasets
+
+    @property
+    def gan_datasets(self) -> list[str]:
+        """Return the data sets that the GAN learns from."""
+        return self.gans.datasets or self.train_datasets
 
     def chosen(self, switch: str) -> tuple[str, Any]:
         """Return the name and the settings of the method that a switch chooses."""

@@ -18,7 +18,18 @@ from pipeline.report.cells import Number, Table, number
 from pipeline.report.predictions import Mistake, SplitPredictions, mistakes, predictions
 from pipeline.report.run import SCORES, SYNTHESIZE, TRAIN, FinishedRun
 
-SWITCHES = ("datasets", "model", "augment", "loss", "optimizer", "gan", "train.epochs", "seed")
+SWITCHES = (
+    "datasets",
+    "train.datasets",
+    "gans.datasets",
+    "model",
+    "augment",
+    "loss",
+    "optimizer",
+    "gan",
+    "train.epochs",
+    "seed",
+)
 
 
 class Sheet(NamedTuple):
@@ -58,7 +69,7 @@ def render(runs: list[FinishedRun]) -> str:
     """
     run = runs[0]
     by_split, absent = predictions(run)
-    last = run.splits[-1]  # test, else valid, else train
+    last = run.splits[-1]  # the one that training knew least: test, else unlearned, else valid
     wrong = mistakes(run, by_split[last], run.classes(last)) if by_split else []
     environment = Environment(
         loader=PackageLoader("pipeline.report", "."),
@@ -80,7 +91,9 @@ def render(runs: list[FinishedRun]) -> str:
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         last=last,
         headline=[(name, number(run, SCORES, last, key)) for key, name in score_tables.HEADLINE.items()],
-        switches=[(key, in_yaml(run.parameters[key])) for key in SWITCHES if key in run.parameters],
+        switches=[
+            (key, in_yaml(run.parameters[key])) for key in SWITCHES if run.parameters.get(key) is not None
+        ],
         changed=run_tables.parameters(run, changed, "Parameters that differ from those of the commit before")
         if changed
         else None,

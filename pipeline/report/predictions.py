@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.report.run import SCORES, FinishedRun
 from pipeline.tables.paths import ALIGNED, PREDICTIONS
 from pipeline.tables.store import Faces, read_parquet
-from pipeline.tables.vocabulary import SPLITS
+from pipeline.tables.vocabulary import SCORED
 
 # Mistakes shown: the most confident of all, and of each pair of a true and a predicted class.
 OF_ALL, OF_PAIR = 48, 3
@@ -77,7 +77,7 @@ def _read(path: Path, classes: list[str]) -> dict[str, SplitPredictions]:
     splits, ids, datasets = (table[name].to_numpy() for name in ("split", "id", "dataset"))
     return {
         split: SplitPredictions(ids[rows], datasets[rows], labels[rows], probabilities[rows])
-        for split in SPLITS
+        for split in SCORED
         if (rows := splits == split).any()
     }
 

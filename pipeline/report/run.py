@@ -17,7 +17,7 @@ from pipeline.core.errors import UserError, one_line
 from pipeline.core.files import md5_of
 from pipeline.report.revisions import LOCK, METRICS, PARAMS, RunFiles, show
 from pipeline.tables.paths import INGESTED, PLOTS
-from pipeline.tables.vocabulary import SPLITS
+from pipeline.tables.vocabulary import SCORED
 
 REJECTED_ROWS = 20  # shown of each data set
 
@@ -97,8 +97,8 @@ class FinishedRun:
 
     @property
     def splits(self) -> list[str]:
-        """The splits that were scored, in the order train, valid, test."""
-        return [split for split in SPLITS if self.block(SCORES, split)]
+        """The splits that were scored, in the order of `SCORED`."""
+        return [split for split in SCORED if self.block(SCORES, split)]
 
     @property
     def datasets(self) -> list[str]:

@@ -7,7 +7,7 @@ import numpy as np
 from pipeline.core.progress import in_yaml
 from pipeline.report.cells import Cell, Table, number, number_table
 from pipeline.report.run import SCORES, FinishedRun
-from pipeline.tables.vocabulary import SPLITS
+from pipeline.tables.vocabulary import SCORED
 
 HEADLINE = {"accuracy": "accuracy", "macro_recall": "macro recall", "macro_f1": "macro F1"}
 # Other scores of a split, in the order of metrics/evaluate.json.
@@ -82,7 +82,7 @@ def bins(edges: np.ndarray, images: np.ndarray, correct: np.ndarray, confidence:
 def comparison(runs: list[FinishedRun]) -> Table:
     """Return a row for each run, with its scores on every split and the parameters that differ between runs."""
     paths: dict[str, list[str]] = {}
-    for split in SPLITS:
+    for split in SCORED:
         scores = {name: [key] for key, name in HEADLINE.items()} | {OTHERS["ece"]: ["ece"]}
         classes = dict.fromkeys(name for run in runs for name in run.classes(split))
         scores |= {f"recall of {name}": ["per_class", name, "recall"] for name in classes}

@@ -22,17 +22,19 @@ from pipeline.params.model import Params
 from pipeline.tables.paths import ALIGNED, CLASSIFIER, LABELS, METRICS, PLOTS, PREDICTIONS
 from pipeline.tables.schema import PREDICTIONS as PREDICTION_COLUMNS
 from pipeline.tables.store import read_parquet, write_rows
-from pipeline.tables.vocabulary import SPLITS
+from pipeline.tables.vocabulary import SCORED
 
 FIGURES = PLOTS / "evaluate"
 
 
 def run(p: Params) -> None:
-    """Write scores, predictions and plots, and print a line for each split."""
+    """Write scores, predictions and plots, and print a line for each split and each data set in it."""
     where = device.pick(p.train.device)
     model = load(CLASSIFIER, where)
-    rows_by_id = _labelled_rows()
-    faces = LabelledFaces(p.classes, p.datasets, p.align)
+    rows_by_id = _labelled_rows(p.datasets)
+    faces = LabelledFaces(p.classes, p.datasets, p.align).everything()
+    _check(p, model, faces.shape)
+    splits = np.array([_scored_split(model, rows_by_id[id_]) for id_ in faces.ids])
 
     report: dict[str, Any] = {
         "rule": p.labels.rule,
@@ -41,15 +43,13 @@ def run(p: Params) -> None:
     }
     predictions: list[dict[str, Any]] = []
     summary = ["evaluate:              images  accuracy     95 % interval  macro recall  macro F1"]
-    existing = {row["split"] for row in rows_by_id.values()}
     earlier: set[str | None] = set()
-    for split in [name for name in SPLITS if name in existing]:
-        samples = faces.split(split).to(where)
-        _check(p, model, samples.shape)
+    for split in [name for name in SCORED if name in splits]:
+        samples = faces.at(np.flatnonzero(splits == split)).to(where)
         labels = samples.labels.numpy()
         chances = _probabilities(p, model, samples, split)
         predicted = chances.argmax(axis=1)
-        rows = [rows_by_id[id_] for id_ in samples.ids]
+        rows = [rows_by_id[id_] | {"split": split} for id_ in samples.ids]
         report[split] = {
             **scores(labels, chances, p.classes),
             **_intervals(p, labels, predicted),
@@ -58,23 +58,34 @@ def run(p: Params) -> None:
         for row, label, shares in zip(rows, predicted, chances, strict=True):
             predictions.append(row | {"predicted": p.classes[label], "probabilities": shares.tolist()})
         summary.append(_line(split, report[split]))
+        for name, part in report[split].get("datasets", {}).items():
+            summary.append(_line(name, part))
         if "deduplicated" in report[split]:
             summary.append(_line("without repeats", report[split]["deduplicated"]))
-        earlier |= {row["cluster"] for row in rows}
+        if split in ("train", "valid"):
+            earlier |= {row["cluster"] for row in rows}
 
     write_json(METRICS / "evaluate.json", report)
     write_rows(PREDICTIONS, PREDICTION_COLUMNS, sorted(predictions, key=lambda row: row["id"]))
-    # The plots show the last split, which training knew least: test, or else valid.
+    # The plots show the last split, which training knew least: test, or else unlearned or valid.
     _draw(p, split, samples, chances)
     typer.echo("\n".join(summary))
 
 
-def _labelled_rows() -> dict[str, dict[str, Any]]:
-    """Return id, dataset, split, label and cluster of every labelled sample by its id."""
-    rows = read_parquet(LABELS, ["id", "dataset", "split", "label", "cluster"]).to_pylist()
+def _labelled_rows(datasets: list[str]) -> dict[str, dict[str, Any]]:
+    """Return id, dataset, split, label and cluster of every labelled sample of data sets by its id."""
+    table = read_parquet(LABELS, ["id", "dataset", "split", "label", "cluster"])
+    rows = {row["id"]: row for row in table.to_pylist() if row["dataset"] in datasets}
     if not rows:
         raise UserError.of(LABELS, "no samples", "at least one; metrics/label.json counts the dropped")
-    return {row["id"]: row for row in rows}
+    return rows
+
+
+def _scored_split(model: TrainedModel, row: dict[str, Any]) -> str:
+    """Return the split of `SCORED` to which a labelled sample belongs."""
+    if row["split"] == "test" or row["dataset"] in model.datasets:
+        return row["split"]
+    return "gan_train" if row["split"] == "train" and row["dataset"] in model.gan_datasets else "unlearned"
 
 
 def _intervals(p: Params, labels: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
@@ -93,8 +104,8 @@ def _parts(
 ) -> dict[str, Any]:
     """Return the scores of parts of a split.
 
-    `deduplicated` covers the pictures that no earlier split holds, exactly or nearly; `earlier` has the clusters of
-    earlier splits. The first split has no `deduplicated`. If there are several data sets, `datasets.<name>` has the
+    `deduplicated` covers the pictures that train and valid above it do not hold, exactly or nearly; `earlier` has their
+    clusters. The first split has no `deduplicated`. If there are several data sets, `datasets.<name>` has the
     scores of each, with its own `deduplicated`.
     """
     fresh = np.array([not row["cluster"] or row["cluster"] not in earlier for row in rows])

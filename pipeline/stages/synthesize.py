@@ -20,7 +20,7 @@ from pipeline.figures import synthetic as sheets
 from pipeline.inference import device
 from pipeline.inference.samples import LabelledFaces, Samples, digest
 from pipeline.methods.gans import Generator
-from pipeline.params.gans import Filters, Gans
+from pipeline.params.gans import Filters
 from pipeline.params.model import Align, Params
 from pipeline.quality.filters import Filter, Kept, keep
 from pipeline.quality.measures import FaceSet, measures, recognised
@@ -64,12 +64,12 @@ class ClassFaces:
 def run(p: Params) -> None:
     """Train the GAN, generate faces, measure them, and plot them beside real ones."""
     torch_device = device.pick(p.train.device)
-    faces = LabelledFaces(p.classes, p.datasets, p.align)
+    faces = LabelledFaces(p.classes, p.gan_datasets, p.align)
     name, settings = p.chosen("gan")
-    wanted = {} if name == "none" else _wanted(p.gans, p.classes, faces.split("train").labels.numpy())
+    wanted = {} if name == "none" else _wanted(p)
     samples = faces.learnable()
     labels = samples.labels.numpy()
-    made_from = digest(samples) if wanted else ""
+    made_from, datasets = (digest(samples), p.gan_datasets) if wanted else ("", [])
     precision = device.pick_precision(p.train.precision, torch_device)
     folder, seconds = MODELS / "checkpoints", p.train.checkpoint_seconds
     setup = GanSetup(name, settings, p.seed, torch_device, precision, p.gans.processes, folder, seconds)
@@ -91,7 +91,7 @@ def run(p: Params) -> None:
         classes[cls] = ClassFaces(label, generator, fitted.untrained.get(cls), kept, training)
     report: dict[str, Any] = {"gan": name}
     if classes:
-        report["made_from"] = made_from
+        report |= {"datasets": datasets, "made_from": made_from}
         report |= _report(classes, judges, faces.split("valid"), p.seed)
 
     # The outputs of an earlier run are replaced only when all new ones are complete.
@@ -100,7 +100,7 @@ def run(p: Params) -> None:
         replacing_folder(GENERATORS) as weights,
         replacing_folder(GRIDS) as grids,
     ):
-        schema = synthetic(p.align.face_size, channels(p.align.colour), made_from)
+        schema = synthetic(p.align.face_size, channels(p.align.colour), made_from, datasets)
         fill(table, SYNTHETIC.suffix, schema, batches_of(schema, _rows(name, classes)))
         _write_generators(weights, name, classes, made_from)
         _plot(grids, name, classes, fitted)
@@ -110,13 +110,14 @@ def run(p: Params) -> None:
     typer.echo(_summary(name, classes, report))
 
 
-def _wanted(gans: Gans, classes: list[str], labels: np.ndarray) -> dict[str, int]:
-    """Return the number of faces to generate for each class that needs some; `labels` are those of the train split."""
-    if gans.images_per_class != "balance":
-        return dict.fromkeys(gans.classes, gans.images_per_class)
-    counts = np.bincount(labels, minlength=len(classes))
-    full = gans.balance_to or int(counts.max())
-    lacking = {cls: full - int(counts[classes.index(cls)]) for cls in gans.classes}
+def _wanted(p: Params) -> dict[str, int]:
+    """Return the number of faces to generate for each class that needs some. `balance` counts the classifier's."""
+    if p.gans.images_per_class != "balance":
+        return dict.fromkeys(p.gans.classes, p.gans.images_per_class)
+    labels = LabelledFaces(p.classes, p.train_datasets, p.align).split("train").labels.numpy()
+    counts = np.bincount(labels, minlength=len(p.classes))
+    full = p.gans.balance_to or int(counts.max())
+    lacking = {cls: full - int(counts[p.classes.index(cls)]) for cls in p.gans.classes}
     return {cls: count for cls, count in lacking.items() if count > 0}
 
 
@@ -270,6 +271,7 @@ def _summary(name: str, classes: dict[str, ClassFaces], report: dict[str, Any]) 
     total = sum(len(own.kept.seeds) for own in classes.values())
     lines = [f"synthesize: {name}, {total:,} faces"]
     if classes:
+        lines[0] += f", learned from {', '.join(report['datasets'])}"
         lines.append("synthesize:        class  faces      FID  untrained   noise  recognised  memorised")
     for cls in classes:
         row = report[cls]

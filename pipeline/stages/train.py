@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -17,7 +17,7 @@ from pipeline.core.code import sources
 from pipeline.core.errors import UserError
 from pipeline.core.files import fingerprint, write_json
 from pipeline.inference import device, model_file
-from pipeline.inference.samples import LabelledFaces, Samples
+from pipeline.inference.samples import LabelledFaces, Samples, gan_datasets
 from pipeline.methods.models import Classifier
 from pipeline.params.model import Params
 from pipeline.tables.paths import ALIGNED, CLASSIFIER, LABELS, METRICS, MODELS, PLOTS, SYNTHETIC
@@ -36,7 +36,9 @@ WITHOUT_INFLUENCE = {"checkpoint_seconds", "workers", "torchrun"}
 
 
 def run(p: Params) -> None:
-    """Train the classifier on the training split and the synthetic faces. Keep the best epoch on `valid`.
+    """Train the classifier on the faces of `train.datasets` and the synthetic ones.
+
+    The split valid of these data sets chooses the best epoch.
 
     With `train.torchrun`, torchrun starts the training processes, and this process waits for them.
     """
@@ -54,14 +56,16 @@ def run(p: Params) -> None:
 def _train(p: Params, group: Processes) -> None:
     where = device.pick(p.train.device)
     precision = device.pick_precision(p.train.precision, where)
-    real, train, valid = _samples(p)
+    train, valid = _samples(p)
+    by_dataset = {name: int((train.table == i).sum()) for i, name in enumerate(p.train_datasets)}
+    real = sum(by_dataset.values())
     unfinished = checkpoint_path(p)
     network, starts = starting_network(p, where)
     precision_name = str(precision).removeprefix("torch.")
     if not group.rank:
         typer.echo(
-            f"train: {len(real)} faces and {len(train) - len(real)} synthetic ones, {p.model}, augment {p.augment}, "
-            f"loss {p.loss}, {p.optimizer}, on {where} in {precision_name}"
+            f"train: {real} faces of {', '.join(p.train_datasets)} and {len(train) - real} synthetic ones, {p.model}, "
+            f"augment {p.augment}, loss {p.loss}, {p.optimizer}, on {where} in {precision_name}"
             + (f", in {group.size} processes" if group.size > 1 else "")
         )
         for part, start in starts.items():
@@ -85,7 +89,7 @@ def _train(p: Params, group: Processes) -> None:
     if group.rank:
         return
 
-    model_file.save(CLASSIFIER, trained_model(p, network))
+    model_file.save(CLASSIFIER, trained_model(p, network, gan_datasets(SYNTHETIC)))
     best = state.best if state.best >= 0 else len(state.history) - 1
     score = state.history[best].get("accuracy")
     weights = {part: asdict(start) for part, start in starts.items()}
@@ -96,7 +100,7 @@ def _train(p: Params, group: Processes) -> None:
             "best_epoch": best + 1,
             "loss": state.history[best]["loss"],
             "valid": {"accuracy": score},
-            "samples": {"real": len(real), "synthetic": len(train) - len(real)},
+            "samples": {"real": real, "synthetic": len(train) - real, "datasets": by_dataset},
             "precision": precision_name,
         }
         | ({"weights": weights.get("", weights)} if weights else {}),
@@ -108,20 +112,21 @@ def _train(p: Params, group: Processes) -> None:
     )
 
 
-def _samples(p: Params) -> tuple[Samples, Samples, Samples | None]:
-    """Return the training split, the same with synthetic faces, and the split valid or None if it is empty."""
-    faces = LabelledFaces(p.classes, p.datasets, p.align)
+def _samples(p: Params) -> tuple[Samples, Samples | None]:
+    """Return the faces to learn from, synthetic ones included, and the split valid or None if it is empty."""
+    faces = LabelledFaces(p.classes, p.train_datasets, p.align)
     real = faces.split("train")
     if len(real) < 2:
         allowed = "at least 2; metrics/label.json counts what was dropped"
-        raise UserError.of(LABELS, f"{len(real)} samples of split train", allowed)
+        found = f"{len(real)} samples of split train in {', '.join(p.train_datasets)}"
+        raise UserError.of(LABELS, found, allowed)
     train = faces.with_synthetic(real, SYNTHETIC, alone=p.train.synthetic == "alone")
     valid = faces.split("valid")
     if not len(valid) and p.train.patience:
         raise UserError.of(
             "params.yaml: train.patience", p.train.patience, "0, as no sample of split valid exists"
         )
-    return real, train, valid if len(valid) else None
+    return train, valid if len(valid) else None
 
 
 def checkpoint_path(p: Params) -> Path:
@@ -129,7 +134,7 @@ def checkpoint_path(p: Params) -> Path:
 
     A run therefore never resumes from a checkpoint of other settings.
     """
-    inputs = [LABELS, SYNTHETIC, *(ALIGNED / f"{name}.arrow" for name in p.datasets)]
+    inputs = [LABELS, SYNTHETIC, *(ALIGNED / f"{name}.arrow" for name in p.train_datasets)]
     inputs += [path for path in pretrained.files(p.chosen("model")[1]) if path.is_file()]
     relevant = p.model_dump(exclude={"evaluate": True, "train": WITHOUT_INFLUENCE})
     words = (json.dumps(relevant, sort_keys=True), torch.__version__)
@@ -147,10 +152,18 @@ def training_parts(p: Params, network: Classifier, train: Samples) -> Parts:
     return built_parts(network, p.chosen("optimizer"), p.chosen("loss"), p.chosen("augment"), train.labels)
 
 
-def trained_model(p: Params, network: Classifier) -> model_file.TrainedModel:
-    """Return the network with everything needed to use it."""
+def trained_model(p: Params, network: Classifier, gan_data: Sequence[str] = ()) -> model_file.TrainedModel:
+    """Return the network with everything needed to use it; `gan_data` names the data sets of the GAN."""
     return model_file.TrainedModel(
-        network, *p.chosen("model"), p.classes, p.align, p.train.crop, p.train.precision, p.labels.rule
+        network,
+        *p.chosen("model"),
+        p.classes,
+        p.align,
+        p.train.crop,
+        p.train.precision,
+        p.labels.rule,
+        p.train_datasets,
+        list(gan_data),
     )
 
 

@@ -11,8 +11,8 @@ from pipeline.tables.vocabulary import VOTES
 # Metadata of the ingested table: splits, joined by commas, that the data set does not publish and that `label` draws
 # from its training pictures. Absent if there are none.
 DRAW = b"draw"
-# Metadata of the table of generated faces: SHA-256 of the samples that the GAN was trained on.
-MADE_FROM = b"made_from"
+# Metadata of the table of generated faces: SHA-256 of the samples that the GAN learned from, and their data sets.
+MADE_FROM, DATASETS = b"made_from", b"datasets"
 
 _INGESTED = pa.schema(
     [
@@ -53,7 +53,7 @@ PREDICTIONS = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
         pa.field("dataset", pa.string(), nullable=False),
-        pa.field("split", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),  # one of vocabulary.SCORED
         pa.field("label", pa.string(), nullable=False),
         pa.field("predicted", pa.string(), nullable=False),
         pa.field("probabilities", pa.list_(pa.float32()), nullable=False),  # one per class, in class order
@@ -102,10 +102,11 @@ def aligned(size: int, channels: int) -> pa.Schema:
     )
 
 
-def synthetic(size: int, channels: int, made_from: str) -> pa.Schema:
+def synthetic(size: int, channels: int, made_from: str, datasets: Sequence[str] = ()) -> pa.Schema:
     """Return the schema of `data/synthetic.arrow`: generated faces, with the layout of `aligned`.
 
-    `made_from` is the hash of the samples that the GAN was trained on.
+    `made_from` is the hash of the samples that the GAN learned from, and `datasets` names their data sets. Both go
+    into the metadata.
     """
     return pa.schema(
         [
@@ -116,5 +117,5 @@ def synthetic(size: int, channels: int, made_from: str) -> pa.Schema:
             pa.field("generator", pa.string(), nullable=False),  # method, class and SHA-256 of the weights
         ],
         metadata={"height": str(size), "width": str(size), "channels": str(channels)}
-        | {MADE_FROM.decode(): made_from},
+        | {MADE_FROM.decode(): made_from, DATASETS.decode(): ",".join(datasets)},
     )

@@ -58,7 +58,7 @@ class Judge:
         """Return features float64 [N, D] and class probabilities [N, K] of faces, uint8 [N, H, W, C].
 
         The probabilities assume that all classes are equally frequent (Menon et al. 2021, equation 4). Otherwise a
-        rare class would hardly ever be recognised.
+        rare class would hardly ever be recognised. A class without training samples has probability 0.
         """
         device = next(self.network.parameters()).device
         features, weighted = [], []
@@ -66,7 +66,8 @@ class Judge:
             batch = torch.from_numpy(faces[start : start + 256]).to(device)
             logits, batch_features = self.network(centre_crop(scaled(batch), self.crop)[0])
             features.append(batch_features.double().cpu().numpy())
-            weighted.append(logits.double().softmax(1).cpu().numpy() / np.maximum(self.prior, 1e-12))
+            chances = logits.double().softmax(1).cpu().numpy()
+            weighted.append(np.divide(chances, self.prior, out=np.zeros_like(chances), where=self.prior > 0))
         probabilities = np.concatenate(weighted)
         return np.concatenate(features), probabilities / probabilities.sum(axis=1, keepdims=True)
 
@@ -117,7 +118,7 @@ def _settings(epochs: int, face: int, checkpoint_seconds: float) -> Train:
     unused: dict[str, Any] = dict.fromkeys(
         ("rotation", "shear", "translation", "brightness", "contrast", "saturation", "hue"), 0
     )
-    unused |= dict.fromkeys(("resized_crop", "albumentations", "torchrun"), None)
+    unused |= dict.fromkeys(("datasets", "resized_crop", "albumentations", "torchrun"), None)
     unused |= dict.fromkeys(("workers", "patience", "label_smoothing", "ema", "clip", "schedule_start"), 0)
     unused |= {"schedule_every": 1, "schedule_factor": 1, "milestones": [], "synthetic": "beside"}
     return Train(
