@@ -120,6 +120,17 @@ def test_parameters_of_a_stage_exist() -> None:
                 block = block[part]
 
 
+def test_a_choice_of_what_is_learned_from_reads_and_labels_nothing_again() -> None:
+    for stage, description in CHAIN["stages"].items():
+        read = {
+            key
+            for key in description.get("params", [])
+            if key in ("train", "train.datasets", "gans.datasets")
+        }
+        expected = {"synthesize": {"train.datasets", "gans.datasets"}, "train": {"train"}}
+        assert read == expected.get(stage, set()), stage
+
+
 def test_methods_offer_what_their_room_promises() -> None:
     promised = {"augments": ["draw", "apply"], "losses": ["build"], "optimizers": ["build"], "gans": []}
     for room, names in promised.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -12,9 +13,19 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from ruamel.yaml import YAML
 
 from pipeline import params
+from pipeline.core.files import md5_of
+from pipeline.export import card
+from pipeline.export.lineage import Lineage, Stage
+from pipeline.export.metadata import metadata
+from pipeline.export.parity import Parity
 from pipeline.inference import model_file
+from pipeline.report.predictions import predictions
+from pipeline.report.revisions import Workspace
+from pipeline.report.run import FinishedRun
+from pipeline.report.score_tables import split_scores
 from pipeline.stages import align, evaluate, ingest, label, synthesize, train
 from pipeline.tables import paths, store
 from tests import toy
@@ -177,3 +188,36 @@ def test_only_what_the_classifier_learned_from_makes_a_picture_a_repeat() -> Non
     # CK+'s training picture that fer2013 also trains on; its test picture in CK+'s training split was not learned from.
     assert report["gan_train"]["deduplicated"]["images"] == report["gan_train"]["images"] - 1
     assert report["test"]["deduplicated"]["images"] == report["test"]["images"]
+
+
+def test_the_model_card_tells_what_was_learned_from_and_what_was_scored() -> None:
+    written = [paths.METRICS / f"{stage}.json" for stage in ("label", "synthesize", "train", "evaluate")]
+    outs = {str(path): md5_of(path) for path in written}
+    run = Lineage({"train": Stage({}, outs, params.load().model_dump())})
+    model = model_file.load(paths.CLASSIFIER, torch.device("cpu"))
+    about = metadata(model, "", {})
+    text = card.write(about, run, {"x.onnx": b""}, [Parity("test", 1, 0.0, None, None)], "")
+
+    rows = dict(re.findall(r"^\| (ckplus|fer2013) \| (\w+) \|", text, re.M))
+    assert rows == {"ckplus": "GAN", "fer2013": "classifier"}
+    assert "| happiness | 15 | 4 | 5 |" in text  # fer2013 alone: what the classifier learned from
+    scores = metrics("evaluate")["test"]["datasets"]["ckplus"]
+    assert f"| test, ckplus | {scores['images']} | {scores['accuracy']:.4f} |" in text
+    head = next(YAML(typ="safe").load_all(text.split("\n---\n")[0]))
+    assert head["datasets"] == ["fer2013", "ckplus"]
+    tested = {
+        result["dataset"]["split"]: result["dataset"]["name"] for result in head["model-index"][0]["results"]
+    }
+    assert tested["valid"] == "fer2013"
+    assert tested["test"] == "ckplus, fer2013"
+
+
+def test_the_report_shows_every_split_and_data_set() -> None:
+    run = FinishedRun(Workspace())
+    shown = {row[0]: row[1].value for row in split_scores(run).rows}
+    report = metrics("evaluate")
+    assert shown["unlearned"] == report["unlearned"]["images"]
+    assert shown["gan_train, ckplus"] == report["gan_train"]["images"]
+    assert shown["test, fer2013"] == 10
+    assert predictions(run)[1] == ""
+    assert (run.parameters["gans.datasets"], run.parameters["train.datasets"]) == (["ckplus"], ["fer2013"])

@@ -255,6 +255,9 @@ def test_chances_are_those_under_equally_frequent_classes() -> None:
 
     even = judge.Judge(Even(), 16, np.array([0.9, 0.1]), "")
     np.testing.assert_allclose(even.assess(np.zeros((3, 16, 16, 1), np.uint8))[1], 0.5, rtol=1e-6)
+    # A class that no training face has is never recognised.
+    one = judge.Judge(Even(), 16, np.array([1.0, 0.0]), "")
+    np.testing.assert_array_equal(one.assess(np.zeros((1, 16, 16, 1), np.uint8))[1], [[1, 0]])
 
 
 # ------------------------------------------------------------------------------------------------ bad endings
