@@ -138,6 +138,23 @@ def test_repeats_of_an_earlier_split_and_data_sets_are_scored_apart(
     assert "without repeats" in capsys.readouterr().out
 
 
+def test_training_faces_of_a_data_set_that_was_not_learned_from_are_a_split_of_their_own(p: Params) -> None:
+    learned = p.model_copy(update={"train": p.train.model_copy(update={"datasets": ["table"]})})
+    toy.save_model(learned, toy.network(p))
+    evaluate.run(p)
+    report = json.loads((paths.METRICS / "evaluate.json").read_text())
+    counts = {
+        split: {name: part["images"] for name, part in report[split]["datasets"].items()}
+        for split in ("train", "unlearned", "test")
+    }
+    assert counts == {"train": {"table": 13}, "unlearned": {"sample": 6}, "test": {"sample": 4, "table": 7}}
+    # A copy in a training split makes a repeat only if that split was learned from.
+    assert report["test"]["datasets"]["sample"]["deduplicated"]["images"] == 4
+    assert report["test"]["datasets"]["table"]["deduplicated"]["images"] == 4
+    splits = {row["id"]: row["split"] for row in pq.read_table(paths.PREDICTIONS).to_pylist()}
+    assert splits["sample/01"] == "unlearned"
+
+
 def test_one_data_set_is_not_reported_twice_and_repeats_alone_have_no_score(p: Params) -> None:
     rows = [row | {"cluster": "all"} for row in pq.read_table(paths.LABELS).to_pylist()]
     rows = [row for row in rows if row["dataset"] == "sample"]

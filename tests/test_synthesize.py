@@ -176,7 +176,8 @@ def test_alone_trains_on_synthetic_faces_only(project: Path) -> None:
     assert len(alone) == 24
     assert all(id_.startswith("synthetic/") for id_ in alone.ids)
     train.run(p)
-    assert paths.CLASSIFIER.exists()
+    samples = json.loads((paths.METRICS / "train.json").read_text())["samples"]
+    assert samples == {"real": 0, "synthetic": 24, "datasets": {"sample": 0}}
 
 
 # -------------------------------------------------------------------------------------------------- filters
