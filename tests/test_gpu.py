@@ -108,4 +108,4 @@ def test_a_network_that_waits_for_a_result_trains_as_it_stands(
     for _ in range(2):
         run._epoch()
     assert not run.replays.on
-    assert np.isfinite(run.state.history[-1]["loss"])
+    assert np.isfinite(run.state.history[-1]["train/loss"])

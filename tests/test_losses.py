@@ -24,9 +24,11 @@ CENTERED = ["center", "weighted_center", "weighted_cluster"]
 EVERY = ["softmax", "weighted_softmax", *CENTERED]
 
 
-def build(name: str, counts: torch.Tensor = COUNTS, features: int = 4, **settings: Any) -> Loss:
+def build(
+    name: str, counts: torch.Tensor = COUNTS, features: int = 4, reduction: str = "mean", **settings: Any
+) -> Loss:
     module = importlib.import_module(f"pipeline.methods.losses.{name}")
-    return module.build(toy.settings("loss", name, **settings), counts, features)
+    return module.build(toy.settings("loss", name, reduction=reduction, **settings), counts, features)
 
 
 def random_case(seed: int = 0, n: int = 32, k: int = 8, d: int = 4) -> tuple[np.ndarray, ...]:
@@ -131,9 +133,10 @@ def test_the_gradient_of_weighted_cluster_is_equation_7() -> None:
     z, x, t, c = random_case(n=9)
     w, labels = weights_of(COUNTS), t.argmax(1)
     features = torch.tensor(x, dtype=torch.float32, requires_grad=True)
-    with_centers(build("weighted_cluster"), c)(torch.tensor(z), features, torch.tensor(one_hot(t))).backward()
+    loss = with_centers(build("weighted_cluster", reduction="sum"), c)
+    loss(torch.tensor(z), features, torch.tensor(one_hot(t))).backward()
     for i, y in enumerate(labels):
-        expected = w[y] * (x[i] - c[y]) / cluster_denominator(c, y) / len(x)  # the loss is a mean, not a sum
+        expected = w[y] * (x[i] - c[y]) / cluster_denominator(c, y)
         np.testing.assert_allclose(features.grad[i].numpy(), expected, rtol=1e-5, atol=1e-8)
 
 
@@ -276,6 +279,106 @@ def test_any_batch_gives_the_equations_value(
     loss.update(torch.tensor(x), torch.tensor(t))
     for tensor in loss.state_dict().values():
         assert tensor.isfinite().all()
+
+
+def summed(name: str, z: np.ndarray, x: np.ndarray, t: np.ndarray, w: np.ndarray, c: np.ndarray) -> list:
+    """Return the cross-entropy and the distances of a batch, each as (sum over samples, sum of its weights)."""
+    weighted = "weighted" in name
+    entropy = "weighted_softmax" if weighted else "softmax"
+    terms = [closed_form(entropy, z, x, t, w, c) * len(z)]
+    if name in CENTERED:
+        terms.append(closed_form(name, z, x, t, w, c) * len(z) - terms[0])
+    weights = [(t * w).sum() if weighted else len(z), (t * w).sum() if name == "weighted_cluster" else len(z)]
+    return list(zip(terms, weights, strict=False))
+
+
+@pytest.mark.parametrize("reduction", ["mean", "weighted_mean", "sum"])
+@pytest.mark.parametrize("name", EVERY)
+def test_each_reduction_divides_each_term_by_its_own_weights_also_in_parts(name: str, reduction: str) -> None:
+    z, x, t, c = random_case(n=7)
+    loss = with_centers(build(name, reduction=reduction), c)
+    tensors = [torch.tensor(a, dtype=torch.float32) for a in (z, x, t)]
+    divided = {"mean": lambda weight: len(z), "weighted_mean": lambda weight: weight, "sum": lambda weight: 1}
+    expected = sum(
+        term / divided[reduction](weight) for term, weight in summed(name, z, x, t, weights_of(COUNTS), c)
+    )
+    assert loss(*tensors).item() == pytest.approx(expected, rel=1e-5)
+    totals = tensors[2].sum(0)
+    parts = [loss(*(a[rows] for a in tensors), totals) for rows in (slice(2), slice(2, 7))]
+    assert sum(parts).item() == pytest.approx(expected, rel=1e-5)
+
+
+@given(st.sampled_from(["mean", "weighted_mean", "sum"]), st.integers(1, 9), st.integers(0, 2**16))
+def test_the_reductions_of_class_indices_are_torchs(reduction: str, n: int, seed: int) -> None:
+    z, x, t, _ = random_case(seed, n)
+    logits, labels = torch.tensor(z, dtype=torch.float32), torch.from_numpy(t.argmax(1))
+    value = build("weighted_softmax", reduction=reduction)(logits, torch.tensor(x), torch.tensor(one_hot(t)))
+    weight = class_weights("min_over_count", COUNTS)
+    # torch calls the weighted mean `mean`; the mean over samples is its sum over their number.
+    torchs = torch.nn.CrossEntropyLoss(weight, reduction="mean" if reduction == "weighted_mean" else "sum")
+    theirs = torchs(logits, labels) / (n if reduction == "mean" else 1)
+    torch.testing.assert_close(value, theirs)
+
+
+def test_the_reductions_on_affectnet_are_the_papers() -> None:
+    # 283,651 faces remain of the published training list without 500 of each class, in batches of 36.
+    counts = torch.tensor([74874, 134415, 14090, 25459, 24882, 3803, 6378, 3750]) - 500
+    targets = (counts / counts.sum()).expand(36, -1)
+    logits, features = torch.zeros(36, 8), torch.zeros(36, 4)  # a cross-entropy of ln 8 each
+    expected = {"sum": (3.30, 0.005), "weighted_mean": (1.0, 1e-6), "mean": (0.092, 0.0005)}
+    for reduction, (figure, within) in expected.items():
+        value = build("weighted_softmax", counts, reduction=reduction)(logits, features, targets)
+        assert value.item() / np.log(8) == pytest.approx(figure, abs=within), reduction
+
+
+def test_a_batch_whose_weights_are_all_0_has_the_loss_0() -> None:
+    counts = torch.tensor([9, 5, 0])
+    loss = build("weighted_softmax", counts, reduction="weighted_mean")
+    logits = torch.ones(2, 3, requires_grad=True)
+    value = loss(logits, torch.ones(2, 4), torch.tensor([[0.0, 0, 1]] * 2))
+    value.backward()
+    assert value.item() == 0
+    assert logits.grad.abs().max() == 0
+
+
+@pytest.mark.parametrize(
+    ("counts", "batch", "times"),
+    [
+        # RAF-DB's training list, and seven classes of the same size
+        ([2524, 4772, 1290, 1982, 705, 717, 281], 128, 2.93),
+        ([100] * 7, 128, 18.29),
+        # AffectNet's as above, in the paper's batches: no step is cut
+        ([74374, 133915, 13590, 24959, 24382, 3303, 5878, 3250], 36, 0.4125),
+    ],
+)
+def test_a_center_of_weighted_cluster_moves_at_most_to_the_mean_of_its_features(
+    counts: list[int], batch: int, times: float
+) -> None:
+    # Centres at 0, and a batch with the shares of the training set: equation 8 steps batch x N_min / N times the way.
+    shares = torch.tensor(counts) / sum(counts)
+    features = torch.randn(batch, 4, generator=torch.manual_seed(0)) + 3
+    loss = build("weighted_cluster", torch.tensor(counts))
+    loss.update(features, shares.expand(batch, -1))
+    mean = features.mean(0).expand(len(counts), -1)
+    assert batch * min(counts) / sum(counts) == pytest.approx(times, rel=2e-3)
+    torch.testing.assert_close(loss.centers, min(times, 1) * mean, rtol=2e-3, atol=0)
+
+
+@given(st.sampled_from(CENTERED), st.integers(1, 40), st.floats(0, 100), st.integers(0, 2**16), st.booleans())
+def test_no_center_passes_the_mean_of_its_features(
+    name: str, n: int, gamma: float, seed: int, hard: bool
+) -> None:
+    _, x, t, c = random_case(seed, n)
+    t = one_hot(t) if hard else t
+    loss = with_centers(build(name, torch.full((8,), 5), gamma=gamma), c)
+    loss.update(torch.tensor(x), torch.tensor(t))
+    sums = t.sum(0)
+    for k in range(8):
+        way = (t[:, k] @ x) / sums[k] - c[k] if sums[k] else np.zeros(4)
+        moved = loss.centers[k].double().numpy() - c[k]
+        share = moved @ way / max(way @ way, 1e-12)
+        assert -1e-5 <= share <= 1 + 1e-5
+        np.testing.assert_allclose(moved, share * way, atol=1e-4)
 
 
 def test_weights_are_the_papers() -> None:

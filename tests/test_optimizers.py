@@ -146,3 +146,17 @@ def test_an_optimiser_put_back_goes_on_exactly(module: ModuleType, after: int) -
     steps(resumed, optimizer, after, 14)
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("module", [sgd, adam, ranger, ranger_gc])
+@pytest.mark.parametrize("decay", ["kernels", "all"])
+def test_weight_decay_pulls_kernels_or_all_weights(module: ModuleType, decay: str) -> None:
+    # With gradients of 0, only weight decay moves a weight.
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Linear(2, 2))
+    for parameter in network.parameters():
+        nn.init.constant_(parameter, 0.5)
+        parameter.grad = torch.zeros_like(parameter)
+    module.build(settings_of(module, learning_rate=0.01, weight_decay=0.1, decay=decay), network).step()
+    for name, parameter in network.named_parameters():
+        pulled = decay == "all" or name in ("0.weight", "2.weight")
+        assert (parameter < 0.5).all() if pulled else (parameter == 0.5).all(), name

@@ -13,6 +13,7 @@ from torch.optim import lr_scheduler
 
 from pipeline import params
 from pipeline.core.errors import UserError
+from pipeline.training.plan import steps_per_epoch
 from pipeline.training.schedule import learning_rate_factor
 from tests import toy
 
@@ -72,6 +73,36 @@ def test_cosine_is_torchs(epochs: int, per_epoch: int) -> None:
     assert ours(epochs, per_epoch, schedule="cosine") == pytest.approx(theirs, abs=1e-9)
 
 
+@pytest.mark.parametrize(("warmup", "flat"), [(0.0, 50), (0.2, 50), (0.6, 60)])
+def test_flat_cosine_is_flat_for_half_of_the_steps_then_torchs_cosine(warmup: float, flat: int) -> None:
+    rates = ours(4, 25, schedule="flat_cosine", warmup=warmup)
+    rise = round(100 * warmup)
+    assert rates[:rise] == pytest.approx([(step + 1) / (rise + 1) for step in range(rise)])
+    assert rates[rise:flat] == [1.0] * (flat - rise)
+    theirs = torchs(lr_scheduler.CosineAnnealingLR, 100 - flat, T_max=100 - flat)
+    assert rates[flat:] == pytest.approx(theirs, abs=1e-9)
+
+
+def test_schedules_of_the_residual_paper_change_at_its_steps() -> None:
+    # 60,000 steps of 256 over 342,497 faces; SGD's rate is multiplied by 0.75 every 10,000 steps.
+    epochs, per_epoch = 45, steps_per_epoch(342_497, 256)
+    steps = epochs * per_epoch
+    assert (per_epoch, steps) == (1_338, 60_210)
+    for every, drops in ((10_000 / 1_338, 6), (7.4738, 6), (7.474, 2)):
+        places = {"schedule_start": every, "schedule_every": every, "schedule_factor": 0.75}
+        train = toy.PARAMS.train.model_copy(
+            update={"epochs": epochs, "warmup": 0.0, "schedule": "step", **places}
+        )
+        for drop in range(1, drops + 1):
+            around = [learning_rate_factor(train, 10_000 * drop + step, steps) for step in (-1, 0)]
+            assert around == [0.75 ** (drop - 1), 0.75**drop], (every, drop)
+    train = train.model_copy(update={"schedule": "flat_cosine"})
+    rates = [learning_rate_factor(train, step, steps) for step in (0, 30_105, 45_157, 45_158, 60_209)]
+    assert rates[:2] == [1, 1]
+    assert rates[2] > 0.5 > rates[3]
+    assert 0 < rates[4] < 1e-8
+
+
 @given(st.integers(2, 30), st.integers(1, 20), st.floats(0.0, 0.9))
 def test_one_cycle_is_torchs(epochs: int, per_epoch: int, rise: float) -> None:
     steps = epochs * per_epoch
@@ -84,7 +115,7 @@ def test_one_cycle_is_torchs(epochs: int, per_epoch: int, rise: float) -> None:
 
 
 @given(
-    st.sampled_from(["constant", "cosine", "step", "multi_step", "one_cycle"]),
+    st.sampled_from(["constant", "cosine", "flat_cosine", "step", "multi_step", "one_cycle"]),
     st.integers(1, 10),
     st.integers(1, 10),
     st.floats(0.0, 1.0),
@@ -97,8 +128,8 @@ def test_every_rate_is_above_zero_and_at_most_the_optimisers(
         per_epoch,
         schedule=schedule,
         warmup=warmup,
-        schedule_start=3,
-        schedule_every=2,
+        schedule_start=2.3,
+        schedule_every=0.7,
         milestones=[2, 5],
     )
     assert all(0 < rate <= 1 for rate in rates)
@@ -116,11 +147,16 @@ def test_a_warm_up_rises_and_the_drops_stay_at_their_epochs() -> None:
     [
         (
             {"train.schedule": "linear"},
-            "train.schedule: found 'linear', allowed: 'constant', 'cosine', 'step'",
+            "train.schedule: found 'linear', allowed: 'constant', 'cosine', 'flat_cosine'",
         ),
         ({"train.schedule": "multi_step"}, "train.milestones: found [], allowed: at least one epoch"),
         ({"train.milestones": [8, 4]}, "train.milestones: found [8, 4], allowed: ascending epochs"),
         ({"train.milestones": [0]}, "train.milestones.0: found 0"),
+        ({"train.schedule_every": 0}, "train.schedule_every: found 0, allowed: greater than 0"),
+        (
+            {"train.patience": 3, "train.best": "last"},
+            "train.patience: found 3, allowed: 0 while train.best is last",
+        ),
         ({"train.schedule_factor": 0.0}, "train.schedule_factor: found 0.0, allowed: greater than 0"),
         ({"train.ema": 1.0}, "train.ema: found 1.0, allowed: less than 1"),
         ({"train.clip": -1.0}, "train.clip: found -1.0, allowed: greater than or equal to 0"),

@@ -79,7 +79,8 @@ def test_it_is_the_libraries_machine_on_the_libraries_features(libraries: list[t
     )
     signs = 2 * labels - 1
     hinge = np.maximum(0, 1 - signs * machine.decision_function(seen)) ** 2
-    assert found["loss"] == pytest.approx(2 * hinge.mean(), rel=1e-3)
+    assert found["train"]["loss"] == pytest.approx(2 * hinge.mean(), rel=1e-3)
+    assert found["train"]["accuracy"] == pytest.approx((machine.predict(seen) == labels).mean())
     assert list(found["weights"]) == list(NAMES)
     assert found["epochs"] == 1
 

@@ -18,8 +18,11 @@ from tqdm import tqdm
 
 from pipeline import params
 from pipeline.core.errors import UserError
+from pipeline.evaluation import metrics
 from pipeline.inference import model_file
 from pipeline.inference import samples as data
+from pipeline.inference.crops import VIEWS
+from pipeline.inference.probabilities import probabilities
 from pipeline.methods.augments import mixcut, none
 from pipeline.methods.losses import Loss
 from pipeline.methods.models.parts import torchvision  # noqa: F401 - makes torchvision importable beside a CPU torch
@@ -69,6 +72,22 @@ def test_epochs_and_seeds_differ_and_repeat() -> None:
     assert all(torch.equal(a.samples, b.samples) for a, b in zip(same, again, strict=True))
     for other in (planned(1, 4, 100, 10), planned(2, 3, 100, 10)):
         assert not torch.equal(same[0].samples, other[0].samples)
+
+
+@pytest.mark.parametrize("name", ["cutout", "mixup", "cutmix", "mixcut", "mixaugment", "fmix"])
+def test_per_batch_all_faces_of_a_batch_share_the_draw_of_the_first(project: Path, name: str) -> None:
+    plans = {}
+    for per in ("face", "batch"):
+        toy.write(project, augment=name, **{f"augments.{name}.per": per})
+        plans[per] = _run().plan(1)
+    for own, shared in zip(plans["face"], plans["batch"], strict=True):
+        for field in ("samples", "top", "left", "mirrored", "partner"):
+            assert torch.equal(getattr(own, field), getattr(shared, field))
+        assert list(own.draws) == list(shared.draws)
+        for drawn, once in zip(own.draws.values(), shared.draws.values(), strict=True):
+            assert torch.equal(once, drawn[:1].expand_as(drawn))
+    draws = [[batch.draws[key][0].item() for key in plans["batch"][0].draws] for batch in plans["batch"]]
+    assert len({tuple(batch) for batch in draws}) > 3, "batches differ"
 
 
 def test_two_methods_see_the_same_order_crops_and_partners() -> None:
@@ -145,12 +164,15 @@ class Recorded(Loss):
     """Keeps what it is told, so that a test can look at it."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__("mean", torch.ones(1, 2))
         self.seen: list[torch.Tensor] = []
         self.values: list[float] = []
         self.moved: list[tuple[torch.Tensor, torch.Tensor]] = []
 
-    def forward(self, logits: torch.Tensor, features: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, logits: torch.Tensor, features: torch.Tensor, targets: torch.Tensor, totals: None
+    ) -> torch.Tensor:
+        self.right = targets.gather(1, logits.argmax(1, keepdim=True)).sum().item()
         self.seen.append(targets)
         self.features = features
         value = F.cross_entropy(logits, targets)
@@ -202,16 +224,16 @@ def test_real_and_mixed_faces_learn_from_smoothed_targets(project: Path) -> None
 
 
 def test_the_real_faces_of_mixaugment_move_the_centers_once_in_a_step(project: Path) -> None:
-    toy.write(project, model="resnet18", augment="mixaugment")
+    toy.write(project, augment="mixaugment")
     run = _run()
     recorded = _recorded(run)
     run._epoch()
     assert len(recorded.moved) == 7
     assert len(recorded.seen) == 14
     for (features, targets), last in zip(recorded.moved, recorded.seen[1::2], strict=True):
-        assert targets is last
+        assert torch.equal(targets, last)
         assert set(targets.flatten().tolist()) == {0.0, 1.0}
-        assert features.shape == (len(targets), 512)
+        assert features.shape == (len(targets), run.network.head.in_features)
     assert torch.equal(recorded.moved[-1][0], recorded.features)
 
 
@@ -267,7 +289,7 @@ def test_a_run_sees_what_sampling_draws(project: Path, sampling: str, faces: int
     assert torch.cat(seen).sum(0).tolist() == [faces / 2, faces / 2]
     assert len(seen) == plan.steps_per_epoch(faces, 8)
     mean = sum(value * len(t) for value, t in zip(run.loss.values, seen, strict=True)) / faces
-    assert run.state.history[0]["loss"] == pytest.approx(mean, rel=1e-5)
+    assert run.state.history[0]["train/loss"] == pytest.approx(mean, rel=1e-5)
 
 
 def _one_epoch(project: Path, **changes: object) -> TrainingRun:
@@ -311,7 +333,7 @@ def test_the_moving_average_is_validated_and_kept(project: Path) -> None:
     best = run.state.best
     for name, tensor in run.network.state_dict().items():
         assert torch.equal(tensor, seen[best][name]), name
-    assert run._accuracy(valid) == run.state.history[best]["accuracy"]
+    assert run._scores(valid).items() <= run.state.history[best].items()
 
 
 def test_the_moving_average_is_what_valid_sees_and_training_goes_on_without_it() -> None:
@@ -371,31 +393,114 @@ def test_a_checkpoint_of_other_settings_is_not_resumed(project: Path) -> None:
     assert checkpoint_path(params.load()) == before
 
 
-def test_the_best_epoch_is_the_first_best_on_valid(project: Path) -> None:
+def test_curves_and_metrics_have_the_figures_of_train_and_valid(project: Path) -> None:
     from pipeline.stages import train
 
-    toy.write(project, **{"train.epochs": 4})
+    toy.write(project, **{"train.epochs": 4, "train.best": "macro_f1"})
     train.run(params.load())
     found = json.loads((paths.METRICS / "train.json").read_text())
-    curve = (paths.PLOTS / "train/plots/metrics/valid/accuracy.tsv").read_text().split()[2:]
-    accuracies = [float(value) for value in curve[1::2]]
-    assert found["epochs"] == len(accuracies) == 4
-    assert found["valid"]["accuracy"] == max(accuracies)
-    assert found["best_epoch"] == accuracies.index(max(accuracies)) + 1
-    assert math.isfinite(found["loss"])
+    names = {"train": ["loss", "accuracy"], "valid": ["accuracy", "macro_recall", "macro_f1", "loss"]}
+    curves = {}
+    for split in names:
+        assert list(found[split]) == names[split]
+        for name, value in found[split].items():
+            lines = (paths.PLOTS / f"train/plots/metrics/{split}/{name}.tsv").read_text().split()[2:]
+            curves[f"{split}/{name}"] = [float(line) for line in lines[1::2]]
+            assert value == pytest.approx(curves[f"{split}/{name}"][found["best_epoch"] - 1])
+    assert found["epochs"] == len(curves["valid/macro_f1"]) == 4
+    assert found["valid"]["macro_f1"] == max(curves["valid/macro_f1"])
+    assert all(0 <= value <= 1 for name, values in curves.items() if "loss" not in name for value in values)
 
 
-def test_patience_stops_a_run_that_no_longer_improves(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pipeline.stages import train
+def test_scores_on_valid_are_the_evaluations_and_the_loss_is_plain(project: Path) -> None:
+    # With class weights, smoothed targets and a class without faces; the loss is the labels' cross-entropy.
+    classes = {"classes": [*toy.CLASSES, "fear"], "loss": "weighted_cluster", "train.label_smoothing": 0.2}
+    toy.write(project, **classes, **{"train.epochs": 1})
+    p = params.load()
+    train, valid = (toy.labelled(p).split(split) for split in ("train", "valid"))
+    for samples in (train, valid):
+        samples.targets = F.one_hot(samples.labels, 3).float()
+    valid.labels = torch.arange(len(valid)) % 5 // 3
+    run = toy.training_run(p, valid, train)
+    run.fit(lambda index, figures: None)
+    found = run.state.history[0]
+    shares = probabilities(run.network, valid.batches(7), toy.SIZE, VIEWS["centre"][0])
+    expected = metrics.headline(valid.labels.numpy(), shares.argmax(1), p.classes)
+    for name in ("accuracy", "macro_recall", "macro_f1"):
+        assert found[f"valid/{name}"] == pytest.approx(expected[name])
+    right = shares[np.arange(len(valid)), valid.labels].astype(np.float64)
+    assert found["valid/loss"] == pytest.approx(-np.log(right).mean(), rel=1e-5)
 
-    toy.write(project, **{"train.epochs": 9, "train.patience": 2})
-    accuracies = iter([0.5, 0.75, 0.75, 0.6, 1.0])
-    monkeypatch.setattr(
-        "pipeline.training.engine.TrainingRun._accuracy", lambda run, samples: next(accuracies)
-    )
-    train.run(params.load())
-    found = json.loads((paths.METRICS / "train.json").read_text())
-    assert (found["epochs"], found["best_epoch"], found["valid"]["accuracy"]) == (4, 2, 0.75)
+
+# Figures of six epochs. The last epoch has a loss that is not a number, and so a poor rank in a tie.
+EPOCHS = [
+    {"valid/accuracy": 0.5, "valid/macro_recall": 0.5, "valid/macro_f1": 0.9, "valid/loss": 1.14},
+    {"valid/accuracy": 1.0, "valid/macro_recall": 0.5, "valid/macro_f1": 0.3, "valid/loss": 0.10},
+    {"valid/accuracy": 1.0, "valid/macro_recall": 0.7, "valid/macro_f1": 0.3, "valid/loss": 0.02},
+    {"valid/accuracy": 1.0, "valid/macro_recall": 0.7, "valid/macro_f1": 0.3, "valid/loss": 0.02},
+    {"valid/accuracy": 0.2, "valid/macro_recall": 0.7, "valid/macro_f1": 0.9, "valid/loss": 0.01},
+    {"valid/accuracy": 1.0, "valid/macro_recall": 0.7, "valid/macro_f1": 0.9, "valid/loss": math.nan},
+]
+
+
+def _scored(
+    monkeypatch: pytest.MonkeyPatch, figures: list[dict[str, float]], **changes: object
+) -> TrainingRun:
+    """Return a finished run without steps, whose epochs have these figures and their index as a bias."""
+
+    def scores(run: TrainingRun, samples: data.Samples) -> dict[str, float]:
+        torch.nn.init.constant_(run.network.head.bias, run.state.epoch)
+        return figures[run.state.epoch]
+
+    monkeypatch.setattr(TrainingRun, "_scores", scores)
+    monkeypatch.setattr(TrainingRun, "_step", lambda *given: torch.zeros(2))
+    toy.write(Path(), **{"train.epochs": len(figures), "train.batch_size": 60, **changes})
+    p = params.load()
+    run = toy.training_run(p, toy.labelled(p).split("valid"))
+    run.fit(lambda index, figures: None)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("best", "epoch"), [("accuracy", 2), ("macro_recall", 4), ("macro_f1", 4), ("loss", 4), ("last", 5)]
+)
+def test_best_chooses_by_its_score_then_by_the_lowest_loss_then_the_first(
+    project: Path, monkeypatch: pytest.MonkeyPatch, best: str, epoch: int
+) -> None:
+    run = _scored(monkeypatch, EPOCHS, **{"train.best": best})
+    assert run.state.best == (-1 if best == "last" else epoch)
+    assert run.network.head.bias.tolist() == [epoch] * 2
+
+
+@pytest.mark.parametrize(("best", "epochs", "chosen"), [("accuracy", 4, 1), ("loss", 6, 3)])
+def test_patience_counts_epochs_without_a_better_one(
+    project: Path, monkeypatch: pytest.MonkeyPatch, best: str, epochs: int, chosen: int
+) -> None:
+    figures = [(0.5, 0.9), (0.75, 0.8), (0.75, 0.8), (0.6, 0.7), (1.0, 0.7), (0.5, 0.7), (1.0, 0.1)]
+    names = ("valid/accuracy", "valid/loss")
+    scores = [dict(zip(names, pair, strict=True)) for pair in figures]
+    run = _scored(monkeypatch, scores, **{"train.patience": 2, "train.best": best})
+    assert (len(run.state.history), run.state.best) == (epochs, chosen)
+
+
+@pytest.mark.parametrize("augment", ["none", "mixup", "mixaugment"])
+def test_accuracy_on_train_is_the_share_of_the_predicted_class(project: Path, augment: str) -> None:
+    toy.write(project, augment=augment, **{"train.label_smoothing": 0.0, "train.batch_size": 60})
+    run = _run()  # a step in an epoch
+    recorded = _recorded(run)
+    run._epoch()
+    assert run.state.history[0]["train/accuracy"] == pytest.approx(recorded.right / 54)
+
+
+def test_the_loss_on_train_is_a_number_per_face_under_every_reduction(project: Path) -> None:
+    # Before the first step all reductions see the same loss; the classes have the same number of faces.
+    losses = []
+    for reduction in ("mean", "weighted_mean", "sum"):
+        changes = {"loss": "weighted_softmax", "losses.weighted_softmax.reduction": reduction}
+        run = _one_epoch(project, augment="none", **changes, **{"train.batch_size": 60})
+        run._epoch()
+        losses.append(run.state.history[0]["train/loss"])
+    assert losses == pytest.approx([losses[0]] * 3, rel=1e-5)
 
 
 def test_a_run_that_diverges_says_what_to_change(project: Path) -> None:
@@ -463,6 +568,6 @@ def test_vgg19_learns_in_bfloat16_what_it_learns_in_float32(project: Path) -> No
         samples = data.Samples([str(i) for i in rows], [faces], rows * 0, rows, targets, labels)
         run = toy.training_run(p, train=samples, precision=precision)
         run.network.train()
-        losses.append([float(run._step(run.plan(0)[0], 6)) for _ in range(2)])
+        losses.append([float(run._step(run.plan(0)[0], 6)[0]) for _ in range(2)])
     assert losses[0][0] == pytest.approx(losses[1][0], rel=0.02)
     assert all(second < first for first, second in losses)

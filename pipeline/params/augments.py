@@ -7,14 +7,20 @@ from typing import Literal
 from pipeline.params.types import UNCHOSEN, Block, Fraction, NoSettings, Rate
 
 
-class CutoutSettings(Block):
+class Drawn(Block):
+    """Setting of augmentations that draw: for each face, or once for all faces of a batch."""
+
+    per: Literal["face", "batch"]
+
+
+class CutoutSettings(Drawn):
     """Settings of cutout."""
 
     probability: Fraction
     area: Fraction
 
 
-class MixupSettings(Block):
+class MixupSettings(Drawn):
     """Settings of mixup."""
 
     probability: Fraction
@@ -22,7 +28,7 @@ class MixupSettings(Block):
     lam: Fraction | None
 
 
-class CutMixSettings(Block):
+class CutMixSettings(Drawn):
     """Settings of CutMix."""
 
     probability: Fraction
@@ -30,7 +36,7 @@ class CutMixSettings(Block):
     lam: Fraction | None
 
 
-class MixCutSettings(Block):
+class MixCutSettings(Drawn):
     """Settings of MixCut. Tables 4 and 5 of the paper vary `lam` and `area`."""
 
     probability: Fraction
@@ -41,14 +47,14 @@ class MixCutSettings(Block):
     square: Literal["text", "algorithm"]
 
 
-class MixAugmentSettings(Block):
+class MixAugmentSettings(Drawn):
     """Settings of MixAugment."""
 
     alpha: Rate
     lam: Fraction | None
 
 
-class FMixSettings(Block):
+class FMixSettings(Drawn):
     """Settings of FMix. `mask: official` is the sampler that the authors published."""
 
     probability: Fraction

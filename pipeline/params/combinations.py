@@ -37,6 +37,8 @@ def check(p: Params) -> None:
         _require(p, key, fits, f"null or names from datasets, each once: {', '.join(p.datasets)}")
     side, crop = p.align.face_size, p.train.crop
     _require(p, "train.crop", crop <= side, f"at most align.face_size, which is {side}")
+    waits = p.train.patience and p.train.best == "last"
+    _require(p, "train.patience", not waits, "0 while train.best is last: no epoch is better than another")
     for key in ("train.saturation", "train.hue"):
         grey_too = p.align.colour or not attrgetter(key)(p)
         _require(p, key, grey_too, "0 while align.colour is false: grey has none")

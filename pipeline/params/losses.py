@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pipeline.params.types import UNCHOSEN, Block, NonNegative, NoSettings, Rate
+from pipeline.params.types import UNCHOSEN, Block, NonNegative, Rate
 
+Reduction = Literal["mean", "weighted_mean", "sum"]
 ClassWeights = Literal["min_over_count", "normalized", "inverse"]
 
 
-class WeightedSoftmaxSettings(Block):
+class SoftmaxSettings(Block):
+    """Settings of the softmax."""
+
+    reduction: Reduction
+
+
+class WeightedSoftmaxSettings(SoftmaxSettings):
     """Settings of the weighted softmax."""
 
     weights: ClassWeights
 
 
-class CenterSettings(Block):
+class CenterSettings(SoftmaxSettings):
     """Settings of the center loss."""
 
     weight: NonNegative
@@ -29,11 +36,9 @@ class WeightedCenterSettings(CenterSettings):
     weigh_centers: bool
 
 
-class WeightedClusterSettings(Block):
+class WeightedClusterSettings(CenterSettings):
     """Settings of the weighted-cluster loss."""
 
-    weight: NonNegative
-    gamma: NonNegative
     alpha: Rate
     weights: ClassWeights
 
@@ -41,7 +46,7 @@ class WeightedClusterSettings(Block):
 class Losses(Block):
     """One block for each loss. Only the block of the chosen one is required."""
 
-    softmax: NoSettings = UNCHOSEN
+    softmax: SoftmaxSettings = UNCHOSEN
     weighted_softmax: WeightedSoftmaxSettings = UNCHOSEN
     center: CenterSettings = UNCHOSEN
     weighted_center: WeightedCenterSettings = UNCHOSEN

@@ -21,6 +21,7 @@ from pipeline.params.types import (
     Fraction,
     NonNegative,
     Positive,
+    Rate,
     Share,
     distinct,
     one_of,
@@ -102,14 +103,15 @@ class Train(Block):
     torchrun: str | None
     label_smoothing: Fraction
     sampling: Literal["natural", "over", "under"]
-    schedule: Literal["constant", "cosine", "step", "multi_step", "one_cycle"]
-    schedule_start: Count
-    schedule_every: Positive
+    schedule: Literal["constant", "cosine", "flat_cosine", "step", "multi_step", "one_cycle"]
+    schedule_start: NonNegative
+    schedule_every: Rate
     schedule_factor: Annotated[float, Field(gt=0, le=1)]
     milestones: list[Positive]
     warmup: Fraction
     ema: Decay
     clip: NonNegative
+    best: Literal["accuracy", "macro_recall", "macro_f1", "loss", "last"]
     patience: Count
     precision: Literal["auto", "float32", "bfloat16"]
     device: Literal["auto", "cpu", "cuda"]

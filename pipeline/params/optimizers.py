@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import model_validator
 
 from pipeline.params.types import UNCHOSEN, Block, Decay, Fraction, NonNegative, Positive, Rate
 
 
-class SgdSettings(Block):
-    """Settings of SGD."""
+class OptimizerSettings(Block):
+    """Settings that all optimisers share. `decay` says what `weight_decay` applies to."""
 
     learning_rate: Rate
+    weight_decay: NonNegative
+    decay: Literal["kernels", "all"]
+
+
+class SgdSettings(OptimizerSettings):
+    """Settings of SGD."""
+
     momentum: Fraction
     nesterov: bool
-    weight_decay: NonNegative
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> Self:
@@ -24,22 +30,18 @@ class SgdSettings(Block):
         return self
 
 
-class AdamSettings(Block):
+class AdamSettings(OptimizerSettings):
     """Settings of Adam."""
 
-    learning_rate: Rate
     beta1: Decay
     beta2: Decay
-    weight_decay: NonNegative
 
 
-class RangerSettings(Block):
+class RangerSettings(OptimizerSettings):
     """Settings of Ranger, with or without gradient centralisation. `weight_decay` is decoupled, as in AdamW."""
 
-    learning_rate: Rate
     beta1: Decay
     beta2: Decay
-    weight_decay: NonNegative
     lookahead_steps: Positive
     lookahead_share: Fraction
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -24,11 +25,12 @@ from pipeline.tables.paths import ALIGNED, CLASSIFIER, LABELS, METRICS, MODELS, 
 from pipeline.tables.schema import channels
 from pipeline.training import pretrained, processes
 from pipeline.training.checkpoint import CODE
-from pipeline.training.engine import Diverged, EpochFigures, TrainingRun, TrainingState
+from pipeline.training.engine import Diverged, TrainingRun, TrainingState
 from pipeline.training.parts import Parts, built_parts, loaded_network
 from pipeline.training.pretrained import LoadReport
 from pipeline.training.processes import Processes
 from pipeline.training.svm import fit_head
+from pipeline.training.validation import EpochFigures
 
 CURVES = PLOTS / "train"
 # Settings of training without influence on its result: a run may resume with others.
@@ -38,7 +40,7 @@ WITHOUT_INFLUENCE = {"checkpoint_seconds", "workers", "torchrun"}
 def run(p: Params) -> None:
     """Train the classifier on the faces of `train.datasets` and the synthetic ones.
 
-    The split valid of these data sets chooses the best epoch.
+    `train.best` chooses the epoch that is kept, on the split valid of these data sets.
 
     With `train.torchrun`, torchrun starts the training processes, and this process waits for them.
     """
@@ -76,7 +78,7 @@ def _train(p: Params, group: Processes) -> None:
             cost, crop = p.chosen("model")[1].C, p.train.crop
             figures = fit_head(network, train, valid, p.classes, cost, p.seed, crop, precision)
             log(0, figures)
-            state = TrainingState(1, 0, [figures], 0 if valid else -1)
+            state = TrainingState(1, 0, [figures])
         else:
             parts = training_parts(p, network, train)
             training = TrainingRun(parts, p.train, p.seed, train, valid, precision, unfinished, group)
@@ -91,25 +93,36 @@ def _train(p: Params, group: Processes) -> None:
 
     model_file.save(CLASSIFIER, trained_model(p, network, gan_datasets(SYNTHETIC)))
     best = state.best if state.best >= 0 else len(state.history) - 1
-    score = state.history[best].get("accuracy")
+    figures = state.history[best]
     weights = {part: asdict(start) for part, start in starts.items()}
     write_json(
         METRICS / "train.json",
         {
             "epochs": len(state.history),
             "best_epoch": best + 1,
-            "loss": state.history[best]["loss"],
-            "valid": {"accuracy": score},
+            "train": _scores("train", figures),
+            "valid": _scores("valid", figures),
             "samples": {"real": real, "synthetic": len(train) - real, "datasets": by_dataset},
             "precision": precision_name,
         }
         | ({"weights": weights.get("", weights)} if weights else {}),
     )
     unfinished.unlink(missing_ok=True)
-    typer.echo(
-        f"train: best epoch {best + 1} of {len(state.history)}"
-        + (f", valid accuracy {score:.4f}" if score is not None else " (no valid split: the last one)")
-    )
+    count = len(state.history)
+    kept = f"best epoch {best + 1} of {count} by {p.train.best}"
+    if state.best < 0:
+        kept = f"last epoch of {count}"
+    found = [f"{name} {value:.4f}" for name, value in figures.items() if name.startswith("valid/")]
+    typer.echo(f"train: {kept}; {', '.join(found) or 'no split valid'}")
+
+
+def _scores(split: str, figures: EpochFigures) -> dict[str, float | None]:
+    """Return the figures of a split by name; one that is not finite is None, as JSON has no such number."""
+    return {
+        name.removeprefix(f"{split}/"): value if math.isfinite(value) else None
+        for name, value in figures.items()
+        if name.startswith(f"{split}/")
+    }
 
 
 def _samples(p: Params) -> tuple[Samples, Samples | None]:
@@ -182,7 +195,7 @@ def _curves(group: Processes) -> Iterator[Callable[[int, EpochFigures], None]]:
 
         def log(index: int, figures: EpochFigures) -> None:
             for name, value in figures.items():
-                live.log_metric("train/loss" if name == "loss" else f"valid/{name}", value)
+                live.log_metric(name, value)
             live.next_step()
 
         yield log

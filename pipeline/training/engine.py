@@ -1,4 +1,4 @@
-"""The training run: epochs of planned steps, the best epoch by accuracy on `valid`, exact resumption."""
+"""The training run: epochs of planned steps, the best epoch on `valid`, exact resumption."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from torch import Tensor, nn
 from pipeline.core.errors import UserError
 from pipeline.core.progress import bar
 from pipeline.inference.crops import VIEWS
-from pipeline.inference.probabilities import probabilities
+from pipeline.inference.probabilities import outputs
 from pipeline.inference.samples import Samples
 from pipeline.params.model import Train
-from pipeline.training import batch_transform, checkpoint, face_transform
+from pipeline.training import batch_transform, checkpoint, face_transform, validation
 from pipeline.training.average import Average
 from pipeline.training.parts import Parts
 from pipeline.training.plan import Batch, epoch_plan, sampler, steps_per_epoch
 from pipeline.training.processes import Processes
 from pipeline.training.replay import Replays
 from pipeline.training.schedule import learning_rate_factor
+from pipeline.training.validation import EpochFigures
 from pipeline.training.whole_batch import WholeBatch
 
-EpochFigures = dict[str, float]
+SHOWN = ("train/loss", "valid/accuracy")  # beside the progress bar
 
 
 class Diverged(UserError):
@@ -44,8 +45,9 @@ class TrainingState:
     Attributes:
         epoch: the epoch being trained, from 0.
         step: finished steps of that epoch.
-        history: `loss` on train, and `accuracy` on valid if there is one, for each finished epoch.
-        best: index in `history` of the best accuracy on valid, the first one in a tie; -1 if there is no accuracy.
+        history: figures of each finished epoch: `train/loss` and `train/accuracy`; if there is a split valid, also
+            `valid/accuracy`, `valid/macro_recall`, `valid/macro_f1` and `valid/loss`.
+        best: index in `history` of the epoch that `train.best` chooses; -1 if it is always the last one.
     """
 
     epoch: int = 0
@@ -62,7 +64,7 @@ class TrainingRun:
         settings: the block `train`.
         seed: of everything random.
         train: samples to learn from.
-        valid: samples that choose the best epoch; None if there are none.
+        valid: samples that choose the best epoch; None if there are none, and the last epoch is kept.
         precision: of the forward passes.
         path: of the checkpoint. `fit` leaves the last one there; the caller deletes or keeps it.
         processes: the processes that train together; each has its own `TrainingRun`.
@@ -83,7 +85,7 @@ class TrainingRun:
         processes: Processes = Processes(),
     ) -> None:
         self.network, self.optimizer, self.loss = parts.network, parts.optimizer, parts.loss
-        self.draw, self.augment = parts.draw, parts.augment
+        self.draw, self.per_batch, self.augment = parts.draw, parts.per_batch, parts.augment
         self.settings, self.seed, self.precision, self.path = settings, seed, precision, path
         self.processes = processes
         self.device = device = self.network.head.weight.device
@@ -103,7 +105,8 @@ class TrainingRun:
         self.state = TrainingState()
         self.average = Average(self.network, settings.ema)
         self.replays = Replays(device)
-        self.loss_sum = torch.zeros((), dtype=torch.float64, device=device)
+        # Of the epoch: the loss and the right predictions, see `_learn`.
+        self.sums = torch.zeros(2, dtype=torch.float64, device=device)
         self.best_weights: dict[str, Tensor] = {}
         self.resumed = self._resume()
         # Time of the last checkpoint; not reset at an epoch, because an epoch may be shorter than `checkpoint_seconds`.
@@ -139,6 +142,7 @@ class TrainingRun:
             crop=settings.crop,
             mirror=settings.mirror,
             draw=self.draw,
+            per_batch=self.per_batch,
             order=self.order,
             transform=partial(batch_transform.draw, settings, face),
         )
@@ -155,25 +159,26 @@ class TrainingRun:
             faces = self._transformed_faces(plan[state.step :])
             while state.step < len(plan):
                 size = sizes[state.step]
-                self.loss_sum += self._step(plan[state.step], size, next(faces)) * size
+                self.sums += self._step(plan[state.step], size, next(faces))
                 state.step += 1
                 shown.update()
                 if time.monotonic() - self.saved >= settings.checkpoint_seconds:
                     self.save()
                     self.saved = time.monotonic()
-            figures = {"loss": self.loss_sum.item() / self.count}
-            if not math.isfinite(figures["loss"]):
-                raise Diverged(f"training diverged in epoch {state.epoch + 1}: the loss is {figures['loss']}")
+            loss, accuracy = (self.sums / self.count).tolist()
+            if not math.isfinite(loss):
+                raise Diverged(f"training diverged in epoch {state.epoch + 1}: the loss is {loss}")
+            figures = {"train/loss": loss, "train/accuracy": accuracy}
             with self.average.applied():
                 if self.valid is not None:
-                    figures["accuracy"] = accuracy = self._accuracy(self.valid)
-                    if state.best < 0 or accuracy > state.history[state.best]["accuracy"]:
+                    figures |= self._scores(self.valid)
+                    if self._is_best(figures):
                         state.best = state.epoch
                         self.best_weights = checkpoint.snapshot(self.network)
-            shown.set_postfix(figures)
+            shown.set_postfix({name: figures[name] for name in SHOWN if name in figures})
         state.history.append(figures)
         state.epoch, state.step = state.epoch + 1, 0
-        self.loss_sum.zero_()
+        self.sums.zero_()
 
     def _transformed_faces(self, plan: list[Batch]) -> Iterator[Tensor | None]:
         """Yield the faces of each batch, transformed by the albumentations pipeline in `train.albumentations`.
@@ -187,7 +192,7 @@ class TrainingRun:
         )
 
     def _step(self, batch: Batch, size: int, faces: Tensor | None = None) -> Tensor:
-        """Take a step and return the batch's mean loss.
+        """Take a step and return two sums over the batch, see `_learn`.
 
         Args:
             batch: this process's part of the batch.
@@ -207,32 +212,36 @@ class TrainingRun:
         images = batch_transform.apply(
             faces, settings.crop, batch.top, batch.left, batch.mirrored, batch.transform
         )
-        targets = batch_transform.smooth(train.targets[batch.samples], settings.label_smoothing)
+        targets = train.targets[batch.samples]
         own = len(batch.partner)
         views = self.augment(
             images[:own], targets[:own], images[batch.partner], targets[batch.partner], batch.draws
         )
-        weights = [view.weight * own / size for view in views]
+        weights = [view.weight for view in views]
         tensors = [tensor for view in views for tensor in (view.images, view.targets)]
         work = partial(self._learn, size, weights)
         alone = self.processes.size == 1
-        loss, features, gradients = self.replays.run(work, tensors) if alone else work(*tensors)
+        sums, features, gradients = self.replays.run(work, tensors) if alone else work(*tensors)
         for parameter, gradient in gradients:
             parameter.grad = gradient
-        self.processes.add([*(gradient for _, gradient in gradients), loss])
+        self.processes.add([*(gradient for _, gradient in gradients), sums])
         if settings.clip:
             nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip)
         self.optimizer.step()
         # The loss updates its state, such as class centres. The last of several views shows the unmixed faces.
-        targets = views[-1].targets
+        targets = batch_transform.smooth(views[-1].targets, settings.label_smoothing)
         self.loss.update(self.processes.whole(features, size), self.processes.whole(targets, size))
         self.average.update()
-        return loss
+        return sums
 
     def _learn(
         self, size: int, weights: Sequence[float], *views: Tensor
     ) -> tuple[Tensor, Tensor, list[tuple[nn.Parameter, Tensor]]]:
-        """Return the loss, the last view's features, and the trained parameters with their gradients.
+        """Return two sums, the last view's features, and the trained parameters with their gradients.
+
+        The first sum is the loss, per sample of the batch, times `size`. The second one counts right predictions for
+        the last view: each sample adds the share that the predicted class has in its target before smoothing, as in
+        mixup's published code.
 
         Args:
             size: samples in the whole batch.
@@ -246,22 +255,43 @@ class TrainingRun:
                     self.device.type, self.precision, enabled=self.precision != torch.float32
                 ):
                     logits, features = self.network(images)
-                loss = loss + weight * self.loss(logits, features, targets)
+                smooth = batch_transform.smooth(targets, self.settings.label_smoothing)
+                loss = loss + weight * self.loss(logits, features, smooth, self._totals(smooth))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         gradients = [(weight, weight.grad) for weight in self.network.parameters() if weight.grad is not None]
-        return loss.detach(), features.detach(), gradients
+        right = targets.gather(1, logits.argmax(1, keepdim=True)).sum()
+        summed = loss.detach() if self.loss.reduction == "sum" else loss.detach() * size
+        return torch.stack([summed, right]), features.detach(), gradients
 
-    def _accuracy(self, samples: Samples) -> float:
-        """Return the accuracy on the samples of all processes."""
+    def _totals(self, targets: Tensor) -> Tensor | None:
+        """Return the sum of the whole batch's targets, [K]; None if `targets` are already those of the whole batch."""
+        if self.processes.size == 1:
+            return None
+        totals = targets.sum(0)
+        self.processes.add([totals])
+        return totals
+
+    def _scores(self, samples: Samples) -> EpochFigures:
+        """Return the figures of valid from the samples of all processes."""
         crops, size = VIEWS["centre"]
-        predicted = probabilities(
-            self.network, samples.batches(size), self.settings.crop, crops, self.precision
-        ).argmax(1)
-        correct = (predicted == samples.labels.numpy()).sum()
-        counts = torch.tensor([correct, len(samples)], device=self.device)
-        self.processes.add([counts])
-        return counts[0].item() / counts[1].item()
+        classes = self.network.head.out_features
+        batches = outputs(self.network, samples.batches(size), self.settings.crop, crops, self.precision)
+        logits = torch.cat([torch.empty(0, classes), *(views[0].float().cpu() for views, _ in batches)])
+        # Of the probabilities, as in evaluation: rounding may make two of them equal.
+        predicted = logits.softmax(1).argmax(1)
+        counts = validation.confusion(samples.labels, predicted, classes)
+        loss = validation.cross_entropy(logits, samples.labels)
+        self.processes.add([counts, loss])
+        figures = validation.scores(counts) | {"loss": (loss / counts.sum()).item()}
+        return {f"valid/{name}": value for name, value in figures.items()}
+
+    def _is_best(self, figures: EpochFigures) -> bool:
+        """Return whether an epoch is better than all before it. If the last epoch is kept, none is."""
+        state, rank = self.state, partial(validation.rank, self.settings.best)
+        if self.settings.best == "last":
+            return False
+        return state.best < 0 or rank(figures) > rank(state.history[state.best])
 
     def _out_of_patience(self) -> bool:
         waited = self.state.epoch - 1 - self.state.best
@@ -277,7 +307,7 @@ class TrainingRun:
             **checkpoint.prefixed("average", self.average.weights),
             **checkpoint.prefixed("best", self.best_weights),
             **checkpoint.prefixed("loss", self.loss.state_dict()),
-            "loss_sum": self.loss_sum,
+            "sums": self.sums,
         }
         checkpoint.store(self.path, tensors, vars(self.state))
 
@@ -294,6 +324,6 @@ class TrainingRun:
         self.average.restore(checkpoint.under("average", tensors))
         self.best_weights = checkpoint.under("best", tensors)
         self.loss.load_state_dict(checkpoint.under("loss", tensors))
-        self.loss_sum = tensors["loss_sum"]
+        self.sums = tensors["sums"]
         self.state = TrainingState(**about)
         return True

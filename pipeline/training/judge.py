@@ -22,6 +22,7 @@ from pipeline.core.code import sources
 from pipeline.core.files import fingerprint
 from pipeline.inference.crops import centre_crop
 from pipeline.inference.samples import Samples, digest, scaled
+from pipeline.params.losses import SoftmaxSettings
 from pipeline.params.model import Train
 from pipeline.params.models import LightSettings
 from pipeline.params.optimizers import SgdSettings
@@ -33,8 +34,11 @@ from pipeline.training.parts import built_parts, loaded_network
 
 FOLDER = MODELS / "judges"
 MODEL = ("light", LightSettings(dropout=0.0, extra=None, frozen=0, weights=None, scaling="faces"))
-OPTIMIZER = ("sgd", SgdSettings(learning_rate=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4))
-LOSS, AUGMENT = ("softmax", NoSettings()), ("none", NoSettings())
+OPTIMIZER = (
+    "sgd",
+    SgdSettings(learning_rate=0.05, momentum=0.9, nesterov=True, weight_decay=5e-4, decay="kernels"),
+)
+LOSS, AUGMENT = ("softmax", SoftmaxSettings(reduction="mean")), ("none", NoSettings())
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,13 @@ def _settings(epochs: int, face: int, checkpoint_seconds: float) -> Train:
     )
     unused |= dict.fromkeys(("datasets", "resized_crop", "albumentations", "torchrun"), None)
     unused |= dict.fromkeys(("workers", "patience", "label_smoothing", "ema", "clip", "schedule_start"), 0)
-    unused |= {"schedule_every": 1, "schedule_factor": 1, "milestones": [], "synthetic": "beside"}
+    unused |= {
+        "schedule_every": 1,
+        "schedule_factor": 1,
+        "milestones": [],
+        "synthetic": "beside",
+        "best": "last",
+    }
     return Train(
         epochs=epochs,
         batch_size=64,

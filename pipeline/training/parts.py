@@ -31,6 +31,7 @@ class Parts:
         optimizer: updates the network's weights.
         loss: on the same device.
         draw: function of (rng, count, crop) that draws the augmentation's random numbers for an epoch.
+        per_batch: whether all samples of a batch use the draw of its first sample.
         augment: applies the augmentation to a batch, see `pipeline.methods.augments`.
     """
 
@@ -38,6 +39,7 @@ class Parts:
     optimizer: optim.Optimizer
     loss: Loss
     draw: Draw
+    per_batch: bool
     augment: Callable[..., Sequence[View]]
 
 
@@ -73,5 +75,6 @@ def built_parts(
         optimizers.build(optimizer[1], network),
         losses.build(loss[1], counts, head.in_features).to(head.weight.device),
         partial(augments.draw, augment[1]),
+        getattr(augment[1], "per", "face") == "batch",
         augments.apply,
     )

@@ -111,6 +111,7 @@ def epoch_plan(
     crop: int,
     mirror: bool,
     draw: Draw,
+    per_batch: bool = False,
     order: Order | None = None,
     transform: Draw | None = None,
 ) -> list[Batch]:
@@ -127,6 +128,7 @@ def epoch_plan(
         crop: side of the crop in pixels.
         mirror: whether to mirror each face with probability 1/2.
         draw: function of (rng, count, crop) that draws the augmentation's random numbers.
+        per_batch: whether all samples of a batch use the draw of its first sample.
         order: draws the samples of the epoch, see `sampler`; None shows each of the `count` samples once.
         transform: like `draw`, for the geometric and colour transforms; called last.
     """
@@ -140,6 +142,9 @@ def epoch_plan(
         "partner": np.concatenate([rng.permutation(len(b)) for b in batches]),
     }
     drawn = draw(rng, count, crop)
+    if per_batch:
+        rows = np.repeat([b[0] for b in batches], [len(b) for b in batches])
+        drawn = {name: values[rows] for name, values in drawn.items()}
     transformed = transform(rng, count, crop) if transform else {}
     plan = []
     for b in batches:

@@ -15,8 +15,10 @@ def learning_rate_factor(train: Train, step: int, steps: int) -> float:
     """Return the factor on the learning rate at `step`.
 
     The rate first rises in a linear warm-up. The schedules `step` and `multi_step` count epochs from the start of the
-    run, warm-up included, as torch's StepLR and MultiStepLR do, so a drop may fall into the warm-up. `cosine` falls
-    from the end of the warm-up. In `one_cycle` (Smith & Topin 2019) the warm-up is the rise of the cycle; rise and fall
+    run, warm-up included, as torch's StepLR and MultiStepLR do, so a drop may fall into the warm-up. The epochs of
+    `step` may be fractions, such as 10,000 / 1,338; the drop then comes at the nearest step. `cosine` falls from the
+    end of the warm-up, and `flat_cosine` from the middle of the run, as in the residual-convnet paper's code, or from
+    the end of a longer warm-up. In `one_cycle` (Smith & Topin 2019) the warm-up is the rise of the cycle; rise and fall
     are half cosines, and the momentum stays constant.
 
     Args:
@@ -30,16 +32,25 @@ def learning_rate_factor(train: Train, step: int, steps: int) -> float:
     if step < warmup:
         return (step + 1) / (warmup + 1) * _drops(train, step, steps)
     if train.schedule == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(steps - warmup, 1)))
+        return _fall(step, warmup, steps)
+    if train.schedule == "flat_cosine":
+        return _fall(step, max(warmup, steps / 2), steps)
     return _drops(train, step, steps)
 
 
+def _fall(step: int, start: float, steps: int) -> float:
+    """Return 1 up to the step `start`, then half a cosine down to 0 after the last step."""
+    return 0.5 * (1 + math.cos(math.pi * max(step - start, 0) / max(steps - start, 1)))
+
+
 def _drops(train: Train, step: int, steps: int) -> float:
-    epoch = step * train.epochs // steps
-    if train.schedule == "step" and epoch >= train.schedule_start:
-        return train.schedule_factor ** (1 + (epoch - train.schedule_start) // train.schedule_every)
+    per_epoch = steps // train.epochs
+    if train.schedule == "step":
+        # Drop number i comes at (start + i x every) x per_epoch, rounded to a whole step.
+        since = (step + 0.5) / per_epoch - train.schedule_start
+        return train.schedule_factor ** (1 + since // train.schedule_every) if since >= 0 else 1.0
     if train.schedule == "multi_step":
-        return train.schedule_factor ** bisect_right(train.milestones, epoch)
+        return train.schedule_factor ** bisect_right(train.milestones, step // per_epoch)
     return 1.0
 
 

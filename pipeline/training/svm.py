@@ -12,7 +12,8 @@ from pipeline.inference.probabilities import outputs
 from pipeline.inference.samples import Samples
 from pipeline.methods.models import Classifier
 from pipeline.tables.paths import LABELS
-from pipeline.training.engine import EpochFigures
+from pipeline.training import validation
+from pipeline.training.validation import EpochFigures
 
 
 def fit_head(
@@ -41,7 +42,8 @@ def fit_head(
         precision: of the features.
 
     Returns:
-        `loss`, the mean squared hinge loss on train, summed over the classes; `accuracy` on valid.
+        `train/loss`, the mean squared hinge loss summed over the classes, and `train/accuracy`; with a split valid also
+        `valid/accuracy`, `valid/macro_recall` and `valid/macro_f1`.
 
     Raises:
         UserError: all training faces have the same class.
@@ -64,12 +66,16 @@ def fit_head(
     machine.fit(learned, labels)
     _set_head(network.head, machine.classes_, machine.coef_, machine.intercept_)
 
-    signs = np.where(labels[:, None] == np.arange(len(classes)), 1, -1)
-    margins = 1 - signs * _logits(network.head, learned)
-    figures = {"loss": float((np.maximum(margins, 0) ** 2).sum(1).mean())}
+    logits = _logits(network.head, learned)
+    margins = 1 - np.where(labels[:, None] == np.arange(len(classes)), 1, -1) * logits
+    figures = {
+        "train/loss": float((np.maximum(margins, 0) ** 2).sum(1).mean()),
+        "train/accuracy": float((logits.argmax(1) == labels).mean()),
+    }
     if valid is not None:
-        predicted = _logits(network.head, features(valid, "features of valid")).argmax(1)
-        figures["accuracy"] = float((predicted == valid.labels.numpy()).mean())
+        predicted = torch.from_numpy(_logits(network.head, features(valid, "features of valid")).argmax(1))
+        counts = validation.confusion(valid.labels, predicted, len(classes))
+        figures |= {f"valid/{name}": score for name, score in validation.scores(counts).items()}
     return figures
 
 

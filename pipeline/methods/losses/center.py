@@ -17,4 +17,4 @@ from pipeline.params.losses import CenterSettings
 def build(settings: CenterSettings, counts: Tensor, features: int) -> Loss:
     """Return softmax cross-entropy + weight / 2 * ||x - c_y||^2, see `CenterLoss`."""
     ones = torch.ones_like(counts, dtype=torch.float32)
-    return CenterLoss(features, settings.weight, settings.gamma, ones, ones)
+    return CenterLoss(settings, features, ones, ones)

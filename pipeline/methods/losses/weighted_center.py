@@ -23,4 +23,4 @@ def build(settings: WeightedCenterSettings, counts: Tensor, features: int) -> Lo
     """
     weights = class_weights(settings.weights, counts)
     distances = weights if settings.weigh_centers else torch.ones_like(weights)
-    return CenterLoss(features, settings.weight, settings.gamma, weights, distances)
+    return CenterLoss(settings, features, weights, distances)

@@ -16,4 +16,4 @@ from pipeline.params.losses import WeightedSoftmaxSettings
 
 def build(settings: WeightedSoftmaxSettings, counts: Tensor, features: int) -> Loss:
     """Return the cross-entropy with class weights from the numbers of training samples."""
-    return CrossEntropy(class_weights(settings.weights, counts))
+    return CrossEntropy(settings.reduction, class_weights(settings.weights, counts))

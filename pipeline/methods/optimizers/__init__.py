@@ -10,11 +10,21 @@ from typing import Any
 
 from torch import nn
 
+from pipeline.params.optimizers import OptimizerSettings
+
 Groups = list[dict[str, Any]]
 
 
-def groups(network: nn.Module, weight_decay: float) -> Groups:
-    """Return parameter groups: weight decay for matrices and kernels, none for biases and normalisation layers."""
-    decayed = [p for p in network.parameters() if p.requires_grad and p.ndim > 1]
-    plain = [p for p in network.parameters() if p.requires_grad and p.ndim <= 1]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+def groups(network: nn.Module, settings: OptimizerSettings) -> Groups:
+    """Return two parameter groups: matrices and kernels, then biases and normalisation layers.
+
+    Weight decay applies to the second group only with `decay: all`.
+    """
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    kernels = [parameter for parameter in trained if parameter.ndim > 1]
+    others = [parameter for parameter in trained if parameter.ndim <= 1]
+    decay = settings.weight_decay
+    return [
+        {"params": kernels, "weight_decay": decay},
+        {"params": others, "weight_decay": decay if settings.decay == "all" else 0.0},
+    ]

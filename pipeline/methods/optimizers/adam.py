@@ -11,7 +11,7 @@ from pipeline.params.optimizers import AdamSettings
 def build(settings: AdamSettings, network: nn.Module) -> optim.Optimizer:
     """Return Adam over the parameters of `network`."""
     return optim.Adam(
-        groups(network, settings.weight_decay),
+        groups(network, settings),
         lr=settings.learning_rate,
         betas=(settings.beta1, settings.beta2),
     )

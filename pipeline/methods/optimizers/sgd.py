@@ -11,7 +11,7 @@ from pipeline.params.optimizers import SgdSettings
 def build(settings: SgdSettings, network: nn.Module) -> optim.Optimizer:
     """Return SGD over the parameters of `network`."""
     return optim.SGD(
-        groups(network, settings.weight_decay),
+        groups(network, settings),
         lr=settings.learning_rate,
         momentum=settings.momentum,
         nesterov=settings.nesterov,

@@ -1,4 +1,4 @@
-"""Softmax cross-entropy with soft targets, with or without class weights."""
+"""Softmax cross-entropy with soft targets and class weights."""
 
 from __future__ import annotations
 
@@ -6,21 +6,25 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.methods.losses import Loss
+from pipeline.params.losses import Reduction
 
 
 class CrossEntropy(Loss):
-    """The mean over samples of -sum over classes of weight * target * log softmax(logits).
+    """The loss -sum over classes of weight * target * log softmax(logits) of each sample.
 
     Args:
-        weights: weights of the classes, float32 [K]; None: 1 for each class.
+        reduction: see `Loss`.
+        weights: weights of the classes, float32 [K].
     """
 
-    weights: Tensor | None
+    def __init__(self, reduction: Reduction, weights: Tensor) -> None:
+        super().__init__(reduction, weights[None])
 
-    def __init__(self, weights: Tensor | None = None) -> None:
-        super().__init__()
-        self.register_buffer("weights", weights, persistent=False)
+    def terms(self, logits: Tensor, features: Tensor, targets: Tensor) -> list[Tensor]:
+        """Return the cross-entropy, see `Loss`."""
+        return [summed_cross_entropy(logits, targets, self.weights[0])]
 
-    def forward(self, logits: Tensor, features: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss of a batch, see `Loss`."""
-        return F.cross_entropy(logits.float(), targets.float(), weight=self.weights)
+
+def summed_cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Return the cross-entropy with class weights [K], summed over the samples, a float32 scalar."""
+    return F.cross_entropy(logits.float(), targets, weight=weights, reduction="sum")

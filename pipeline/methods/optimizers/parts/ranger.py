@@ -12,7 +12,7 @@ from pipeline.params.optimizers import RangerSettings
 def build(settings: RangerSettings, network: nn.Module, *, centralise: bool) -> optim.Optimizer:
     """Return Ranger over the parameters of `network`; `centralise` subtracts the mean of each kernel's gradient."""
     return Ranger(
-        groups(network, settings.weight_decay),
+        groups(network, settings),
         lr=settings.learning_rate,
         betas=(settings.beta1, settings.beta2),
         k=settings.lookahead_steps,
