@@ -40,6 +40,7 @@ def two_steps(cases: list[Path]) -> None:
             run = toy.training_run(p, processes=group)
             run.network.double().register_forward_pre_hook(lambda network, images: (images[0].double(),))
             run.network.train()
+            run.loss.weights[:, 0] = 0.25  # the classes are equally frequent
             found: dict[str, Any] = {}
             run.optimizer.step = lambda: None  # the gradients are what is asked
             for index, batch in enumerate(run.plan(0)[:2]):
@@ -67,6 +68,17 @@ CASES = {
         "model": "efficientnet_b0",
         "models.efficientnet_b0.dropout": 0.2,
         "augment": "mixaugment",
+        "loss": "weighted_softmax",
+    },
+    "a sum over the batch": {
+        "augment": "mixaugment",
+        "loss": "weighted_softmax",
+        "losses.weighted_softmax.reduction": "sum",
+        "train.label_smoothing": 0.1,
+    },
+    "a mean over the samples": {
+        "loss": "weighted_softmax",
+        "losses.weighted_softmax.reduction": "mean",
     },
 }
 
@@ -130,7 +142,7 @@ def test_two_processes_train_as_one_on_two_machines_or_one_and_after_a_kill(
         folder.mkdir()
         shutil.copy(ROOT / "params.yaml", folder)
         settings = {"train.batch_size": 18, "train.ema": 0.5, "optimizers.sgd.learning_rate": 0.001}
-        toy.write(folder, loss="weighted_softmax", **settings)
+        toy.write(folder, loss="weighted_softmax", **settings, **{"train.best": "macro_f1"})
 
     monkeypatch.chdir(folders["alone"])
     train.run(params.load())
