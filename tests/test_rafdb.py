@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -15,12 +16,14 @@ from hypothesis import strategies as st
 from pipeline.core.errors import UserError
 from pipeline.datasets import rafdb
 from pipeline.faces.alignment import REFERENCE
+from pipeline.params.model import Ingest, Params
 from pipeline.stages import align, ingest
 from pipeline.tables.store import Faces
 from tests import toy
 
 # The authors' codes.
 NAMES = {1: "surprise", 2: "fear", 3: "disgust", 4: "happiness", 5: "sadness", 6: "anger", 7: "neutral"}
+LIST = "EmoLabel/list_patition_label.txt"
 STEMS = [f"train_{i:05d}" for i in range(1, 8)] + [f"test_{i:04d}" for i in range(1, 8)]
 CODES = dict(zip(STEMS, [5, 1, 7, 2, 6, 3, 4, 1, 2, 3, 4, 5, 6, 7], strict=True))
 
@@ -31,9 +34,11 @@ def write_picture(path: Path, seed: int, width: int, height: int) -> None:
     cv2.imwrite(str(path), cv2.resize(pixels, (width, height)))
 
 
-def write_official(root: Path, *kinds: str, rows: list[str] | None = None, annotated: bool = False) -> None:
+def write_official(
+    root: Path, *kinds: str, rows: list[str] | None = None, annotated: bool = False, codes=CODES
+) -> None:
     (root / "EmoLabel").mkdir(parents=True)
-    lines = rows or [f"{stem}.jpg {code}" for stem, code in CODES.items()]
+    lines = rows or [f"{stem}.jpg {code}" for stem, code in codes.items()]
     (root / "EmoLabel/list_patition_label.txt").write_text("\n".join(lines) + "\n")
     for seed, stem in enumerate(STEMS):
         if "original" in kinds:
@@ -52,13 +57,17 @@ def annotate(root: Path, stem: str, points=REFERENCE + [20, 10], box: str = "30.
     (root / f"Annotation/boundingbox/{stem}_boundingbox.txt").write_text(box + " \n")
 
 
-def write_kaggle(root: Path, *lists: str) -> None:
-    for seed, (stem, code) in enumerate(CODES.items()):
+def write_kaggle(root: Path, *lists: str, codes=CODES) -> None:
+    for seed, (stem, code) in enumerate(codes.items()):
         split = stem.split("_")[0]
         write_picture(root / f"DATASET/{split}/{code}/{stem}_aligned.jpg", seed, 100, 100)
     for split in lists:
-        rows = [f"{stem}_aligned.jpg,{code}" for stem, code in CODES.items() if stem.startswith(split)]
+        rows = [f"{stem}_aligned.jpg,{code}" for stem, code in codes.items() if stem.startswith(split)]
         (root / f"{split}_labels.csv").write_text("\n".join(["image,label", *rows]) + "\n")
+
+
+def chosen(pictures: str) -> Params:
+    return toy.PARAMS.model_copy(update={"ingest": Ingest(rafdb=pictures)})
 
 
 @pytest.fixture
@@ -66,8 +75,8 @@ def root(project):
     return Path("data/raw/rafdb")
 
 
-def ingested() -> dict[str, dict]:
-    ingest.run(toy.PARAMS, "rafdb")
+def ingested(pictures: str = "aligned") -> dict[str, dict]:
+    ingest.run(chosen(pictures), "rafdb")
     return {row["id"]: row for row in pq.read_table("data/ingested/rafdb.parquet").to_pylist()}
 
 
@@ -90,12 +99,15 @@ def check_labels(rows: dict[str, dict]) -> None:
 
 @pytest.mark.parametrize("kind", ["original", "aligned"])
 def test_the_authors_form(root, kind):
-    write_official(root, kind)
-    rows = ingested()
+    write_official(root, "original", "aligned", annotated=True)
+    rows = ingested(kind)
     check_labels(rows)
     assert rejected() == []
     assert metrics()["splits"] == {"train": 7, "test": 7}
-    assert metrics()["notes"] == {"pictures": kind, "images_without_row": 0}
+    other = {"original": "aligned", "aligned": "original"}[kind]
+    notes = metrics()["notes"]
+    assert (notes["pictures"], notes[f"{other}_not_read"], notes["images_without_row"]) == (kind, 14, 0)
+    assert ("given" in notes) == (kind == "original"), "the landmarks are of the originals"
     assert rows["rafdb/test_0003"]["source"] == "EmoLabel/list_patition_label.txt, row 10"
     assert rows["rafdb/test_0003"]["width"] == {"original": 160, "aligned": 100}[kind]
     assert pq.read_schema("data/ingested/rafdb.parquet").metadata[b"draw"] == b"valid"
@@ -112,14 +124,40 @@ def test_kaggles_form(root, lists):
     assert by_row == ("test_labels.csv, row 2" if lists else "DATASET/test/1/test_0001_aligned.jpg")
 
 
-def test_of_both_kinds_the_originals_are_read(root):
-    write_official(root, "original", "aligned", annotated=True)
-    assert {row["width"] for row in ingested().values()} == {160}
+@pytest.mark.parametrize(
+    ("kind", "write"),
+    [
+        ("original", lambda root: write_official(root, "aligned")),
+        ("original", lambda root: write_kaggle(root)),
+        ("aligned", lambda root: write_official(root, "original")),
+    ],
+)
+def test_pictures_that_are_not_there_are_answered_with_those_that_are(root, kind, write):
+    write(root)
+    other = {"original": "aligned", "aligned": "original"}[kind]
+    with pytest.raises(UserError) as error:
+        ingested(kind)
+    found = f"data/raw/rafdb: found only the {other} pictures while ingest.rafdb is {kind}, allowed: "
+    assert str(error.value) == f"{found}ingest.rafdb: {other}, or a tree with Image/{kind}/"
 
 
-def test_aligned_pictures_get_no_landmarks_of_the_originals(root):
-    write_official(root, "aligned", annotated=True)
-    assert all(row["landmarks"] is None and row["box"] is None for row in ingested().values())
+@pytest.mark.parametrize(
+    ("write", "place"),
+    [
+        (lambda root, codes: write_official(root, "aligned", codes=codes), f"{LIST}, row 2"),
+        (lambda root, codes: write_kaggle(root, codes=codes), "DATASET/train/0/train_00002_aligned.jpg"),
+        (lambda root, codes: write_kaggle(root, "train", codes=codes), "train_labels.csv, row 3"),
+    ],
+)
+def test_codes_that_count_from_0_refuse_the_whole_list(root, write, place):
+    write(root, {stem: code - 1 for stem, code in CODES.items()})
+    with pytest.raises(UserError) as error:
+        ingested()
+    assert str(error.value).startswith(f"data/raw/rafdb/{place}: found the code 0: ")
+    assert str(error.value).endswith(
+        "allowed: 1 surprise, 2 fear, 3 disgust, 4 happiness, 5 sadness, 6 anger, 7 neutral"
+    )
+    assert not Path("data/ingested/rafdb.parquet").exists()
 
 
 @pytest.mark.usefixtures("weights_here")
@@ -130,7 +168,7 @@ def test_landmarks_marked_by_hand_take_the_detectors_place(root):
     (root / f"Annotation/manual/{STEMS[3]}_manu_attri.txt").unlink()
     (root / f"Annotation/manual/{STEMS[4]}_manu_attri.txt").write_text("1\t2\n")
     (root / f"Annotation/boundingbox/{STEMS[4]}_boundingbox.txt").write_bytes(b"\xff\xfe wide")
-    rows = ingested()
+    rows = ingested("original")
     check_labels(rows)
     for stem in (STEMS[0], STEMS[1]):
         assert np.allclose(rows[f"rafdb/{stem}"]["landmarks"], (REFERENCE + [20, 10]).ravel(), atol=1e-3)
@@ -138,6 +176,7 @@ def test_landmarks_marked_by_hand_take_the_detectors_place(root):
     assert [rows[f"rafdb/{stem}"]["landmarks"] for stem in STEMS[2:5]] == [None] * 3
     assert metrics()["notes"] == {
         "pictures": "original",
+        "aligned_not_read": 0,
         "annotations_absent": {"manual": 1, "boundingbox": 0},
         "images_without_row": 0,
         "given": {"box": 14, "box_ignored": 2, "landmarks": 13, "landmarks_ignored": 2},
@@ -153,14 +192,10 @@ def test_landmarks_marked_by_hand_take_the_detectors_place(root):
     assert np.abs(faces[at][..., 0].astype(int) - picture[10:122, 20:132]).max() <= 4  # moved, not turned
 
 
-LIST = "EmoLabel/list_patition_label.txt"
-
-
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
         ("train_00002.jpg 8", "unknown_label"),
-        ("train_00002.jpg 0", "unknown_label"),
         ("train_00002.jpg surprise", "unknown_label"),
         ("train_00002.jpg", "bad_row"),
         ("train_00002.jpg 1 2", "bad_row"),
@@ -209,7 +244,7 @@ def test_a_picture_in_a_folder_of_no_code_is_listed_and_a_macs_files_are_not(roo
     ]
 
 
-@pytest.mark.parametrize("write", [lambda root: write_official(root, "original"), write_kaggle])
+@pytest.mark.parametrize("write", [lambda root: write_official(root, "aligned"), write_kaggle])
 def test_an_archive_gives_the_same(root, tmp_path, write):
     write(root)
     folder = ingested()
@@ -238,7 +273,7 @@ def test_a_wrong_tree_is_answered_with_the_expected_one(root, files, found):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
     with pytest.raises(UserError) as error:
-        ingest.run(toy.PARAMS, "rafdb")
+        ingested()
     expected = (
         f"data/raw/rafdb: found {found}; expected: EmoLabel/list_patition_label.txt with Image/original/"
     )
@@ -250,7 +285,7 @@ def test_a_list_with_other_columns_is_one_line(root):
     write_kaggle(root, "train")
     (root / "test_labels.csv").write_text("file,emotion\n")
     with pytest.raises(UserError, match=r"test_labels\.csv: found no column image, label, expected: image"):
-        ingest.run(toy.PARAMS, "rafdb")
+        ingested()
 
 
 WORD = st.sampled_from(
@@ -275,5 +310,5 @@ def test_no_file_breaks_the_reader(tmp_path, content, manual, box):
     (official / "Annotation/manual/train_00001_manu_attri.txt").write_bytes(manual)
     (official / "Annotation/boundingbox/train_00001_boundingbox.txt").write_bytes(box)
     (kaggle / "train_labels.csv").write_bytes(b"image,label\n" + content)
-    for folder in (official, kaggle):
-        assert "\n" not in toy.answer(rafdb.records, folder)
+    for folder, pictures in ((official, "original"), (kaggle, "aligned")):
+        assert "\n" not in toy.answer(partial(rafdb.records, pictures=pictures), folder)

@@ -206,8 +206,8 @@ def test_empty_parts_say_so(figures: list[Figure]) -> None:
 
     first, second, third, nothing = map(texts, figures)
     assert {"no face has a label", "0 of 3: every picture has a face", "no votes"} <= set(first)
-    assert {"whole pictures by label: align.mode is none", "fear\n3"} <= set(second)
-    assert "not looked for: align.mode is none" in second
+    assert {"whole pictures by label: not aligned", "fear\n3"} <= set(second)
+    assert "not looked for: not aligned" in second
     assert "none: all votes for a face are for the same" in third
     assert {"d: 0 pictures", "no votes"} <= set(nothing)
 

@@ -14,7 +14,9 @@ from pipeline.labels.splits import draw, random_order
 SHARES = (0.1, 0.2)
 
 
-def drawn(groups, strata, splits=None, drawable=None, ids=None, seed=1, shares=SHARES) -> np.ndarray:
+def drawn(
+    groups, strata, splits=None, drawable=None, ids=None, seed=1, sizes=SHARES, samples=None
+) -> np.ndarray:
     count = len(groups)
     return draw(
         splits=np.array(splits if splits is not None else [""] * count, "<U5"),
@@ -22,7 +24,8 @@ def drawn(groups, strata, splits=None, drawable=None, ids=None, seed=1, shares=S
         strata=np.array(strata, np.int64),
         groups=np.unique(groups, return_inverse=True)[1],
         order=random_order(ids or [f"d/{i}" for i in range(count)], seed),
-        shares=shares,
+        samples=np.array([True] * count if samples is None else samples, bool),
+        sizes=sizes,
     )
 
 
@@ -72,7 +75,7 @@ def test_people_with_every_expression_are_stratified_too() -> None:
     rng = np.random.default_rng(0)
     people = np.repeat(np.arange(118), rng.integers(3, 15, 118))  # as in CK+
     strata = rng.choice(7, len(people), p=[0.14, 0.05, 0.18, 0.08, 0.21, 0.09, 0.25])
-    splits = drawn(people, strata, shares=(0.1, 0.1))
+    splits = drawn(people, strata, sizes=(0.1, 0.1))
     for k in range(7):
         shares = Counter(splits[strata == k].tolist())
         assert shares["valid"] / sum(shares.values()) == pytest.approx(0.1, abs=0.05)
@@ -82,7 +85,7 @@ def test_people_with_every_expression_are_stratified_too() -> None:
 def test_copies_are_not_preferred_for_the_drawn_splits() -> None:
     # 1,000 pictures that occur twice beside 8,000 that occur once: each kind gives its share.
     groups = np.r_[np.repeat(np.arange(1000), 2), np.arange(1000, 9000)]
-    splits = drawn(groups, np.zeros(len(groups), int), shares=(0.1, 0.1))
+    splits = drawn(groups, np.zeros(len(groups), int), sizes=(0.1, 0.1))
     assert Counter(splits[:2000].tolist()) == pytest.approx({"train": 1600, "valid": 200, "test": 200}, abs=4)
     assert Counter(splits.tolist()) == {"train": 8000, "valid": 1000, "test": 1000}
 
@@ -91,7 +94,7 @@ def test_published_splits_and_what_touches_them_stay() -> None:
     splits = ["train"] * 200 + ["test"] * 50 + [""] * 2
     # The first 50 training pictures are copies of the test pictures; the last rows have no split, one is a copy too.
     groups = np.r_[np.arange(200), np.arange(50), 0, 1000]
-    found = drawn(groups, np.zeros(252, int), splits, [[True, False]] * 252, shares=(0.5, 0.5))
+    found = drawn(groups, np.zeros(252, int), splits, [[True, False]] * 252, sizes=(0.5, 0.5))
     assert set(found[200:250]) == {"test"}
     assert set(found[:50]) == {"train"}
     assert found[250] == "train"
@@ -108,5 +111,5 @@ def test_what_is_not_to_be_drawn_is_not() -> None:
         drawable=[[True, True]] * 50 + [[False] * 2] * 50,
     )
     assert set(both) == {"train"}
-    assert set(drawn(np.arange(100), np.zeros(100, int), shares=(0, 0))) == {"train"}
+    assert set(drawn(np.arange(100), np.zeros(100, int), sizes=(0, 0))) == {"train"}
     assert len(drawn([], [])) == 0

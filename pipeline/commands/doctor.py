@@ -63,6 +63,6 @@ def _checks() -> Iterator[tuple[str, Callable[[], Iterator[Finding]]]]:
     yield "engine", partial(project.engine, p.engine)
     yield "device", partial(project.device, p.train.device)
     yield "data", partial(project.data, p.datasets)
-    yield "weights", partial(project.weights, p.align)
+    yield "weights", partial(project.weights, p.align, p.datasets)
     yield "disk", partial(project.disk, p.datasets, p.align)
     yield "repository", project.repository

@@ -117,7 +117,7 @@ def _check_faces(p: Params, classifier: TrainedModel) -> None:
         raise UserError.of("params.yaml: classes", found, f"{allowed}, those of the model")
     found, allowed = (
         f"{a.face_size} pixels, {'RGB' if a.colour else 'grey'}, {a.mode}"
-        for a in (p.align, classifier.align)
+        for a in (p.align.for_prediction(p.datasets), classifier.align)
     )
     if found != allowed:
         raise UserError.of(ALIGNED, f"faces of {found}", f"{allowed}, those of the model")

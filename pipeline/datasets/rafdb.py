@@ -18,14 +18,19 @@ Codes are 1 surprise, 2 fear, 3 disgust, 4 happiness, 5 sadness, 6 anger, 7 neut
 `rafdb/<name of the original without .jpg>`, `rafdb/train_00001`, in every form. `train` and `test` are published;
 `valid` is drawn from `train`.
 
-In the authors' form one of the two folders of pictures is enough. With both, the originals are read: `align` can cut
-them at any size, as it does with other data sets. The published landmarks and boxes belong to the originals, so with
-`align.landmarks: given` no detector is needed. To use the authors' own alignment, leave `Image/original` out of the
-folder and set `align.mode: none`. A run never mixes the two; the metrics name the one that was read. The folder
-`Annotation` may be missing. `Annotation/auto` (37 landmarks, found by a program) is not used.
+`ingest.rafdb` chooses the pictures: `original`, or `aligned`, the authors' own alignment, which most papers use. A run
+never mixes the two. The metrics name the pictures that were read and count those of the other kind; one folder of
+pictures is enough. `align` can cut the originals at any size, as it does with other data sets. The published landmarks
+and boxes belong to the originals, so with `align.landmarks: given` no detector is needed. For the aligned pictures, set
+`align.modes: {rafdb: none}`. The folder `Annotation` may be missing. `Annotation/auto` (37 landmarks, found by a
+program) is not used.
 
 In Kaggle's form each row of a CSV file is a record, and its picture must be in the folder of its label. In a split
-without a CSV file each picture in the folders is a record. The pictures are the aligned ones.
+without a CSV file each picture in the folders is a record. The pictures are the aligned ones, so it needs
+`ingest.rafdb: aligned`.
+
+Lists with codes 0 to 6 circulate too. There, 1 to 6 stand for other classes than here. So lists, or folders, with the
+code 0 are refused as a whole.
 """
 
 from __future__ import annotations
@@ -34,6 +39,7 @@ import re
 
 import numpy as np
 
+from pipeline.core.errors import UserError
 from pipeline.intake import csv_rows
 from pipeline.intake.guards import Rejection
 from pipeline.intake.landmarks import as_seen, numbers
@@ -59,19 +65,27 @@ _EXPECTED = (
 )
 
 
-def records(tree: Tree) -> Listing:
+def records(tree: Tree, pictures: str) -> Listing:
     """List RAF-DB in whichever of its two forms lies in `tree`.
 
+    Args:
+        tree: the data set's files.
+        pictures: `original` or `aligned`.
+
     Raises:
-        UserError: the tree is neither, or a list of labels cannot be read.
+        UserError: the tree is neither or lacks these pictures, or a list of labels cannot be read or has the code 0.
     """
-    if tree.has(LABEL_FILE):
+    official = tree.has(LABEL_FILE)
+    if official:
         kinds = [kind for kind in ("original", "aligned") if tree.entries(f"Image/{kind}")]
-        if kinds:
-            return _official(tree, kinds[0])
-    elif any(tree.entries(f"{KAGGLE}/{split}") for split in SPLITS):
-        return _kaggle(tree)
-    raise wrong_tree(tree, _EXPECTED)
+    else:
+        kinds = ["aligned"] if any(tree.entries(f"{KAGGLE}/{split}") for split in SPLITS) else []
+    if not kinds:
+        raise wrong_tree(tree, _EXPECTED)
+    if pictures not in kinds:
+        found = f"only the {kinds[0]} pictures while ingest.rafdb is {pictures}"
+        raise UserError.of(tree.address, found, f"ingest.rafdb: {kinds[0]}, or a tree with Image/{pictures}/")
+    return _official(tree, pictures) if official else _kaggle(tree)
 
 
 def _official(tree: Tree, kind: str) -> Listing:
@@ -88,7 +102,7 @@ def _official(tree: Tree, kind: str) -> Listing:
                 raise Rejection(
                     "bad_row", f"found {line.strip()[:80]!r}, expected: an image's name and a code"
                 )
-            label = _label(rest[0])
+            label = _label(rest[0], f"{tree.address}/{LABEL_FILE}, row {row}")
         except Rejection as why:
             listing.reject(LABEL_FILE, row, image, why)
             continue
@@ -102,6 +116,10 @@ def _official(tree: Tree, kind: str) -> Listing:
         place = f"Image/{kind}/{stem}{'_aligned' * (kind == 'aligned')}.jpg"
         listing.add(stem, split, place, LABEL_FILE, row, label=label, box=box, landmarks=landmarks)
     listing.notes["pictures"] = kind
+    other = "aligned" if kind == "original" else "original"
+    listing.notes[f"{other}_not_read"] = sum(
+        match is not None for match, _ in _pictures(tree, f"Image/{other}")
+    )
     if absent:
         listing.notes["annotations_absent"] = absent
     listing.notes["images_without_row"] = sum(
@@ -147,7 +165,8 @@ def _kaggle(tree: Tree) -> Listing:
                 code, _, image = place.removeprefix(f"{folder}/").rpartition("/")
                 try:
                     stem = _stem(image, split)
-                    listing.add(stem, split, place, place, 0, label=_label(code))
+                    label = _label(code, f"{tree.address}/{place}")
+                    listing.add(stem, split, place, place, 0, label=label)
                 except Rejection as why:
                     listing.reject(place, 0, image, why)
             continue
@@ -169,7 +188,8 @@ def _kaggle_rows(tree: Tree, split: str, places: set[str], listing: Listing) -> 
             cell = dict(zip(names, csv_rows.cells(line, len(names)), strict=True))
             image = cell["image"]
             named.add(image)
-            stem, label = _stem(image, split), _label(cell["label"])
+            stem = _stem(image, split)
+            label = _label(cell["label"], f"{tree.address}/{file}, row {row}")
             place = f"{KAGGLE}/{split}/{cell['label']}/{image}"
             others = (code for code in CODES if f"{KAGGLE}/{split}/{code}/{image}" in places)
             if place not in places and (code := next(others, None)):
@@ -203,8 +223,11 @@ def _stem(image: str, split: str) -> str:
     return stem
 
 
-def _label(code: str) -> str:
+def _label(code: str, source: str) -> str:
+    """Return the class of a code. `source` is where it stands, for the error about codes that count from 0."""
+    allowed = ", ".join(f"{number} {name}" for number, name in CODES.items())
+    if code == "0":
+        raise UserError.of(source, "the code 0: codes that count from 0 stand for other classes", allowed)
     if code not in CODES:
-        allowed = ", ".join(f"{number} {name}" for number, name in CODES.items())
         raise Rejection.of("unknown_label", repr(code[:40]), allowed)
     return CODES[code]

@@ -17,7 +17,7 @@ from pipeline.core.progress import in_bytes
 from pipeline.doctor import Finding, fault, ok, warning
 from pipeline.faces.detectors import detector_module
 from pipeline.faces.weights import Packaged, resolve
-from pipeline.params.model import Align
+from pipeline.params.model import Align, Alignment
 from pipeline.tables import inventory
 from pipeline.tables.paths import DETECTORS, INGESTED, RAW
 from pipeline.tables.schema import channels
@@ -61,10 +61,10 @@ def data(datasets: list[str]) -> Iterator[Finding]:
             yield fault(f"{RAW / name}: an empty folder", "put or link the data set there")
 
 
-def weights(align: Align) -> Iterator[Finding]:
+def weights(align: Alignment, datasets: list[str]) -> Iterator[Finding]:
     """Check the detector's weights. Nothing is downloaded."""
-    if align.mode == "none":
-        yield ok("none needed: align.mode is none")
+    if all(align.of(name).mode == "none" for name in datasets):
+        yield ok("none needed: all data sets have the mode none")
         return
     try:
         packaged = detector_module(align.detector).PACKAGED

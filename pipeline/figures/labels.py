@@ -74,7 +74,7 @@ def contact_sheet(
         labels: class names, [N]; "" for pictures that are no samples.
         votes: int [N, 10] in the order of `VOTES`; zeros for pictures with a single label.
         classes: names in label order.
-        searched: whether a detector ran (`align.mode` is not `none`).
+        searched: whether faces were looked for (the mode of `align` is not `none`).
         images: returns the encoded pictures of some rows of the table; called only for rows on the sheet.
 
     Raises:
@@ -107,7 +107,7 @@ def _examples(
         if len(of_class):
             chosen = [faces[i] for i in evenly_spaced(of_class, COLUMNS)]
             rows.append(SheetRow(f"{name}\n{len(of_class):,}", chosen, []))
-    title = "aligned faces by label" if searched else "whole pictures by label: align.mode is none"
+    title = "aligned faces by label" if searched else "whole pictures by label: not aligned"
     return SheetPart(title, rows, "no face has a label")
 
 
@@ -116,7 +116,7 @@ def _not_found(
 ) -> SheetPart:
     missed = np.flatnonzero(status != "found")
     if not searched:
-        return SheetPart("no face found", [], "not looked for: align.mode is none")
+        return SheetPart("no face found", [], "not looked for: not aligned")
     if not len(missed):
         return SheetPart("no face found", [], f"0 of {len(faces):,}: every picture has a face")
     chosen = evenly_spaced(missed, ROWS * COLUMNS).tolist()

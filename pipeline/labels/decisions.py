@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.core.errors import UserError
 from pipeline.labels import agreement, duplicates, voting
-from pipeline.labels.pictures import Pictures
-from pipeline.labels.splits import DRAWN, draw, random_order
+from pipeline.labels.pictures import Pictures, use_published_valid
+from pipeline.labels.splits import DRAWN, TooFewPictures, draw, random_order
 from pipeline.params.model import Labels
 from pipeline.tables import schema
 from pipeline.tables.vocabulary import SPLITS, VOTES
@@ -24,7 +25,7 @@ class Decisions:
     Attributes:
         pictures: the pictures.
         clusters: number of the cluster of each picture, int [N].
-        splits: the split of each picture, [N].
+        splits: the split of each picture, [N]; `drop` for a published valid picture that is left out.
         labels: class names, [N]; to be ignored for dropped pictures.
         targets: float32 [N, K]; to be ignored for dropped pictures.
         reasons: why a picture is dropped, [N]; "" for a sample.
@@ -46,32 +47,66 @@ class Decisions:
 def decide(pictures: Pictures, classes: Sequence[str], settings: Labels, seed: int) -> Decisions:
     """Return the decisions about pictures.
 
-    Splits are drawn before classes are filtered, so the split of a picture does not depend on `classes`,
-    `labels.min_votes` and `labels.min_share`.
+    Shares are drawn before classes are filtered, so the split of a picture does not depend on `classes`,
+    `labels.min_votes` and `labels.min_share`. Numbers of each class are numbers of samples, so it does.
 
     Args:
         pictures: of all data sets.
         classes: names in label order, K.
         settings: the block `labels` of `params.yaml`.
         seed: of drawn splits.
+
+    Raises:
+        UserError: a data set publishes no valid split to use, or has too few pictures of a class for a drawn split.
     """
+    pictures = use_published_valid(pictures, settings.published_valid)
     clusters = duplicates.clusters(pictures.pixels, pictures.low, pictures.signs)
     winners, targets, reasons = voting.decide(pictures.votes, pictures.single, classes, settings)
-    datasets = np.unique(pictures.datasets, return_inverse=True)[1]
-    together = [duplicates.links(clusters.tolist()), duplicates.links(pictures.groups)]
-    splits = draw(
-        splits=pictures.published,
-        drawable=pictures.drawable,
-        strata=datasets * (len(VOTES) + 1) + winners + 1,
-        groups=duplicates.connected(len(clusters), together),
-        order=random_order(pictures.ids, seed),
-        shares=(settings.valid, settings.test),
+    left_out = pictures.published == "drop"
+    reasons = np.select([left_out, pictures.missing], ["published_valid", "missing_face"], reasons).astype(
+        object
     )
-    reasons = np.where(pictures.missing, "missing_face", reasons).astype(object)
+    splits = _splits(pictures, clusters, winners, reasons == "", settings, seed)
     usable = np.flatnonzero(reasons == "")
     leaking = duplicates.leaking(settings.duplicates, splits[usable], clusters[usable])
     reasons[usable[leaking]] = "duplicate"
     return Decisions(pictures, clusters, splits, np.array(VOTES)[winners], targets, reasons)
+
+
+def _splits(
+    pictures: Pictures,
+    clusters: np.ndarray,
+    winners: np.ndarray,
+    samples: np.ndarray,
+    settings: Labels,
+    seed: int,
+) -> np.ndarray:
+    """Return the split of every picture, [N]. What is left out holds no other picture back."""
+    names, datasets = np.unique(pictures.datasets, return_inverse=True)
+    left_out = pictures.published == "drop"
+    together = [
+        duplicates.links([None if out else key for out, key in zip(left_out, keys, strict=True)])
+        for keys in (clusters.tolist(), pictures.groups)
+    ]
+    kinds = len(VOTES) + 1  # the first one: no majority
+    try:
+        return draw(
+            splits=pictures.published,
+            drawable=pictures.drawable,
+            strata=datasets * kinds + winners + 1,
+            groups=duplicates.connected(len(clusters), together),
+            order=random_order(pictures.ids, seed),
+            samples=samples,
+            sizes=(settings.valid, settings.test),
+        )
+    except TooFewPictures as error:
+        dataset, winner = divmod(error.stratum, kinds)
+        pool = f"the pictures of {VOTES[winner - 1]} in {names[dataset]} that can be drawn; the rest is train"
+        raise UserError.of(
+            "params.yaml: labels.valid + labels.test",
+            f"{error.wanted:,} of each class",
+            f"fewer than {error.found:,}, {pool}",
+        ) from None
 
 
 def sample_rows(decisions: Decisions) -> Iterator[dict[str, Any]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +26,8 @@ class Pictures:
     Attributes:
         ids: N.
         datasets: name of the data set of each picture, [N].
-        published: split of each picture, [N]; "" if the data set does not publish it.
+        published: split of each picture, [N]; "" if the data set does not publish it, `drop` for a published valid
+            picture that is left out.
         drawable: whether the data set draws valid and test, bool [N, 2].
         votes: int [N, 10] in the order of `VOTES`; zeros for pictures with a single label.
         single: the labels of the pictures without votes, in order.
@@ -78,6 +79,32 @@ def read_pictures(names: Sequence[str]) -> Pictures:
         low=low,
         signs=signs,
     )
+
+
+def use_published_valid(pictures: Pictures, uses: Mapping[str, str]) -> Pictures:
+    """Return the pictures with published valid splits used as `labels.published_valid` says.
+
+    Args:
+        pictures: as published.
+        uses: `valid`, `test` or `drop` by data set; `valid` for the others.
+
+    Raises:
+        UserError: a data set publishes no valid split.
+    """
+    published, drawable = pictures.published.astype("<U5"), pictures.drawable.copy()
+    for name, use in uses.items():
+        of_dataset = pictures.datasets == name
+        valid = of_dataset & (published == "valid")
+        if use == "valid" or not of_dataset.any():
+            continue
+        if not valid.any():
+            allowed = "valid, as the data set publishes no valid split"
+            raise UserError.of(f"params.yaml: labels.published_valid.{name}", use, allowed)
+        published[valid] = use
+        drawable[of_dataset, DRAWN.index("valid")] = True
+        if use == "test":
+            drawable[of_dataset, DRAWN.index("test")] = False
+    return replace(pictures, published=published, drawable=drawable)
 
 
 def _one_dataset(name: str) -> tuple[pa.Table, tuple[np.ndarray, np.ndarray]]:

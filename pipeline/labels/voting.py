@@ -21,12 +21,17 @@ def plurality(votes: np.ndarray) -> np.ndarray:
     return votes.argmax(axis=1)
 
 
+def without_single(votes: np.ndarray) -> np.ndarray:
+    """Return votes [N, 10] with single votes set to 0 (Barsoum et al. 2016, section 4)."""
+    return np.where(votes == 1, 0, votes)
+
+
 def majority(votes: np.ndarray) -> np.ndarray:
     """Return the entry with more than half of the votes, [N], or `NO_MAJORITY`.
 
     An entry with a single vote does not count. The rule is from Barsoum et al. 2016, section 4.
     """
-    counted = np.where(votes == 1, 0, votes)
+    counted = without_single(votes)
     above_half = 2 * counted.max(axis=1) > counted.sum(axis=1)
     return np.where(above_half, counted.argmax(axis=1), NO_MAJORITY)
 
@@ -64,7 +69,10 @@ def decide(
     winners[~voted] = [VOTES.index(settings.merge.get(name, name)) for name in single]
     targets = one_hot(winners, classes)
     if settings.rule == "distribution":
-        targets[voted] = shares(votes[voted], classes)
+        cast = votes[voted]
+        if settings.drop_single:  # unless no entry has more than one vote: nothing would be left
+            cast = np.where(cast.max(axis=1, keepdims=True) > 1, without_single(cast), cast)
+        targets[voted] = shares(cast, classes)
     no_label = why_dropped(winners, classes)
     weak = too_weak(votes, winners, settings.min_votes, settings.min_share)
     return winners, targets, np.where(no_label == "", weak, no_label)

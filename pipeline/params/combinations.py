@@ -27,6 +27,13 @@ def check(p: Params) -> None:
             raise Conflict(f"labels.merge.{name}", into, allowed)
         if into not in p.classes:
             raise Conflict(f"labels.merge.{name}", into, f"one of classes: {', '.join(p.classes)}")
+    distribution = p.labels.rule == "distribution"
+    _require(
+        p,
+        "labels.drop_single",
+        distribution or not p.labels.drop_single,
+        "false unless labels.rule is distribution",
+    )
     for switch, block in BLOCKS.items():
         name, settings = p.chosen(switch)
         if settings is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from pipeline.params.augments import Augments
 from pipeline.params.gans import Gans
@@ -15,6 +15,7 @@ from pipeline.params.models import Models
 from pipeline.params.optimizers import Optimizers
 from pipeline.params.refusal import Conflict
 from pipeline.params.types import (
+    Amount,
     Block,
     Count,
     Decay,
@@ -36,10 +37,26 @@ class Sample(Block):
     seed: Count
 
 
-class Align(Block):
-    """Settings for finding faces and cutting them out."""
+class Ingest(Block):
+    """Choices among the forms in which a data set is published."""
 
-    mode: Literal["five_point", "crop", "none"]
+    rafdb: Literal["original", "aligned"]
+
+
+Mode = Literal["five_point", "crop", "none"]
+
+
+def _by_dataset(value: dict[str, Any]) -> dict[str, Any]:
+    """Return a mapping if its keys are names of data sets."""
+    for name in value:
+        one_of(name, choices("dataset"))
+    return value
+
+
+class Align(Block):
+    """Settings for finding faces and cutting them out, the same for all pictures."""
+
+    mode: Mode
     landmarks: Literal["detect", "given"]
     detector: str
     weights: str
@@ -55,6 +72,29 @@ class Align(Block):
         return one_of(value, choices("detector"))
 
 
+class Alignment(Align):
+    """Settings for finding faces and cutting them out, with other modes for single data sets."""
+
+    modes: Annotated[dict[str, Mode], AfterValidator(_by_dataset)]
+
+    def of(self, dataset: str) -> Align:
+        """Return the settings for the pictures of a data set."""
+        return self._in(self.modes.get(dataset, self.mode))
+
+    def for_prediction(self, datasets: list[str]) -> Align:
+        """Return the settings for other pictures.
+
+        Args:
+            datasets: whose faces the model learned from. If all of them have one mode, prediction has it too; if not,
+                it has `mode`.
+        """
+        modes = {self.of(name).mode for name in datasets}
+        return self._in(modes.pop() if len(modes) == 1 else self.mode)
+
+    def _in(self, mode: Mode) -> Align:
+        return Align.model_validate(self.model_dump(exclude={"modes"}) | {"mode": mode})
+
+
 class Labels(Block):
     """Settings for turning votes into labels."""
 
@@ -62,9 +102,11 @@ class Labels(Block):
     merge: dict[str, str]
     min_votes: Count
     min_share: Fraction
+    drop_single: bool
     duplicates: Literal["keep", "drop_from_train", "drop_from_eval"]
-    valid: Fraction
-    test: Fraction
+    published_valid: Annotated[dict[str, Literal["valid", "test", "drop"]], AfterValidator(_by_dataset)]
+    valid: Amount
+    test: Amount
 
     @field_validator("merge")
     @classmethod
@@ -75,10 +117,9 @@ class Labels(Block):
 
     @model_validator(mode="after")
     def _shares(self) -> Self:
-        if self.valid + self.test >= 1:
-            raise Conflict(
-                "labels.valid + labels.test", self.valid + self.test, "less than 1: the rest is train"
-            )
+        shares = sum(amount for amount in (self.valid, self.test) if isinstance(amount, float))
+        if shares >= 1:
+            raise Conflict("labels.valid + labels.test", shares, "less than 1: the rest is train")
         return self
 
 
@@ -174,7 +215,8 @@ class Params(Block):
     gan: str
     engine: Literal["local", "ray"]
     sample: Sample
-    align: Align
+    ingest: Ingest
+    align: Alignment
     labels: Labels
     gans: Gans
     augments: Augments

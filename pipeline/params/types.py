@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -34,6 +34,22 @@ UNCHOSEN: Any = None
 
 class NoSettings(Block):
     """The empty block of a method without settings."""
+
+
+def share_or_count(value: Any) -> Any:
+    """Return `value` if it is a share below 1 or a whole number.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    share = isinstance(value, float) and 0 <= value < 1
+    if not share and (type(value) is not int or value < 0):
+        raise ValueError("a share from 0 to below 1, or a whole number: as many pictures of each class")
+    return value
+
+
+# Before the types, whose two messages would tell neither what was meant nor the key alone.
+Amount = Annotated[Count | Annotated[float, Field(ge=0, lt=1)], BeforeValidator(share_or_count)]
 
 
 def one_of(value: str, allowed: tuple[str, ...]) -> str:

@@ -43,7 +43,7 @@ def run(p: Params, dataset: str, source: str | Path = INGESTED, output: str | Pa
         UserError: the table or the weights of the detector cannot be fetched, or a picture cannot be decoded.
     """
     with local_copy(source, f"{dataset}.parquet") as table, upload(output) as folder:
-        counts = _align(p.align, p.engine, dataset, table, folder / f"{dataset}.arrow")
+        counts = _align(p.align.of(dataset), p.engine, dataset, table, folder / f"{dataset}.arrow")
         metrics = METRICS / "align" if Path(output) == ALIGNED else folder
         write_json(metrics / f"{dataset}.json", counts)
     typer.echo(

@@ -52,7 +52,9 @@ def run(p: Params, dataset: str, source: str | Path | None = None, output: str |
     if dataset not in choices("dataset"):
         raise UserError.of("dataset", repr(dataset), choices("dataset"))
     tree = open_tree(source or RAW / dataset)
-    listing = import_module(f"pipeline.datasets.{dataset}").records(tree)
+    form = p.ingest.model_dump().get(dataset)
+    records = import_module(f"pipeline.datasets.{dataset}").records
+    listing = records(tree, form) if form else records(tree)
     with upload(output) as folder:
         table, rejected = folder / f"{dataset}.parquet", folder / f"{dataset}.rejected.csv"
         kept = _write(listing, p.engine, dataset, table, rejected, tree.address)

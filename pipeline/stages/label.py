@@ -55,7 +55,7 @@ def run(p: Params) -> None:
             # The pictures and the tables of the data set are both sorted by id.
             rows = pictures.datasets == name
             labels = np.where(decisions.kept, decisions.labels, "")[rows]
-            _plot(folder, name, labels, pictures.votes[rows], p.classes, p.align.mode)
+            _plot(folder, name, labels, pictures.votes[rows], p.classes, p.align.of(name).mode)
     _report(decisions, metrics, p.labels)
 
 
@@ -91,7 +91,7 @@ def _plot(
         labels: [N] in file order; "" for pictures that are no samples.
         votes: [N, 10] in file order.
         classes: names in label order.
-        mode: `align.mode`.
+        mode: of `align` for this data set.
     """
     faces = Faces(ALIGNED / f"{dataset}.arrow")
     images = partial(take_parquet, INGESTED / f"{dataset}.parquet", "image")

@@ -171,7 +171,7 @@ def trained_model(p: Params, network: Classifier, gan_data: Sequence[str] = ()) 
         network,
         *p.chosen("model"),
         p.classes,
-        p.align,
+        p.align.for_prediction(p.train_datasets),
         p.train.crop,
         p.train.precision,
         p.labels.rule,
