@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import write_json
+from pipeline.labels import voting
 from pipeline.params.load import load
 from pipeline.params.model import Params
 from pipeline.stages import label
@@ -140,6 +141,17 @@ def test_distribution_keeps_the_labels_of_plurality_and_trains_on_shares():
     assert {key: row["label"] for key, row in table().items()} == {
         key: row["label"] for key, row in shares.items()
     }
+
+
+def test_single_votes_can_count_for_nothing_in_a_distribution():
+    votes = np.array(
+        [[6, 0, 0, 1, 2, 0, 0, 0, 1, 0], [1, 1, 0, 0, 0, 0, 0, 0, 0, 0], [0, 0, 0, 3, 0, 0, 0, 0, 1, 6]]
+    )
+    settings = OWN.labels.model_copy(update={"rule": "distribution", "drop_single": True})
+    winners, targets, _ = voting.decide(votes, [], CLASSES, settings)
+    assert winners.tolist() == [0, 0, 9]
+    assert targets[0].tolist() == target(neutral=0.75, anger=0.25)
+    assert targets[1].tolist() == target(neutral=0.5, happiness=0.5), "nothing else would be left"
 
 
 @pytest.mark.parametrize("rule", ["plurality", "majority", "distribution"])
@@ -343,6 +355,69 @@ def test_a_split_that_is_not_published_is_drawn_by_label_and_seed():
     assert {key: row["split"] for key, row in table().items()} != once
     label.run(params("d", valid=0.5))
     assert metrics()["kept"]["valid"] == 150
+
+
+def published_valid() -> None:
+    names = ("fear", "anger")
+    train = [picture(f"t{i:02}", "train", names[i % 2]) for i in range(40)]
+    valid = [picture(f"v{i:02}", "valid", names[i % 2], "t00" if i == 0 else "") for i in range(10)]
+    write_dataset("affectnet", *train, *valid, draw="test")
+
+
+@pytest.mark.parametrize(
+    ("use", "kept", "leaks"),
+    [
+        ("valid", {"train": 36, "valid": 10, "test": 4}, {"valid_in_train": 1}),
+        ("test", {"train": 36, "valid": 4, "test": 10}, {"test_in_train": 1}),
+        ("drop", {"train": 32, "valid": 4, "test": 4}, {}),
+    ],
+)
+def test_a_published_valid_split_is_used_as_chosen(use, kept, leaks):
+    published_valid()
+    label.run(params("affectnet", published_valid={"affectnet": use}))
+    assert metrics()["kept"] == kept
+    assert {split for name, row in table().items() if "/v" in name for split in [row["split"]]} == {use} - {
+        "drop"
+    }
+    assert metrics()["dropped"] == ({"published_valid": 10} if use == "drop" else {})
+    assert {name: count for name, count in metrics()["duplicates"].items() if count} == leaks
+
+
+def test_a_number_of_each_class_counts_samples(capsys):
+    published_valid()
+    spoilt = [picture(f"x{i}", "train", "fear", status="missing") for i in range(20)]
+    people = [picture(f"p{i}", "train", "fear", group=f"person {i // 3}") for i in range(6)]
+    write_dataset("other", *spoilt, *people, draw="valid,test")
+    p = params("affectnet", "other", published_valid={"affectnet": "drop"}, valid=7, test=0.25)
+    with pytest.raises(UserError) as error:
+        label.run(p)
+    assert str(error.value) == (
+        "params.yaml: labels.valid + labels.test: found 8 pictures of fear in other, allowed: fewer than 6, those that "
+        "can be drawn; the rest is train"
+    )
+    label.run(params("affectnet", "other", published_valid={"affectnet": "drop"}, valid=4, test=1))
+    found = {name: of["classes"] for name, of in metrics()["datasets"].items()}
+    assert [found["affectnet"][split]["fear"] for split in ("train", "valid", "test")] == [15, 4, 1]
+    assert [found["affectnet"][split]["anger"] for split in ("train", "valid", "test")] == [15, 4, 1]
+    assert [found["other"][split]["fear"] for split in ("train", "valid", "test")] == [3, 3, 0]
+    said = capsys.readouterr().out
+    assert (
+        "label: valid has fewer than 4 of a class (fear of other 3): people and copies stay together\n"
+        in said
+    )
+    assert (
+        "label: test has fewer than 1 of a class (fear of other 0): people and copies stay together\n" in said
+    )
+
+
+def test_a_valid_split_that_is_not_published_cannot_be_used_otherwise():
+    write_dataset("single", picture("a", "train", "fear"), draw="valid")
+    with pytest.raises(UserError) as error:
+        label.run(params("single", published_valid={"single": "test"}))
+    assert str(error.value) == (
+        "params.yaml: labels.published_valid.single: found test, allowed: valid, as the data set publishes no "
+        "valid split"
+    )
 
 
 def test_nothing_is_drawn_where_the_data_set_does_not_say_so():

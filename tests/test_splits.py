@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.labels.splits import draw, random_order
+from pipeline.labels.splits import TooFewPictures, draw, random_order
 
 SHARES = (0.1, 0.2)
 
@@ -69,6 +69,46 @@ def test_single_pictures_are_stratified_to_the_picture() -> None:
     other = drawn(np.arange(1110), strata, seed=2)
     assert Counter(other.tolist()) == Counter(splits.tolist())
     assert not np.array_equal(other, splits)
+
+
+def test_five_hundred_of_each_class_are_five_hundred_of_each_class() -> None:
+    # A tenth of AffectNet's classes, the smallest ones larger; 40 copies, and some pictures without a face.
+    strata = np.repeat(np.arange(8), [7487, 13442, 2546, 1409, 1038, 1380, 2488, 1375])
+    groups = np.r_[np.repeat(np.arange(20), 2), np.arange(40, len(strata))]
+    samples = np.arange(len(strata)) % 50 > 0
+    splits = drawn(groups, strata, samples=samples, sizes=(500, 500))
+    for split in ("valid", "test"):
+        assert Counter(strata[samples & (splits == split)].tolist()) == dict.fromkeys(range(8), 500)
+    assert all(splits[rows[0]] == splits[rows[1]] for rows in np.arange(40).reshape(20, 2))
+
+
+@given(pictures(), st.integers(0, 8), st.integers(0, 8), st.integers(0, 2**32 - 1))
+def test_a_number_of_each_class_is_met_or_refused_and_no_group_is_split(rows, valid, test, seed) -> None:
+    groups, strata = rows
+    samples = np.random.default_rng(seed).random(len(groups)) < 0.8
+    if valid + test and min(Counter(strata[samples].tolist()).values()) <= valid + test:
+        with pytest.raises(TooFewPictures):
+            drawn(groups, strata, samples=samples, sizes=(valid, test))
+        return
+    splits = drawn(groups, strata, samples=samples, sizes=(valid, test))
+    assert all(len(set(splits[groups == group])) == 1 for group in set(groups.tolist()))
+    alone = np.bincount(groups)[groups] == 1
+    for stratum in set(strata[samples].tolist()):
+        of = samples & (strata == stratum)
+        found = Counter(splits[of].tolist())
+        enough = (of & alone).sum() >= valid + test
+        assert (found["valid"] == valid and found["test"] == test) or not enough
+        assert found["valid"] <= valid
+        assert found["test"] <= test
+
+
+def test_groups_alone_are_enough_for_a_number_that_they_can_make() -> None:
+    groups = np.repeat(np.arange(30), 3)  # people with three pictures of one class each
+    splits = drawn(groups, groups % 2, sizes=(6, 9))
+    assert Counter(zip(splits.tolist(), (groups % 2).tolist(), strict=True)) == {
+        **{("valid", 0): 6, ("valid", 1): 6, ("test", 0): 9, ("test", 1): 9},
+        **{("train", 0): 30, ("train", 1): 30},
+    }
 
 
 def test_people_with_every_expression_are_stratified_too() -> None:

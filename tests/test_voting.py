@@ -15,6 +15,7 @@ from sklearn.metrics import cohen_kappa_score
 
 from pipeline.labels import agreement, duplicates, voting
 from pipeline.tables.vocabulary import CLASSES, VOTES
+from tests.toy import PARAMS
 
 SHARED = Path(os.environ.get("FER_SHARED", Path(__file__).parents[2] / "shared")) / "data" / "ferplus"
 real = pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs FER+ in {SHARED}")
@@ -61,6 +62,22 @@ def test_published_counts_of_label_csv_alone():
             votes = np.array([[int(cell) for cell in row[2:]] for row in csv.reader(file)])
         counts.append(labelled(votes, "plurality").total())
     assert counts == [28_385, 3_555, 3_545]
+
+
+@real
+def test_single_votes_of_ferplus():
+    # Half of the training faces have classes with a single vote, which FER+'s authors set to 0.
+    votes = new_votes()["Training"]
+    votes = votes[voting.why_dropped(voting.plurality(votes), NAMES) == ""]
+    single = votes[:, : len(NAMES)] == 1
+    assert single.any(axis=1).mean() == pytest.approx(0.515, abs=5e-4)
+    held = (voting.shares(votes, NAMES) * single).sum(axis=1).mean()
+    assert held == pytest.approx(0.079, abs=5e-4)
+    settings = PARAMS.labels.model_copy(update={"rule": "distribution", "drop_single": True})
+    _, targets, reasons = voting.decide(votes, [], NAMES, settings)
+    assert not targets[single].any()
+    assert np.allclose(targets.sum(axis=1), 1)
+    assert not reasons.astype(bool).any()
 
 
 @pytest.mark.parametrize(

@@ -101,11 +101,10 @@ def _splits(
         )
     except TooFewPictures as error:
         dataset, winner = divmod(error.stratum, kinds)
-        pool = f"the pictures of {VOTES[winner - 1]} in {names[dataset]} that can be drawn; the rest is train"
         raise UserError.of(
             "params.yaml: labels.valid + labels.test",
-            f"{error.wanted:,} of each class",
-            f"fewer than {error.found:,}, {pool}",
+            f"{error.wanted:,} pictures of {VOTES[winner - 1]} in {names[dataset]}",
+            f"fewer than {error.found:,}, those that can be drawn; the rest is train",
         ) from None
 
 
@@ -154,6 +153,20 @@ def counts(
             name: _counts(decisions, classes, pictures.datasets == name) for name in rejected
         }
     return metrics
+
+
+def too_small(decisions: Decisions, settings: Labels) -> Iterator[tuple[str, int, dict[str, int]]]:
+    """Yield the name of each split that is drawn by number, the number, and the classes that have fewer samples."""
+    pictures, kept = decisions.pictures, decisions.kept
+    sources = np.char.add(np.char.add(decisions.labels, " of "), pictures.datasets.astype(str))
+    for column, split in enumerate(DRAWN):
+        number = getattr(settings, split)
+        if isinstance(number, int) and number:
+            of_split = Counter(sources[kept & (decisions.splits == split)].tolist())
+            drawn = sorted(set(sources[kept & pictures.drawable[:, column]].tolist()))
+            short = {name: of_split[name] for name in drawn if of_split[name] < number}
+            if short:
+                yield split, number, short
 
 
 def dropped(reasons: np.ndarray) -> dict[str, int]:

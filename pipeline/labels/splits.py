@@ -74,7 +74,8 @@ def draw(
     counted = samples[:, None] | ~is_number.T
     available = _by_stratum(movable & counted, strata)
     quota = np.where(is_number, size * (_by_stratum(free & counted, strata) > 0), size * available)
-    _check(is_number, quota, _by_stratum(movable & samples[:, None], strata).max(axis=0))
+    found = _by_stratum(movable & samples[:, None], strata).max(axis=0)
+    _check(np.where(is_number, quota, 0), np.where(is_number, quota, size * found), found)
     rates = np.where(is_number, quota / np.maximum(available, 1), size)
 
     drawn = np.where(splits == "", "train", splits).astype("<U5")
@@ -129,11 +130,17 @@ def _by_stratum(chosen: np.ndarray, strata: np.ndarray) -> np.ndarray:
     return np.stack([np.bincount(strata[rows], minlength=strata.max(initial=0) + 1) for rows in chosen.T])
 
 
-def _check(is_number: np.ndarray, quota: np.ndarray, found: np.ndarray) -> None:
-    """Reject numbers that leave no sample of a stratum, of those found, for train."""
-    wanted = quota.sum(axis=0)
-    for stratum in np.flatnonzero((quota * is_number).any(axis=0) & (wanted >= found)):
-        raise TooFewPictures(int(stratum), int(found[stratum]), int(wanted[stratum]))
+def _check(numbers: np.ndarray, wanted: np.ndarray, found: np.ndarray) -> None:
+    """Reject numbers of samples that leave none of a stratum for train.
+
+    Args:
+        numbers: for valid and test, [2, S]; 0 where a share is drawn.
+        wanted: samples for valid and test, [2, S].
+        found: samples that can be drawn, [S].
+    """
+    total = np.floor(wanted.sum(axis=0)).astype(np.int64)
+    for stratum in np.flatnonzero(numbers.any(axis=0) & (total >= found)):
+        raise TooFewPictures(int(stratum), int(found[stratum]), int(total[stratum]))
 
 
 def random_order(ids: Sequence[str], seed: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from pipeline.core.progress import in_words
 from pipeline.faces import alignment
 from pipeline.figures.labels import contact_sheet
 from pipeline.figures.landmarks import landmark_scatter, mean_face
-from pipeline.labels.decisions import Decisions, counts, decide, dropped, sample_rows
+from pipeline.labels.decisions import Decisions, counts, decide, dropped, sample_rows, too_small
 from pipeline.labels.pictures import read_pictures
 from pipeline.params.model import Labels, Params
 from pipeline.tables import schema
@@ -119,6 +119,9 @@ def _report(decisions: Decisions, metrics: dict[str, Any], settings: Labels) -> 
     typer.echo(f"label: kept {kept:,} of {total:,} pictures by {settings.rule} ({splits})")
     if reasons:
         typer.echo(f"label: dropped {total - kept:,} ({reasons})")
+    for split, number, classes in too_small(decisions, settings):
+        few = f"{split} has fewer than {number:,} of a class ({in_words(classes)})"
+        typer.echo(f"label: {few}: people and copies stay together")
     leaks = {key: pairs for key, pairs in metrics["near_duplicates"].items() if isinstance(pairs, int)}
     if any(leaks.values()):
         choice = f"labels.duplicates: {settings.duplicates}"
