@@ -108,12 +108,20 @@ def test_crop_and_five_point_cut_the_same_face_differently(project: Path, weight
     assert not np.array_equal(aligned, box[0])
 
 
-def test_none_loads_no_detector(project: Path, monkeypatch) -> None:
+@pytest.mark.parametrize("mode", [{"mode": "none"}, {"modes": {"toy": "none", "other": "crop"}}])
+def test_none_loads_no_detector(project: Path, monkeypatch, mode: dict[str, object]) -> None:
     monkeypatch.setattr(align, "load_detector", lambda *_: pytest.fail("asked for weights"))
-    align.run(settings(mode="none", missing="drop"), "toy")
+    align.run(settings(missing="drop", **mode), "toy")
     found, metrics = result()
+    assert metrics["mode"] == "none"
     assert found.table.column("status").to_pylist() == ["whole"] * 3
     assert (metrics["found"], metrics["fallback"], metrics["missing"]) == (0, 3, 0)
+
+
+def test_prediction_has_the_mode_of_the_faces_that_the_model_learned_from() -> None:
+    own = settings(mode="five_point", modes={"rafdb": "none", "affectnet": "crop"}).align
+    learned = (["rafdb"], ["ferplus"], ["rafdb", "affectnet"])
+    assert [own.for_prediction(names).mode for names in learned] == ["none", "five_point", "five_point"]
 
 
 def test_pictures_lie_as_their_exif_data_says() -> None:

@@ -328,7 +328,7 @@ def test_the_stage_draws_two_pictures_for_each_data_set_and_nothing_else(
         "b", picture("1", "train", "fear", status=status), picture("2", "valid", "anger", status="whole")
     )
     p = params("a", "b")
-    label.run(p.model_copy(update={"align": p.align.model_copy(update={"mode": mode})}))
+    label.run(p.model_copy(update={"align": p.align.model_copy(update={"modes": {"a": mode, "b": mode}})}))
 
     drawn = sorted(path.name for path in Path("plots/label").iterdir())
     assert drawn == ["a-landmarks.png", "a.png", "b-landmarks.png", "b.png"]

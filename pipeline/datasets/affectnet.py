@@ -23,8 +23,13 @@ An id is `affectnet/<subDirectory_filePath>`, `affectnet/689/737db2.jpg`, or `af
 in several rows. The first row counts, the others are rejected as `duplicate_name`. The rows of validation come before
 those of training, so the published `valid` is whole and none of its pictures is trained on.
 
-`train` and `valid` are published. `test` is drawn from `train`, as in the weighted-cluster paper. Published figures
-are measured on `valid`; here `valid` also chooses the epoch, so it cannot measure the chosen model fairly.
+`train` and `valid` are published. Most papers score `valid`; here `valid` also chooses the epoch, so it cannot measure
+the chosen model fairly. `labels.published_valid` has the three protocols:
+
+* nothing: `valid` is the published split, and `test` is drawn from `train`.
+* `{affectnet: test}`: the published split is `test`, for comparison with most papers. `valid` is drawn from `train`.
+* `{affectnet: drop}`: both are drawn from `train`. With `labels.valid: 500` and `labels.test: 500`, each has 500
+  pictures of each class, as in the weighted-cluster paper.
 
 Every record has a box and landmarks, which are reduced to five. `face_width` and `face_height` are read as a width and
 a height. Negative widths occur, and public loaders disagree on the meaning. So a box or landmarks that do not lie in
