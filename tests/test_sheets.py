@@ -87,10 +87,10 @@ def png(row: int, height: int = 20, width: int = 20) -> bytes:
     return cv2.imencode(".png", np.full((height, width, 3), colour(row)[::-1], np.uint8))[1].tobytes()
 
 
-def sheet(faces: Faces, labels: Any, votes: np.ndarray, searched: bool = True, images: Any = None) -> Path:
+def sheet(faces: Faces, labels: Any, votes: np.ndarray, mode: str = "five_point", images: Any = None) -> Path:
     path = Path("sheet.png")
     images = images or (lambda rows: [png(row) for row in rows])
-    sheets.contact_sheet(path, "d", faces, np.array(labels), votes, CLASSES, searched, images)
+    sheets.contact_sheet(path, "d", faces, np.array(labels), votes, CLASSES, mode, images)
     return path
 
 
@@ -198,7 +198,7 @@ def test_faces_in_dispute_are_captioned_with_their_front_runners(figures: list[F
 
 def test_empty_parts_say_so(figures: list[Figure]) -> None:
     sheet(coloured(["found"] * 3), [""] * 3, no_votes(3))
-    sheet(coloured(["whole"] * 3), ["fear"] * 3, no_votes(3), searched=False)
+    sheet(coloured(["whole"] * 3), ["fear"] * 3, no_votes(3), mode="none")
     agreed = no_votes(3)
     agreed[:, 2] = 10
     sheet(coloured(["found"] * 3), ["fear"] * 3, agreed)
@@ -336,6 +336,7 @@ def test_the_stage_draws_two_pictures_for_each_data_set_and_nothing_else(
     assert "fear 6\nanger 4" in a
     assert "no votes" in b
     assert ("1 of 2\n50.00%" in b) == (mode != "none")
+    assert ("faces by label, cut out by their box" in a) == (mode == "crop")
     assert "no landmarks" in texts(figures[1])
 
     label.run(params("a"))

@@ -23,6 +23,12 @@ ROWS = 2  # of pictures without a face; the examples have one row for each class
 # Inches: a face, the gap to the next one, the column of row titles, a line of a caption, the title of a part and of
 # the sheet.
 FACE, GAP, LEFT, LINE, PART, TITLE = 0.8, 0.06, 1.3, 0.14, 0.5, 0.5
+# Title of the examples, by the mode of `align`.
+EXAMPLES = {
+    "five_point": "aligned faces by label",
+    "crop": "faces by label, cut out by their box",
+    "none": "whole pictures by label: not aligned",
+}
 CELLS = Grid(FACE, FACE + GAP, FACE + GAP, caption_gap=0.03, fontsize=7)
 
 
@@ -62,7 +68,7 @@ def contact_sheet(
     labels: np.ndarray,
     votes: np.ndarray,
     classes: Sequence[str],
-    searched: bool,
+    mode: str,
     images: Callable[[list[int]], list[bytes]],
 ) -> None:
     """Plot examples of each class, pictures without a detected face, and faces with divided votes.
@@ -74,17 +80,17 @@ def contact_sheet(
         labels: class names, [N]; "" for pictures that are no samples.
         votes: int [N, 10] in the order of `VOTES`; zeros for pictures with a single label.
         classes: names in label order.
-        searched: whether faces were looked for (the mode of `align` is not `none`).
+        mode: of `align` for this data set: `five_point`, `crop` or `none`.
         images: returns the encoded pictures of some rows of the table; called only for rows on the sheet.
 
     Raises:
         UserError: a picture on the sheet cannot be decoded, or the file cannot be written.
     """
     status = faces.table["status"].to_numpy()
-    usable = np.flatnonzero(status == ("found" if searched else "whole"))
+    usable = np.flatnonzero(status == ("whole" if mode == "none" else "found"))
     parts = [
-        _examples(faces, labels, usable, classes, searched),
-        _not_found(faces, status, searched, images),
+        _examples(faces, labels, usable, classes, mode),
+        _not_found(faces, status, mode, images),
         _disputed(faces, votes, usable),
     ]
     width = LEFT + COLUMNS * CELLS.width + GAP
@@ -99,7 +105,7 @@ def contact_sheet(
 
 
 def _examples(
-    faces: Faces, labels: np.ndarray, usable: np.ndarray, classes: Sequence[str], searched: bool
+    faces: Faces, labels: np.ndarray, usable: np.ndarray, classes: Sequence[str], mode: str
 ) -> SheetPart:
     rows = []
     for name in classes:
@@ -107,15 +113,14 @@ def _examples(
         if len(of_class):
             chosen = [faces[i] for i in evenly_spaced(of_class, COLUMNS)]
             rows.append(SheetRow(f"{name}\n{len(of_class):,}", chosen, []))
-    title = "aligned faces by label" if searched else "whole pictures by label: not aligned"
-    return SheetPart(title, rows, "no face has a label")
+    return SheetPart(EXAMPLES[mode], rows, "no face has a label")
 
 
 def _not_found(
-    faces: Faces, status: np.ndarray, searched: bool, images: Callable[[list[int]], list[bytes]]
+    faces: Faces, status: np.ndarray, mode: str, images: Callable[[list[int]], list[bytes]]
 ) -> SheetPart:
     missed = np.flatnonzero(status != "found")
-    if not searched:
+    if mode == "none":
         return SheetPart("no face found", [], "not looked for: not aligned")
     if not len(missed):
         return SheetPart("no face found", [], f"0 of {len(faces):,}: every picture has a face")

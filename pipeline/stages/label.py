@@ -96,7 +96,7 @@ def _plot(
     faces = Faces(ALIGNED / f"{dataset}.arrow")
     images = partial(take_parquet, INGESTED / f"{dataset}.parquet", "image")
     path = folder / f"{dataset}.png"
-    contact_sheet(path, dataset, faces, labels, votes, classes, mode != "none", images)
+    contact_sheet(path, dataset, faces, labels, votes, classes, mode, images)
     landmarks = faces.table["landmarks"].combine_chunks()
     points = landmarks.drop_null().flatten().to_numpy().reshape(-1, 5, 2)
     rows = np.flatnonzero(landmarks.is_valid())
