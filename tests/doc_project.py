@@ -27,6 +27,8 @@ from typer.testing import CliRunner
 
 from pipeline import params
 from pipeline.cli import app
+from pipeline.experiments import recipes
+from pipeline.params.settings import flat
 from scripts.documentation import stages
 from tests import test_affectnet, test_ckplus, test_ferplus, test_rafdb, toy
 from tests.doc_commands import ROOT, Command, parsed
@@ -150,6 +152,8 @@ def make(folder: Path, patch: pytest.MonkeyPatch) -> None:
     keys = _keys(params.load(ROOT / "params.yaml").model_dump())
     sizes = {key: size for key in keys if (size := _size(key)) is not None}
     toy.set_params(folder, **SMALL, **sizes)
+    shipped = flat(yaml.safe_load((folder / "params.yaml").read_text()))
+    patch.setattr(recipes, "shipped", lambda: shipped)
     for path in (folder / "recipes").iterdir():
         path.write_text(yaml.safe_dump(_shrunk(yaml.safe_load(path.read_text())), sort_keys=False))
     _environment(folder)

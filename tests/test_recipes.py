@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 from copy import deepcopy
 from functools import reduce
-from operator import getitem
 from pathlib import Path
 
 import psutil
@@ -65,18 +64,51 @@ def document() -> dict:
     return YAML(typ="safe").load(ROOT / "params.yaml")
 
 
+# What says how fast this machine works, and not what a run finds: a recipe leaves it as it is.
+MACHINE = {
+    "engine": "ray",
+    "gans.processes": 3,
+    "train.checkpoint_seconds": 7,
+    "train.device": "cpu",
+    "train.precision": "float32",
+    "train.torchrun": None,  # a support vector machine allows nothing else
+    "train.workers": 2,
+}
+
+
+def leaves(settings: dict, above: str = "") -> dict:
+    """Return the values of params.yaml by dotted key; an empty mapping, and a network for each name, is a value."""
+    found = {}
+    for name, value in settings.items():
+        key = f"{above}{name}"
+        whole = not isinstance(value, dict) or key in ("labels.merge", "models.svm_deep_features.weights")
+        found |= {key: value} if whole else leaves(value, f"{key}.")
+    return found
+
+
+def changed(settings: dict) -> dict:
+    """Return settings all of which have other values, and those of the machine the ones above."""
+    other = deepcopy(settings)
+    for key, value in leaves(settings).items():
+        *blocks, last = key.split(".")
+        reduce(dict.get, blocks, other)[last] = MACHINE.get(key, ["changed", value])
+    return other
+
+
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml")))
-def test_every_row_of_every_recipe_is_allowed(name, document, monkeypatch):
+def test_a_row_is_what_its_recipe_says_whatever_was_there_before(name, document, monkeypatch):
     monkeypatch.chdir(ROOT)
-    recipe = recipes.load(name)
-    assert recipe.short
+    recipe, path = recipes.load(name), Path("params.yaml")
+    shipped, mine = leaves(document), changed(document)
+    after_another = deepcopy(mine)
     for row, variant in recipe.rows().items():
         assert all(key.split(".")[0] in ("train", "valid", "test") for key in variant.paper)
         for short in (False, True):
-            overrides, changed = recipe.overrides(row, short), deepcopy(document)
-            recipes.override(changed, overrides, Path("params.yaml"))
-            for key, value in overrides.items():
-                assert reduce(getitem, key.split("."), changed) == value
+            row_says = recipe.params | variant.params | (recipe.short if short else {})
+            for before in (deepcopy(document), deepcopy(mine), after_another):
+                machine = {key: value for key, value in leaves(before).items() if key in MACHINE}
+                recipes.override(before, recipe.overrides(row, short), path)
+                assert leaves(before) == shipped | machine | row_says
 
 
 def test_a_recipe_changes_values_and_no_comment(project):
@@ -99,8 +131,48 @@ def test_a_recipe_changes_values_and_no_comment(project):
         "epochs: 250",
     ]
     assert params.load().train.epochs == 250
+    # The next row does not inherit what this one set.
     recipes.apply({})
-    assert Path("params.yaml").read_text() == after
+    assert Path("params.yaml").read_text().split() == before.split()
+
+
+def test_mappings_and_lists_are_replaced_and_any_layout_is_kept(project):
+    before = Path("params.yaml").read_text()
+    values = {
+        "classes": ["neutral", "happiness", "disgust"],
+        "gan": "none",
+        "labels.merge": {"contempt": "disgust"},
+        "models.resnet18.weights": "Gewichte/größer, 2: a.safetensors",
+        "models.svm_deep_features.weights": {"vgg13": "IMAGENET1K_V1"},
+        "train.albumentations": [{"__class_fullname__": "CLAHE", "p": 0.5}],
+        "train.resized_crop": [0.08, 1.0],
+    }
+    recipes.apply(values)
+    assert leaves(yaml.safe_load(Path("params.yaml").read_text())) == leaves(yaml.safe_load(before)) | values
+    # The user's own layout: lists of several lines, blocks that are not chosen left out.
+    text = (
+        Path("params.yaml")
+        .read_text()
+        .replace("resized_crop: [0.08, 1.0]", "resized_crop:  # mine\n  - 0.1\n  - 1")
+    )
+    text = re.sub(r"(?s)  mixcut: .*?(?=  mixaugment:)", "", text).replace("device: auto", "device: cpu")
+    Path("params.yaml").write_text(text)
+    recipes.apply({"augment": "mixcut", "train.workers": 2})
+    applied = Path("params.yaml").read_text()
+    assert "  resized_crop: null  # mine" in applied
+    own = {"augment": "mixcut", "train.workers": 2, "train.device": "cpu"}
+    assert leaves(yaml.safe_load(applied)) == leaves(yaml.safe_load(before)) | own
+
+
+def test_a_setting_of_the_user_that_is_not_shipped_never_decides_a_row(project, monkeypatch):
+    few = {key: value for key, value in recipes.shipped().items() if key != "augments.mixcut.eta"}
+    monkeypatch.setattr(recipes, "shipped", lambda: few)
+    recipes.apply({"augment": "mixup"})  # it counts while mixcut is chosen alone
+    line = r"params\.yaml: augments\.mixcut\.eta: found a setting that is not shipped, allowed: a value in the recipe"
+    with pytest.raises(UserError, match=line):
+        recipes.apply({"augment": "mixcut"})
+    recipes.apply({"augment": "mixcut", "augments.mixcut.eta": 0.5})
+    assert params.load().augments.mixcut.eta == 0.5
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from copy import deepcopy
+from functools import cache
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,6 +36,8 @@ from pipeline import params
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.files import replacing
 from pipeline.params.load import PARAMS_FILE
+from pipeline.params.rewrite import with_values
+from pipeline.params.settings import MACHINE, SHIPPED, flat, in_use
 from pipeline.params.types import Block, Positive
 
 RECIPES = Path("recipes")
@@ -130,52 +133,91 @@ def load(name: str) -> Recipe:
         raise UserError(f"{path}: not valid YAML: {one_line(error)}") from None
 
 
+@cache
+def shipped() -> Overrides:
+    """Return the values of params.yaml as shipped. They are shared: copy before you change a list or a mapping."""
+    return flat(YAML(typ="safe").load(SHIPPED.read_text(encoding="utf-8")))
+
+
+def settings(overrides: Overrides) -> Overrides:
+    """Return every setting of a row that can change a result: the shipped values, replaced by the row's.
+
+    Settings of the machine are left out, unless the row sets them.
+    """
+    return {key: value for key, value in shipped().items() if key not in MACHINE} | overrides
+
+
 def check(rows: Iterable[Overrides], path: Path = PARAMS_FILE) -> None:
-    """Reject values that `params.yaml` does not allow. Nothing is written.
+    """Reject rows that cannot be applied to `params.yaml`. Nothing is written.
 
     Raises:
-        UserError: a key is not in the file, or a value is not allowed.
+        UserError: as `apply`.
     """
-    params.load(path)  # reports errors of the file itself
-    document = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    document = read(path)
     for overrides in rows:
-        override(deepcopy(document), overrides, path)
+        override(document, overrides, path)
 
 
 def apply(overrides: Overrides, path: Path = PARAMS_FILE) -> None:
-    """Write new values into `params.yaml` and keep its comments. Nothing changes if a value is not allowed.
+    """Write all settings of a row into `params.yaml` and keep its comments.
+
+    Settings of the machine keep their values, unless the row sets them. Nothing changes if a value is not allowed.
 
     Raises:
-        UserError: a key is not in the file, or a value is not allowed.
+        UserError: a key is not in the file, a value is not allowed, or the file has a setting in use that neither the
+            shipped file nor the row has.
     """
-    params.load(path)  # reports errors of the file itself
-    yaml = YAML()
-    yaml.preserve_quotes, yaml.width = True, 2**16
-    # By default ruamel writes nothing for a null.
-    yaml.representer.add_representer(
-        type(None), lambda writer, _: writer.represent_scalar("tag:yaml.org,2002:null", "null")
-    )
-    document = yaml.load(path.read_text(encoding="utf-8"))
-    override(document, overrides, path)
     with replacing(path) as temporary:
-        yaml.dump(document, temporary)
+        temporary.write_text(applied(overrides, path), encoding="utf-8", newline="")
+
+
+def applied(overrides: Overrides, path: Path = PARAMS_FILE) -> str:
+    """Return the text that `apply` would write.
+
+    Raises:
+        UserError: as `apply`.
+    """
+    document = read(path)
+    override(document, overrides, path)
+    try:
+        return with_values(path.read_text(encoding="utf-8"), document)
+    except ValueError as error:
+        raise UserError(f"{path}: {error}; write out values that YAML aliases (`*name`) stand for") from None
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return a parsed `params.yaml`.
+
+    Raises:
+        UserError: the file is not valid.
+    """
+    params.load(path)
+    return YAML(typ="safe").load(path.read_text(encoding="utf-8"))
 
 
 def override(document: dict[str, Any], overrides: Overrides, path: Path) -> None:
-    """Set values in a parsed `params.yaml` and validate the result.
+    """Set all settings of a row in a parsed `params.yaml` and validate the result.
 
     Raises:
-        UserError: a key is not in the document, or a value is not allowed.
+        UserError: as `apply`.
     """
-    for key, value in overrides.items():
-        *blocks, last = key.split(".")
-        block = document
-        for name in blocks:
-            block = block[name] if isinstance(block.get(name), dict) else {}
-        if last not in block:
+    present, wanted = flat(document), settings(overrides)
+    for key in overrides:
+        if key not in present and key not in shipped():
             raise UserError(f"{path}: {key}: no such key, but the recipe sets it")
-        if isinstance(value, list) and isinstance(block[last], list):
-            block[last][:] = value  # a new list would lose the style and the comment
-        else:
-            block[last] = value
+    for key in in_use(present | wanted):
+        if key not in wanted and key not in MACHINE:
+            raise UserError.of(
+                f"{path}: {key}", "a setting that is not shipped", "a value in the recipe's params"
+            )
+    for key, value in wanted.items():
+        if key not in present or present[key] != value:
+            _set(document, key, deepcopy(value))
     params.validated(document, path)
+
+
+def _set(document: dict[str, Any], key: str, value: Any) -> None:
+    *blocks, last = key.split(".")
+    for name in blocks:
+        document = document.setdefault(name, {})
+    document[last] = value

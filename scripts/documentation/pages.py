@@ -1,4 +1,4 @@
-"""Write the generated parts of the pages in docs/: `make pages`.
+"""Write the generated parts of the pages in docs/, and the copy of params.yaml as shipped: `make pages`.
 
 A generated part lies between two comments. The rest of a page is written by hand and stays.
 """
@@ -8,9 +8,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from pipeline.params.settings import SHIPPED
 from scripts.documentation import methods, parameters, recipes, stages
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 _PART = re.compile(r"(?s)<!-- generated: (?P<name>\w+),.*?<!-- end of (?P=name) -->")
 
 
@@ -27,8 +29,11 @@ def parts() -> dict[str, dict[str, str]]:
 
 
 def written() -> dict[Path, str]:
-    """Return the text of every file that has generated parts, as the code would write it."""
-    texts = {DOCS / "stages/chain.svg": stages.drawing()}
+    """Return the text of every generated file, and of every page with generated parts, as the code would write it."""
+    texts = {
+        SHIPPED: (ROOT / "params.yaml").read_text(encoding="utf-8"),
+        DOCS / "stages/chain.svg": stages.drawing(),
+    }
     for page, generated in parts().items():
         path = DOCS / page
         text = path.read_text(encoding="utf-8") if path.exists() else f"# {path.stem}\n"
@@ -54,12 +59,12 @@ def renewed(text: str, generated: dict[str, str]) -> str:
 
 
 def main() -> None:
-    """Write every page that is not as the code would write it."""
+    """Write every file that is not as the code would write it."""
     for path, text in written().items():
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")
-            print(f"wrote {path.relative_to(DOCS.parent)}")
+            print(f"wrote {path.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":
