@@ -282,7 +282,7 @@ def test_runs_without_predictions_or_with_other_images_are_not_tested(
     assert found.scores["test.accuracy"][1].bootstrap_p is None
     assert found.notes == [
         "row: not tested for seeds 1, whose predictions are not in DVC's cache",
-        "row: not tested, because its images or labels differ from those of base",
+        "row: no difference and no p-values, because its images or labels differ from those of base",
     ]
 
 

@@ -26,8 +26,9 @@ from typer.testing import CliRunner
 
 from pipeline import params
 from pipeline.cli import app
+from pipeline.core import git, programs
 from pipeline.core.errors import UserError
-from pipeline.experiments import overview, recipes
+from pipeline.experiments import overview, queue, recipes
 from pipeline.experiments.queue import QueuedRun, RunState
 from pipeline.experiments.sweep import Sweep, SweepStatus
 
@@ -248,14 +249,18 @@ root = pathlib.Path(ROOT)
 (root / f"runs-{checkpoint.name}").write_text(str(os.getpid()))
 while (root / f"hold-{checkpoint.name}").exists():
     time.sleep(0.1)
+assert p["labels"]["merge"] == {"contempt": "disgust"} and "contempt" not in p["classes"]
+assert p["train"]["albumentations"] == [{"__class_fullname__": "CLAHE", "p": 0.5}]
 accuracy = p["seed"] / 10 + (0.01 if p["augment"] == "mixup" else 0) + p["train"]["epochs"] / 1000
 raw = sum(1 for _ in pathlib.Path("data/raw/folder").iterdir())
 pathlib.Path("metrics").mkdir(exist_ok=True)
-weights = pathlib.Path("weights.safetensors").stat().st_size
-valid = {"accuracy": accuracy, "raw": raw, "weights": weights, "resumed": int(resumed)}
+weights = pathlib.Path(p["models"]["resnet18"]["weights"]).stat().st_size
+images = 7 if p["labels"]["rule"] == "majority" else 8
+valid = {"images": images, "accuracy": accuracy, "raw": raw, "weights": weights, "resumed": int(resumed)}
 json.dump({"valid": valid}, open("metrics/evaluate.json", "w"))
-predicted = ["b"] * 8 if p["augment"] == "mixup" else ["a"] * 8
-table = {"id": [str(i) for i in range(8)], "split": ["valid"] * 8, "label": ["b"] * 8, "predicted": predicted}
+predicted = "b" if p["augment"] == "mixup" else "a"
+table = {"id": list("01234567"), "split": ["valid"] * 8, "label": ["b"] * 8, "predicted": [predicted] * 8}
+table = {name: values[:images] for name, values in table.items()}
 pq.write_table(pa.table(table), "data/predictions.parquet")
 """
 STAGE = {
@@ -263,7 +268,7 @@ STAGE = {
         "score": {
             "cmd": f"{sys.executable} score.py",
             "deps": ["score.py", "data/raw/folder"],
-            "params": ["seed", "augment", "train"],
+            "params": ["seed", "augment", "train", "labels"],
             "outs": ["data/predictions.parquet"],
             "metrics": [{"metrics/evaluate.json": {"cache": False}}],
         }
@@ -282,19 +287,29 @@ def repository(project, monkeypatch):
     Path("dvc.yaml").write_text(yaml.safe_dump(STAGE))
     Path("data/raw/folder").mkdir(parents=True)
     Path("data/raw/folder/a.png").write_bytes(b"a")
-    Path("weights.safetensors").write_bytes(b"123")
+    Path("größe, 2.safetensors").write_bytes(b"123")
     Path(".gitignore").write_text("/data/\n/models/\n*.safetensors\nruns-*\nhold-*\n")
-    files = {"datasets": ["folder"], "models.resnet18.weights": "weights.safetensors"}
-    write(TINY | {"params": TINY["params"] | files})
+    values = {
+        "datasets": ["folder"],
+        "models.resnet18.weights": "größe, 2.safetensors",
+        "labels.merge": {"contempt": "disgust"},
+        "classes": ["neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear"],
+        "train.albumentations": [{"__class_fullname__": "CLAHE", "p": 0.5}],
+    }
+    write(TINY | {"params": TINY["params"] | values})
     for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"], ["git", "add", "-A"]):
         subprocess.run(command, check=True)
-    subprocess.run(["git", "commit", "-qm", "first"], check=True)
+    commit()
     yield project
     others = [process for process in processes(project) if process.pid != os.getpid()]
     for process in others:
         with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended by itself
             process.kill()
     psutil.wait_procs(others)
+
+
+def commit() -> None:
+    subprocess.run(["git", "commit", "-qam", "Next"], check=True)
 
 
 def processes(folder: Path) -> list[psutil.Process]:
@@ -316,6 +331,12 @@ def invoke(*arguments: str) -> str:
     return done.output
 
 
+def refused(*arguments: str) -> str:
+    done = CliRunner().invoke(app, ["recipe", *arguments, "tiny", "--short"])
+    assert isinstance(done.exception, UserError), done.output
+    return str(done.exception)
+
+
 def sweep(*, short: bool = True) -> Sweep:
     return Sweep("tiny", recipes.load("tiny"), short)
 
@@ -324,7 +345,25 @@ def test_a_sweep_survives_the_kill_of_a_run_and_of_its_workers(repository):
     holds = {name: Path(f"hold-{name}") for name in ("none-1", "mixup-1", "none-2", "mixup-2")}
     for hold in holds.values():
         hold.touch()
+    params_file = Path("params.yaml").read_bytes()
+
+    # Runs are made of the last commit: changes that it lacks are refused, in the workspace and in the index.
+    recipes.apply({"labels.rule": "majority"})
+    Path("score.py").write_text(f"{Path('score.py').read_text()}# edited\n")
+    subprocess.run(["git", "add", "score.py"], check=True)
+    assert refused("run").startswith(
+        "params.yaml, score.py: found changes that are not committed, allowed: none"
+    )
+    subprocess.run(["git", "checkout", "-q", "HEAD", "."], check=True)
+    subprocess.run(["git", "rm", "-q", "--cached", "params.yaml"], check=True)
+    assert refused("run").startswith("params.yaml: found changes that are not committed")
+    subprocess.run(["git", "reset", "-q"], check=True)
+    with pytest.raises(UserError, match="dvc: "):
+        queue.put("no name", "seed: 2", [])
+
     assert invoke("run", "--jobs", "2").count(": queued\n") == 4
+    assert Path("params.yaml").read_bytes() == params_file
+    assert not git.uncommitted()
     until(lambda: Path("runs-none-1").exists() and Path("runs-mixup-1").exists())
     shown = invoke("status")
     assert shown.startswith("0 done, 2 running, 2 waiting")
@@ -363,11 +402,11 @@ def test_a_sweep_survives_the_kill_of_a_run_and_of_its_workers(repository):
     cells = r"\| 0\.1610 ± 0\.0707 \| - +\| \+0\.0100 \[\+0\.0100, \+0\.0100\] \* \| 0\.0078 +\| 0\.0002 +\|"
     assert re.search(r"\| mixed +\| 2 +" + cells, printed)
     assert printed[printed.index("Tiny (nowhere), short form") :] == invoke("table")
-    assert "seed: 1 " in Path("params.yaml").read_text()
+    assert Path("params.yaml").read_bytes() == params_file
 
     runs = {
         (row, seed): run["valid"]
-        for row, seeds in sweep().evaluations().items()
+        for row, seeds in sweep().results().evaluations.items()
         for seed, run in seeds.items()
     }
     assert {run: valid["resumed"] for run, valid in runs.items()} == {
@@ -377,13 +416,14 @@ def test_a_sweep_survives_the_kill_of_a_run_and_of_its_workers(repository):
         ("mixed", 2): 0,
     }
     assert {(valid["raw"], valid["weights"]) for valid in runs.values()} == {(1, 3)}
-    assert not any(sweep(short=False).evaluations().values())
+    assert not any(sweep(short=False).results().evaluations.values())
     assert ": queued" not in invoke("run")
     assert re.search(r"\| plain +\| augment: none +\| test\.accuracy 0\.5000 \| 2 finished", invoke("show"))
 
     # A run that was queued earlier, for example before a restart of the machine, is started as well.
     recipe = yaml.safe_load(Path("recipes/tiny.yaml").read_text())
     write(recipe | {"variants": recipe["variants"] | {"cut": {"params": {"augment": "cutout"}}}})
+    commit()
     assert list(sweep().submit(["cut"], 1)) == [("tiny-short-cut-s1", "queued")]
     done = CliRunner().invoke(app, ["recipe", "run", "tiny", "--short", "--seeds", "1", "--wait"])
     assert ": queued\n" not in done.output
@@ -401,6 +441,61 @@ def test_a_sweep_survives_the_kill_of_a_run_and_of_its_workers(repository):
     without = invoke("table")
     assert re.search(r"\| mixed +\| 1 +\| 0\.1110 +\| - +\| \+0\.0100 \[-\] +\| - +\|", without)
     assert "- plain: not tested for seeds 1, 2, whose predictions are not in DVC's cache" in without
+    check_that_stale_runs_are_told_and_run_anew()
+
+
+def check_that_stale_runs_are_told_and_run_anew() -> None:
+    """Two runs of the first row have finished, one of the second, and none of the third."""
+    table = invoke("table")
+
+    # Other data or code, each alone.
+    Path("data/raw/folder/b.png").write_bytes(b"b")
+    assert "tiny-short-plain-s1 is stale: changed: data/raw/folder\n" in invoke("show")
+    Path("data/raw/folder/b.png").unlink()
+    code = Path("score.py").read_text()
+    Path("score.py").write_text(f"{code}# edited\n")
+    shown = " ".join(invoke("status").split())
+    assert shown.startswith("0 done, 1 failed, 3 stale")
+    assert "tiny-short-mixed-s1 stale changed: score.py" in shown
+    Path("score.py").write_text(code)
+
+    # Methods that are not chosen decide nothing, nor does how fast the machine is.
+    recipe = yaml.safe_load(Path("recipes/tiny.yaml").read_text())
+    recipe["params"] |= {"augments.cutmix.alpha": 0.3, "losses.center.weight": 0.1}
+    write(recipe)
+    recipes.apply({"train.workers": 3})
+    assert invoke("table") == table
+
+    # Another length and another label rule: figures of the runs before are not shown.
+    recipe["variants"]["plain"]["params"]["labels.rule"] = "majority"
+    write(recipe | {"short": {"train.epochs": 2}})
+    told = invoke("table")
+    assert (
+        "- plain: stale: labels.rule plurality, now majority; train.epochs 1, now 2 (seeds 1, 2); `fer"
+        in told
+    )
+    assert "- mixed: stale: train.epochs 1, now 2 (seeds 1); `fer" in told
+    assert re.search(r"\| plain +\| 0 +\| - +\| 0\.5000 +\| - +\|", told)
+    assert re.search(r"\| mixed +\| 0 +\| - +\| - +\| - +\|", told)
+    assert not re.search(r"0\.1\d", told)
+
+    # The rows with another rule are run anew, and then not compared with the others: they have other images.
+    write(recipe)
+    commit()
+    commit_before = programs.output("git", "rev-parse", git.experiment_refs()["tiny-short-plain-s1"]).strip()
+    old = f"tiny-short-plain-s1-old-{commit_before[:7]}"
+    done = CliRunner().invoke(
+        app, ["recipe", "run", "tiny", "--short", "--seeds", "1", "--variant", "plain", "--wait"]
+    )
+    why = "labels.rule plurality, now majority"
+    assert f"plain-s1: queued anew: {why}; the earlier run is now {old}\n" in done.output
+    assert programs.output("git", "rev-parse", git.experiment_refs()[old]).strip() == commit_before
+    told = invoke("table")
+    assert f"- plain: stale: {why} (seeds 2); `fer recipe run` runs them anew\n" in told
+    assert "- mixed: other images or labels than plain: labels.rule plurality, not majority\n" in told
+    assert "- mixed: no difference and no p-values, because its images or labels differ" in told
+    assert re.search(r"\| plain +\| 1 +\| 0\.1010 +\| 0\.5000 +\| - +\|", told)
+    assert re.search(r"\| mixed +\| 1 +\| 0\.1110 +\| - +\| - +\|", told)
 
 
 def status(finished: set[str], **states: str) -> SweepStatus:

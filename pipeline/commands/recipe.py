@@ -47,7 +47,10 @@ def list_recipes() -> None:
 
 @app.command(epilog=examples("fer recipe show mixcut_ferplus --short"))
 def show(name: Name, short: Short = False) -> None:
-    """Print a recipe: its parameters, its rows, the paper's scores and the state of its runs."""
+    """Print a recipe: its parameters, its rows, the paper's scores and the state of its runs.
+
+    A run is stale if its settings, code or data are not those that would run now.
+    """
     from tabulate import tabulate
 
     sweep = _sweep(name, short)
@@ -55,7 +58,8 @@ def show(name: Name, short: Short = False) -> None:
     typer.echo("\n".join([sweep.title, *textwrap.wrap(recipe.note, 110), ""]))
     shared = recipe.params | (recipe.short if short else {})
     typer.echo("".join(f"{key}: {in_yaml(value)}\n" for key, value in shared.items()))
-    counts = sweep.row_counts()
+    status = sweep.checked_status()
+    counts = sweep.row_counts(status)
     table = [
         [
             label,
@@ -67,6 +71,7 @@ def show(name: Name, short: Short = False) -> None:
     ]
     columns = ["row", "parameters", "paper", f"runs (of {recipe.runs})"]
     typer.echo(tabulate(table, columns, tablefmt="github", disable_numparse=True))
+    typer.echo("".join(f"{name} is stale: {why}\n" for name, why in sorted(status.stale.items())), nl=False)
 
 
 @app.command(epilog=examples("fer recipe apply mixcut_ferplus mixcut --short"))
@@ -75,7 +80,10 @@ def apply(
     variant: Annotated[str, typer.Argument(help="Row of the table.")],
     short: Short = False,
 ) -> None:
-    """Write the parameters of a row into params.yaml and keep its comments. Then run `dvc repro`."""
+    """Write all settings of a row into params.yaml and keep its comments. Then run `dvc repro`.
+
+    What the recipe leaves open gets its shipped value. Settings of the machine, such as train.device, stay.
+    """
     from pipeline.experiments import recipes
 
     recipes.apply(recipes.load(name).overrides(variant, short))
@@ -99,8 +107,8 @@ def run(
 ) -> None:
     """Queue every row and seed that has not finished, then start the workers of DVC's queue.
 
-    The workers continue after this command ends or is interrupted. Repeat the command to queue failed runs again, and
-    to resume runs that a kill interrupted.
+    Runs are made of the last commit; uncommitted changes are refused. The workers continue after this command ends or
+    is interrupted. Repeat the command to queue failed and stale runs again, and to resume runs that a kill interrupted.
     """
     from rich.console import Console
 
@@ -134,7 +142,7 @@ def status(
     ] = False,
     short: Short = False,
 ) -> None:
-    """Print how many runs are done, running, waiting or failed, why runs failed, and the time left."""
+    """Print how many runs are done, running, waiting, failed or stale, why, and the time left."""
     from rich.console import Console
 
     from pipeline.experiments import overview
@@ -142,7 +150,7 @@ def status(
     sweep = _sweep(name, short)
     if wait:
         overview.follow(sweep.status, Console(stderr=True))
-    Console(soft_wrap=True).print(overview.view(sweep.status()))
+    Console(soft_wrap=True).print(overview.view(sweep.checked_status()))
 
 
 @app.command(
@@ -171,7 +179,10 @@ def table(
     ] = None,
     short: Short = False,
 ) -> None:
-    """Print our scores beside the paper's: mean, standard deviation, seeds, and p-values against a baseline."""
+    """Print our scores beside the paper's: mean, standard deviation, seeds, and p-values against a baseline.
+
+    Runs whose settings, code or data are not those that would run now are left out, and named below the table.
+    """
     _print_table(_sweep(name, short), baseline, score, output)
 
 
@@ -191,16 +202,25 @@ def _print_table(
     """Print the table of a sweep, or write it to files if there are any."""
     from pipeline.experiments import table
     from pipeline.experiments.comparison import compare
+    from pipeline.experiments.recipes import settings
 
     for path in files or []:
         table.check_suffix(path)
-    evaluations = sweep.evaluations()
-    if not any(evaluations.values()):
+    results = sweep.results()
+    if not any([*results.evaluations.values(), *results.stale.values()]):
         form = " --short" if sweep.short else ""
         raise UserError(
             f"{sweep.name}: no run has finished; `fer recipe run {sweep.name}{form}` starts the runs"
         )
-    comparison = compare(sweep.recipe, evaluations, sweep.predictions(), baseline, scores)
+    comparison = compare(
+        sweep.recipe,
+        results.evaluations,
+        results.predictions,
+        baseline,
+        scores,
+        stale=results.stale,
+        settings={row: settings(sweep.recipe.overrides(row, sweep.short)) for row in sweep.recipe.rows()},
+    )
     if not files:
         typer.echo(table.markdown(sweep.title, comparison).rstrip())
     for path in files or []:

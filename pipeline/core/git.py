@@ -1,10 +1,13 @@
-"""Ask git about commits and experiments."""
+"""Ask git about files, commits and experiments, and rename experiments."""
 
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterable
+from io import BytesIO
 
 from pipeline.core import programs
+from pipeline.core.errors import UserError
 
 
 def output(*arguments: str) -> str | None:
@@ -24,3 +27,42 @@ def experiment_refs() -> dict[str, str]:
     )
     refs = [ref for ref in listed.splitlines() if ref.split("/")[2] not in ("exec", "stash", "celery")]
     return {ref.rpartition("/")[2]: ref for ref in refs}
+
+
+def uncommitted() -> list[str]:
+    """Return the tracked files that differ from the last commit, in the index or in the workspace.
+
+    Raises:
+        UserError: git fails, for example outside a repository.
+    """
+    listed = output("status", "--porcelain", "-z", "--no-renames", "--untracked-files=no")
+    if listed is None:
+        raise UserError("git status: failed; run this in the git repository of the project")
+    return [entry[3:] for entry in listed.split("\0") if entry]
+
+
+def contents(ref: str, paths: Iterable[str]) -> list[bytes]:
+    """Return the contents of files of a commit, empty for a file that it does not have. One process reads them all."""
+    asked = "".join(f"{ref}:./{path}\n" for path in paths).encode()
+    answer = BytesIO(subprocess.run(["git", "cat-file", "--batch"], input=asked, capture_output=True).stdout)
+    found = []
+    for head in answer:  # of each file: `<id> blob <size>`, its content and a line break, or `<name> missing`
+        size = head.split()[-1]
+        found.append(b"" if size == b"missing" else answer.read(int(size)))
+        if size != b"missing":
+            answer.readline()
+    return found
+
+
+def retire(experiment: str) -> str:
+    """Rename a finished DVC experiment, so that its name is free again. Return the new name.
+
+    The new name ends in the experiment's abbreviated commit.
+    """
+    refs = "--format=%(refname) %(objectname)", f"refs/exps/*/*/{experiment}"
+    for line in programs.output("git", "for-each-ref", "--sort=committerdate", *refs).splitlines():
+        ref, commit = line.split()
+        name = f"{experiment}-old-{commit[:7]}"
+        programs.output("git", "update-ref", f"{ref.removesuffix(experiment)}{name}", commit)
+        programs.output("git", "update-ref", "-d", ref, commit)
+    return name

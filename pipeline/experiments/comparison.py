@@ -23,8 +23,9 @@ import numpy as np
 from scipy.special import stdtrit  # importing scipy.stats takes half a second
 
 from pipeline.core.errors import UserError
+from pipeline.core.progress import in_yaml
 from pipeline.experiments import significance
-from pipeline.experiments.recipes import Recipe
+from pipeline.experiments.recipes import Overrides, Recipe
 
 LEVEL = 0.95
 HEADLINE = ("accuracy", "macro_recall", "macro_f1")
@@ -119,7 +120,8 @@ class Comparison(NamedTuple):
         images: number of these images; 0 without predictions.
         scores: the rows for each score, by the score's key in our evaluation. If we score on valid and the paper on
             test, ` (paper: <the paper's key>)` follows our key.
-        notes: reasons why p-values are missing.
+        notes: runs that are left out, rows whose labels are made in another way, and why differences or p-values are
+            missing.
     """
 
     baseline: str
@@ -135,10 +137,14 @@ def compare(
     predictions: dict[str, PredictionsBySeed],
     baseline: str | None = None,
     keys: list[str] | None = None,
+    *,
+    stale: dict[str, dict[int, str]] | None = None,
+    settings: dict[str, Overrides] | None = None,
 ) -> Comparison:
     """Compare the rows of a recipe with the baseline.
 
-    The scores are those on test if every finished run has scores on test, else those on valid.
+    The scores are those on test if every finished run has scores on test, else those on valid. A row that is scored on
+    other images or labels than the baseline has no difference and no p-values.
 
     Args:
         recipe: the rows and the paper's scores.
@@ -147,6 +153,8 @@ def compare(
         baseline: name of the baseline row; the first row if None.
         keys: dotted keys of the scores. `*` stands for any text in a key, dots included. If empty or None: the paper's
             scores, accuracy, macro recall and macro F1.
+        stale: why finished runs are left out, because they are not what would run now, by row and seed.
+        settings: all settings of each row, of which the notes name those that make other labels.
 
     Raises:
         UserError: the recipe has no row with the baseline's name, or no finished run has a score with one of the keys.
@@ -158,7 +166,7 @@ def compare(
     split = "test" if all("test" in evaluation for evaluation in finished) else "valid"
     paper_keys = {_on_split(key, split): key for row in recipe.rows().values() for key in row.paper}
     chosen = _matching_keys(keys, finished, split) if keys else [f"{split}.{score}" for score in HEADLINE]
-    tests = _PairedTests(predictions, baseline, split)
+    tests = _PairedTests(evaluations, predictions, baseline, split)
     scores = {}
     for key in chosen if keys else dict.fromkeys([*paper_keys, *chosen]):
         paper_key = paper_keys.get(key, key)
@@ -171,20 +179,49 @@ def compare(
                 name,
                 values[name],
                 row.paper.get(paper_key),
-                difference(values[baseline], values[name]) if name != baseline else None,
+                difference(values[baseline], values[name]) if tests.comparable(name, key) else None,
                 tests.mcnemar_p(name) if key == f"{split}.accuracy" else None,
                 tests.bootstrap_p(name, key),
             )
             for name, row in recipe.rows().items()
         ]
-    return Comparison(baseline, split, tests.images, scores, tests.notes)
+    notes = [*_stale_notes(stale or {}), *_label_notes(settings or {}, baseline), *tests.notes]
+    return Comparison(baseline, split, tests.images, scores, notes)
+
+
+def _stale_notes(stale: dict[str, dict[int, str]]) -> Iterator[str]:
+    for row, seeds in stale.items():
+        for why in dict.fromkeys(seeds.values()):
+            those = ", ".join(str(seed) for seed in seeds if seeds[seed] == why)
+            yield f"{row}: stale: {why} (seeds {those}); `fer recipe run` runs them anew"
+
+
+def _label_notes(settings: dict[str, Overrides], baseline: str) -> Iterator[str]:
+    """Yield the settings of each row that make other images or labels than the baseline's."""
+    theirs = settings.get(baseline, {})
+    for row, ours in settings.items():
+        words = [
+            f"{key} {in_yaml(value)}, not {in_yaml(theirs.get(key))}"
+            for key, value in ours.items()
+            if key.startswith(("labels.", "classes", "datasets")) and value != theirs.get(key)
+        ]
+        if words:
+            yield f"{row}: other images or labels than {baseline}: {'; '.join(words)}"
 
 
 class _PairedTests:
     """Tests of each row against the baseline, over the seeds for which the predictions of both exist."""
 
-    def __init__(self, predictions: dict[str, PredictionsBySeed], baseline: str, split: str) -> None:
-        self.split = split
+    def __init__(
+        self,
+        evaluations: dict[str, EvaluationBySeed],
+        predictions: dict[str, PredictionsBySeed],
+        baseline: str,
+        split: str,
+    ) -> None:
+        self.evaluations, self.baseline, self.split = evaluations, baseline, split
+        # Rows that are scored on other images or labels than the baseline.
+        self.unlike = {row for row in evaluations if self._has_other_images(row, split)}
         self.images = 0
         # For each row: one pair per shared seed. A pair holds two positions in `answers`: that of the baseline's run
         # and that of the row's run.
@@ -198,21 +235,43 @@ class _PairedTests:
             (row, seed): file
             for row, seeds in predictions.items()
             for seed, file in seeds.items()
-            if file and predictions[baseline].get(seed)
+            if file and predictions[baseline].get(seed) and row not in self.unlike
         }
-        if all(row == baseline for row, _ in files):
-            return
-        self.answers, self.classes = significance.read_answers(list(files.values()), split)
+        if any(row != baseline for row, _ in files):
+            self._pair(files)
+        self.notes += [
+            f"{row}: no difference and no p-values, because its images or labels differ from those of {baseline}"
+            for row in evaluations
+            if row in self.unlike
+        ]
+
+    def _pair(self, files: dict[tuple[str, int], Path]) -> None:
+        """Read the predictions of runs and pair each row's with the baseline's."""
+        self.answers, self.classes = significance.read_answers(list(files.values()), self.split)
         self.images = len(self.answers[0].labels)
         index = {run: number for number, run in enumerate(files)}
-        for row in (name for name in predictions if name != baseline):
-            pairs = [(index[baseline, seed], number) for (name, seed), number in index.items() if name == row]
+        for row in dict.fromkeys(name for name, _ in files if name != self.baseline):
+            pairs = [
+                (index[self.baseline, seed], number) for (name, seed), number in index.items() if name == row
+            ]
             if all(np.array_equal(self.answers[a].labels, self.answers[b].labels) for a, b in pairs):
                 self.pairs[row] = pairs
             else:
-                self.notes.append(
-                    f"{row}: not tested, because its images or labels differ from those of {baseline}"
-                )
+                self.unlike.add(row)
+
+    def comparable(self, row: str, key: str) -> bool:
+        """Return whether a row and the baseline have a score on the same images and labels."""
+        known = row not in (self.baseline, *self.unlike)
+        return known and not self._has_other_images(row, key.partition(".")[0])
+
+    def _has_other_images(self, row: str, split: str) -> bool:
+        """Return whether a row is scored on other images or labels than the baseline, as far as the scores tell."""
+        ours, theirs = self.evaluations[row], self.evaluations[self.baseline]
+        return any(
+            ours[seed].get("rule") != theirs[seed].get("rule")
+            or score_at(ours[seed], f"{split}.images") != score_at(theirs[seed], f"{split}.images")
+            for seed in ours.keys() & theirs.keys()
+        )
 
     def mcnemar_p(self, row: str) -> float | None:
         pairs = self.pairs.get(row)

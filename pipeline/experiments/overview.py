@@ -54,10 +54,10 @@ def follow(current_status: Callable[[], SweepStatus], console: Console) -> Sweep
 
 
 def view(status: SweepStatus) -> Group:
-    """Return the overview: the counts, then one line for each running, failed and interrupted run."""
-    shown = [run for run in status.unfinished.values() if run.state != RunState.WAITING]
+    """Return the overview: the counts, then one line for each running, failed, interrupted and stale run."""
+    shown = [run.name for run in status.unfinished.values() if run.state != RunState.WAITING]
     table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True, min_width=max((len(run.name) for run in shown), default=0))
+    table.add_column(no_wrap=True, min_width=max(map(len, [*shown, *status.stale]), default=0))
     table.add_column(no_wrap=True, min_width=len(RunState.INTERRUPTED), justify="right")
     table.add_column()
     for run in status.of(RunState.RUNNING):
@@ -66,6 +66,8 @@ def view(status: SweepStatus) -> Group:
     for state, style in STYLES.items():
         for run in status.of(state):
             table.add_row(Text(run.name), Text(state, style), Text(run.reason()))
+    for name, why in sorted(status.stale.items()):
+        table.add_row(Text(name), Text("stale", "yellow"), Text(why))
     return Group(Text(_header(status), "bold"), table)
 
 
@@ -87,7 +89,8 @@ def _header(status: SweepStatus) -> str:
 def _counts(status: SweepStatus) -> str:
     states = [RunState.RUNNING, RunState.WAITING, RunState.FAILED, RunState.INTERRUPTED]
     counts = [f"{len(runs)} {state}" for state in states if (runs := status.of(state))]
-    return ", ".join([f"{len(status.finished)} done", *counts])
+    stale = [f"{len(status.stale)} stale"] if status.stale else []
+    return ", ".join([f"{len(status.finished)} done", *counts, *stale])
 
 
 def _clock(seconds: float) -> str:

@@ -1,5 +1,7 @@
 """Recipes. A recipe describes one table of a paper: the parameters and the paper's scores of each row.
 
+A row sets every setting that can change a result: those of the recipe, and for all others the shipped values.
+
 title: MixCut on FER+
 source: the paper and the number of its table
 note: what the paper leaves open, and our choice

@@ -127,8 +127,7 @@ def _workspace_commit() -> Commit | None:
     sha = _git("rev-parse", "--verify", "--quiet", "HEAD")
     if not sha:
         return None
-    status = _git("status", "--porcelain", "-z", "--untracked-files=no", "--no-renames")
-    changed = tuple(line[3:] for line in status.split("\0") if line)
+    changed = tuple(git.uncommitted())
     experiment = _applied(sha) if changed else ""
     return _commit(
         sha, branch=_git("branch", "--show-current"), changed=changed, experiment=experiment, baseline=sha

@@ -1,0 +1,146 @@
+"""What a finished run was made of, and in which way it differs from what would run now."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ruamel.yaml import YAML
+
+from pipeline.core import git
+from pipeline.core.errors import UserError
+from pipeline.core.progress import in_yaml
+from pipeline.experiments.recipes import Overrides
+from pipeline.params.settings import MACHINE, flat, in_use
+from pipeline.tables.paths import METRICS, RAW
+
+NAMED = 3  # settings or files that are named if many differ
+ABSENT = "absent"
+
+
+class FinishedRun(NamedTuple):
+    """A finished experiment, as its commit has it.
+
+    Attributes:
+        evaluation: `metrics/evaluate.json`.
+        settings: its `params.yaml`, by dotted key.
+        inputs: MD5 of the code and the raw data that its stages read, by path.
+        outputs: MD5 of the files that its stages wrote, by path.
+        weights: SHA-256 of the files of weights that training started from, by path.
+    """
+
+    evaluation: dict[str, Any]
+    settings: Overrides
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+    weights: dict[str, str]
+
+
+def read(ref: str) -> FinishedRun:
+    """Return the experiment at a git reference.
+
+    Raises:
+        UserError: it has no scores.
+    """
+    metrics = [(METRICS / name).as_posix() for name in ("evaluate.json", "train.json")]
+    params, lock, evaluation, training = git.contents(ref, ["params.yaml", "dvc.lock", *metrics])
+    if not evaluation:
+        raise UserError(f"{ref}: has no {metrics[0]}; `dvc exp remove` removes the experiment")
+    settings = flat(_yaml(params))
+    stages = _used(_yaml(lock).get("stages", {}), settings)
+    outputs = {out["path"]: out.get("md5", "") for stage in stages for out in stage.get("outs", [])}
+    inputs = {
+        dep["path"]: dep.get("md5", "")
+        for stage in stages
+        for dep in stage.get("deps", [])
+        if not any(_overlap(dep["path"], path) for path in outputs)
+    }
+    weights = _weights(settings, json.loads(training or "{}").get("weights", {}))
+    return FinishedRun(json.loads(evaluation), settings, inputs, outputs, weights)
+
+
+def differences(run: FinishedRun, settings: Overrides, md5_now: Callable[[str], str | None]) -> str:
+    """Return in which way a run differs from what would run now, in words; "" if it does not.
+
+    Settings of the machine and of methods that are not chosen do not count, nor do raw data and weights that are no
+    longer there.
+
+    Args:
+        run: the finished run.
+        settings: the settings of a run now, by dotted key.
+        md5_now: returns the MD5 of a file or folder of the project; None if it is not there.
+    """
+    was, now = in_use(run.settings), in_use(settings)
+    changed = [
+        f"{key} {_word(was, key)}, now {_word(now, key)}"
+        for key in was | now
+        if (key in now or key not in MACHINE) and was.get(key, ABSENT) != now.get(key, ABSENT)
+    ]
+    files = [path for path, md5 in run.inputs.items() if md5_now(path) not in _allowed(path, md5)]
+    files += [path for path, sha in run.weights.items() if Path(path).is_file() and _sha256(path) != sha]
+    if files:
+        files = [f"changed: {', '.join(_first(files, 'files'))}"]
+    return "; ".join([*_first(changed, "settings"), *files])
+
+
+def _word(settings: Overrides, key: str) -> str:
+    return in_yaml(settings[key]) if key in settings else ABSENT
+
+
+def _allowed(path: str, md5: str) -> tuple[str | None, ...]:
+    """Return the hashes that an input of a run may have now. Raw data may have been removed since."""
+    return (md5, None) if Path(path).is_relative_to(RAW) else (md5,)
+
+
+def _first(names: list[str], what: str) -> list[str]:
+    return [*names[:NAMED], f"{len(names) - NAMED} more {what}"] if len(names) > NAMED else names
+
+
+def md5_in(repo: Any) -> Callable[[str], str | None]:
+    """Return a function that hashes files and folders as DVC does; DVC's state knows the hashes of unchanged files."""
+    from dvc.fs import localfs
+    from dvc_data.hashfile.build import build
+
+    @cache
+    def md5(path: str) -> str | None:
+        if not Path(path).exists():
+            return None
+        absolute = str(Path(path).absolute())
+        return build(repo.cache.local, absolute, localfs, "md5", dry_run=True, ignore=repo.dvcignore)[2].oid
+
+    return md5
+
+
+def _yaml(content: bytes) -> dict[str, Any]:
+    return YAML(typ="safe").load(content) or {}
+
+
+def _used(stages: dict[str, Any], settings: Overrides) -> list[dict[str, Any]]:
+    """Return the stages of a dvc.lock that a run with these settings needs. Others are left from earlier runs."""
+    datasets = settings.get("datasets", [])
+    return [
+        stage
+        for name, stage in stages.items()
+        if name.partition("@")[2] in ("", *datasets) and (name != "sample" or name in datasets)
+    ]
+
+
+def _overlap(one: str, other: str) -> bool:
+    return one == other or one.startswith(f"{other}/") or other.startswith(f"{one}/")
+
+
+def _weights(settings: Overrides, reports: dict[str, Any]) -> dict[str, str]:
+    """Return the SHA-256 of the files of weights by path, from the reports of `pipeline.training.pretrained`."""
+    chosen: Any = settings.get(f"models.{settings.get('model')}.weights")
+    paths: dict[str, str] = chosen if isinstance(chosen, dict) else {"": chosen}
+    by_part = reports if isinstance(chosen, dict) else {"": reports}
+    return {path: sha for part, path in paths.items() if (sha := by_part.get(part, {}).get("sha256"))}
+
+
+def _sha256(path: str) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
