@@ -185,7 +185,10 @@ def compare(
             )
             for name, row in recipe.rows().items()
         ]
-    notes = [*_stale_notes(stale or {}), *_label_notes(settings or {}, baseline), *tests.notes]
+    shown = {
+        row: ours for row, ours in (settings or {}).items() if evaluations[row] and evaluations[baseline]
+    }
+    notes = [*_stale_notes(stale or {}), *_label_notes(shown, baseline), *tests.notes]
     return Comparison(baseline, split, tests.images, scores, notes)
 
 

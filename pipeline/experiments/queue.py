@@ -174,11 +174,13 @@ def put(name: str, params: str, paths: Iterable[Path]) -> None:
     from dvc.repo import lock_repo
     from scmrepo.exceptions import SCMError
 
-    # `dvc exp run --queue` does the same, but takes 1.6 s of CPU instead of 0.2 s.
+    # `dvc exp run --queue` does the same, but takes 1.6 s of CPU instead of 0.4 s.
     with repository() as repo:
         try:
             with lock_repo(repo), _in_place_of(PARAMS_FILE, params.encode()):
-                repo.experiments.run(queue=True, name=name, copy_paths=list(map(str, paths)))
+                copies = [str(path) for path in paths]
+                # `no_hydra`: a project's Hydra configuration would write `params.yaml` anew.
+                repo.experiments.run(queue=True, name=name, copy_paths=copies, no_hydra=True)
         except (DvcException, SCMError) as error:
             raise UserError(f"dvc: {one_line(error)}") from None
 
