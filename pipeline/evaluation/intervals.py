@@ -1,46 +1,83 @@
-"""Confidence intervals of scores over other test images of the same kind: the bootstrap (Efron 1979)."""
+"""Confidence intervals of scores over other test images of the same kind: Wilson's interval and the bootstrap."""
 
 from __future__ import annotations
 
+from math import sqrt
+from statistics import NormalDist
+
 import numpy as np
-from sklearn.metrics import confusion_matrix
 
 LEVEL = 95.0  # percent
+# With fewer faces no score is reliable, and the bootstrap is not used.
+FEW = 30
+
+_Z = NormalDist().inv_cdf((1 + LEVEL / 100) / 2)
 
 
 def intervals(
     labels: np.ndarray, predicted: np.ndarray, classes: int, resamples: int, seed: int
 ) -> dict[str, dict[str, float]]:
-    """Return 95 % percentile bootstrap intervals of `accuracy`, `macro_recall` and `macro_f1`.
+    """Return 95 % intervals of `accuracy`, `macro_recall` and `macro_f1`. No interval is a point.
+
+    Accuracy has Wilson's interval. The macro scores have percentile intervals of the bootstrap (Efron 1979), if there
+    are at least `FEW` images and resamples show how the scores vary. They do not if a class has a single image, or if
+    every class is either always right or always wrong.
 
     A resample holds N images, drawn with replacement from the N images. Images are drawn independently. Several
     pictures of one person or copies of one picture are not drawn together, so a split with many of them has a wider
     true interval. The interval does not include the effect of another training `seed`.
 
-    All three scores depend only on the confusion matrix, which is multinomial over resamples. Matrices are therefore
-    drawn directly. A class without images in a resample is left out of its means, as in `metrics.headline`.
-
     Args:
-        labels: true classes, [N] integers from 0 to `classes` - 1, at least one.
+        labels: true classes, [N] integers from 0 to `classes` - 1. Without images there is no interval.
         predicted: predicted classes, [N] integers in the same range.
         classes: number of classes.
-        resamples: number of resamples, at least one.
+        resamples: number of resamples; with 0, only accuracy has an interval.
         seed: seed of the resamples.
 
     Returns:
-        `low` and `high` of each score, as fractions.
+        `low` and `high` of each score that has an interval, as fractions.
     """
-    shares = confusion_matrix(labels, predicted, labels=np.arange(classes)) / len(labels)
-    drawn = np.random.default_rng(seed).multinomial(len(labels), shares.ravel(), size=resamples)
-    matrices = drawn.reshape(resamples, classes, classes)
+    if not len(labels):
+        return {}
+    counts = np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
+    hits, true = counts.diagonal(), counts.sum(axis=1)
+    bounds = {"accuracy": wilson(int(hits.sum()), len(labels))}
+    varies = 1 not in true and ((0 < hits) & (hits < true)).any()
+    if resamples and len(labels) >= FEW and varies:
+        bounds |= _bootstrap(counts, resamples, seed)
+    return {name: {"low": low, "high": high} for name, (low, high) in bounds.items() if low < high}
+
+
+def wilson(correct: int, images: int) -> tuple[float, float]:
+    """Return the bounds of Wilson's 95 % interval of a share (Wilson 1927, "Probable Inference").
+
+    Args:
+        correct: number of correct images, at most `images`.
+        images: number of images, at least one.
+    """
+    share, weight = correct / images, _Z**2 / images
+    centre = (share + weight / 2) / (1 + weight)
+    half = _Z * sqrt(share * (1 - share) / images + weight / (4 * images)) / (1 + weight)
+    # Rounding must not put a bound beyond 0, 1 or the share itself.
+    return min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))
+
+
+def _bootstrap(counts: np.ndarray, resamples: int, seed: int) -> dict[str, tuple[float, float]]:
+    """Return the bounds of the macro scores for a confusion matrix, int [K, K].
+
+    Both scores depend only on the matrix, which is multinomial over resamples. Matrices are therefore drawn directly.
+    A class without images in a resample is left out of its means, as in `metrics.headline`.
+    """
+    images = counts.sum()
+    drawn = np.random.default_rng(seed).multinomial(images, counts.ravel() / images, size=resamples)
+    matrices = drawn.reshape(resamples, *counts.shape)
     hits, true, named = matrices.diagonal(axis1=1, axis2=2), matrices.sum(axis=2), matrices.sum(axis=1)
     # A class that does not occur adds 0 to the sums and is not counted.
     occurring = (true > 0).sum(axis=1)
     values = {
-        "accuracy": hits.sum(axis=1) / len(labels),
         "macro_recall": (hits / np.maximum(true, 1)).sum(axis=1) / occurring,
         "macro_f1": (2 * hits / np.maximum(true + named, 1)).sum(axis=1) / occurring,
     }
     tail = (100 - LEVEL) / 2
     bounds = {name: np.percentile(value, [tail, 100 - tail]) for name, value in values.items()}
-    return {name: {"low": float(low), "high": float(high)} for name, (low, high) in bounds.items()}
+    return {name: (float(low), float(high)) for name, (low, high) in bounds.items()}

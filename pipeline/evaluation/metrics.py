@@ -35,6 +35,7 @@ def scores(labels: np.ndarray, probabilities: np.ndarray, classes: list[str]) ->
     Returns:
         - `images`: N.
         - `accuracy`; `macro_recall` (the MixAugment paper's average accuracy) and `macro_f1`.
+        - `classes`: number of classes with images, over which the macro scores are means.
         - `kappa`: Cohen's kappa; `alpha`: Krippendorff's nominal alpha. Truth and prediction are the two annotators.
           Both are None if all true and predicted classes are one class, as chance agreement is then certain.
         - `auc`, `auc_pr`: area under the ROC and the precision-recall curve of each class against the others,
@@ -83,7 +84,7 @@ def scores(labels: np.ndarray, probabilities: np.ndarray, classes: list[str]) ->
 
 
 def headline(labels: np.ndarray, predicted: np.ndarray, classes: list[str]) -> dict[str, Any]:
-    """Return `images`, `accuracy`, `macro_recall` and `macro_f1`.
+    """Return `images`, `accuracy`, `macro_recall`, `macro_f1` and `classes`, the number of classes that occur.
 
     Args:
         labels: true classes, [N] integers. Without images the scores are None.
@@ -91,13 +92,14 @@ def headline(labels: np.ndarray, predicted: np.ndarray, classes: list[str]) -> d
         classes: names of all classes. Means are over the classes that occur in `labels`.
     """
     if not len(labels):
-        return {"images": 0, "accuracy": None, "macro_recall": None, "macro_f1": None}
+        return {"images": 0, "accuracy": None, "macro_recall": None, "macro_f1": None, "classes": 0}
     _, recall, f1, support = _per_class(labels, predicted, classes)
     return {
         "images": len(labels),
         "accuracy": _mean(labels == predicted),
         "macro_recall": _mean(recall[support > 0]),
         "macro_f1": _mean(f1[support > 0]),
+        "classes": int((support > 0).sum()),
     }
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import typer
 
-from pipeline.core.errors import UserError
-from pipeline.core.files import write_json
+from pipeline.core.errors import UserError, not_made
+from pipeline.core.files import replacing_folder, write_json
 from pipeline.evaluation.intervals import intervals
 from pipeline.evaluation.metrics import confident_mistakes, headline, scores
+from pipeline.evaluation.warnings import warnings
 from pipeline.figures import scores as plots
 from pipeline.inference import device
 from pipeline.inference.crops import VIEWS
@@ -24,11 +29,11 @@ from pipeline.tables.schema import PREDICTIONS as PREDICTION_COLUMNS
 from pipeline.tables.store import read_parquet, write_rows
 from pipeline.tables.vocabulary import SCORED
 
-FIGURES = PLOTS / "evaluate"
+WIDTH = 100  # characters in a printed line
 
 
 def run(p: Params) -> None:
-    """Write scores, predictions and plots, and print a line for each split and each data set in it."""
+    """Write scores, predictions and plots; print the scores of each split and data set, and what limits them."""
     where = device.pick(p.train.device)
     model = load(CLASSIFIER, where)
     rows_by_id = _labelled_rows(p.datasets)
@@ -40,36 +45,28 @@ def run(p: Params) -> None:
         "rule": p.labels.rule,
         "ten_crop": p.evaluate.ten_crop,
         "mirror": p.evaluate.mirror,
+        "bootstrap": p.evaluate.bootstrap,
+        **_origin(p.datasets),
     }
     predictions: list[dict[str, Any]] = []
-    summary = ["evaluate:              images  accuracy     95 % interval  macro recall  macro F1"]
     earlier: set[str | None] = set()
-    for split in [name for name in SCORED if name in splits]:
-        samples = faces.at(np.flatnonzero(splits == split)).to(where)
-        labels = samples.labels.numpy()
-        chances = _probabilities(p, model, samples, split)
-        predicted = chances.argmax(axis=1)
-        rows = [rows_by_id[id_] | {"split": split} for id_ in samples.ids]
-        report[split] = {
-            **scores(labels, chances, p.classes),
-            **_intervals(p, labels, predicted),
-            **_parts(p, rows, labels, predicted, earlier),
-        }
-        for row, label, shares in zip(rows, predicted, chances, strict=True):
-            predictions.append(row | {"predicted": p.classes[label], "probabilities": shares.tolist()})
-        summary.append(_line(split, report[split]))
-        for name, part in report[split].get("datasets", {}).items():
-            summary.append(_line(name, part))
-        if "deduplicated" in report[split]:
-            summary.append(_line("without repeats", report[split]["deduplicated"]))
-        if split in ("train", "valid"):
-            earlier |= {row["cluster"] for row in rows}
+    with replacing_folder(PLOTS / "evaluate") as folder:
+        for split in [name for name in SCORED if name in splits]:
+            samples = faces.at(np.flatnonzero(splits == split)).to(where)
+            labels = samples.labels.numpy()
+            chances = _probabilities(p, model, samples, split)
+            predicted = chances.argmax(axis=1)
+            rows = [rows_by_id[id_] | {"split": split} for id_ in samples.ids]
+            report[split] = scores(labels, chances, p.classes) | _parts(p, rows, labels, predicted, earlier)
+            for row, label, shares in zip(rows, predicted, chances, strict=True):
+                predictions.append(row | {"predicted": p.classes[label], "probabilities": shares.tolist()})
+            _draw(p, folder / split, split, samples, chances)
+            if split in ("train", "valid"):
+                earlier |= {row["cluster"] for row in rows}
 
     write_json(METRICS / "evaluate.json", report)
     write_rows(PREDICTIONS, PREDICTION_COLUMNS, sorted(predictions, key=lambda row: row["id"]))
-    # The plots show the last split, which training knew least: test, or else unlearned or valid.
-    _draw(p, split, samples, chances)
-    typer.echo("\n".join(summary))
+    typer.echo("\n".join(_lines(report)))
 
 
 def _labelled_rows(datasets: list[str]) -> dict[str, dict[str, Any]]:
@@ -88,11 +85,24 @@ def _scored_split(model: TrainedModel, row: dict[str, Any]) -> str:
     return "gan_train" if row["split"] == "train" and row["dataset"] in model.gan_datasets else "unlearned"
 
 
-def _intervals(p: Params, labels: np.ndarray, predicted: np.ndarray) -> dict[str, Any]:
-    """Return `interval.<score>.low|high`, or nothing if `evaluate.bootstrap` is 0."""
-    if not p.evaluate.bootstrap:
-        return {}
-    return {"interval": intervals(labels, predicted, len(p.classes), p.evaluate.bootstrap, p.seed)}
+def _origin(datasets: list[str]) -> dict[str, Any]:
+    """Return what `pipeline.evaluation.warnings` says of the data: `records`, `rejected` and `drawn`.
+
+    `records` and `rejected` count the published records of each data set, and those that ingest rejected. `drawn`
+    counts the samples of splits that are not published.
+    """
+    path = METRICS / "label.json"
+    try:
+        label = json.loads(path.read_text(encoding="utf-8"))
+        parts = label.get("datasets", {datasets[0]: label})
+        rejected = {name: sum(label["not_read"][name].values()) for name in datasets}
+        read = {name: [*parts[name]["kept"].values(), *parts[name]["dropped"].values()] for name in datasets}
+        records = {name: sum(read[name]) + rejected[name] for name in datasets}
+        return {"records": records, "rejected": rejected, "drawn": label["drawn"]}
+    except FileNotFoundError:
+        raise not_made(path) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{path}: not the metrics of {', '.join(datasets)}; run `dvc repro`") from None
 
 
 def _parts(
@@ -102,26 +112,30 @@ def _parts(
     predicted: np.ndarray,
     earlier: set[str | None],
 ) -> dict[str, Any]:
-    """Return the scores of parts of a split.
+    """Return the intervals of a split, and the scores of its parts with theirs.
 
     `deduplicated` covers the pictures that train and valid above it do not hold, exactly or nearly; `earlier` has their
     clusters. The first split has no `deduplicated`. If there are several data sets, `datasets.<name>` has the
     scores of each, with its own `deduplicated`.
     """
+    whole = np.ones(len(rows), bool)
     fresh = np.array([not row["cluster"] or row["cluster"] not in earlier for row in rows])
+    sources = np.array([row["dataset"] for row in rows])
 
-    def without_repeats(chosen: np.ndarray) -> dict[str, Any]:
-        chosen = chosen & fresh
-        return {"deduplicated": headline(labels[chosen], predicted[chosen], p.classes)} if earlier else {}
+    def bounds(of: np.ndarray) -> dict[str, Any]:
+        count = len(p.classes)
+        return {"interval": intervals(labels[of], predicted[of], count, p.evaluate.bootstrap, p.seed)}
 
-    parts = without_repeats(np.ones(len(rows), bool))
+    def scored(of: np.ndarray) -> dict[str, Any]:
+        return headline(labels[of], predicted[of], p.classes) | bounds(of)
+
+    def without_repeats(of: np.ndarray) -> dict[str, Any]:
+        return {"deduplicated": scored(of & fresh)} if earlier else {}
+
+    parts = bounds(whole) | without_repeats(whole)
     if len(p.datasets) > 1:
-        sources = np.array([row["dataset"] for row in rows])
         chosen = {name: sources == name for name in p.datasets if name in sources}
-        parts["datasets"] = {
-            name: headline(labels[of], predicted[of], p.classes) | without_repeats(of)
-            for name, of in chosen.items()
-        }
+        parts["datasets"] = {name: scored(of) | without_repeats(of) for name, of in chosen.items()}
     return parts
 
 
@@ -151,20 +165,37 @@ def _probabilities(p: Params, model: TrainedModel, samples: Samples, split: str)
     return chances
 
 
-def _draw(p: Params, split: str, samples: Samples, chances: np.ndarray) -> None:
+def _draw(p: Params, folder: Path, split: str, samples: Samples, chances: np.ndarray) -> None:
     labels, predicted = samples.labels.numpy(), chances.argmax(axis=1)
-    plots.confusion_table(FIGURES / "confusion.csv", split, labels, predicted, p.classes)
-    plots.confusion_matrix(FIGURES / "confusion.png", split, labels, predicted, p.classes)
-    plots.reliability(FIGURES / "reliability.png", split, labels, chances)
+    plots.confusion_table(folder / "confusion.csv", split, labels, predicted, p.classes)
+    plots.confusion_matrix(folder / "confusion.png", split, labels, predicted, p.classes)
+    plots.reliability(folder / "reliability.png", split, labels, chances)
     worst = confident_mistakes(labels, chances, p.evaluate.mistakes)
     captions = [f"{p.classes[labels[i]]}\n→ {p.classes[predicted[i]]} {chances[i].max():.2f}" for i in worst]
     faces = samples.take(torch.from_numpy(worst)).cpu().numpy()
-    plots.mistakes_sheet(FIGURES / "mistakes.png", split, faces, captions)
+    plots.mistakes_sheet(folder / "mistakes.png", split, faces, captions)
 
 
-def _line(name: str, figures: dict[str, Any]) -> str:
+def _lines(report: dict[str, Any]) -> Iterator[str]:
+    """Yield the printed lines: a table of the splits and their data sets, and the warnings about them."""
+    yield "evaluate:              images  accuracy    95 % interval  macro recall  macro F1  classes"
+    for split in [name for name in SCORED if name in report]:
+        total = len(report[split]["per_class"])
+        yield _line(split, report[split], total)
+        for name, part in report[split].get("datasets", {}).items():
+            yield _line(name, part, total)
+        if "deduplicated" in report[split]:
+            yield _line("without repeats", report[split]["deduplicated"], total)
+    for warning in warnings(report):
+        yield textwrap.fill(warning, WIDTH, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False)
+
+
+def _line(name: str, figures: dict[str, Any], total: int) -> str:
     values = [figures[key] for key in ("accuracy", "macro_recall", "macro_f1")]
     accuracy, recall, f1 = ("-" if value is None else f"{value:.4f}" for value in values)
-    bounds = figures["interval"]["accuracy"] if "interval" in figures else None
+    bounds = figures["interval"].get("accuracy")
     interval = f"{bounds['low']:.4f} - {bounds['high']:.4f}" if bounds else "-"
-    return f"{name:>20} {figures['images']:8,}  {accuracy:>8}  {interval:>16}  {recall:>12}  {f1:>8}"
+    classes = f"{figures['classes']} of {total}"
+    return (
+        f"{name:>20} {figures['images']:8,}  {accuracy:>8}  {interval:>15}  {recall:>12}  {f1:>8}  {classes:>7}"
+    )

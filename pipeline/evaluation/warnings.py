@@ -1,0 +1,132 @@
+"""Warnings about scores that are worth less than their digits suggest.
+
+They follow from `metrics/evaluate.json` alone. So every place that shows scores shows the same warnings, also for runs
+of another commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pipeline.core.progress import in_words
+from pipeline.evaluation.intervals import FEW
+from pipeline.tables.vocabulary import SPLITS
+
+# Share of a data set's records above which rejected records are a warning.
+MANY = 0.1
+MACRO = {"macro_recall": "macro recall", "macro_f1": "macro F1"}
+
+
+def warnings(evaluation: dict[str, Any]) -> list[str]:
+    """Return what limits the scores of a run, one sentence or two for each limit.
+
+    Args:
+        evaluation: content of `metrics/evaluate.json`. Values that are missing or of another type give no warning.
+    """
+    return [*_about_data(evaluation), *_about_splits(evaluation)]
+
+
+def coverage(scores: dict[str, Any]) -> tuple[int, int]:
+    """Return the number of classes with faces in a split, over which macro scores are means, and of all classes."""
+    counts = _support(scores)
+    return sum(count > 0 for count in counts.values()), len(counts)
+
+
+def _about_data(evaluation: dict[str, Any]) -> Iterator[str]:
+    records, rejected = _counts(evaluation.get("records")), _counts(evaluation.get("rejected"))
+    if "sample" in records:
+        only = "All faces" if len(records) == 1 else "The faces of sample"
+        yield f"{only} are drawings (the embedded sample): their scores say nothing about photographs."
+    for name, total in records.items():
+        count = rejected.get(name, 0)
+        if count > MANY * total:
+            yield (
+                f"Ingest rejected {count:,} of {total:,} records of {name}, more than a tenth. "
+                f"data/ingested/{name}.rejected.csv lists them."
+            )
+    if drawn := _counts(evaluation.get("drawn")):
+        yield (
+            "Splits that are not published were drawn at random from the training pictures: "
+            f"{in_words(drawn)} faces."
+        )
+
+
+def _about_splits(evaluation: dict[str, Any]) -> Iterator[str]:
+    blocks = {split: _block(evaluation.get(split)) for split in SPLITS}
+    counts = {split: support for split, block in blocks.items() if (support := _support(block))}
+    if not counts:
+        return
+    if "test" not in counts:
+        yield "There is no test split. " + (
+            "The epoch may have been chosen on valid, whose scores are then too high."
+            if "valid" in counts
+            else "All scores are on faces that the network learned from."
+        )
+    faces = {split: sum(support.values()) for split, support in counts.items()}
+    if few := {split: number for split, number in faces.items() if number < FEW}:
+        yield f"Fewer than {FEW} faces make every score of a split unreliable: {in_words(few)}."
+    yield from _absent_classes(counts)
+    *_, last = counts
+    small = {name: number for name, number in counts[last].items() if 0 < number < FEW}
+    if small and last not in few:
+        yield f"On {last}, some classes have fewer than {FEW} faces, too few for a reliable recall: {in_words(small)}."
+    for split in [name for name in counts if name not in few]:
+        if split != "train" and blocks[split].get("accuracy") == 1:
+            yield f"All {faces[split]:,} faces of {split} are right. Check that training has not seen them."
+        if evaluation.get("bootstrap"):
+            yield from _no_interval(split, blocks[split], counts[split])
+        yield from _weak_datasets(split, blocks[split])
+
+
+def _absent_classes(counts: dict[str, dict[str, int]]) -> Iterator[str]:
+    """Yield a sentence for each set of splits that lack the same classes."""
+    splits: dict[tuple[str, ...], list[str]] = {}
+    for split, support in counts.items():
+        absent = tuple(name for name, number in support.items() if not number)
+        splits.setdefault(absent, []).append(split)
+    for absent, names in splits.items():
+        if absent:
+            total = len(counts[names[0]])
+            yield (
+                f"Macro recall over {total - len(absent)} of {total} classes on {', '.join(names)}, and macro F1 "
+                f"likewise: there are no faces of {', '.join(absent)}."
+            )
+
+
+def _weak_datasets(split: str, scores: dict[str, Any]) -> Iterator[str]:
+    """Yield which data sets have few faces in a split, or fewer classes than the whole split."""
+    datasets = {name: _counts(part) for name, part in _block(scores.get("datasets")).items()}
+    scored, total = coverage(scores)
+    for name, part in datasets.items():
+        if 0 < part.get("classes", 0) < scored:
+            yield (
+                f"Macro recall over {part['classes']} of {total} classes on the faces of {name} in {split}, and "
+                "macro F1 likewise."
+            )
+    if few := {name: part["images"] for name, part in datasets.items() if part.get("images", FEW) < FEW}:
+        yield f"Some data sets have fewer than {FEW} faces in {split}: {in_words(few)}."
+
+
+def _no_interval(split: str, scores: dict[str, Any], support: dict[str, int]) -> Iterator[str]:
+    """Yield why macro scores of a split have no interval, if they have none."""
+    bounds = _block(scores.get("interval"))
+    missing = [name for key, name in MACRO.items() if key not in bounds]
+    single = [name for name, number in support.items() if number == 1]
+    if missing:
+        reason = f"there is a single face of {', '.join(single)}" if single else "its resamples do not vary"
+        yield f"On {split}, {' and '.join(missing)} have no interval, as {reason}."
+
+
+def _support(scores: dict[str, Any]) -> dict[str, int]:
+    """Return the number of faces of each class."""
+    rows = _block(scores.get("per_class"))
+    return _counts({name: _block(row).get("support") for name, row in rows.items()})
+
+
+def _block(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _counts(value: Any) -> dict[str, int]:
+    return {name: count for name, count in _block(value).items() if isinstance(count, int)}
