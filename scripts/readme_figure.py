@@ -54,7 +54,7 @@ grid = figure.add_gridspec(2, 2, width_ratios=[1.35, 1], height_ratios=[1, 1.15]
 panels = [
     (grid[0, 0], tile(scenes, len(CLASSES), 170), "pictures as they go in"),
     (grid[0, 1], tile(crops, len(CLASSES), 96), "faces found, aligned, 48 x 48"),
-    (grid[1, 0], cv2.imread(str(PLOTS / "evaluate/confusion.png"))[..., ::-1], ""),
+    (grid[1, 0], cv2.imread(str(PLOTS / "evaluate/test/confusion.png"))[..., ::-1], ""),
     (grid[1, 1], cv2.imread(str(PLOTS / "synthesize/fear.png"))[..., ::-1], "fear: real faces, and DCGAN's"),
 ]
 for cell, picture, title in panels:

@@ -61,7 +61,12 @@ def write(
     }
     pq.write_table(pa.table(columns, schema.PREDICTIONS), root / paths.PREDICTIONS)
 
-    evaluated: dict[str, Any] = {"rule": "plurality"}
+    evaluated: dict[str, Any] = {
+        "rule": "plurality",
+        "bootstrap": 50,
+        "records": {word: count + 7},
+        "rejected": {word: count},
+    }
     for name in splits:
         of = split == name
         predicted = probabilities[of].argmax(axis=1)

@@ -12,13 +12,13 @@ import torch
 from sklearn.metrics import accuracy_score, classification_report, roc_auc_score
 
 from pipeline.core.errors import UserError
-from pipeline.evaluation.intervals import intervals
+from pipeline.evaluation.intervals import intervals, wilson
 from pipeline.inference import model_file
 from pipeline.params.load import load
 from pipeline.params.model import Params
 from pipeline.stages import evaluate
 from pipeline.stages.train import trained_model
-from pipeline.tables import paths, schema, store
+from pipeline.tables import paths, schema, store, vocabulary
 from tests import toy
 
 SIZE = 20
@@ -62,33 +62,40 @@ def inputs(settings: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
             for i, id_ in enumerate(ids)
         ]
     store.write_rows(folder / paths.LABELS, schema.labels(NAMES), sorted(labels, key=lambda row: row["id"]))
+    toy.write_label_metrics(folder, {"table": 20, "sample": 10})
     torch.manual_seed(0)
-    model_file.save(folder / paths.CLASSIFIER, trained_model(settings, toy.network(settings)))
+    network = toy.network(settings)
+    torch.nn.init.normal_(network.head.weight)  # both classes are predicted
+    model_file.save(folder / paths.CLASSIFIER, trained_model(settings, network))
     return folder
 
 
 @pytest.fixture
-def p(settings: Params, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
+def drawing(settings: Params, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     """Return the parameters of a run whose inputs lie in the working folder."""
     shutil.copytree(inputs, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return settings
 
 
+@pytest.fixture
+def p(drawing: Params, monkeypatch: pytest.MonkeyPatch) -> Params:
+    """Return the parameters of such a run without plots, which take most of its time."""
+    monkeypatch.setattr(evaluate, "_draw", lambda *_: None)
+    return drawing
+
+
 def outputs() -> dict[str, bytes]:
-    files = [
-        paths.METRICS / "evaluate.json",
-        paths.PREDICTIONS,
-        *sorted((paths.PLOTS / "evaluate").iterdir()),
-    ]
-    return {path.name: path.read_bytes() for path in files}
+    plots = [path for path in (paths.PLOTS / "evaluate").rglob("*") if path.is_file()]
+    files = [paths.METRICS / "evaluate.json", paths.PREDICTIONS, *sorted(plots)]
+    return {path.as_posix(): path.read_bytes() for path in files}
 
 
 def test_the_scores_follow_from_the_predictions(p: Params, capsys: pytest.CaptureFixture[str]) -> None:
     evaluate.run(p)
 
     report = json.loads((paths.METRICS / "evaluate.json").read_text())
-    assert list(report) == ["rule", "ten_crop", "mirror", "train", "test"]  # there is no valid split
+    assert [name for name in report if name in vocabulary.SPLITS] == ["train", "test"]
     predictions = pq.read_table(paths.PREDICTIONS)
     assert predictions.schema.equals(schema.PREDICTIONS)
     ids = predictions["id"].to_pylist()
@@ -121,7 +128,13 @@ def test_repeats_of_an_earlier_split_and_data_sets_are_scored_apart(
         means = [np.mean([per_class[name][key] for name in set(truth)]) for key in ("recall", "f1-score")]
         scores = [accuracy_score(truth, said), *means]
         keys = ("accuracy", "macro_recall", "macro_f1")
-        return {"images": len(chosen)} | {k: pytest.approx(v) for k, v in zip(keys, scores, strict=True)}
+        low, high = wilson(sum(a == b for a, b in zip(truth, said, strict=True)), len(chosen))
+        return {
+            "images": len(chosen),
+            "classes": len(set(truth)),
+            "interval": {"accuracy": {"low": low, "high": high}},
+            **{k: pytest.approx(v) for k, v in zip(keys, scores, strict=True)},
+        }
 
     test = [row for row in rows if row["split"] == "test"]
     # 0, 3, 6 of each data set are test pictures; the partners of all three (1, 2, 7) are in train.
@@ -165,23 +178,30 @@ def test_one_data_set_is_not_reported_twice_and_repeats_alone_have_no_score(p: P
     assert report["test"]["deduplicated"] == {
         "images": 0,
         **dict.fromkeys(("accuracy", "macro_recall", "macro_f1")),
+        "classes": 0,
+        "interval": {},
     }
 
 
-def test_the_same_input_gives_the_same_bytes(p: Params) -> None:
-    evaluate.run(p)
+def test_the_same_input_gives_the_same_bytes(drawing: Params) -> None:
+    evaluate.run(drawing)
     once = outputs()
-    evaluate.run(p)
+    stale = paths.PLOTS / "evaluate/valid/confusion.csv"  # of a split that the run no longer has
+    stale.parent.mkdir()
+    stale.touch()
+    evaluate.run(drawing)
 
     assert outputs() == once
+    plots = ("confusion.csv", "confusion.png", "mistakes.png", "reliability.png")
     assert sorted(once) == [
-        "confusion.csv",
-        "confusion.png",
-        "evaluate.json",
-        "mistakes.png",
-        "predictions.parquet",
-        "reliability.png",
+        "data/predictions.parquet",
+        "metrics/evaluate.json",
+        *(f"plots/evaluate/{split}/{name}" for split in ("test", "train") for name in plots),
     ]
+    for split in ("test", "train"):
+        rows = [row.split(",") for row in once[f"plots/evaluate/{split}/confusion.csv"].decode().split()[1:]]
+        known = pq.read_table(paths.PREDICTIONS, filters=[("split", "=", split)]).to_pylist()
+        assert sorted(rows) == sorted([split, row["label"], row["predicted"]] for row in known)
 
 
 def evaluated(p: Params, **settings: Any) -> dict[str, Any]:
@@ -193,17 +213,62 @@ def evaluated(p: Params, **settings: Any) -> dict[str, Any]:
 def test_intervals_follow_from_the_predictions_and_the_seed(
     p: Params, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    rows = [row | {"split": "test"} for row in pq.read_table(paths.LABELS).to_pylist()]
+    store.write_rows(paths.LABELS, schema.labels(NAMES), rows)
     report = evaluated(p, bootstrap=200)
-    rows = [row for row in pq.read_table(paths.PREDICTIONS).to_pylist() if row["split"] == "test"]
+    rows = pq.read_table(paths.PREDICTIONS).to_pylist()
     labels, predicted = (np.array([NAMES.index(row[key]) for row in rows]) for key in ("label", "predicted"))
 
+    assert report["test"]["interval"].keys() == {"accuracy", "macro_recall", "macro_f1"}
     assert report["test"]["interval"] == intervals(labels, predicted, 2, 200, p.seed)
     bounds = report["test"]["interval"]["accuracy"]
     assert f"{bounds['low']:.4f} - {bounds['high']:.4f}" in capsys.readouterr().out
     other = evaluated(p.model_copy(update={"seed": p.seed + 1}), bootstrap=200)
     assert other["test"].pop("interval") == intervals(labels, predicted, 2, 200, p.seed + 1)
     assert other["test"] == {key: value for key, value in report["test"].items() if key != "interval"}
-    assert "interval" not in evaluated(p, bootstrap=0)["test"]
+    assert evaluated(p, bootstrap=0)["test"]["interval"] == {"accuracy": bounds}
+
+
+@pytest.mark.parametrize("label", NAMES)
+def test_one_picture_is_scored_and_its_worth_is_said(
+    drawing: Params, capsys: pytest.CaptureFixture[str], label: str
+) -> None:
+    [row, *_] = pq.read_table(paths.LABELS).to_pylist()
+    store.write_rows(paths.LABELS, schema.labels(NAMES), [row | {"split": "train", "label": label}])
+    p = drawing.model_copy(update={"datasets": ["sample"]})
+
+    scores = evaluated(p, ten_crop=True, bootstrap=0)["train"]
+
+    low, high = wilson(int(scores["accuracy"]), 1)
+    assert scores["interval"] == {"accuracy": {"low": low, "high": high}}
+    said = capsys.readouterr().out
+    assert f"{scores['accuracy']:.4f}  {low:.4f} - {high:.4f}" in said
+    assert "1 of 2" in said
+    for worth in (
+        "every score of a split unreliable: train 1.",
+        "All scores are on faces that training has seen",
+    ):
+        assert worth in " ".join(said.split())
+
+
+def test_a_split_of_one_class_is_scored(p: Params, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [row | {"split": "valid", "label": "fear"} for row in pq.read_table(paths.LABELS).to_pylist()]
+    store.write_rows(paths.LABELS, schema.labels(NAMES), rows)
+
+    scores = evaluated(p)["valid"]
+
+    assert scores["classes"] == 1
+    assert scores["macro_recall"] == scores["accuracy"] == scores["per_class"]["fear"]["recall"]
+    assert "Macro recall over 1 of 2 classes on valid, and macro F1 likewise" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"not_read": {"sample": {"a": 1}}}'])
+def test_metrics_of_labels_that_do_not_fit_are_one_line(p: Params, content: str) -> None:
+    (paths.METRICS / "label.json").write_text(content)
+    with pytest.raises(
+        UserError, match=r"metrics/label\.json: not the metrics of sample, table; run `dvc repro`"
+    ):
+        evaluate.run(p)
 
 
 @pytest.mark.parametrize("views", ["ten_crop", "mirror"])

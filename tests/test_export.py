@@ -20,16 +20,22 @@ from dvc.cli import main
 from gto.cli import app as gto_app
 from huggingface_hub import ModelCard
 from ruamel.yaml import YAML
+from scipy.stats import binomtest
 from typer.testing import CliRunner
 
 from pipeline import params
 from pipeline.cli import app
 from pipeline.core.errors import UserError
-from pipeline.export import lineage, parity
+from pipeline.export import card, lineage, parity
 from pipeline.export import onnx as exporting
+from pipeline.export.metadata import metadata
 from pipeline.inference import model_file
+from pipeline.report.page import render
+from pipeline.report.revisions import Workspace
+from pipeline.report.run import FinishedRun
 from pipeline.stages import evaluate, train
-from pipeline.tables import paths, store
+from pipeline.tables import paths, schema, store
+from pipeline.tables.vocabulary import CLASSES
 from tests import toy
 
 ROOT = Path(__file__).parents[1]
@@ -219,6 +225,64 @@ def test_the_card_says_what_the_metrics_say(project: Path) -> None:
         assert hashlib.sha256(Path("models", name).read_bytes()).hexdigest() in text
     assert "\n\n\n" not in text
     assert "None" not in text.replace("session.run(None,", "")
+
+
+def test_twenty_nine_pictures_with_one_for_test_are_nowhere_perfect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    classes = list(CLASSES)
+    toy.write(tmp_path, **SETTINGS | {"classes": classes, "datasets": ["table"], "evaluate.bootstrap": 1000})
+    Path("data/aligned/sample.arrow").rename("data/aligned/table.arrow")
+    splits = ["train"] * 24 + ["valid"] * 4 + ["test"]
+    labels = [
+        {"id": f"toy/{i:03d}", "dataset": "table", "split": split, "label": classes[i % 8 % 5]}
+        | {"target": np.eye(8)[i % 8 % 5].tolist()}
+        for i, split in enumerate(splits)
+    ]
+    store.write_rows(paths.LABELS, schema.labels(classes), labels)
+    toy.write_label_metrics(tmp_path, {"table": 29}, rejected=35, drawn={"valid": 4, "test": 1})
+    p = params.load()
+    toy.save_model(p, toy.network(p))
+    monkeypatch.setattr(evaluate, "_draw", lambda *_: None)
+    monkeypatch.setattr(  # the network is always right
+        evaluate,
+        "_probabilities",
+        lambda p, model, samples, split: np.eye(8, dtype=np.float32)[samples.labels.numpy()],
+    )
+
+    evaluate.run(p)
+    (tmp_path / "metrics/train.json").write_text("{}")
+    record(tmp_path)
+    classifier = model_file.load(paths.CLASSIFIER, torch.device("cpu"))
+    origin = lineage.trace(hashlib.md5(paths.CLASSIFIER.read_bytes()).hexdigest())
+    about = metadata(classifier, "", {})
+    texts = {
+        "console": capsys.readouterr().out,
+        "card": card.write(about, origin, {"a.onnx": b""}, [parity.Parity("test", 1, 0.0, None, None)], ""),
+        "report": render([FinishedRun(Workspace())]),
+    }
+
+    wilsons = [binomtest(n, n).proportion_ci(method="wilson").low for n in range(1, 25)]
+    for name, text in texts.items():
+        assert "1.0000" in text, name
+        flat = " ".join(re.sub("<[^>]*>", " ", text).split())
+        for warning in (
+            "Ingest rejected 35 of 64 records of table, more than a tenth.",
+            "at random from the training pictures: valid 4, test 1 faces.",
+            "Fewer than 30 faces make every score of a split unreliable: train 24, valid 4, test 1.",
+            "Macro recall over 1 of 8 classes on test, and macro F1 likewise",
+        ):
+            assert warning in flat, name
+        bounds = re.findall(r"(\d\.\d{3,})(?:,| -| to) (\d\.\d{3,})", flat)
+        assert len(bounds) >= 3, name
+        for low, high in bounds:  # all are right, so these are Wilson's for any number of faces
+            assert min(abs(float(low) - wilson) for wilson in wilsons) < 1e-3, name
+            assert float(high) == 1, name
+    assert max(map(len, texts["console"].splitlines())) <= 100
+    assert "macro recall over 1 of 8 classes, on test" in texts["report"]
+    assert "| test | 1 | 1.0000 [0.2065, 1.0000] | 1.0000 | 1.0000 | 1 of 8 |" in texts["card"]
 
 
 def test_the_cards_example_runs(

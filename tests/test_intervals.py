@@ -1,12 +1,15 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
-from pipeline.evaluation.intervals import intervals
+from pipeline.evaluation.intervals import intervals, wilson
 from pipeline.evaluation.metrics import headline
 from pipeline.tables.vocabulary import CLASSES
 
-SCORES = ("accuracy", "macro_recall", "macro_f1")
+MACRO = ("macro_recall", "macro_f1")
+SCORES = ("accuracy", *MACRO)
 
 
 def predictions(seed: int, count: int, classes: int, accuracy: float) -> tuple[np.ndarray, np.ndarray]:
@@ -16,39 +19,42 @@ def predictions(seed: int, count: int, classes: int, accuracy: float) -> tuple[n
     return labels, predicted
 
 
-@pytest.mark.parametrize(("count", "right"), [(10, 7), (200, 170), (3000, 2500)])
-def test_the_interval_of_accuracy_is_that_of_the_binomial_distribution(count: int, right: int) -> None:
-    # The resampled number of correct predictions is binomial, so its quantiles are known without resampling.
-    labels = np.zeros(count, int)
-    predicted = (np.arange(count) >= right).astype(int)
+@given(st.integers(1, 50_000), st.floats(0, 1))
+def test_the_interval_of_accuracy_is_wilsons_and_no_point(count: int, share: float) -> None:
+    right = round(share * count)
+    predicted = np.arange(count) >= right
 
-    found = intervals(labels, predicted, 2, 100_000, seed=0)["accuracy"]
+    found = intervals(np.zeros(count, int), predicted.astype(int), 2, 0, seed=0)
 
-    low, high = stats.binom.ppf([0.025, 0.975], count, right / count)
-    # A quantile between two counts may be either of them.
-    assert found["low"] * count == pytest.approx(low, abs=1)
-    assert found["high"] * count == pytest.approx(high, abs=1)
+    expected = stats.binomtest(right, count).proportion_ci(0.95, method="wilson")
+    bounds = found.pop("accuracy")
+    assert (bounds["low"], bounds["high"]) == pytest.approx(tuple(expected), abs=1e-12)
+    assert 0 <= bounds["low"] <= right / count <= bounds["high"] <= 1
+    assert bounds["low"] < bounds["high"]
+    assert not found  # no resamples
 
 
-@pytest.mark.parametrize("score", SCORES)
-def test_the_intervals_are_those_of_scipys_bootstrap_over_images(score: str) -> None:
+def test_one_right_picture_says_nearly_nothing() -> None:
+    # z^2 = 3.8415; the bounds of 1 of 1 are 1 / (1 + z^2) and 1.
+    assert wilson(1, 1) == (pytest.approx(1 / 4.841459), 1.0)
+    assert wilson(0, 1) == (0.0, pytest.approx(1 - 1 / 4.841459))
+
+
+def test_the_intervals_of_macro_scores_are_those_of_a_bootstrap_over_images() -> None:
     # 30 images of four classes; one class is rare enough to be absent from many resamples.
     rng = np.random.default_rng(1)
     labels = np.array([0] * 14 + [1] * 9 + [2] * 5 + [3] * 2)
     predicted = np.where(rng.random(30) < 0.6, labels, rng.integers(0, 4, 30))
 
-    found = intervals(labels, predicted, 4, 50_000, seed=2)[score]
+    found = intervals(labels, predicted, 4, 50_000, seed=2)
 
-    def resampled(rows: np.ndarray) -> float:
-        return headline(labels[rows], predicted[rows], list(CLASSES[:4]))[score]
-
-    expected = stats.bootstrap(
-        (np.arange(30),), resampled, n_resamples=1000, method="percentile", vectorized=False, rng=3
-    )
-    # The standard error of a 2.5 % quantile of 1,000 values is about 0.09 of their standard deviation.
-    noise = 0.25 * expected.standard_error
-    assert found["low"] == pytest.approx(expected.confidence_interval.low, abs=noise)
-    assert found["high"] == pytest.approx(expected.confidence_interval.high, abs=noise)
+    draws = rng.integers(0, 30, (500, 30))
+    resampled = [headline(labels[rows], predicted[rows], list(CLASSES[:4])) for rows in draws]
+    for name in MACRO:
+        values = [scores[name] for scores in resampled]
+        # The standard error of a 2.5 % quantile of 500 values is about 0.12 of their standard deviation.
+        noise = 0.35 * np.std(values)
+        assert list(found[name].values()) == pytest.approx(np.percentile(values, [2.5, 97.5]), abs=noise)
 
 
 def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
@@ -92,11 +98,23 @@ def test_equal_seeds_give_equal_intervals_whatever_the_order_of_the_images() -> 
     assert intervals(labels, predicted, 4, 500, seed=6) != once
 
 
-@pytest.mark.parametrize(("predicted", "score"), [(2, 1.0), (0, 0.0)])
-@pytest.mark.parametrize("count", [1, 7, 3000])
-def test_where_all_images_are_alike_there_is_nothing_to_vary(
-    count: int, predicted: int, score: float
+@pytest.mark.parametrize(
+    ("labels", "predicted"),
+    [
+        ([0] * 15 + [1] * 14, [0] * 14 + [1] * 15),  # 29 images
+        ([0] * 40, [0] * 40),  # all right
+        ([0] * 40, [1] * 40),  # all wrong
+        ([0] * 20 + [1] * 18 + [2] * 2, [0] * 40),  # one class named always: only its recall is not 0
+        ([0] * 20 + [1] * 19 + [2], [0] * 19 + [1] * 20 + [2]),  # a single image of a class
+    ],
+)
+def test_macro_scores_have_no_interval_where_resamples_say_nothing(
+    labels: list[int], predicted: list[int]
 ) -> None:
-    found = intervals(np.full(count, 2), np.full(count, predicted), 4, 200, seed=0)
+    assert list(intervals(np.array(labels), np.array(predicted), 4, 200, seed=0)) == ["accuracy"]
 
-    assert found == {name: {"low": score, "high": score} for name in SCORES}
+
+def test_a_single_resample_and_no_image_give_no_interval() -> None:
+    labels, predicted = predictions(0, 200, 4, 0.7)
+    assert list(intervals(labels, predicted, 4, 1, seed=0)) == ["accuracy"]
+    assert intervals(labels[:0], predicted[:0], 4, 200, seed=0) == {}

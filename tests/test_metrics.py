@@ -183,6 +183,7 @@ def by_definition(labels: np.ndarray, probabilities: np.ndarray, classes: list[s
         "accuracy": right.mean(),
         "macro_recall": mean_or_none([row["recall"] for row in occurring]),
         "macro_f1": mean_or_none([row["f1"] for row in occurring]),
+        "classes": len(occurring),
         "kappa": kappa,
         "alpha": alpha,
         "auc": mean_or_none([row["auc"] for row in occurring]),

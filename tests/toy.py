@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 
 from pipeline import params
 from pipeline.core.errors import UserError
+from pipeline.core.files import write_json
 from pipeline.inference import model_file
 from pipeline.inference.model_file import build_network
 from pipeline.inference.samples import LabelledFaces, Samples
@@ -58,6 +59,7 @@ def write(project: Path, **changes: Any) -> None:
     store.write_rows(project / paths.ALIGNED / "sample.arrow", schema.aligned(SIZE, 1), rows)
     store.write_rows(project / paths.LABELS, schema.labels(changes.get("classes", CLASSES)), labels)
     store.write_rows(project / paths.SYNTHETIC, schema.synthetic(SIZE, 1, ""), [])
+    write_label_metrics(project, {"sample": len(labels)})
     settings = {
         "datasets": ["sample"],
         "classes": CLASSES,
@@ -72,6 +74,25 @@ def write(project: Path, **changes: Any) -> None:
         "model": "light",
     }
     set_params(project, **(settings | changes))
+
+
+def write_label_metrics(
+    project: Path, kept: dict[str, int], rejected: int = 0, drawn: dict[str, int] | None = None
+) -> None:
+    """Write what `evaluate` reads of the metrics of `label`.
+
+    Args:
+        project: the folder.
+        kept: number of samples of each data set.
+        rejected: number of records of each data set that ingest rejected.
+        drawn: number of samples of each split that was drawn.
+    """
+    parts = {name: {"kept": {"train": count}, "dropped": {}} for name, count in kept.items()}
+    label = {"drawn": drawn or {}, "not_read": {name: {"unreadable": rejected} for name in kept}}
+    [first, *others] = parts.values()
+    write_json(
+        project / paths.METRICS / "label.json", label | first | ({"datasets": parts} if others else {})
+    )
 
 
 def settings(switch: str, name: str, **changes: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.core.errors import UserError
-from pipeline.tables.paths import ALIGNED, CLASSIFIER, LABELS, MODELS
+from pipeline.tables.paths import ALIGNED, CLASSIFIER, LABELS, METRICS, MODELS
 
 if TYPE_CHECKING:
     from pipeline.export.parity import Scored
@@ -37,6 +37,7 @@ def export(
 
     from pipeline import params
     from pipeline.core.files import md5_of, replacing
+    from pipeline.evaluation.warnings import warnings
     from pipeline.export import card, lineage, onnx
     from pipeline.export.metadata import metadata
     from pipeline.export.parity import check_parity
@@ -75,6 +76,9 @@ def export(
             f"export: {parity.split}, {parity.faces:,} faces: differs from PyTorch by at most {parity.difference:.1e}"
             + accuracies
         )
+    if int8:
+        for warning in warnings(run.metrics(METRICS / "evaluate.json")):
+            typer.echo(f"export: {warning}")
     if not run.stages:
         typer.echo("export: dvc.lock does not know this model file, so the card has no metrics; `dvc repro`")
 

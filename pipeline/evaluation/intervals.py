@@ -42,7 +42,7 @@ def intervals(
     counts = np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
     hits, true = counts.diagonal(), counts.sum(axis=1)
     bounds = {"accuracy": wilson(int(hits.sum()), len(labels))}
-    varies = 1 not in true and ((0 < hits) & (hits < true)).any()
+    varies = 1 not in true and ((hits > 0) & (hits < true)).any()
     if resamples and len(labels) >= FEW and varies:
         bounds |= _bootstrap(counts, resamples, seed)
     return {name: {"low": low, "high": high} for name, (low, high) in bounds.items() if low < high}

@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.core.progress import in_words
 from pipeline.evaluation.intervals import FEW
-from pipeline.tables.vocabulary import SPLITS
+from pipeline.tables.vocabulary import SCORED
 
 # Share of a data set's records above which rejected records are a warning.
 MANY = 0.1
@@ -53,21 +53,21 @@ def _about_data(evaluation: dict[str, Any]) -> Iterator[str]:
 
 
 def _about_splits(evaluation: dict[str, Any]) -> Iterator[str]:
-    blocks = {split: _block(evaluation.get(split)) for split in SPLITS}
+    blocks = {split: _block(evaluation.get(split)) for split in SCORED}
     counts = {split: support for split, block in blocks.items() if (support := _support(block))}
     if not counts:
         return
-    if "test" not in counts:
+    *_, last = counts
+    if last not in ("unlearned", "test"):
         yield "There is no test split. " + (
             "The epoch may have been chosen on valid, whose scores are then too high."
-            if "valid" in counts
-            else "All scores are on faces that the network learned from."
+            if last == "valid"
+            else "All scores are on faces that training has seen."
         )
     faces = {split: sum(support.values()) for split, support in counts.items()}
     if few := {split: number for split, number in faces.items() if number < FEW}:
         yield f"Fewer than {FEW} faces make every score of a split unreliable: {in_words(few)}."
     yield from _absent_classes(counts)
-    *_, last = counts
     small = {name: number for name, number in counts[last].items() if 0 < number < FEW}
     if small and last not in few:
         yield f"On {last}, some classes have fewer than {FEW} faces, too few for a reliable recall: {in_words(small)}."
@@ -114,7 +114,11 @@ def _no_interval(split: str, scores: dict[str, Any], support: dict[str, int]) ->
     missing = [name for key, name in MACRO.items() if key not in bounds]
     single = [name for name, number in support.items() if number == 1]
     if missing:
-        reason = f"there is a single face of {', '.join(single)}" if single else "its resamples do not vary"
+        reason = (
+            f"there is a single face of {', '.join(single)}"
+            if single
+            else "resamples do not show how they vary"
+        )
         yield f"On {split}, {' and '.join(missing)} have no interval, as {reason}."
 
 

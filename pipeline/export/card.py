@@ -15,8 +15,9 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from ruamel.yaml import YAML
-from scipy.stats import binomtest
 
+from pipeline.evaluation.intervals import wilson
+from pipeline.evaluation.warnings import coverage, warnings
 from pipeline.export.limits import limits, score, views
 from pipeline.export.lineage import Lineage
 from pipeline.export.parity import LOSS, TOLERANCE, Parity
@@ -97,6 +98,7 @@ def write(
         last=splits[-1] if splits else "",
         evaluate=evaluate,
         views=views(evaluate),
+        warnings=warnings(evaluate),
         limits=limits(learned, metadata["classes"], label, aligned, evaluate, splits),
         detector_terms=detector_terms,
     )
@@ -136,28 +138,14 @@ def _head(
     return stream.getvalue()
 
 
-def _with_parts(split: str, scores: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Return the scores of a split, of its data sets, and without pictures that it repeats if there are any."""
-    rows, fresh = [(split, scores)], scores.get("deduplicated")
-    rows += [(f"{split}, {name}", part) for name, part in scores.get("datasets", {}).items()]
+def _with_parts(split: str, scores: dict[str, Any]) -> list[tuple[str, dict[str, Any], str]]:
+    """Return name, scores and classes of a split, of its data sets, and of it without repeats if it has any."""
+    parts, fresh = {split: scores}, scores.get("deduplicated")
+    parts |= {f"{split}, {name}": part for name, part in scores.get("datasets", {}).items()}
     if fresh and fresh["images"] < scores["images"]:
-        rows.append((f"{split} without repeats of earlier splits", fresh))
-    return rows
-
-
-def _use(dataset: str, metadata: dict[str, Any]) -> str:
-    """Return what a data set was used by: the classifier, the GAN, both, or only the scores."""
-    uses = {"classifier": "datasets", "GAN": "gan_datasets"}
-    return ", ".join(name for name, key in uses.items() if dataset in metadata[key]) or "scores only"
-
-
-def _class_counts(label: dict[str, Any], learned: list[str]) -> dict[str, dict[str, int]]:
-    """Return the number of faces of each class by split, over the data sets that the classifier learned from."""
-    parts = [label["datasets"][name] for name in learned] if "datasets" in label else [label] if label else []
-    return {
-        split: {name: sum(part["classes"][split][name] for part in parts) for name in counts}
-        for split, counts in (parts[0]["classes"].items() if parts else ())
-    }
+        parts[f"{split} without repeats of earlier splits"] = fresh
+    _, total = coverage(scores)
+    return [(name, part, f"{part.get('classes', '-')} of {total}") for name, part in parts.items()]
 
 
 def _recall(scores: dict[str, Any]) -> str:
@@ -165,8 +153,8 @@ def _recall(scores: dict[str, Any]) -> str:
     if not scores["support"]:
         return score(scores["recall"])
     correct = round(scores["recall"] * scores["support"])
-    bounds = binomtest(correct, scores["support"]).proportion_ci(method="wilson")
-    return f"{score(scores['recall'])} [{bounds.low:.4f}, {bounds.high:.4f}]"
+    low, high = wilson(correct, scores["support"])
+    return f"{score(scores['recall'])} [{low:.4f}, {high:.4f}]"
 
 
 def _setting(value: Any) -> str:

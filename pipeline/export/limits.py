@@ -1,12 +1,10 @@
-"""Limits of a model that follow from the metrics of its run."""
+"""Limits of a model that follow from the metrics of its run, beside the warnings about its scores."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-# Scores of a class with fewer faces are unreliable.
-FEW = 30
 # Metrics of `label` about pictures in two splits, with the sentence for each.
 LEAKS = {
     "near_duplicates": "{count:,} pictures of `{later}` also occur in `{earlier}`, identically or nearly so.",
@@ -35,8 +33,7 @@ def limits(
     if datasets == ["sample"]:
         yield "It was trained on drawn faces, the embedded sample: it cannot recognise expressions in photographs."
     if splits:
-        yield from _weak_classes(evaluate[splits[-1]]["per_class"], splits[-1])
-        yield from _split_limits(evaluate, splits)
+        yield from _score_limits(evaluate, splits)
     if label:
         yield from _label_limits(label)
     for name, metrics in aligned.items():
@@ -50,23 +47,13 @@ def limits(
     yield "Scores by age, sex or skin colour were not measured."
 
 
-def _weak_classes(per_class: dict[str, dict[str, Any]], split: str) -> Iterator[str]:
-    recalls = {name: row["recall"] for name, row in per_class.items() if row["support"]}
-    if recalls:
-        worst = min(recalls, key=lambda name: recalls[name])
-        faces = per_class[worst]["support"]
-        yield f"On `{split}`, {worst} has the lowest recall: {recalls[worst]:.4f} of {faces:,} faces."
-    few = [f"{name} ({row['support']})" for name, row in per_class.items() if row["support"] < FEW]
-    if few:
-        yield f"Some classes have fewer than {FEW} faces in `{split}`: {', '.join(few)}."
-
-
-def _split_limits(evaluate: dict[str, Any], splits: list[str]) -> Iterator[str]:
+def _score_limits(evaluate: dict[str, Any], splits: list[str]) -> Iterator[str]:
     last = splits[-1]
-    if last == "valid":
-        yield "There is no test split. The best epoch was chosen on `valid`, whose scores are therefore too high."
-    elif last == "train":
-        yield "There is no test split."
+    rows = {name: row for name, row in evaluate[last]["per_class"].items() if row["support"]}
+    if len(rows) > 1:
+        worst = min(rows, key=lambda name: rows[name]["recall"])
+        recall, faces = rows[worst]["recall"], rows[worst]["support"]
+        yield f"On `{last}`, {worst} has the lowest recall: {recall:.4f} of {faces:,} faces."
     if last != "train" and "train" in splits:
         seen, unseen = evaluate["train"]["accuracy"], evaluate[last]["accuracy"]
         yield f"Accuracy is {seen:.4f} on the training faces and {unseen:.4f} on `{last}`."
@@ -80,9 +67,6 @@ def _label_limits(label: dict[str, Any]) -> Iterator[str]:
             later, _, earlier = pair.partition("_in_")
             if earlier and count:
                 yield sentence.format(count=count, later=later, earlier=earlier)
-    if label.get("drawn"):
-        drawn = ", ".join(f"`{split}`" for split in label["drawn"])
-        yield f"These splits are not published but drawn from the training pictures: {drawn}."
     agreement = label.get("agreement", {})
     if agreement.get("winning_share") is not None:
         yield (

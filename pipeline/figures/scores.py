@@ -12,6 +12,7 @@ from sklearn import metrics
 
 from pipeline.core.files import replacing
 from pipeline.evaluation.calibration import BINS, calibration_error, confidence_bins
+from pipeline.evaluation.intervals import wilson
 from pipeline.figures.png import INK, figure_file
 from pipeline.figures.sheet import Grid, sheet
 
@@ -69,8 +70,9 @@ def confusion_matrix(
         axes.grid(which="minor", color="white", linewidth=1.5)
         axes.tick_params(which="both", length=0)
         axes.spines[:].set_visible(False)
-        accuracy = metrics.accuracy_score(labels, predicted)
-        axes.set_title(f"{split}: {len(labels):,} faces, accuracy {accuracy:.3f}", pad=12)
+        accuracy, (low, high) = counts.trace() / len(labels), wilson(int(counts.trace()), len(labels))
+        title = f"{split}: {_faces(labels)}\naccuracy {accuracy:.3f}, 95 % {low:.3f} to {high:.3f}"
+        axes.set_title(title, pad=12)
         bar = figure.colorbar(image, ax=axes, shrink=0.7, format=PercentFormatter(1, decimals=0))
         bar.set_label("share of the true class")
         bar.outline.set_visible(False)
@@ -107,7 +109,7 @@ def reliability(path: Path, split: str, labels: np.ndarray, probabilities: np.nd
             axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
             axes.spines[["top", "right"]].set_visible(False)
         error = calibration_error(labels, probabilities)
-        title = f"{split}: {len(labels):,} faces, expected calibration error {error:.3f}"
+        title = f"{split}: {_faces(labels)}, expected calibration error {error:.3f}"
         upper.set_title(title, pad=30, fontsize=11)
 
 
@@ -125,3 +127,8 @@ def mistakes_sheet(path: Path, split: str, faces: np.ndarray, captions: Sequence
         mistakes = "the most confident mistakes" if len(faces) else "no mistakes"
         axes.text(width / 2, TITLE / 2, f"{split}: {mistakes}", ha="center", va="center", fontsize=12)
         CELLS.plot(axes, faces, (CELLS.width - CELLS.side) / 2, TITLE, COLUMNS, captions)
+
+
+def _faces(labels: np.ndarray) -> str:
+    """Return the number of faces as text."""
+    return "1 face" if len(labels) == 1 else f"{len(labels):,} faces"

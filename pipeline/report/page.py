@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from pipeline.core.progress import in_yaml
 from pipeline.evaluation.calibration import BINS, confidence_bins
+from pipeline.evaluation.warnings import warnings
 from pipeline.report import charts, pictures, run_tables, score_tables
 from pipeline.report.cells import Number, Table, number
 from pipeline.report.predictions import Mistake, SplitPredictions, mistakes, predictions
@@ -90,7 +91,8 @@ def render(runs: list[FinishedRun]) -> str:
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         last=last,
-        headline=[(name, number(run, SCORES, last, key)) for key, name in score_tables.HEADLINE.items()],
+        warnings=warnings(run.block(SCORES)),
+        headline=score_tables.headline(run, last),
         switches=[
             (key, in_yaml(run.parameters[key])) for key in SWITCHES if run.parameters.get(key) is not None
         ],

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.core.progress import in_yaml
-from pipeline.report.cells import Cell, Table, number, number_table
+from pipeline.evaluation.warnings import MACRO, coverage
+from pipeline.report.cells import Cell, Number, Table, number, number_table
 from pipeline.report.run import SCORES, FinishedRun
 from pipeline.tables.vocabulary import SCORED
 
-HEADLINE = {"accuracy": "accuracy", "macro_recall": "macro recall", "macro_f1": "macro F1"}
+HEADLINE = {"accuracy": "accuracy"} | MACRO
 # Other scores of a split, in the order of metrics/evaluate.json.
 OTHERS = {"kappa": "kappa", "alpha": "alpha", "auc": "AUC", "auc_pr": "AUC PR", "ece": "calibration error"}
 PER_CLASS = {
@@ -22,6 +23,16 @@ PER_CLASS = {
 }
 
 
+def headline(run: FinishedRun, split: str) -> list[tuple[str, Number]]:
+    """Return title and value of each headline score. Macro scores name their classes if a class has no face."""
+    scored, total = coverage(run.block(SCORES, split))
+    over = "" if scored == total else f" over {scored} of {total} classes,"
+    return [
+        (f"{name}{over if key in MACRO else ''} on {split}", number(run, SCORES, split, key))
+        for key, name in HEADLINE.items()
+    ]
+
+
 def split_scores(run: FinishedRun) -> Table | None:
     """Return the scores of each split and of its parts."""
     paths: dict[str, list[str]] = {}
@@ -30,14 +41,14 @@ def split_scores(run: FinishedRun) -> Table | None:
         for name in run.block(SCORES, split, "datasets"):
             part = [split, "datasets", name]
             paths |= {f"{split}, {name}": part, f"{split}, {name} without repeats": [*part, "deduplicated"]}
-    keys = ("images", *HEADLINE, *OTHERS)
+    keys = ("images", *HEADLINE, "classes", *OTHERS)
     rows = {
         name: [(SCORES, *path, key) for key in keys]
         for name, path in paths.items()
         if run.block(SCORES, *path)
     }
-    columns = ["split", "faces", *HEADLINE.values(), *OTHERS.values()]
-    return number_table(run, "Scores, with 95 % intervals where they were computed", columns, rows)
+    columns = ["split", "faces", *HEADLINE.values(), "classes with faces", *OTHERS.values()]
+    return number_table(run, "Scores with their 95 % intervals", columns, rows)
 
 
 def class_scores(run: FinishedRun, split: str) -> Table:

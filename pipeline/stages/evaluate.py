@@ -187,7 +187,9 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
         if "deduplicated" in report[split]:
             yield _line("without repeats", report[split]["deduplicated"], total)
     for warning in warnings(report):
-        yield textwrap.fill(warning, WIDTH, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False)
+        yield textwrap.fill(
+            warning, WIDTH, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False
+        )
 
 
 def _line(name: str, figures: dict[str, Any], total: int) -> str:
@@ -196,6 +198,4 @@ def _line(name: str, figures: dict[str, Any], total: int) -> str:
     bounds = figures["interval"].get("accuracy")
     interval = f"{bounds['low']:.4f} - {bounds['high']:.4f}" if bounds else "-"
     classes = f"{figures['classes']} of {total}"
-    return (
-        f"{name:>20} {figures['images']:8,}  {accuracy:>8}  {interval:>15}  {recall:>12}  {f1:>8}  {classes:>7}"
-    )
+    return f"{name:>20} {figures['images']:8,}  {accuracy:>8}  {interval:>15}  {recall:>12}  {f1:>8}  {classes:>7}"
