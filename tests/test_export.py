@@ -270,7 +270,7 @@ def test_twenty_nine_pictures_with_one_for_test_are_nowhere_perfect(
         flat = " ".join(re.sub("<[^>]*>", " ", text).split())
         for warning in (
             "Ingest rejected 35 of 64 records of table, more than a tenth.",
-            "at random from the training pictures: valid 4, test 1 faces.",
+            "at random from the training pictures: valid 4, test 1.",
             "Fewer than 30 faces make every score of a split unreliable: train 24, valid 4, test 1.",
             "Macro recall over 1 of 8 classes on test, and macro F1 likewise",
         ):

@@ -291,7 +291,8 @@ def test_an_experiment_fetches_what_it_reads_and_reaches_a_colleague(filed: Path
     read.add(lock(clone, "align@table")["data/aligned/table.arrow"])
     places = ("data/predictions.parquet", "plots/evaluate", "metrics/evaluate.json")
     written = {after[place] for place in places}
-    written |= {hashlib.md5(path.read_bytes()).hexdigest() for path in (clone / "plots/evaluate").iterdir()}
+    plots = [path for path in (clone / "plots/evaluate").rglob("*") if path.is_file()]
+    written |= {hashlib.md5(path.read_bytes()).hexdigest() for path in plots}
     assert cached(clone) == read | written
 
     send, receive = commands()["Share experiments"]
