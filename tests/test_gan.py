@@ -132,6 +132,11 @@ def test_the_published_sides_have_the_published_shape() -> None:
     decoder, critic = Decoder(100, 64, 3, 64), Critic(64, 3, 64)
     assert sum(p.numel() for p in decoder.parameters()) == 3_576_704 + 3
     assert sum(p.numel() for p in critic.parameters()) == 2_765_568 + 64 + 1
+    # Figure 1 of the DCGAN paper: noise of length 100 becomes 4 x 4 x 1024, then 512, 256 and 128 channels.
+    with torch.device("meta"):
+        layers = Decoder(100, 64, 3, 128).layers
+    assert [n.num_features for n in layers if isinstance(n, nn.BatchNorm2d)] == [1024, 512, 256, 128]
+    assert layers[0].weight.shape == (100, 1024, 4, 4)
 
 
 @pytest.mark.parametrize("method", ["wgan_gp", "cgan"])

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from pipeline.methods.models import Classifier
-from pipeline.methods.models.booster import AccuracyBoosterPlus
+from pipeline.methods.models.booster import AccuracyBooster
 from pipeline.methods.models.parts.convolution import Convolution
 from pipeline.methods.models.parts.torchvision import models
 from pipeline.methods.models.parts.vgg import AverageToGrid
@@ -90,69 +90,119 @@ def test_networks_have_the_published_number_of_weights(
     name: str, settings: dict[str, Any], millions: float
 ) -> None:
     with torch.device("meta"):
-        ours = weights(network(name, colour=True, classes=1000, **settings))
-        theirs = weights(
-            timm.create_model("seresnet50") if name == "se_resnet50" else getattr(models, name)()
-        )
-    assert ours == theirs
-    assert ours / 1e6 == pytest.approx(millions, rel=1e-3)
+        ours = network(name, colour=True, classes=1000, **settings)
+        theirs = timm.create_model("seresnet50") if name == "se_resnet50" else getattr(models, name)()
+    assert weights(ours) == weights(theirs)
+    assert weights(ours) / 1e6 == pytest.approx(millions, rel=1e-3)
+    # The library's weights fill all but the last layer.
+    left = [key for key in theirs.state_dict() if key not in ours.names.values()]
+    assert [theirs.state_dict()[key].shape[0] for key in left] == [1000, 1000]
 
 
 @pytest.mark.parametrize(
-    ("name", "blocks"),
+    ("name", "blocks", "shortcuts"),
     [
-        ("resnet18_booster", {64: 2, 128: 2, 256: 2, 512: 2}),
-        ("resnet50_booster", {256: 3, 512: 4, 1024: 6, 2048: 3}),
+        ("resnet18_booster", {64: 2, 128: 2, 256: 2, 512: 2}, {64: 128, 128: 256, 256: 512}),
+        ("resnet50_booster", {256: 3, 512: 4, 1024: 6, 2048: 3}, {64: 256, 256: 512, 512: 1024, 1024: 2048}),
     ],
 )
-def test_boosters_add_a_square_matrix_and_a_norm_to_each_block(name: str, blocks: dict[int, int]) -> None:
+def test_the_papers_changes_add_and_remove_weights(
+    name: str, blocks: dict[int, int], shortcuts: dict[int, int]
+) -> None:
     # Table 1 of the residual convnet paper: 2 + 2 + 2 + 2 and 3 + 4 + 6 + 3 blocks, a 7x7 stem, 8 classes.
+    plus = sum(count * (width**2 + 2 * width) for width, count in blocks.items())
+    depthwise = sum(count * 3 * width for width, count in blocks.items())
+    skips = sum((narrow + 2) * wide for narrow, wide in shortcuts.items())
     with torch.device("meta"):
-        boosted, plain = network(name), network(name.removesuffix("_booster"), stem="standard")
-    added = sum(count * (width**2 + 2 * width) for width, count in blocks.items())
-    assert weights(boosted) - weights(plain) == added
-    assert not any(isinstance(m, nn.ReLU) for m in boosted.modules())
+        plain = weights(network(name.removesuffix("_booster"), stem="standard"))
+        boosted, small = network(name), network(name, mish=False, booster="depthwise")
+        mish, cnn = network(name, booster="none"), network(name, mish=False, booster="none", skip=False)
+    assert [weights(net) - plain for net in (boosted, small, mish, cnn)] == [plus, depthwise, 0, -skips]
     assert boosted.body[0].kernel_size == (7, 7)
-    with torch.device("meta"):
-        mish, booster = network(name, booster=False), network(name, mish=False)
-    assert (weights(mish) - weights(plain), weights(booster) - weights(plain)) == (0, added)
-    assert not any(isinstance(m, nn.ReLU) for m in mish.modules())
-    assert not any(isinstance(m, nn.Mish) for m in booster.modules())
+    for net, other in ((boosted, nn.ReLU), (mish, nn.ReLU), (small, nn.Mish), (cnn, nn.Mish)):
+        assert not any(isinstance(m, other) for m in net.modules())
 
 
-def test_the_booster_is_the_papers_formula() -> None:
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_the_booster_is_the_papers_formula(depthwise: bool) -> None:
     torch.manual_seed(0)
-    booster = AccuracyBoosterPlus(6)
+    booster = AccuracyBooster(6, depthwise)
     with torch.no_grad():
         booster.norm.weight.uniform_(0.5, 2)
         booster.norm.bias.uniform_(-1, 1)
     maps = torch.randn(5, 6, 4, 3)
-    u, matrix = maps.double().numpy(), booster.conv.weight.detach().double().numpy()[:, :, 0, 0]
-    mean = u.mean((2, 3)) @ matrix.T
+    u, kernel = maps.double().numpy(), booster.conv.weight.detach().double().numpy()[:, :, 0, 0]
+    # A depthwise convolution is a full one whose matrix is diagonal.
+    mean = u.mean((2, 3)) @ (np.diag(kernel[:, 0]) if depthwise else kernel.T)
     normed = (mean - mean.mean(0)) / np.sqrt(mean.var(0) + 1e-5)
     normed = normed * booster.norm.weight.detach().numpy() + booster.norm.bias.detach().numpy()
     expected = u / (1 + np.exp(-normed))[:, :, None, None]
     np.testing.assert_allclose(booster(maps).detach().numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_a_boosted_block_scales_its_branch_before_the_shortcut_and_mish() -> None:
+def plain_resnet18(w: dict[str, torch.Tensor], maps: torch.Tensor, skip: bool, mish: bool) -> torch.Tensor:
+    """Return the features of figure 4a and table 1 of the residual convnet paper, in torch's functions alone."""
+
+    def norm(maps: torch.Tensor, name: str) -> torch.Tensor:
+        names = ("running_mean", "running_var", "weight", "bias")
+        return F.batch_norm(maps, *(w[f"{name}.{end}"] for end in names))
+
+    activation = F.mish if mish else F.relu
+    maps = activation(norm(F.conv2d(maps, w["body.0.weight"], stride=2, padding=3), "body.1"))
+    maps = F.max_pool2d(maps, 3, 2, 1)
+    for stage, number in ((stage, number) for stage in range(4, 8) for number in range(2)):
+        block, stride = f"body.{stage}.{number}", 2 if stage > 4 and number == 0 else 1
+        branch = F.conv2d(maps, w[f"{block}.conv1.weight"], stride=stride, padding=1)
+        branch = F.conv2d(activation(norm(branch, f"{block}.bn1")), w[f"{block}.conv2.weight"], padding=1)
+        branch = norm(branch, f"{block}.bn2")
+        kernel = w.get(f"{block}.bn2.booster.conv.weight")
+        if kernel is not None:
+            matrix = kernel[:, :, 0, 0] if kernel.shape[1] > 1 else kernel[:, 0, 0, 0].diag()
+            means = (branch.mean((2, 3)) @ matrix.T)[:, :, None, None]
+            branch = branch * norm(means, f"{block}.bn2.booster.norm").sigmoid()
+        if skip and stride == 2:
+            maps = norm(F.conv2d(maps, w[f"{block}.downsample.0.weight"], stride=2), f"{block}.downsample.1")
+        maps = activation(branch + maps if skip else branch)
+    return maps.mean((2, 3))
+
+
+@pytest.mark.parametrize(
+    ("skip", "mish", "booster"),
+    [(True, True, "plus"), (True, True, "depthwise"), (False, False, "none"), (False, True, "plus")],
+)
+def test_the_papers_networks_are_those_of_its_figure(skip: bool, mish: bool, booster: str) -> None:
     torch.manual_seed(0)
-    block = network("resnet18_booster").body[4][0].eval()
-    maps = torch.randn(2, 64, 5, 5)
-    branch = block.conv2(F.mish(F.batch_norm(block.conv1(maps), *_norm(block.bn1))))
-    branch = F.batch_norm(branch, *_norm(block.bn2))
-    torch.testing.assert_close(block(maps), F.mish(maps + block.bn2.booster(branch)))
+    net = network("resnet18_booster", skip=skip, mish=mish, booster=booster, scaling="unit").eval()
+    with torch.no_grad():
+        for module in net.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                for tensor in (module.running_var, module.weight):
+                    tensor.uniform_(0.5, 1.5)
+                for tensor in (module.running_mean, module.bias):
+                    tensor.normal_(0, 0.2)
+        faces = torch.rand(2, 1, 64, 64)
+        expected = plain_resnet18(net.state_dict(), faces, skip, mish)
+        torch.testing.assert_close(net(faces)[1], expected, rtol=1e-3, atol=1e-4)
 
 
-def _norm(norm: nn.BatchNorm2d) -> tuple[torch.Tensor, ...]:
-    return norm.running_mean, norm.running_var, norm.weight, norm.bias
+def drawn(layer: nn.Module) -> None:
+    """Draw a layer's weights as the library does."""
+    if isinstance(layer, nn.Conv2d):
+        nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.zeros_(layer.bias)
 
 
 @pytest.mark.parametrize("name", ["resnet50", "se_resnet50", "densenet121", "efficientnet_b0", "vgg13"])
 def test_with_the_librarys_weights_the_features_are_the_librarys(name: str) -> None:
     standard = {"top": "small", "batch_norm": False} if name == "vgg13" else {"stem": "standard"}
     ours = network(name, colour=True, **standard).eval()
-    library = (timm.create_model("seresnet50") if name == "se_resnet50" else getattr(models, name)()).eval()
+    if name == "vgg13":
+        with torch.device("meta"):  # without half a gigabyte of layers that are not used
+            library = models.vgg13()
+        library.features.to_empty(device="cpu").apply(drawn)
+    else:
+        library = timm.create_model("seresnet50") if name == "se_resnet50" else getattr(models, name)()
+    library.eval()
     theirs = library.state_dict()
     ours.load_state_dict({n: theirs[t] for n, t in ours.names.items()}, strict=False)
     images = torch.rand(2, 3, 64, 64)
@@ -211,13 +261,21 @@ def test_frozen_stages_keep_weights_and_statistics(name: str, frozen: int, prefi
 
 
 @pytest.mark.parametrize("colour", [False, True])
-def test_faces_are_scaled_as_imagenet_was(colour: bool) -> None:
-    net = network("resnet18", colour, scaling="imagenet")
-    net.body = nn.Identity()
-    net.head = nn.Identity()
-    mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+@pytest.mark.parametrize(
+    ("scaling", "mean", "deviation"),
+    [
+        ("imagenet", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+        ("unit", [0, 0, 0], [1, 1, 1]),  # MixAugment paper, section 4.3: "normalized to the range [0, 1]"
+    ],
+)
+def test_faces_are_scaled_as_named(
+    scaling: str, mean: list[float], deviation: list[float], colour: bool
+) -> None:
+    net = network("light", colour, scaling=scaling)
+    net.body, net.head = nn.Identity(), nn.Identity()
+    images = torch.rand(2, 3 if colour else 1, 4, 4)
+    means, deviations = (np.array(values)[:, None, None] for values in (mean, deviation))
     if not colour:
-        mean, deviation = mean.mean(keepdims=True), deviation.mean(keepdims=True)
-    images = torch.rand(2, len(mean), 4, 4)
-    expected = (images.numpy() - mean[:, None, None]) / deviation[:, None, None]
+        means, deviations = means.mean(keepdims=True), deviations.mean(keepdims=True)
+    expected = (images.numpy() - means) / deviations
     np.testing.assert_allclose(net(images)[1].numpy(), expected, rtol=1e-5, atol=1e-6)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -71,6 +73,21 @@ def test_a_booster_takes_the_weights_of_the_network_it_extends(project: Path) ->
     network, start = started(project, "w.safetensors", model="resnet18_booster", **{"align.colour": True})
     assert all(".booster." in name or name.startswith("head.") for name in start.fresh)
     assert len([name for name in start.fresh if name.endswith("booster.conv.weight")]) == 8
+
+
+def test_settings_of_an_earlier_version_are_refused_and_the_weights_still_load(project: Path) -> None:
+    toy.set_params(project, model="resnet18_booster")
+    p = params.load()
+    trained = train.trained_model(p, toy.network(p))
+    old = trained.settings.model_dump() | {"booster": True}
+    del old["skip"]
+    settings = SimpleNamespace(model_dump=lambda: old)
+    model_file.save(Path("w.safetensors"), dataclasses.replace(trained, settings=settings))
+    line = "w.safetensors: made by another version of this project: resnet18_booster.skip: missing, no value"
+    with pytest.raises(UserError, match=line):
+        model_file.load(Path("w.safetensors"), torch.device("cpu"))
+    network, start = started(project, "w.safetensors", model="resnet18_booster")
+    assert (start.fresh, start.left) == ([], [])
 
 
 def test_a_run_goes_on_from_an_earlier_one_with_other_classes(

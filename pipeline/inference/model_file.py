@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialized
 
@@ -17,6 +18,7 @@ from pipeline.core.files import replacing
 from pipeline.methods.models import FAMILIES, Classifier
 from pipeline.params.model import Align
 from pipeline.params.models import Models
+from pipeline.params.refusal import wording
 from pipeline.tables.schema import channels
 
 
@@ -78,14 +80,14 @@ def load(path: Path, device: torch.device) -> TrainedModel:
     """Read a model file; its network is in evaluation mode.
 
     Raises:
-        UserError: the file is absent, damaged or not written by `save`.
+        UserError: the file is absent, damaged or not written by `save`, or lacks settings of this version.
     """
     try:
         with safe_open(path, "pt", device=str(device)) as file:
             about: dict[str, Any] = json.loads(file.metadata()["fer"])
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-        about["align"] = align = Align.model_validate(about["align"])
-        block = Models.model_validate({about["model"]: about["settings"]})
+        about["align"] = align = _settings(path, Align, about["align"])
+        block = _settings(path, Models, {about["model"]: about["settings"]})
         about["settings"] = settings = getattr(block, about["model"])
         network = build_network(about["model"], settings, len(about["classes"]), channels(align.colour))
         network.load_state_dict(weights)
@@ -94,3 +96,10 @@ def load(path: Path, device: torch.device) -> TrainedModel:
         raise not_made(path) from None
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError, StopIteration) as error:
         raise UserError(f"{path}: not a classifier of this project: {one_line(error)}") from None
+
+
+def _settings(path: Path, model: type[BaseModel], content: dict[str, Any]) -> Any:
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        raise UserError(f"{path}: made by another version of this project: {wording(error, model)}") from None

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from pipeline.params.types import UNCHOSEN, Block, Fraction, Positive, Rate
 
 Stem = Literal["small", "standard"]
-Scaling = Literal["faces", "imagenet"]
+Scaling = Literal["faces", "imagenet", "unit"]
 
 
 class NetworkSettings(Block):
@@ -35,11 +35,12 @@ class ResNetSettings(NetworkSettings):
 
 
 class BoosterSettings(NetworkSettings):
-    """Settings of a boosted residual network. Table 6 of the paper also tries each of its two changes alone."""
+    """Settings of a boosted residual network. Table 6 of the paper also tries each of its changes alone."""
 
     stem: Stem
+    skip: bool
     mish: bool
-    booster: bool
+    booster: Literal["none", "plus", "depthwise"]
 
 
 class SEResNetSettings(NetworkSettings):

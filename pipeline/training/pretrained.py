@@ -170,7 +170,7 @@ def _copied(
         if given is None and name.endswith("num_batches_tracked"):
             continue
         # The file may lack two kinds of tensors: those that are not in `network.names`, such as the layer `extra`, and
-        # those of a booster (`AccuracyBoosterPlus`), which are in `network.names` although no library publishes
+        # those of a booster (`AccuracyBooster`), which are in `network.names` although no library publishes
         # weights for them.
         if given is None and name in network.names and ".booster." not in name:
             raise UserError(f"{source}: has no tensor {names[name]}, allowed: weights of this network")

@@ -19,8 +19,8 @@ from pipeline.params.models import NetworkSettings
 # Mean and standard deviation for scaling faces, one for all channels or one per channel. FER+ has 0.51 and 0.25.
 SCALINGS = {
     "faces": ((0.5,), (0.25,)),
-    "none": ((0.0,), (1.0,)),
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "unit": ((0.0,), (1.0,)),
 }
 
 

@@ -41,7 +41,7 @@ def svm_deep_features(settings: DeepFeaturesSettings, classes: int, channels: in
     parts: dict[str, Classifier] = {name: vgg(name, of_parts, classes, channels) for name in settings.weights}
     features = sum(part.head.in_features for part in parts.values())
     network = Classifier(DeepFeatures(parts, settings.side), features, classes, dropout=0)
-    network.scale("none")  # each part scales its input
+    network.scale("unit")  # each part scales its input
     nn.init.zeros_(network.head.weight)
     nn.init.zeros_(network.head.bias)
     network.parts = parts
