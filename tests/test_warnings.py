@@ -43,7 +43,10 @@ def evaluation(**changes: Any) -> dict[str, Any]:
             "at random from the training pictures: valid 1,500, test 40",
         ),
         ({"test": {}}, "There is no test split. The epoch may have been chosen on valid"),
-        ({"test": None, "valid": None}, "There is no test split. All scores are on faces that training has seen"),
+        (
+            {"test": None, "valid": None},
+            "There is no test split. All scores are on faces that training has seen",
+        ),
         (
             {"valid": split(dict.fromkeys(CLASSES, 3))},
             "Fewer than 30 faces make every score of a split unreliable: valid 24.",

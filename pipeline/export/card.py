@@ -148,6 +148,21 @@ def _with_parts(split: str, scores: dict[str, Any]) -> list[tuple[str, dict[str,
     return [(name, part, f"{part.get('classes', '-')} of {total}") for name, part in parts.items()]
 
 
+def _use(dataset: str, metadata: dict[str, Any]) -> str:
+    """Return what a data set was used by: the classifier, the GAN, both, or only the scores."""
+    uses = {"classifier": "datasets", "GAN": "gan_datasets"}
+    return ", ".join(name for name, key in uses.items() if dataset in metadata[key]) or "scores only"
+
+
+def _class_counts(label: dict[str, Any], learned: list[str]) -> dict[str, dict[str, int]]:
+    """Return the number of faces of each class by split, over the data sets that the classifier learned from."""
+    parts = [label["datasets"][name] for name in learned] if "datasets" in label else [label] if label else []
+    return {
+        split: {name: sum(part["classes"][split][name] for part in parts) for name in counts}
+        for split, counts in (parts[0]["classes"].items() if parts else ())
+    }
+
+
 def _recall(scores: dict[str, Any]) -> str:
     """Return the recall of a class with Wilson's interval."""
     if not scores["support"]:
