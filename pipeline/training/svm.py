@@ -28,7 +28,7 @@ def fit_head(
 ) -> EpochFigures:
     """Replace the last layer by a linear SVM trained on features of centre crops, and return the figures.
 
-    Liang et al. (the GAN augmentation paper) use scikit-learn's `LinearSVC`: one class against the rest, squared hinge
+    Yan et al. (the GAN augmentation paper) use scikit-learn's `LinearSVC`: one class against the rest, squared hinge
     loss. The logits are its decision values, so their softmax is not a calibrated probability.
 
     Args:

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from pipeline.params.settings import SHIPPED
-from scripts.documentation import methods, parameters, recipes, stages
+from scripts.documentation import methods, papers, parameters, recipes, stages
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -25,6 +25,7 @@ def parts() -> dict[str, dict[str, str]]:
         "stages/index.md": {"chain": stages.table()},
         "reference/parameters.md": {"tables": parameters.sections()},
         "reference/recipes.md": {"tables": recipes.sections()},
+        "papers.md": papers.parts(),
     }
 
 

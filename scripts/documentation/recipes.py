@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from pipeline.core.progress import in_yaml
 from scripts.documentation.methods import recipes
 
 
@@ -18,14 +21,23 @@ def _section(name: str) -> str:
         "| --- " * (2 + len(scores)) + "|",
     ]
     for variant, row in recipe["variants"].items():
-        changes = "<br>".join(f"`{key}: {value}`" for key, value in row.get("params", {}).items())
+        changes = "<br>".join(f"`{key}: {in_yaml(value)}`" for key, value in row.get("params", {}).items())
         figures = [str(row.get("paper", {}).get(score, "")) for score in scores]
         lines.append("| " + " | ".join([f"`{variant}`", changes, *figures]) + " |")
-    return "\n\n".join(
-        [
-            f"## {name}",
-            f"{recipe['title']}. {recipe['source']}; {recipe['runs']} runs of each row.",
-            " ".join(recipe.get("note", "").split()),
-            "\n".join(lines),
-        ]
-    )
+    runs = recipe["runs"]
+    parts = [
+        f"## {name}",
+        f"{recipe['title']}. {recipe['source']}; {runs} run{'s' if runs > 1 else ''} of each row.",
+        " ".join(recipe.get("note", "").split()),
+        _deviations(recipe),
+        "\n".join(lines),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _deviations(recipe: dict[str, Any]) -> str:
+    """Return a list of what a recipe and its rows do otherwise than the paper."""
+    lines = [f"- {sentence}" for sentence in recipe.get("deviations", [])]
+    for name, row in recipe["variants"].items():
+        lines += [f"- `{name}`: {sentence}" for sentence in row.get("deviations", [])]
+    return "\n".join(["Otherwise than the paper:", "", *lines]) if lines else ""
