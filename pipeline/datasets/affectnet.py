@@ -26,10 +26,10 @@ those of training, so the published `valid` is whole and none of its pictures is
 `train` and `valid` are published. Most papers score `valid`; here `valid` also chooses the epoch, so it cannot measure
 the chosen model fairly. `labels.published_valid` has the three protocols:
 
-* nothing: `valid` is the published split, and `test` is drawn from `train`.
+* nothing: `valid` is the published split, and `test` is drawn from `train`. With `labels.test: 500`, all splits
+  have the sizes of the weighted-cluster paper's table 3: 500 pictures of each class in `valid` and in `test`.
 * `{affectnet: test}`: the published split is `test`, for comparison with most papers. `valid` is drawn from `train`.
-* `{affectnet: drop}`: both are drawn from `train`. With `labels.valid: 500` and `labels.test: 500`, each has 500
-  pictures of each class, as in the weighted-cluster paper.
+* `{affectnet: drop}`: both are drawn from `train`.
 
 Every record has a box and landmarks, which are reduced to five. `face_width` and `face_height` are read as a width and
 a height. Negative widths occur, and public loaders disagree on the meaning. So a box or landmarks that do not lie in
