@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +14,17 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
 from scipy import stats
+from typer.testing import CliRunner
 
+from pipeline.cli import app
 from pipeline.core.errors import UserError
+from pipeline.experiments import recipes
 from pipeline.experiments import table as result_table
-from pipeline.experiments.comparison import Difference, compare, difference, score_at
+from pipeline.experiments.comparison import Difference, compare, difference
 from pipeline.experiments.recipes import Recipe
+from pipeline.experiments.scores import score_at
+from pipeline.experiments.states import State, state_of
+from pipeline.experiments.sweep import Results, Sweep
 from pipeline.experiments.table import markdown
 from pipeline.tables.schema import PREDICTIONS
 from pipeline.tables.store import write_rows
@@ -130,7 +138,7 @@ ROWS = {
 
 def recipe(rows: dict, **paper: dict) -> Recipe:
     variants = {name: {"paper": paper.get(name, {})} for name in rows}
-    return Recipe(title="Faces", source="nowhere", runs=3, params={}, short={}, variants=variants)
+    return Recipe(title="Faces", runs=3, variants=variants)
 
 
 def lost(rows: dict) -> dict:
@@ -144,22 +152,98 @@ def test_the_table_says_what_its_figures_are() -> None:
     lines = markdown("Faces (nowhere)", found).splitlines()
     assert lines[0] == "Faces (nowhere)"
     assert "There are no p-values" in " ".join(lines)
-    first = lines.index("**valid.accuracy (paper: test.accuracy)**")
-    assert lines[first : first + 8] == [
-        "**valid.accuracy (paper: test.accuracy)**",
+    # tabulate makes a column two characters wider than its head.
+    assert [re.sub(" +", " ", line) for line in lines[2:6] + lines[7:12]] == [
+        "| row | seeds | valid.accuracy | paper: test.accuracy | valid.macro_recall | valid.macro_f1 | state |",
+        "|-------|---------|------------------|------------------------|----------------------|------------------|"
+        "-------------------|",
+        "| real | 3 | 0.6000 ± 0.1000 | - | 0.5000 ± 0.0000 | 0.5000 ± 0.0000 | run at length |",
+        "| dcgan | 3 | 0.6133 ± 0.1002 | 0.7000 | 0.5000 ± 0.0000 | 0.5000 ± 0.0000 | run at length |",
         "",
-        "| row   | seeds   | ours            | paper   | difference from real       | bootstrap p   |",
-        "|-------|---------|-----------------|---------|----------------------------|---------------|",
-        "| real  | 3       | 0.6000 ± 0.1000 | -       | -                          | -             |",
-        "| dcgan | 3       | 0.6133 ± 0.1002 | 0.7000  | +0.0133 [-0.0010, +0.0277] | -             |",
-        "| cgan  | 1       | 0.6500          | -       | -0.0500 [-]                | -             |",
-        "| late  | 0       | -               | -       | -                          | -             |",
-    ]
-    assert [line for line in lines if line.startswith("**")][1:] == [
-        "**valid.macro_recall**",
-        "**valid.macro_f1**",
+        "| score | row | difference from real |",
+        "|--------------------|-------|----------------------------|",
+        "| valid.accuracy | dcgan | +0.0133 [-0.0010, +0.0277] |",
+        "| valid.accuracy | cgan | -0.0500 |",
     ]
     assert "- dcgan: not tested for seeds 1, 2, 3, whose predictions are not in DVC's cache" in lines
+
+
+def test_rows_without_runs_are_left_out_unless_asked_for() -> None:
+    papers = recipe(ROWS, late={"test.accuracy": 0.7})
+    alone = compare(papers, ROWS, lost(ROWS))
+    assert list(alone.states) == ["real", "dcgan", "cgan"]
+    assert "paper" not in markdown("", alone).split("Scores:")[0]
+    everything = markdown("", compare(papers, ROWS, lost(ROWS), all_rows=True))
+    assert re.search(r"\| late +\| 0 +\| - +\| 0\.7000 +\| - +\| - +\| not run at length +\|", everything)
+    stale = compare(papers, ROWS, lost(ROWS), stale={"late": {1: "loss softmax, now center"}})
+    assert stale.states["late"] == "stale"
+    assert "- late: stale: loss softmax, now center (seeds 1); " in markdown("", stale)
+    absent = compare(papers, ROWS, lost(ROWS), "late")
+    assert [row.difference.pairs for row in absent.scores["valid.accuracy"] if row.difference] == [0, 0, 0]
+    assert "- late, the baseline, has no finished run; `--baseline` names another row" in markdown("", absent)
+
+
+def runs(*accuracies: float, low: float = 0.5, high: float = 0.6) -> dict:
+    interval = {"accuracy": {"low": low, "high": high}}
+    return {
+        seed: {"test": {"accuracy": value, "kappa": value, "interval": interval}}
+        for seed, value in enumerate(accuracies, 1)
+    }
+
+
+@pytest.mark.parametrize(
+    ("paper", "finished", "count", "state"),
+    [
+        # Mean 0.80, standard deviation 0.01.
+        ({"test.accuracy": 0.8199}, runs(0.79, 0.80, 0.81), 3, State.REPRODUCED),
+        ({"test.accuracy": 0.8201}, runs(0.79, 0.80, 0.81), 3, State.DIFFERS),
+        ({"test.accuracy": 0.8, "test.kappa": 0.7799}, runs(0.79, 0.80, 0.81), 3, State.DIFFERS),
+        ({"test.accuracy": 0.8}, runs(0.79, 0.80, 0.81), 5, State.NOT_AT_LENGTH),
+        ({"test.accuracy": 0.8}, {2: {}, 3: {}}, 2, State.NOT_AT_LENGTH),
+        ({"test.accuracy": 0.8}, {}, 1, State.NOT_AT_LENGTH),
+        ({}, runs(0.8), 1, State.AT_LENGTH),
+        ({"valid.accuracy": 0.8}, runs(0.79, 0.80), 2, State.AT_LENGTH),
+        # With a single run, the interval over the images, which kappa has not.
+        ({"test.accuracy": 0.6}, runs(0.55), 1, State.REPRODUCED),
+        ({"test.accuracy": 0.4999}, runs(0.55), 1, State.DIFFERS),
+        ({"test.kappa": 0.55}, runs(0.55), 1, State.AT_LENGTH),
+        ({"test.kappa": 0.1, "test.accuracy": 0.55}, runs(0.55), 1, State.REPRODUCED),
+    ],
+)
+def test_the_state_of_a_row(paper: dict, finished: dict, count: int, state: State) -> None:
+    assert state_of(paper, finished, count, short=False, stale=False) == state
+    assert state_of(paper, finished, count, short=False, stale=True) == State.STALE
+    assert state_of(paper, finished, count, short=True, stale=False) == (
+        State.SHORT_FORM if finished else State.NOT_AT_LENGTH
+    )
+
+
+def test_note_and_deviations_stand_below_the_table_in_every_file(tmp_path: Path) -> None:
+    variants = {"a": {}, "b": {"deviations": ["Half the faces."]}, "c": {"deviations": ["No row of this."]}}
+    told = Recipe(title="Faces", note="Drawn.", deviations=["Another net."], variants=variants)
+    rows: dict = {"a": {1: scored("test", 0.5)}, "b": {1: scored("test", 0.6)}, "c": {}}
+    found = compare(told, rows, lost(rows), short=True)
+    text = markdown("Faces", found)
+    assert re.search("(?m)^- short form: these runs are shorter", text)
+    assert text.index("- note: Drawn.") < text.index("- deviation: Another net.")
+    assert "\n- deviation of b: Half the faces.\n" in text
+    assert "No row of this." not in text
+    result_table.write(tmp_path / "t.csv", "Faces", found)
+    notes = pd.read_csv(tmp_path / "t.csv").set_index("row").notes
+    assert (
+        notes["b"]
+        .iloc[0]
+        .startswith("note: Drawn.; deviation: Another net.; deviation of b: Half the faces.")
+    )
+    assert "Half" not in notes["a"].iloc[0]
+    result_table.write(tmp_path / "t.tex", "Faces", found)
+    assert "deviation of b: Half the faces." in (tmp_path / "t.tex").read_text()
+
+
+def test_more_than_four_scores_stand_in_several_tables() -> None:
+    rows = {"a": {1: {"test": {f"s{number}": 0.5 for number in range(9)}}}}
+    text = markdown("", compare(recipe(rows), rows, lost(rows), keys=["test.*"]))
+    assert [line.count("test.s") for line in text.splitlines() if line.startswith("| row")] == [4, 4, 1]
 
 
 def test_scores_are_read_on_test_if_all_runs_have_it() -> None:
@@ -201,12 +285,6 @@ def test_what_cannot_be_compared_is_refused_in_one_line(arguments: tuple, line: 
     with pytest.raises(UserError) as refused:
         compare(recipe(ROWS), ROWS, lost(ROWS), *arguments)
     assert str(refused.value).startswith(line)
-
-
-def test_without_runs_the_table_has_the_papers_figures_alone() -> None:
-    rows: dict = {"a": {}, "b": {}}
-    text = markdown("", compare(recipe(rows, a={"test.accuracy": 0.5}), rows, lost(rows)))
-    assert "| a     | 0       | -      | 0.5000  | -                   | -             |" in text
 
 
 def predictions(path: Path, labels: str, predicted: str, split: str = "test") -> Path:
@@ -267,9 +345,8 @@ def test_p_values_come_from_the_predictions(tested: tuple[dict, dict]) -> None:
     text = markdown("", found)
     assert "on the 10 images of test" in " ".join(text.split())
     assert "not corrected for the number of rows" in " ".join(text.split())
-    assert re.search(
-        r"\| row +\| 2 +\| 0\.8500 ± 0\.0707 \| - +\| \+0\.6500 \[.*\] \* \| 0\.0156 +\| 0\.00\d\d +\|", text
-    )
+    assert re.search(r"\| test.accuracy +\| row +\| \+0\.6500 \[.*\] \* +\| 0\.0156 +\| 0\.00\d\d +\|", text)
+    assert re.search(r"\| row +\| 2 +\| 0\.8500 ± 0\.0707 \* ", text)
 
 
 def test_runs_without_predictions_or_with_other_images_are_not_tested(
@@ -289,7 +366,7 @@ def test_runs_without_predictions_or_with_other_images_are_not_tested(
 def test_a_table_is_written_as_its_files_ending_says(tested: tuple[dict, dict], tmp_path: Path) -> None:
     rows, files = tested
     found = compare(recipe(rows, row={"test.accuracy": 0.9}), rows, files)
-    for ending in ("md", "csv", "png"):
+    for ending in ("md", "csv", "tex", "png"):
         result_table.write(tmp_path / f"t.{ending}", "Faces", found)
 
     assert (tmp_path / "t.md").read_text() == markdown("Faces", found)
@@ -300,9 +377,51 @@ def test_a_table_is_written_as_its_files_ending_says(tested: tuple[dict, dict], 
     with Image.open(tmp_path / "t.png") as picture:
         assert picture.width > picture.height > 100
     with pytest.raises(
-        UserError, match=r"--output: found t\.xlsx, allowed: a file that ends in \.md, \.csv, \.png"
+        UserError, match=r"--output: found t\.xlsx, allowed: a file that ends in \.md, \.csv, \.tex, \.png"
     ):
         result_table.write(Path("t.xlsx"), "Faces", found)
+
+
+def compiled(source: Path) -> str:
+    """Return what pdflatex says of a file that it turns into a PDF."""
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", source.name]
+    done = subprocess.run(command, cwd=source.parent, capture_output=True, encoding="latin-1")
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="found no pdflatex on the PATH")
+def test_a_latex_table_compiles_alone_and_inside_a_paper(
+    tested: tuple[dict, dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, files = tested
+    named = {"base": "baseline", "row": "mixcut"}
+    none: dict = {name: {} for name in recipes.load("mixcut_sample").rows()}
+    by_row = ({named[name]: seeds for name, seeds in of.items()} for of in (rows, files))
+    results = Results(*(none | of for of in by_row), stale=none)
+    monkeypatch.setattr(Sweep, "results", lambda _: results)
+    command = ["recipe", "table", "mixcut_sample", "--short", "--output", str(tmp_path / "t.tex")]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    text = (tmp_path / "t.tex").read_text()
+    [heads] = [line for line in text.splitlines() if line.startswith("row & ")]
+    scores = ["test accuracy", "test macro recall", "test macro f1"]
+    assert [head for head in heads.split(" & ") if head.startswith("test ")] == scores
+    assert re.search(r"(?m)^mixcut & 2 & 0\.8500 \$\\pm\$ 0\.0707 \* & .* & short form", text)
+    assert "Overfull" not in compiled(tmp_path / "t.tex")
+    paper = r"\documentclass{article}\usepackage{booktabs}\begin{document}Ours: \input{t}\end{document}"
+    (tmp_path / "paper.tex").write_text(paper)
+    assert "(./t.tex" in compiled(tmp_path / "paper.tex")
+
+    odd = "".join(map(chr, range(32, 0x250))) + "αΩ±–“→中😀"
+    odd = "".join(filter(str.isprintable, odd))
+    strange = Recipe(title=odd, note=odd, variants={"a_ä-0.1": {}, "b": {}})
+    pair = {"a_ä-0.1": {1: scored("test", 0.5)}, "b": {1: scored("test", 0.4)}}
+    result_table.write(tmp_path / "odd.tex", strange.title, compare(strange, pair, lost(pair)))
+    compiled(tmp_path / "odd.tex")
+    text = (tmp_path / "odd.tex").read_text()
+    for part in (r"a\_ä-0.1 & 1", r"\#\$\%\&", r"[U+4E2D]", r"$\alpha$", r"& $-0.1000$ \\"):
+        assert part in text
 
 
 def test_a_difference_without_interval_is_never_clear() -> None:

@@ -31,6 +31,7 @@ from pipeline.core.errors import UserError
 from pipeline.experiments import overview, queue, recipes
 from pipeline.experiments.queue import QueuedRun, RunState
 from pipeline.experiments.sweep import Sweep, SweepStatus
+from tests import doc_commands
 
 ROOT = Path(__file__).parents[1]
 TINY = {
@@ -202,23 +203,26 @@ def test_a_value_that_is_not_allowed_changes_nothing(project, overrides, line):
         ({"runs": 0}, "recipes/tiny.yaml: runs: "),
         (
             {"variants": {}},
-            "recipes/tiny.yaml: found neither variants nor a grid, allowed: one of them or both",
+            "recipes/tiny.yaml: variants: found {}, allowed: at least one row, here or in `grid`",
+        ),
+        (
+            {"variants": {"a b": {}}},
+            "recipes/tiny.yaml: variants.a b: found 'a b', allowed: letters, digits, ",
         ),
         ({"grid": {"loss": []}}, "recipes/tiny.yaml: grid.loss: "),
         ({"grid": {"loss": [["softmax"]]}}, "recipes/tiny.yaml: grid.loss.0"),
         (
             {"grid": {"train.epochs": [1, 2]}},
-            "recipes/tiny.yaml: grid: found train.epochs, allowed: keys that are neither `seed` nor under `short`",
+            "recipes/tiny.yaml: grid: found 'train.epochs', allowed: keys that are neither `seed` nor under `short`",
         ),
         (
             {"grid": {"loss": ["softmax", "Softmax"]}},
-            "recipes/tiny.yaml: found rows whose experiments would have the same name",
+            "recipes/tiny.yaml: grid: found 'loss-softmax', allowed: rows whose names differ in more than ",
         ),
         (
             {"variants": {"a": {"paper": {"test.accuracy": 85.6}}}},
-            "recipes/tiny.yaml: variants.a.paper.test.accuracy: ",
+            "recipes/tiny.yaml: variants.a.paper.test.accuracy: found 85.6, allowed: less than or equal to 1",
         ),
-        ({"shorts": {}}, "recipes/tiny.yaml: shorts: "),
     ],
 )
 def test_an_invalid_recipe_is_rejected_in_one_line(project, change, line):
@@ -228,9 +232,58 @@ def test_an_invalid_recipe_is_rejected_in_one_line(project, change, line):
     assert str(refused.value).startswith(line)
     with pytest.raises(UserError, match=r"recipe: found 'tine', allowed: tiny"):
         recipes.load("tine")
-    Path("recipes/tiny.yaml").write_text("a: [")
-    with pytest.raises(UserError, match=r"recipes/tiny\.yaml: not valid YAML"):
-        recipes.load("tiny")
+    for text, told in {"a: [": "not valid YAML: ", "": "found NoneType, allowed: keys and values"}.items():
+        Path("recipes/tiny.yaml").write_text(text)
+        with pytest.raises(UserError, match=rf"recipes/tiny\.yaml: {told}"):
+            recipes.load("tiny")
+
+
+def test_all_faults_of_a_recipe_are_told_at_once(project):
+    rows = {"a": {"paper": {"test.accuracy": 85.6}}, "b": {"parms": {}}}
+    write(
+        {
+            "titel": "Tiny",
+            "runs": 0,
+            "short": {"loss": "center"},
+            "variants": rows,
+            "grid": {"loss": ["softmax"]},
+        }
+    )
+    done = CliRunner().invoke(app, ["recipe", "show", "tiny"])
+    assert str(done.exception).splitlines() == [
+        "recipes/tiny.yaml: variants.b.parms: unknown key, allowed here: params, paper, deviations "
+        "(did you mean params?)",
+        "recipes/tiny.yaml: titel: unknown key, allowed here: title, source, note, deviations, runs, params, short, "
+        "variants, grid (did you mean title?)",
+        "recipes/tiny.yaml: title: missing, no value given",
+        "recipes/tiny.yaml: runs: found 0, allowed: greater than or equal to 1",
+        "recipes/tiny.yaml: variants.a.paper.test.accuracy: found 85.6, allowed: less than or equal to 1",
+        "recipes/tiny.yaml: grid: found 'loss', allowed: keys that are neither `seed` nor under `short`",
+    ]
+
+
+def test_a_title_and_a_row_make_a_recipe(project):
+    write({"title": "Tiny", "variants": {"plain": {}}})
+    recipe = recipes.load("tiny")
+    assert (recipe.heading, recipe.runs, recipe.overrides("plain", False)) == ("Tiny", 1, {})
+    for command in ("show", "run", "status", "table", "apply"):
+        words = ["recipe", command, "tiny", *(["plain"] if command == "apply" else []), "--short"]
+        done = CliRunner().invoke(app, words)
+        assert str(done.exception) == (
+            "recipes/tiny.yaml: no short form, as there is no block `short`; leave out `--short`"
+        )
+
+
+def test_the_recipes_on_the_page_are_allowed(document, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("recipes").mkdir()
+    examples = [text for language, text in doc_commands.blocks("docs/recipes.md") if language == "yaml"]
+    assert len(examples) > 2
+    for text in examples:
+        Path("recipes/page.yaml").write_text(text if "title:" in text else f"title: Grid\n{text}")
+        recipe = recipes.load("page")
+        for row in recipe.rows():
+            recipes.override(deepcopy(document), recipe.overrides(row, short=False), Path("params.yaml"))
 
 
 # A stage without training, so that the tests time DVC's queue and git alone. It writes the number of its process to
@@ -397,10 +450,13 @@ def test_a_sweep_survives_the_kill_of_a_run_and_of_its_workers(repository):
         hold.unlink(missing_ok=True)
     printed = invoke("run", "--jobs", "2", "--wait")
     assert "4 done" in printed
-    assert re.search(r"\| plain +\| 2 +\| 0\.1510 ± 0\.0707 \| 0\.5000 +\| - +\| - +\| - +\|", printed)
+    assert re.search(
+        r"\| plain +\| 2 +\| 0\.1510 ± 0\.0707 +\| 0\.5000 +\| - +\| - +\| short form +\|", printed
+    )
     # Eight images that only one row gets right, with both seeds: 2 / 2^8.
-    cells = r"\| 0\.1610 ± 0\.0707 \| - +\| \+0\.0100 \[\+0\.0100, \+0\.0100\] \* \| 0\.0078 +\| 0\.0002 +\|"
-    assert re.search(r"\| mixed +\| 2 +" + cells, printed)
+    cells = r"\| \+0\.0100 \[\+0\.0100, \+0\.0100\] \* +\| 0\.0078 +\| 0\.0002 +\|"
+    assert re.search(r"\| mixed +\| 2 +\| 0\.1610 ± 0\.0707 \* +\|", printed)
+    assert re.search(r"\| mixed +" + cells, printed)
     assert printed[printed.index("Tiny (nowhere), short form") :] == invoke("table")
     assert Path("params.yaml").read_bytes() == params_file
 
@@ -429,7 +485,7 @@ def test_a_sweep_survives_the_kill_of_a_run_and_of_its_workers(repository):
     assert ": queued\n" not in done.output
     assert "4 done, 1 failed\n" in done.output
     assert "tiny-short-cut-s1 failed: score: cut out\n" in done.output
-    assert re.search(r"\| mixed +\| 2 +" + cells, done.output)
+    assert re.search(r"\| mixed +" + cells, done.output)
     assert done.exit_code == 1
     assert str(done.exception).startswith(
         "1 runs did not finish: tiny-short-cut-s1: score: cut out (repeat the command"
@@ -439,7 +495,8 @@ def test_a_sweep_survives_the_kill_of_a_run_and_of_its_workers(repository):
     assert invoke("status").startswith("3 done, 1 failed\n")
     shutil.rmtree(".dvc/cache/files")  # as `dvc gc` would
     without = invoke("table")
-    assert re.search(r"\| mixed +\| 1 +\| 0\.1110 +\| - +\| \+0\.0100 \[-\] +\| - +\|", without)
+    assert re.search(r"\| mixed +\| 1 +\| 0\.1110 +\|", without)
+    assert re.search(r"\| mixed +\| \+0\.0100 +\|\n", without)
     assert "- plain: not tested for seeds 1, 2, whose predictions are not in DVC's cache" in without
     check_that_stale_runs_are_told_and_run_anew()
 

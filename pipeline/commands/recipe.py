@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,37 +41,43 @@ def list_recipes() -> None:
     for name in names:
         recipe = recipes.load(name)
         runs = f"{recipe.runs} run{'s' if recipe.runs > 1 else ''}"
-        typer.echo(f"{name}: {recipe.title} ({recipe.source}), {runs}")
+        typer.echo(f"{name}: {recipe.heading}, {runs}")
         typer.echo(f"    {', '.join(recipe.rows())}")
 
 
 @app.command(epilog=examples("fer recipe show mixcut_ferplus --short"))
 def show(name: Name, short: Short = False) -> None:
-    """Print a recipe: its parameters, its rows, the paper's scores and the state of its runs.
+    """Print a recipe: its parameters and rows, note and deviations, the paper's scores and the state of its runs.
 
     A run is stale if its settings, code or data are not those that would run now.
     """
     from tabulate import tabulate
 
+    from pipeline.experiments.table import bullets
+
     sweep = _sweep(name, short)
-    recipe = sweep.recipe
-    typer.echo("\n".join([sweep.title, *textwrap.wrap(recipe.note, 110), ""]))
-    shared = recipe.params | (recipe.short if short else {})
-    typer.echo("".join(f"{key}: {in_yaml(value)}\n" for key, value in shared.items()))
-    status = sweep.checked_status()
+    recipe, status = sweep.recipe, sweep.checked_status()
     counts = sweep.row_counts(status)
-    table = [
-        [
-            label,
-            ", ".join(f"{key}: {in_yaml(value)}" for key, value in row.params.items()),
-            ", ".join(f"{key} {value:.4f}" for key, value in row.paper.items()) or "-",
-            ", ".join(f"{count} {state}" for state, count in counts[label].items()) or "-",
-        ]
-        for label, row in recipe.rows().items()
-    ]
-    columns = ["row", "parameters", "paper", f"runs (of {recipe.runs})"]
-    typer.echo(tabulate(table, columns, tablefmt="github", disable_numparse=True))
-    typer.echo("".join(f"{name} is stale: {why}\n" for name, why in sorted(status.stale.items())), nl=False)
+    shared = recipe.params | (recipe.short if short else {})
+    rows = recipe.rows().values()
+    columns = {
+        "row": counts,
+        "parameters": [
+            _joined(f"{key}: {in_yaml(value)}" for key, value in row.params.items()) for row in rows
+        ],
+        "paper": [_joined(f"{key} {value:.4f}" for key, value in row.paper.items()) for row in rows],
+        f"runs (of {recipe.runs})": [
+            _joined(f"{count} {state}" for state, count in states.items()) for states in counts.values()
+        ],
+    }
+    if not any(row.paper for row in rows):
+        del columns["paper"]
+    typer.echo(f"{sweep.title}\n")
+    typer.echo("".join(f"{key}: {in_yaml(value)}\n" for key, value in shared.items()))
+    typer.echo(tabulate(columns, "keys", tablefmt="github", disable_numparse=True))
+    stale = [f"{name} is stale: {why}" for name, why in sorted(status.stale.items())]
+    if remarks := [*recipe.remarks(counts), *stale]:
+        typer.echo(f"\n{bullets(remarks)}")
 
 
 @app.command(epilog=examples("fer recipe apply mixcut_ferplus mixcut --short"))
@@ -86,7 +92,7 @@ def apply(
     """
     from pipeline.experiments import recipes
 
-    recipes.apply(recipes.load(name).overrides(variant, short))
+    recipes.apply(recipes.load(name, short).overrides(variant, short))
 
 
 @app.command(epilog=examples("fer recipe run mixcut_sample --short --seeds 2 --jobs 2 --wait"))
@@ -173,24 +179,29 @@ def table(
     output: Annotated[
         list[Path] | None,
         typer.Option(
-            help="File to write: .md, .csv or .png. Repeat for more files.",
+            help="File to write: .md, .csv, .tex (LaTeX) or .png. Repeat for more files.",
             show_default="print the table",
         ),
     ] = None,
+    all_rows: Annotated[bool, typer.Option("--all-rows", help="Show rows without runs, too.")] = False,
     short: Short = False,
 ) -> None:
-    """Print our scores beside the paper's: mean, standard deviation, seeds, and p-values against a baseline.
+    """Print our scores beside the paper's, the state of each row, and its differences from a baseline.
 
     Runs whose settings, code or data are not those that would run now are left out, and named below the table.
     """
-    _print_table(_sweep(name, short), baseline, score, output)
+    _print_table(_sweep(name, short), baseline, score, output, all_rows)
 
 
 def _sweep(name: str, short: bool) -> Sweep:
     from pipeline.experiments import recipes
     from pipeline.experiments.sweep import Sweep
 
-    return Sweep(name, recipes.load(name), short)
+    return Sweep(name, recipes.load(name, short), short)
+
+
+def _joined(words: Iterable[str]) -> str:
+    return ", ".join(words) or "-"
 
 
 def _print_table(
@@ -198,6 +209,7 @@ def _print_table(
     baseline: str | None = None,
     scores: list[str] | None = None,
     files: list[Path] | None = None,
+    all_rows: bool = False,
 ) -> None:
     """Print the table of a sweep, or write it to files if there are any."""
     from pipeline.experiments import table
@@ -220,6 +232,8 @@ def _print_table(
         scores,
         stale=results.stale,
         settings={row: settings(sweep.recipe.overrides(row, sweep.short)) for row in sweep.recipe.rows()},
+        short=sweep.short,
+        all_rows=all_rows,
     )
     if not files:
         typer.echo(table.markdown(sweep.title, comparison).rstrip())

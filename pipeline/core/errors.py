@@ -11,10 +11,10 @@ _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 class UserError(Exception):
-    """A mistake that the user can correct. Its message is one line."""
+    """A mistake that the user can correct, or several. The message has one line for each."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(printable(message))
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(map(printable, lines)))
 
     @classmethod
     def of(cls, source: object, found: object, allowed: str | Iterable[str]) -> UserError:

@@ -10,14 +10,12 @@ twenty has p < 0.05.
 
 from __future__ import annotations
 
-import fnmatch
 import math
-import re
 import statistics
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import stdtrit  # importing scipy.stats takes half a second
@@ -26,11 +24,11 @@ from pipeline.core.errors import UserError
 from pipeline.core.progress import in_yaml
 from pipeline.experiments import significance
 from pipeline.experiments.recipes import Overrides, Recipe
+from pipeline.experiments.scores import HEADLINE, EvaluationBySeed, matching_keys, on_split, score_at
+from pipeline.experiments.states import State, state_of
 
 LEVEL = 0.95
-HEADLINE = ("accuracy", "macro_recall", "macro_f1")
 
-EvaluationBySeed = dict[int, dict[str, Any]]  # metrics/evaluate.json of the runs of a row
 PredictionsBySeed = dict[int, Path | None]  # files of predictions of the runs of a row
 
 
@@ -76,14 +74,6 @@ def difference(baseline: dict[int, float], row: dict[int, float]) -> Difference:
     return Difference(count, mean, mean - half, mean + half)
 
 
-def score_at(evaluation: dict[str, Any], key: str) -> float | None:
-    """Return the number at a dotted key; None if there is none."""
-    value: Any = evaluation
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, dict) else None
-    return float(value) if isinstance(value, int | float) else None
-
-
 class ComparedRow(NamedTuple):
     """A row of the table of one score, such as accuracy.
 
@@ -112,22 +102,28 @@ class ComparedRow(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """All rows of a recipe compared with the baseline.
+    """The rows of a recipe compared with one of them, the baseline.
 
     Attributes:
+        recipe: the recipe.
         baseline: name of the baseline row.
         split: the split whose images the tests use.
         images: number of these images; 0 without predictions.
-        scores: the rows for each score, by the score's key in our evaluation. If we score on valid and the paper on
-            test, ` (paper: <the paper's key>)` follows our key.
+        scores: rows by the key of our score.
+        paper_keys: key of the paper's score by the key of ours. It has only scores that the paper has for one of the
+            rows.
+        states: state of each row.
         notes: runs that are left out, rows whose labels are made in another way, and why differences or p-values are
             missing.
     """
 
+    recipe: Recipe
     baseline: str
     split: str
     images: int
     scores: dict[str, list[ComparedRow]]
+    paper_keys: dict[str, str]
+    states: dict[str, State]
     notes: list[str]
 
 
@@ -140,6 +136,8 @@ def compare(
     *,
     stale: dict[str, dict[int, str]] | None = None,
     settings: dict[str, Overrides] | None = None,
+    short: bool = False,
+    all_rows: bool = False,
 ) -> Comparison:
     """Compare the rows of a recipe with the baseline.
 
@@ -155,6 +153,8 @@ def compare(
             scores, accuracy, macro recall and macro F1.
         stale: why finished runs are left out, because they are not what would run now, by row and seed.
         settings: all settings of each row, of which the notes name those that make other labels.
+        short: whether the runs are of the short form.
+        all_rows: whether rows without runs are kept.
 
     Raises:
         UserError: the recipe has no row with the baseline's name, or no finished run has a score with one of the keys.
@@ -162,34 +162,47 @@ def compare(
     baseline = baseline or next(iter(evaluations))
     if baseline not in evaluations:
         raise UserError.of("baseline", repr(baseline), evaluations)
+    stale = stale or {}
+    rows = {
+        name: row for name, row in recipe.rows().items() if all_rows or evaluations[name] or stale.get(name)
+    }
     finished = [evaluation for seeds in evaluations.values() for evaluation in seeds.values()]
     split = "test" if all("test" in evaluation for evaluation in finished) else "valid"
-    paper_keys = {_on_split(key, split): key for row in recipe.rows().values() for key in row.paper}
-    chosen = _matching_keys(keys, finished, split) if keys else [f"{split}.{score}" for score in HEADLINE]
+    # A score on valid takes the place of the paper's on test, unless the paper has one on valid, too.
+    papers = sorted(
+        {key: 0 for row in rows.values() for key in row.paper}, key=lambda key: key.startswith("valid.")
+    )
+    paper_keys = {on_split(key, split): key for key in papers}
+    chosen = matching_keys(keys, finished, split) if keys else [f"{split}.{score}" for score in HEADLINE]
     tests = _PairedTests(evaluations, predictions, baseline, split)
     scores = {}
     for key in chosen if keys else dict.fromkeys([*paper_keys, *chosen]):
-        paper_key = paper_keys.get(key, key)
         values = {
             name: {seed: value for seed, run in seeds.items() if (value := score_at(run, key)) is not None}
             for name, seeds in evaluations.items()
         }
-        scores[key if key == paper_key else f"{key} (paper: {paper_key})"] = [
+        scores[key] = [
             ComparedRow(
                 name,
                 values[name],
-                row.paper.get(paper_key),
+                row.paper.get(paper_keys.get(key, key)),
                 difference(values[baseline], values[name]) if tests.comparable(name, key) else None,
                 tests.mcnemar_p(name) if key == f"{split}.accuracy" else None,
                 tests.bootstrap_p(name, key),
             )
-            for name, row in recipe.rows().items()
+            for name, row in rows.items()
         ]
     shown = {
         row: ours for row, ours in (settings or {}).items() if evaluations[row] and evaluations[baseline]
     }
-    notes = [*_stale_notes(stale or {}), *_label_notes(shown, baseline), *tests.notes]
-    return Comparison(baseline, split, tests.images, scores, notes)
+    states = {
+        name: state_of(row.paper, evaluations[name], recipe.runs, short=short, stale=bool(stale.get(name)))
+        for name, row in rows.items()
+    }
+    notes = [*_stale_notes(stale), *_label_notes(shown, baseline), *tests.notes]
+    if not evaluations[baseline]:
+        notes.append(f"{baseline}, the baseline, has no finished run; `--baseline` names another row")
+    return Comparison(recipe, baseline, split, tests.images, scores, paper_keys, states, notes)
 
 
 def _stale_notes(stale: dict[str, dict[int, str]]) -> Iterator[str]:
@@ -296,29 +309,3 @@ class _PairedTests:
     @cached_property
     def _resampled(self) -> list[dict[str, np.ndarray]]:
         return significance.resampled_scores(self.answers, self.classes)
-
-
-def _on_split(key: str, split: str) -> str:
-    """Replace `test` at the start of a key with the split whose scores are compared."""
-    return re.sub(r"^test\.", f"{split}.", key)
-
-
-def _matching_keys(patterns: list[str], finished: list[dict[str, Any]], split: str) -> list[str]:
-    known = dict.fromkeys(key for evaluation in finished for key in _number_keys(evaluation))
-    matching: list[str] = []
-    for pattern in patterns:
-        if not (keys := fnmatch.filter(known, _on_split(pattern, split))):
-            raise UserError.of(
-                "--score", repr(pattern), "a key of a number in metrics/evaluate.json of a finished run"
-            )
-        matching += keys
-    return matching
-
-
-def _number_keys(evaluation: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    """Yield the dotted keys of all numbers."""
-    for key, value in evaluation.items():
-        if isinstance(value, dict):
-            yield from _number_keys(value, f"{prefix}{key}.")
-        elif score_at(evaluation, key) is not None:
-            yield f"{prefix}{key}"

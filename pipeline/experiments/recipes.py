@@ -5,6 +5,7 @@ A row sets every setting that can change a result: those of the recipe, and for 
 title: MixCut on FER+
 source: the paper and the number of its table
 note: what the paper leaves open, and our choice
+deviations: [what differs from the paper in all rows, one sentence each]
 runs: 5                           # with the seeds 1, 2, ...
 params:                           # shared by all rows, by dotted key of params.yaml
   datasets: [ferplus]
@@ -15,14 +16,18 @@ variants:
   mixcut:
     params: {augment: mixcut}
     paper: {test.accuracy: 0.8563}    # by dotted key of metrics/evaluate.json, fractions of 1
+    deviations: [what differs from the paper in this row]
 grid:                             # rows beside or instead of variants: one for each combination of values
   augments.mixcut.alpha: [0.5, 1.0]   # rows alpha-0.5_loss-softmax, alpha-0.5_loss-center, ...
   loss: [softmax, center]
+
+Only the title and one row, in `variants` or in `grid`, are required.
 """
 
 from __future__ import annotations
 
-import math
+import re
+from collections import Counter
 from collections.abc import Iterable
 from copy import deepcopy
 from functools import cache
@@ -30,7 +35,7 @@ from itertools import product
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -38,6 +43,7 @@ from pipeline import params
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.files import replacing
 from pipeline.params.load import PARAMS_FILE
+from pipeline.params.refusal import Conflict, wordings
 from pipeline.params.rewrite import with_values
 from pipeline.params.settings import MACHINE, SHIPPED, flat, in_use
 from pipeline.params.types import Block, Positive
@@ -48,51 +54,82 @@ NO_RECIPE = f"{RECIPES}/: found no recipe here; run this in the project's folder
 Overrides = dict[str, Any]  # values of params.yaml by dotted key
 
 
+def _row_name(name: str) -> str:
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise ValueError("letters, digits, `_`, `-` and `.`")
+    return name
+
+
+RowName = Annotated[str, AfterValidator(_row_name)]  # a part of the name of an experiment
+GridValues = Annotated[list[str | int | float | bool | None], Field(min_length=1)]
+
+
 class Variant(Block):
     """A row of a table."""
 
     params: Overrides = Field(default_factory=dict)
     paper: dict[str, Annotated[float, Field(ge=-1, le=1)]] = Field(default_factory=dict)
+    deviations: list[str] = Field(default_factory=list)
 
 
 class Recipe(Block):
-    """A table of a paper."""
+    """A table of a paper.
+
+    Attributes:
+        title: what the table compares.
+        source: the paper and the number of its table; empty for a table of your own.
+        note: what the paper leaves open, and the choice made here.
+        deviations: a sentence for each way in which all rows differ from the paper.
+        runs: number of runs of each row, with the seeds 1, 2, ...
+        params: parameters that all rows share.
+        short: parameters of the short form; empty if there is none.
+        variants: rows by name.
+        grid: values by key; each combination of them is a row.
+    """
 
     title: str
-    source: str
+    source: str = ""
     note: str = ""
-    runs: Positive
-    params: Overrides
-    short: Overrides
-    variants: dict[str, Variant] = Field(default_factory=dict)
-    grid: dict[str, Annotated[list[str | int | float | bool | None], Field(min_length=1)]] = Field(
-        default_factory=dict
-    )
+    deviations: list[str] = Field(default_factory=list)
+    runs: Positive = 1
+    params: Overrides = Field(default_factory=dict)
+    short: Overrides = Field(default_factory=dict)
+    variants: dict[RowName, Variant] = Field(default_factory=dict)
+    grid: dict[str, GridValues] = Field(default_factory=dict, validate_default=True)
 
-    @model_validator(mode="after")
-    def _check_rows(self) -> Recipe:
-        if not self.variants and not self.grid:
-            raise ValueError("found neither variants nor a grid, allowed: one of them or both")
-        if both := self.grid.keys() & (self.short.keys() | {"seed"}):
-            raise ValueError(
-                f"grid: found {', '.join(sorted(both))}, allowed: keys that are neither `seed` nor under `short`"
-            )
-        rows = len(self.variants) + math.prod(len(values) for values in self.grid.values()) * bool(self.grid)
-        if len({name.replace("_", "-") for name in self.rows()}) < rows:
-            raise ValueError("found rows whose experiments would have the same name")
-        return self
+    @field_validator("grid")
+    @classmethod
+    def _check_rows(cls, grid: dict[str, list[Any]], info: ValidationInfo) -> dict[str, list[Any]]:
+        # Fields before this one that are not valid themselves are not in `info.data`.
+        variants, short = info.data.get("variants"), info.data.get("short", {})
+        if not grid and variants == {}:
+            raise Conflict("variants", {}, "at least one row, here or in `grid`")
+        if both := sorted(grid.keys() & (short.keys() | {"seed"})):
+            raise Conflict("grid", ", ".join(both), "keys that are neither `seed` nor under `short`")
+        names = Counter(name.replace("_", "-") for name in [*(variants or {}), *_row_names(grid)])
+        if equal := [name for name, count in names.items() if count > 1]:
+            raise Conflict("grid", ", ".join(equal), "rows whose names differ in more than `_` and `-`")
+        return grid
+
+    @property
+    def heading(self) -> str:
+        """The title, with the source in brackets if there is one."""
+        return f"{self.title} ({self.source})" if self.source else self.title
+
+    def remarks(self, rows: Iterable[str]) -> list[str]:
+        """Return the note and the deviations of the recipe and of some rows, with a word that says what each is."""
+        own = {row: self.rows()[row].deviations for row in rows}
+        return [
+            *([f"note: {self.note}"] if self.note else []),
+            *(f"deviation: {sentence}" for sentence in self.deviations),
+            *(f"deviation of {row}: {sentence}" for row, sentences in own.items() for sentence in sentences),
+        ]
 
     def rows(self) -> dict[str, Variant]:
         """Return the variants, then one row for each combination of the grid's values, named after the values."""
-        if not self.grid:
-            return self.variants
-        last_parts = [key.rpartition(".")[2] for key in self.grid]
-        labels = last_parts if len(set(last_parts)) == len(last_parts) else list(self.grid)
-        rows = {}
-        for values in product(*self.grid.values()):
-            name = "_".join(f"{key}-{_word(value)}" for key, value in zip(labels, values, strict=True))
-            rows[name] = Variant(params=dict(zip(self.grid, values, strict=True)))
-        return self.variants | rows
+        combinations = product(*self.grid.values()) if self.grid else []
+        rows = [Variant(params=dict(zip(self.grid, values, strict=True))) for values in combinations]
+        return self.variants | dict(zip(_row_names(self.grid), rows, strict=True))
 
     def overrides(self, row: str, short: bool) -> Overrides:
         """Return the parameters of a row by dotted key. With `short`, those of the short form replace the row's.
@@ -106,6 +143,18 @@ class Recipe(Block):
         return self.params | rows[row].params | (self.short if short else {})
 
 
+def _row_names(grid: dict[str, list[Any]]) -> list[str]:
+    """Return the name of each combination of a grid's values."""
+    if not grid:
+        return []
+    last_parts = [key.rpartition(".")[2] for key in grid]
+    labels = last_parts if len(set(last_parts)) == len(last_parts) else list(grid)
+    return [
+        "_".join(f"{key}-{_word(value)}" for key, value in zip(labels, values, strict=True))
+        for values in product(*grid.values())
+    ]
+
+
 def _word(value: object) -> str:
     """Return a value with only the characters that an experiment's name may contain."""
     return "".join(letter if letter.isalnum() or letter in ".-" else "-" for letter in str(value).lower())
@@ -116,23 +165,32 @@ def names() -> list[str]:
     return sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
 
-def load(name: str) -> Recipe:
+def load(name: str, short: bool = False) -> Recipe:
     """Read a recipe.
 
+    Args:
+        name: the name of its file, without the ending.
+        short: whether the short form is wanted.
+
     Raises:
-        UserError: no recipe has that name, or the recipe's file is not valid.
+        UserError: no recipe has that name, its file is not valid (a line for each fault), or it has no short form.
     """
     path = RECIPES / f"{name}.yaml"
     if name not in (known := names()):
         raise UserError.of("recipe", repr(name), known) if known else UserError(NO_RECIPE)
     try:
-        return Recipe.model_validate(YAML(typ="safe").load(path.read_text(encoding="utf-8")))
-    except ValidationError as error:
-        first = error.errors()[0]
-        location = ": ".join([str(path), ".".join(map(str, first["loc"]))]).removesuffix(": ")
-        raise UserError(f"{location}: {one_line(first['msg']).removeprefix('Value error, ')}") from None
+        content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except (YAMLError, ValueError) as error:
         raise UserError(f"{path}: not valid YAML: {one_line(error)}") from None
+    if not isinstance(content, dict):
+        raise UserError.of(path, type(content).__name__, "keys and values")
+    try:
+        recipe = Recipe.model_validate(content)
+    except ValidationError as error:
+        raise UserError(*(f"{path}: {line}" for line in wordings(error, Recipe))) from None
+    if short and not recipe.short:
+        raise UserError(f"{path}: no short form, as there is no block `short`; leave out `--short`")
+    return recipe
 
 
 @cache

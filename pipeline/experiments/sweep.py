@@ -80,7 +80,7 @@ class Sweep(NamedTuple):
     @property
     def title(self) -> str:
         """Return the heading of the sweep's table."""
-        return f"{self.recipe.title} ({self.recipe.source}){', short form' if self.short else ''}"
+        return f"{self.recipe.heading}{', short form' if self.short else ''}"
 
     def submit(self, rows: list[str], seeds: int) -> Iterator[tuple[str, str]]:
         """Queue a run of each row for each of the seeds 1, 2, ...

@@ -31,29 +31,36 @@ _ALLOWED = {
 
 
 def wording(error: ValidationError, model: type[BaseModel]) -> str:
-    """Return the first error of validating a `model` as one line: the key, the value found, the allowed values."""
-    # A misspelt key causes two errors: an unknown key and a missing one. Report the misspelling.
-    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-    cause = first.get("ctx", {}).get("error")
+    """Return the first of `wordings`, with the number of the others."""
+    first, *others = wordings(error, model)
+    return f"{first} (and {len(others)} more)" if others else first
+
+
+def wordings(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """Return a line for each error of validating a `model`: the key, the value found, the allowed values."""
+    # A misspelt key causes two errors: an unknown key and a missing one. Report the misspelling first.
+    errors = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
+    return [_line(one, model) for one in errors]
+
+
+def _line(error: Any, model: type[BaseModel]) -> str:
+    cause = error.get("ctx", {}).get("error")
     if isinstance(cause, Conflict):
-        key, found, allowed = cause.key, repr(cause.found), cause.allowed
-    else:
-        # pydantic adds this step to the path if the key itself is wrong.
-        key = ".".join(str(part) for part in first["loc"] if part != "[key]")
-        found = repr(first["input"])
-        allowed = str(cause) if cause else _ALLOWED.get(first["type"], first["msg"])
-        allowed = allowed.removeprefix("Input should be ")
-        if first["type"] in _ALLOWED and _may_be_null(first["loc"], model):
-            allowed = f"null or {allowed}"
-    others = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if first["type"] == "extra_forbidden":
-        known = _keys_beside(first["loc"], model)
-        close = difflib.get_close_matches(str(first["loc"][-1]), known, 1)
+        return str(cause)
+    # pydantic adds this step to the path if the key itself is wrong.
+    key = ".".join(str(part) for part in error["loc"] if part != "[key]")
+    if error["type"] == "extra_forbidden":
+        known = _keys_beside(error["loc"], model)
+        close = difflib.get_close_matches(str(error["loc"][-1]), known, 1)
         hint = f" (did you mean {close[0]}?)" if close else ""
-        return f"{key}: unknown key, allowed here: {', '.join(known)}{hint}{others}"
-    if first["type"] == "missing":
-        return f"{key}: missing, no value given{others}"
-    return f"{key}: {mismatch(found[:80], one_line(allowed))}{others}"
+        return f"{key}: unknown key, allowed here: {', '.join(known)}{hint}"
+    if error["type"] == "missing":
+        return f"{key}: missing, no value given"
+    allowed = str(cause) if cause else _ALLOWED.get(error["type"], error["msg"])
+    allowed = allowed.removeprefix("Input should be ")
+    if error["type"] in _ALLOWED and _may_be_null(error["loc"], model):
+        allowed = f"null or {allowed}"
+    return f"{key}: {mismatch(repr(error['input'])[:80], one_line(allowed))}"
 
 
 def _keys_beside(loc: tuple[int | str, ...], model: Any) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, get_args
 from ruamel.yaml import YAML
 
 from pipeline.core.code import PACKAGE
+from pipeline.experiments.recipes import Recipe
 from pipeline.methods.models import FAMILIES
 from pipeline.params.methods import BLOCKS, choices
 from pipeline.params.model import Labels
@@ -147,9 +148,13 @@ def _tree(source: Path) -> ast.Module:
 
 @cache
 def recipes() -> dict[str, dict[str, Any]]:
-    """Return every recipe as its file has it."""
-    yaml = YAML(typ="safe")
-    return {path.stem: yaml.load(path) for path in sorted((ROOT / "recipes").glob("*.yaml"))}
+    """Return every recipe with all its keys, and the rows of its grid among the variants."""
+    yaml, paths = YAML(typ="safe"), sorted((ROOT / "recipes").glob("*.yaml"))
+    read = {path.stem: Recipe.model_validate(yaml.load(path)) for path in paths}
+    return {
+        name: recipe.model_copy(update={"variants": recipe.rows()}).model_dump()
+        for name, recipe in read.items()
+    }
 
 
 def _recipes(kind: str, name: str) -> list[str]:

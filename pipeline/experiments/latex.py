@@ -1,0 +1,114 @@
+"""Write a comparison as LaTeX. pdflatex compiles the file by itself, and a paper can `\\input` it."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from pipeline.experiments import layout
+from pipeline.experiments.comparison import Comparison
+from pipeline.experiments.layout import TextTable
+
+# LaTeX's `\@nodocument` is an error message up to `\begin{document}` and empty behind it.
+HEAD = r"""% Compile this file by itself with pdflatex, or write \usepackage{booktabs} into your preamble and \input it.
+\expandafter\ifx\csname @nodocument\endcsname\relax
+\def\ferend{}
+\else
+\def\ferend{\end{document}}
+\documentclass[a4paper,landscape]{article}
+\usepackage[margin=15mm]{geometry}
+\usepackage{booktabs}
+\begin{document}
+\fi
+"""
+
+_GREEK = "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi"
+_CAPITALS = "omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega"
+_IN_MATHS = dict(zip("αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΥΦΨΩ", f"{_GREEK} {_CAPITALS}".split(), strict=True)) | {
+    "±": "pm",
+    "×": "times",
+    "→": "rightarrow",
+    "≤": "leq",
+    "≥": "geq",
+    "≈": "approx",
+}
+_IN_TEXT = {character: f"\\{character}" for character in "#$%&_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "`": r"\textquoteleft{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedblright{}",
+    "−": "$-$",
+    "–": r"\textendash{}",
+    "—": r"\textemdash{}",
+    "…": r"\ldots{}",
+    "‘": r"\textquoteleft{}",
+    "’": r"\textquoteright{}",
+    "“": r"\textquotedblleft{}",
+    "”": r"\textquotedblright{}",
+}
+# Letters with an accent or of their own that LaTeX has in every font.
+_LETTERS = (
+    "ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝßàáâãäåæçèéêëìíîïñòóôõöøùúûüýÿ"
+    "ĀāĂăĆćČčĎďĒēĔĕĖėĚěĞğĪīĬĭİıŁłŃńŇňŌōŐőŒœŔŕŘřŚśŞşŠšŤťŪūŮůŰűŸŹźŻżŽž"
+)
+
+
+def document(title: str, comparison: Comparison) -> str:
+    """Return the scores side by side with the text that explains them, then the differences from the baseline."""
+    scores = list(layout.score_tables(comparison))
+    differences = layout.difference_table(comparison)
+    below = [layout.explanation(comparison), *layout.notes(comparison)]
+    parts = [_float(title, scores, below)]
+    if differences:
+        parts.append(_float(f"{title}: differences from {comparison.baseline}", [differences], []))
+    return "\n".join([HEAD, *parts, r"\ferend", ""])
+
+
+def escaped(text: str) -> str:
+    """Return text for LaTeX. A character that its fonts may lack loses its accent or becomes its code."""
+    joined = "".join(map(_escaped, unicodedata.normalize("NFC", text)))
+    return joined.replace("--", "-{}-")  # two hyphens would be a dash
+
+
+def _float(title: str, tables: list[TextTable], below: list[str]) -> str:
+    lines = [r"\begin{table}[htbp]", r"\centering\small", rf"\caption{{{escaped(title)}}}"]
+    for table in tables:
+        lines += [_tabular(table), r"\par\medskip"]
+    lines += [rf"{{\footnotesize\raggedright {escaped(paragraph)}\par}}" for paragraph in below]
+    return "\n".join([*lines, r"\end{table}", ""])
+
+
+def _tabular(table: TextTable) -> str:
+    heads = [escaped(re.sub("[._]", " ", head)) for head in table.heads]
+    rows = [[_cell(cell) for cell in row] for row in table.rows]
+    return "\n".join(
+        [
+            rf"\begin{{tabular}}{{{'l' * len(heads)}}}",
+            r"\toprule",
+            rf"{' & '.join(heads)} \\",
+            r"\midrule",
+            *(rf"{' & '.join(row)} \\" for row in rows),
+            r"\bottomrule",
+            r"\end{tabular}",
+        ]
+    )
+
+
+def _cell(text: str) -> str:
+    """Return a cell, with numbers in mathematical signs so that a minus is no hyphen."""
+    return "--" if text == "-" else re.sub(r"(?<![\w.])[-+]\d\.\d+", r"$\g<0>$", escaped(text))
+
+
+def _escaped(character: str) -> str:
+    if character in _IN_TEXT:
+        return _IN_TEXT[character]
+    if character in _IN_MATHS:
+        return rf"$\{_IN_MATHS[character]}$"
+    if character.isascii() or character in _LETTERS:
+        return character
+    base = unicodedata.normalize("NFD", character)[0]
+    return base if base.isascii() else f"[U+{ord(character):04X}]"

@@ -1,0 +1,139 @@
+"""Lay a comparison out as tables of text: scores side by side, and differences from the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from pipeline.experiments.comparison import LEVEL, ComparedRow, Comparison
+from pipeline.experiments.significance import RESAMPLES
+from pipeline.experiments.states import MEANINGS
+
+SIDE_BY_SIDE = 4  # scores in a table, so that it fits in a terminal of 160 columns
+
+
+class TextTable(NamedTuple):
+    """A table whose cells are text."""
+
+    heads: list[str]
+    rows: list[list[str]]
+
+    @classmethod
+    def of(cls, columns: list[tuple[str, list[str]]]) -> TextTable:
+        """Return the table of columns, each a head and its cells."""
+        heads, cells = zip(*columns, strict=True)
+        return cls(list(heads), [list(row) for row in zip(*cells, strict=True)])
+
+
+def score_tables(comparison: Comparison) -> Iterator[TextTable]:
+    """Yield tables of our scores beside the paper's, with at most `SIDE_BY_SIDE` scores in each."""
+    keys = list(comparison.scores)
+    seeds = [max(len(row.values) for row in rows) for rows in zip(*comparison.scores.values(), strict=True)]
+    for start in range(0, len(keys), SIDE_BY_SIDE):
+        columns = [("row", list(comparison.states)), ("seeds", [str(count) for count in seeds])]
+        for key in keys[start : start + SIDE_BY_SIDE]:
+            rows = comparison.scores[key]
+            columns.append((key, [_mean_and_spread(row) for row in rows]))
+            if paper_key := comparison.paper_keys.get(key):
+                head = "paper" if paper_key == key else f"paper: {paper_key}"
+                columns.append((head, [number(row.paper) for row in rows]))
+        columns.append(("state", list(comparison.states.values())))
+        yield TextTable.of(columns)
+
+
+def difference_table(comparison: Comparison) -> TextTable | None:
+    """Return a table with a line for each score and row that differs from the baseline; None without differences."""
+    compared = [
+        (key, row)
+        for key, rows in comparison.scores.items()
+        for row in rows
+        if row.difference and row.difference.pairs
+    ]
+    if not compared:
+        return None
+    columns = [
+        ("score", [key for key, _ in compared]),
+        ("row", [row.name for _, row in compared]),
+        (f"difference from {comparison.baseline}", [_difference(row) for _, row in compared]),
+    ]
+    for head, p_values in p_value_columns([row for _, row in compared]).items():
+        columns.append((head, p_values))
+    return TextTable.of(columns)
+
+
+def p_value_columns(rows: list[ComparedRow]) -> dict[str, list[str]]:
+    """Return the p-values of rows by the name of the test. Tests without a p-value are left out."""
+    p_values = {
+        "McNemar p": [row.mcnemar_p for row in rows],
+        "bootstrap p": [row.bootstrap_p for row in rows],
+    }
+    return {
+        name: [_p_value(p) for p in ps] for name, ps in p_values.items() if any(p is not None for p in ps)
+    }
+
+
+def explanation(comparison: Comparison) -> str:
+    """Return what the figures of the tables are."""
+    baseline = comparison.baseline
+    text = (
+        "Scores: mean ± standard deviation over seeds. "
+        f"Difference from {baseline}: mean of (row - {baseline}) over the seeds that both have finished, with its "
+        f"{100 * LEVEL:.0f} % interval if there are two (Student's t); * marks an interval that excludes 0. "
+    )
+    if comparison.images:
+        pairs = [
+            row.difference.pairs for rows in comparison.scores.values() for row in rows if row.difference
+        ]
+        mcnemar = "McNemar's exact test"
+        if max(pairs, default=0) > 1:
+            mcnemar += (
+                " (with several seeds, a permutation test on the number of seeds with which each row classifies an "
+                "image correctly)"
+            )
+        text += (
+            f"P-values: two-sided, against {baseline}, on the {comparison.images} images of {comparison.split}. "
+            f"They come from {mcnemar} and from a paired bootstrap with {RESAMPLES:,} resamples of the images. The "
+            f"smallest p that the bootstrap can give is {2 / (RESAMPLES + 1):.4f}. The p-values cover the choice of "
+            "images, not of seeds, and are not corrected for the number of rows."
+        )
+    else:
+        text += f"There are no p-values, because no row has predictions for a seed for which {baseline} has them too."
+    return text
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """Return what a reader of the table has to know: the states, the recipe's note, deviations, and limits."""
+    states = dict.fromkeys(comparison.states.values())
+    return [
+        *(f"{state}: {MEANINGS[state].format(runs=comparison.recipe.runs)}" for state in states),
+        *comparison.recipe.remarks(comparison.states),
+        *comparison.notes,
+    ]
+
+
+def number(value: float | None) -> str:
+    """Return a score with four digits."""
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _mean_and_spread(row: ComparedRow) -> str:
+    spread = row.spread()
+    return number(row.mean()) + ("" if spread is None else f" ± {spread:.4f}") + _mark(row)
+
+
+def _mark(row: ComparedRow) -> str:
+    return " *" if row.difference and row.difference.is_clear() else ""
+
+
+def _difference(row: ComparedRow) -> str:
+    assert row.difference
+    count, mean, low, high = row.difference
+    interval = "" if low is None else f" [{low:+.4f}, {high:+.4f}]"
+    pairs = "" if count == len(row.values) else f" ({count} pairs)"
+    return f"{mean:+.4f}{interval}{_mark(row)}{pairs}"
+
+
+def _p_value(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return "< 0.0001" if value < 0.0001 else f"{value:.4f}"

@@ -1,0 +1,71 @@
+"""State of a row: run at length or not, and whether its scores are those of the paper."""
+
+from __future__ import annotations
+
+import statistics
+from enum import StrEnum
+from typing import Any
+
+from pipeline.experiments.scores import EvaluationBySeed, score_at
+
+DEVIATIONS = 2  # standard deviations of our runs that may lie between their mean and the paper's score
+
+
+class State(StrEnum):
+    """How far a row has come towards the paper's scores."""
+
+    STALE = "stale"
+    SHORT_FORM = "short form"
+    NOT_AT_LENGTH = "not run at length"
+    AT_LENGTH = "run at length"
+    REPRODUCED = "reproduced"
+    DIFFERS = "differs"
+
+
+_RANGE = f"our mean ± {DEVIATIONS} standard deviations (with one run: the 95 % interval over the images)."
+MEANINGS = {
+    State.STALE: "some runs are left out, because they are not what would run now.",
+    State.SHORT_FORM: "these runs are shorter than those of the full form. Compare them with each other alone.",
+    State.NOT_AT_LENGTH: "fewer runs of the full form have finished than the {runs} of the recipe.",
+    State.AT_LENGTH: "the {runs} runs of the recipe have finished, and the paper has no score to compare them with.",
+    State.REPRODUCED: f"the {{runs}} runs of the recipe have finished, and the paper's scores are within {_RANGE}",
+    State.DIFFERS: f"the {{runs}} runs of the recipe have finished, and a score of the paper's is outside {_RANGE}",
+}
+
+
+def state_of(
+    paper: dict[str, float], evaluations: EvaluationBySeed, runs: int, *, short: bool, stale: bool
+) -> State:
+    """Return the state of a row.
+
+    A score of the paper counts if all runs have it on the same split and, with a single run, with an interval.
+
+    Args:
+        paper: the paper's scores by dotted key.
+        evaluations: contents of `metrics/evaluate.json` of the row's finished runs, by seed.
+        runs: number of runs behind the paper's scores.
+        short: whether the runs are of the short form.
+        stale: whether runs were left out, because they are not what would run now.
+    """
+    if stale:
+        return State.STALE
+    if short and evaluations:
+        return State.SHORT_FORM
+    if not evaluations.keys() >= set(range(1, runs + 1)):
+        return State.NOT_AT_LENGTH
+    compared = [_is_within(score, key, list(evaluations.values())) for key, score in paper.items()]
+    if all(within is None for within in compared):
+        return State.AT_LENGTH
+    return State.DIFFERS if False in compared else State.REPRODUCED
+
+
+def _is_within(score: float, key: str, evaluations: list[dict[str, Any]]) -> bool | None:
+    """Return whether a score of the paper is within the range of our runs; None if there is no range."""
+    values = [value for evaluation in evaluations if (value := score_at(evaluation, key)) is not None]
+    if len(values) < len(evaluations):
+        return None
+    if len(values) > 1:
+        return abs(score - statistics.fmean(values)) <= DEVIATIONS * statistics.stdev(values)
+    block, _, name = key.rpartition(".")
+    low, high = (score_at(evaluations[0], f"{block}.interval.{name}.{end}") for end in ("low", "high"))
+    return None if low is None or high is None else low <= score <= high
