@@ -75,6 +75,7 @@ def test_runs_are_paired_by_their_seed_and_the_others_left_out() -> None:
 
 def test_differences_without_spread_are_a_point() -> None:
     assert difference({1: 0.25, 2: 0.5}, {1: 0.5, 2: 0.75}) == (2, 0.25, 0.25, 0.25)
+    assert not difference({1: 0.1, 2: 0.3}, {1: 0.2, 2: 0.4}).is_clear()
     same = difference({1: 0.25, 2: 0.5}, {1: 0.25, 2: 0.5})
     assert same == (2, 0, 0, 0)
     assert not same.is_clear()
@@ -380,6 +381,21 @@ def test_a_table_is_written_as_its_files_ending_says(tested: tuple[dict, dict], 
         UserError, match=r"--output: found t\.xlsx, allowed: a file that ends in \.md, \.csv, \.tex, \.png"
     ):
         result_table.write(Path("t.xlsx"), "Faces", found)
+
+
+def test_the_tables_on_the_pages_are_laid_out_as_the_command_prints_them() -> None:
+    figures = scored("test", 0.5) | scored("valid", 0.5)
+    for page, name, keys in (
+        ("sweeps", "mixcut_sample", None),
+        ("ferplus", "mixcut_ferplus", ["valid.accuracy", "valid.macro_recall", "valid.macro_f1"]),
+    ):
+        papers = recipes.load(name)
+        rows = {row: {1: figures, 2: figures} for row in papers.rows()}
+        text = (Path("docs") / f"{page}.md").read_text(encoding="utf-8")
+        printed = markdown("", compare(papers, rows, lost(rows), keys=keys, short=True))
+        for heads in re.findall(r"(?m)^\| (?:row|score) .*", printed)[: 2 if page == "sweeps" else 1]:
+            names = [head.strip() for head in heads.strip("| ").split("|")]
+            assert re.search(r"(?m)^\| " + r" +\| ".join(map(re.escape, names)) + r" +\|", text), names
 
 
 def compiled(source: Path) -> str:

@@ -28,6 +28,7 @@ from pipeline.experiments.scores import HEADLINE, EvaluationBySeed, matching_key
 from pipeline.experiments.states import State, state_of
 
 LEVEL = 0.95
+ROUNDING = 1e-12  # an interval that is narrower is a point
 
 PredictionsBySeed = dict[int, Path | None]  # files of predictions of the runs of a row
 
@@ -47,8 +48,10 @@ class Difference(NamedTuple):
     high: float | None
 
     def is_clear(self) -> bool:
-        """Return whether there is an interval and it excludes 0."""
-        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+        """Return whether there is an interval that excludes 0. A point is none: it comes from equal differences."""
+        if self.low is None or self.high is None or self.high - self.low < ROUNDING:
+            return False
+        return self.low > 0 or self.high < 0
 
 
 def difference(baseline: dict[int, float], row: dict[int, float]) -> Difference:
