@@ -261,6 +261,14 @@ def test_all_faults_of_a_recipe_are_told_at_once(project):
         "recipes/tiny.yaml: grid: found 'loss', allowed: keys that are neither `seed` nor under `short`",
     ]
 
+    rows = {"a": {"params": {"augmnt": "none", "los": "center"}}, "b": {"params": {"loss": "centre"}}}
+    write({"title": "Tiny", "variants": rows})
+    faults = str(CliRunner().invoke(app, ["recipe", "show", "tiny"]).exception).splitlines()
+    assert faults[:2] == [
+        f"params.yaml: {key}: no such key, but the recipe sets it" for key in ("augmnt", "los")
+    ]
+    assert faults[2].startswith("params.yaml: loss: found 'centre', allowed: one of ")
+
 
 def test_a_title_and_a_row_make_a_recipe(project):
     write({"title": "Tiny", "variants": {"plain": {}}})

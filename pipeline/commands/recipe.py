@@ -53,10 +53,13 @@ def show(name: Name, short: Short = False) -> None:
     """
     from tabulate import tabulate
 
+    from pipeline.experiments.recipes import check
     from pipeline.experiments.table import bullets
 
     sweep = _sweep(name, short)
-    recipe, status = sweep.recipe, sweep.checked_status()
+    recipe = sweep.recipe
+    check(recipe.overrides(row, short) for row in recipe.rows())
+    status = sweep.checked_status()
     counts = sweep.row_counts(status)
     shared = recipe.params | (recipe.short if short else {})
     rows = recipe.rows().values()

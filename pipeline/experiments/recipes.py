@@ -211,11 +211,17 @@ def check(rows: Iterable[Overrides], path: Path = PARAMS_FILE) -> None:
     """Reject rows that cannot be applied to `params.yaml`. Nothing is written.
 
     Raises:
-        UserError: as `apply`.
+        UserError: as `apply`, with a line for each different fault of the rows.
     """
     document = read(path)
+    faults: list[str] = []
     for overrides in rows:
-        override(document, overrides, path)
+        try:
+            override(document, overrides, path)
+        except UserError as error:
+            faults += str(error).splitlines()
+    if faults:
+        raise UserError(*dict.fromkeys(faults))
 
 
 def apply(overrides: Overrides, path: Path = PARAMS_FILE) -> None:
@@ -262,9 +268,8 @@ def override(document: dict[str, Any], overrides: Overrides, path: Path) -> None
         UserError: as `apply`.
     """
     present, wanted = flat(document), settings(overrides)
-    for key in overrides:
-        if key not in present and key not in shipped():
-            raise UserError(f"{path}: {key}: no such key, but the recipe sets it")
+    if unknown := overrides.keys() - present.keys() - shipped().keys():
+        raise UserError(*(f"{path}: {key}: no such key, but the recipe sets it" for key in sorted(unknown)))
     for key in in_use(present | wanted):
         if key not in wanted and key not in MACHINE:
             raise UserError.of(
