@@ -241,6 +241,20 @@ def test_note_and_deviations_stand_below_the_table_in_every_file(tmp_path: Path)
     assert "deviation of b: Half the faces." in (tmp_path / "t.tex").read_text()
 
 
+def test_the_table_warns_of_scores_that_are_worth_little() -> None:
+    few = {"test": {"accuracy": 1.0, "per_class": {"fear": {"support": 3}, "anger": {"support": 0}}}}
+    rows = {"a": {1: few | {"records": {"sample": 3}}, 2: few}, "b": {1: few}, "c": {}}
+    told = compare(recipe(rows), rows, lost(rows)).notes
+    assert "Fewer than 30 faces make every score of a split unreliable: test 3." in told
+    assert (
+        "Macro recall over 1 of 2 classes on test, and macro F1 likewise: there are no faces of anger."
+        in told
+    )
+    drawn = "All faces are drawings (the embedded sample): their scores say nothing about photographs."
+    assert f"a: {drawn}" in told
+    assert len(told) == len(set(told))
+
+
 def test_more_than_four_scores_stand_in_several_tables() -> None:
     rows = {"a": {1: {"test": {f"s{number}": 0.5 for number in range(9)}}}}
     text = markdown("", compare(recipe(rows), rows, lost(rows), keys=["test.*"]))

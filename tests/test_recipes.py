@@ -419,7 +419,7 @@ def test_a_sweep_survives_the_kill_of_a_run_and_of_its_workers(repository):
     subprocess.run(["git", "rm", "-q", "--cached", "params.yaml"], check=True)
     assert refused("run").startswith("params.yaml: found changes that are not committed")
     subprocess.run(["git", "reset", "-q"], check=True)
-    with pytest.raises(UserError, match="dvc: "):
+    with pytest.raises(UserError, match="git status: failed; run this in the git repository"):
         queue.put("no name", "seed: 2", [])
 
     assert invoke("run", "--jobs", "2").count(": queued\n") == 4
@@ -652,5 +652,5 @@ def test_nothing_is_queued_if_one_row_is_not_allowed(project):
         list(sweep().submit(["plain", "odd"], 1))
     with pytest.raises(UserError, match="variant: found 'plane', allowed: plain, mixed, odd"):
         list(sweep().submit(["plane"], 1))
-    with pytest.raises(UserError, match="dvc: "):
+    with pytest.raises(UserError, match="git status: failed; run this in the git repository"):
         list(sweep().submit(["plain"], 1))

@@ -22,6 +22,7 @@ from scipy.special import stdtrit  # importing scipy.stats takes half a second
 
 from pipeline.core.errors import UserError
 from pipeline.core.progress import in_yaml
+from pipeline.evaluation.warnings import warnings
 from pipeline.experiments import significance
 from pipeline.experiments.recipes import Overrides, Recipe
 from pipeline.experiments.scores import HEADLINE, EvaluationBySeed, matching_keys, on_split, score_at
@@ -116,8 +117,8 @@ class Comparison(NamedTuple):
         paper_keys: key of the paper's score by the key of ours. It has only scores that the paper has for one of the
             rows.
         states: state of each row.
-        notes: runs that are left out, rows whose labels are made in another way, and why differences or p-values are
-            missing.
+        notes: what limits the scores, runs that are left out, rows whose labels are made in another way, and why
+            differences or p-values are missing.
     """
 
     recipe: Recipe
@@ -202,10 +203,26 @@ def compare(
         name: state_of(row.paper, evaluations[name], recipe.runs, short=short, stale=bool(stale.get(name)))
         for name, row in rows.items()
     }
-    notes = [*_stale_notes(stale), *_label_notes(shown, baseline), *tests.notes]
+    notes = [
+        *_warnings(evaluations),
+        *_stale_notes(stale),
+        *_label_notes(shown, baseline),
+        *tests.notes,
+    ]
     if not evaluations[baseline]:
         notes.append(f"{baseline}, the baseline, has no finished run; `--baseline` names another row")
     return Comparison(recipe, baseline, split, tests.images, scores, paper_keys, states, notes)
+
+
+def _warnings(evaluations: dict[str, EvaluationBySeed]) -> Iterator[str]:
+    """Yield the warnings about the scores of the runs. Those that not all rows with runs have name their rows."""
+    rows: dict[str, list[str]] = {}
+    for row, seeds in evaluations.items():
+        for warning in dict.fromkeys(warning for run in seeds.values() for warning in warnings(run)):
+            rows.setdefault(warning, []).append(row)
+    count = sum(bool(seeds) for seeds in evaluations.values())
+    for warning, names in rows.items():
+        yield warning if len(names) == count else f"{', '.join(names)}: {warning}"
 
 
 def _stale_notes(stale: dict[str, dict[int, str]]) -> Iterator[str]:
