@@ -72,7 +72,7 @@ def _about_splits(evaluation: dict[str, Any]) -> Iterator[str]:
     if small and last not in few:
         yield f"On {last}, some classes have fewer than {FEW} faces, too few for a reliable recall: {in_words(small)}."
     for split in [name for name in counts if name not in few]:
-        if split != "train" and blocks[split].get("accuracy") == 1:
+        if split not in ("train", "gan_train") and blocks[split].get("accuracy") == 1:
             yield f"All {faces[split]:,} faces of {split} are right. Check that training has not seen them."
         if evaluation.get("bootstrap"):
             yield from _no_interval(split, blocks[split], counts[split])
