@@ -202,7 +202,7 @@ def test_the_model_card_tells_what_was_learned_from_and_what_was_scored() -> Non
     assert rows == {"ckplus": "GAN", "fer2013": "classifier"}
     assert "| happiness | 15 | 4 | 5 |" in text  # fer2013 alone: what the classifier learned from
     scores = metrics("evaluate")["test"]["datasets"]["ckplus"]
-    assert f"| test, ckplus | {scores['images']} | {scores['accuracy']:.4f} " in text
+    assert f"| test, ckplus | {scores['images']} | {scores['accuracy']:.4f} [" in text
     head = next(YAML(typ="safe").load_all(text.split("\n---\n")[0]))
     assert head["datasets"] == ["fer2013", "ckplus"]
     tested = {
