@@ -78,39 +78,45 @@ MACHINE = {
 }
 
 
+# Values that are mappings, and no blocks of settings.
+MAPPINGS = ("align.modes", "labels.merge", "labels.published_valid", "models.svm_deep_features.weights")
+
+
 def leaves(settings: dict, above: str = "") -> dict:
-    """Return the values of params.yaml by dotted key; an empty mapping, and a network for each name, is a value."""
+    """Return the values of params.yaml by dotted key."""
     found = {}
     for name, value in settings.items():
         key = f"{above}{name}"
-        whole = not isinstance(value, dict) or key in ("labels.merge", "models.svm_deep_features.weights")
+        whole = not isinstance(value, dict) or key in MAPPINGS
         found |= {key: value} if whole else leaves(value, f"{key}.")
     return found
 
 
-def changed(settings: dict) -> dict:
-    """Return settings all of which have other values, and those of the machine the ones above."""
-    other = deepcopy(settings)
-    for key, value in leaves(settings).items():
+def with_values(settings: dict, values: dict) -> dict:
+    """Return settings some of which have other values, by dotted key."""
+    new = deepcopy(settings)
+    for key, value in values.items():
         *blocks, last = key.split(".")
-        reduce(dict.get, blocks, other)[last] = MACHINE.get(key, ["changed", value])
-    return other
+        reduce(dict.get, blocks, new)[last] = value
+    return new
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml")))
 def test_a_row_is_what_its_recipe_says_whatever_was_there_before(name, document, monkeypatch):
     monkeypatch.chdir(ROOT)
     recipe, path = recipes.load(name), Path("params.yaml")
-    shipped, mine = leaves(document), changed(document)
-    after_another = deepcopy(mine)
+    changed = with_values(
+        document, {key: ["changed", value] for key, value in leaves(document).items()} | MACHINE
+    )
+    after_another = deepcopy(changed)
     for row, variant in recipe.rows().items():
         assert all(key.split(".")[0] in ("train", "valid", "test") for key in variant.paper)
         for short in (False, True):
-            row_says = recipe.params | variant.params | (recipe.short if short else {})
-            for before in (deepcopy(document), deepcopy(mine), after_another):
-                machine = {key: value for key, value in leaves(before).items() if key in MACHINE}
+            says = recipe.params | variant.params | (recipe.short if short else {})
+            first = deepcopy(document)
+            for before, machine in ((first, {}), (deepcopy(changed), MACHINE), (after_another, MACHINE)):
                 recipes.override(before, recipe.overrides(row, short), path)
-                assert leaves(before) == shipped | machine | row_says
+                assert before == with_values(document, machine | says)
 
 
 def test_a_recipe_changes_values_and_no_comment(project):

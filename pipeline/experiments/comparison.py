@@ -239,7 +239,7 @@ def _label_notes(settings: dict[str, Overrides], baseline: str) -> Iterator[str]
         words = [
             f"{key} {in_yaml(value)}, not {in_yaml(theirs.get(key))}"
             for key, value in ours.items()
-            if key.startswith(("labels.", "classes", "datasets")) and value != theirs.get(key)
+            if key.startswith(("classes", "datasets", "ingest.", "labels.")) and value != theirs.get(key)
         ]
         if words:
             yield f"{row}: other images or labels than {baseline}: {'; '.join(words)}"
