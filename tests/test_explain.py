@@ -26,7 +26,7 @@ ALIGN = toy.PARAMS.align.model_copy(update={"face_size": 48})
 
 def classifier(network: models.Classifier, model: str = "light", crop: int = 44) -> TrainedModel:
     classes = toy.PARAMS.classes
-    return TrainedModel(network.eval(), model, None, classes, ALIGN, crop, "float32", "plurality")
+    return TrainedModel(network.eval(), model, None, classes, ALIGN, crop, "float32", "plurality", [], [])
 
 
 def built(model: str) -> TrainedModel:

@@ -83,9 +83,15 @@ def test_settings_of_an_earlier_version_are_refused_and_the_weights_still_load(p
     del old["skip"]
     settings = SimpleNamespace(model_dump=lambda: old)
     model_file.save(Path("w.safetensors"), dataclasses.replace(trained, settings=settings))
-    line = "w.safetensors: made by another version of this project: resnet18_booster.skip: missing, no value"
-    with pytest.raises(UserError, match=line):
+    line = "w.safetensors: made by another version of this project: "
+    with pytest.raises(UserError, match=f"^{line}resnet18_booster.skip: missing, no value given"):
         model_file.load(Path("w.safetensors"), torch.device("cpu"))
+    tensors = {"head.weight": torch.zeros(2, 3)}
+    save_file(
+        tensors, "older.safetensors", {"fer": json.dumps({"classes": p.classes, "labels": "plurality"})}
+    )
+    with pytest.raises(UserError, match=f"^older.{line[2:]}it lacks model, settings, align"):
+        model_file.load(Path("older.safetensors"), torch.device("cpu"))
     network, start = started(project, "w.safetensors", model="resnet18_booster")
     assert (start.fresh, start.left) == ([], [])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from pipeline.params.model import Align
 from pipeline.params.models import Models
 from pipeline.params.refusal import wording
 from pipeline.tables.schema import channels
+
+ANOTHER = "made by another version of this project"
 
 
 @dataclass(frozen=True)
@@ -80,12 +82,15 @@ def load(path: Path, device: torch.device) -> TrainedModel:
     """Read a model file; its network is in evaluation mode.
 
     Raises:
-        UserError: the file is absent, damaged or not written by `save`, or lacks settings of this version.
+        UserError: the file is absent, damaged, not written by `save` or made by another version.
     """
     try:
         with safe_open(path, "pt", device=str(device)) as file:
             about: dict[str, Any] = json.loads(file.metadata()["fer"])
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+        lacking = [field.name for field in fields(TrainedModel)[1:] if field.name not in about]
+        if lacking:
+            raise UserError(f"{path}: {ANOTHER}: it lacks {', '.join(lacking)}")
         about["align"] = align = _settings(path, Align, about["align"])
         block = _settings(path, Models, {about["model"]: about["settings"]})
         about["settings"] = settings = getattr(block, about["model"])
@@ -102,4 +107,4 @@ def _settings(path: Path, model: type[BaseModel], content: dict[str, Any]) -> An
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        raise UserError(f"{path}: made by another version of this project: {wording(error, model)}") from None
+        raise UserError(f"{path}: {ANOTHER}: {wording(error, model)}") from None
