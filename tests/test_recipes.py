@@ -425,7 +425,7 @@ def test_a_sweep_survives_the_kill_of_a_run_and_of_its_workers(repository):
     subprocess.run(["git", "rm", "-q", "--cached", "params.yaml"], check=True)
     assert refused("run").startswith("params.yaml: found changes that are not committed")
     subprocess.run(["git", "reset", "-q"], check=True)
-    with pytest.raises(UserError, match="git status: failed; run this in the git repository"):
+    with pytest.raises(UserError, match="dvc: Invalid exp name"):
         queue.put("no name", "seed: 2", [])
 
     assert invoke("run", "--jobs", "2").count(": queued\n") == 4
