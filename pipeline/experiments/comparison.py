@@ -49,7 +49,10 @@ class Difference(NamedTuple):
     high: float | None
 
     def is_clear(self) -> bool:
-        """Return whether there is an interval that excludes 0. A point is none: it comes from equal differences."""
+        """Return whether there is an interval that excludes 0.
+
+        An interval that is only a point does not count, because it merely comes from equal differences.
+        """
         if self.low is None or self.high is None or self.high - self.low < ROUNDING:
             return False
         return self.low > 0 or self.high < 0
@@ -114,11 +117,11 @@ class Comparison(NamedTuple):
         split: the split whose images the tests use.
         images: number of these images; 0 without predictions.
         scores: rows by the key of our score.
-        paper_keys: key of the paper's score by the key of ours. It has only scores that the paper has for one of the
-            rows.
+        paper_keys: for the key of a score of ours, the key of the paper's score beside it. Scores that the paper has
+            for none of the rows are absent.
         states: state of each row.
-        notes: what limits the scores, runs that are left out, rows whose labels are made in another way, and why
-            differences or p-values are missing.
+        notes: warnings about what makes the scores less reliable, runs that are left out, rows whose labels are made in
+            another way, and why differences or p-values are missing.
     """
 
     recipe: Recipe
@@ -155,8 +158,9 @@ def compare(
         baseline: name of the baseline row; the first row if None.
         keys: dotted keys of the scores. `*` stands for any text in a key, dots included. If empty or None: the paper's
             scores, accuracy, macro recall and macro F1.
-        stale: why finished runs are left out, because they are not what would run now, by row and seed.
-        settings: all settings of each row, of which the notes name those that make other labels.
+        stale: for each finished run that is left out, by row and seed: in which way it differs from what would run now.
+        settings: all settings of each row. The notes name those that give a row other images or labels than the
+            baseline.
         short: whether the runs are of the short form.
         all_rows: whether rows without runs are kept.
 
@@ -172,7 +176,7 @@ def compare(
     }
     finished = [evaluation for seeds in evaluations.values() for evaluation in seeds.values()]
     split = "test" if all("test" in evaluation for evaluation in finished) else "valid"
-    # A score on valid takes the place of the paper's on test, unless the paper has one on valid, too.
+    # If our scores are on valid, each stands beside the paper's score on test, unless the paper also has it on valid.
     papers = sorted(
         {key: 0 for row in rows.values() for key in row.paper}, key=lambda key: key.startswith("valid.")
     )
@@ -215,7 +219,10 @@ def compare(
 
 
 def _warnings(evaluations: dict[str, EvaluationBySeed]) -> Iterator[str]:
-    """Yield the warnings about the scores of the runs. Those that not all rows with runs have name their rows."""
+    """Yield the warnings about the scores of the runs.
+
+    A warning that does not apply to every row with runs starts with the names of the rows to which it applies.
+    """
     rows: dict[str, list[str]] = {}
     for row, seeds in evaluations.items():
         for warning in dict.fromkeys(warning for run in seeds.values() for warning in warnings(run)):

@@ -50,7 +50,7 @@ _IN_TEXT = {character: f"\\{character}" for character in "#$%&_{}"} | {
     "“": r"\textquotedblleft{}",
     "”": r"\textquotedblright{}",
 }
-# Letters with an accent or of their own that LaTeX has in every font.
+# Accented letters, and special letters such as ß and ø, that LaTeX has in every font.
 _LETTERS = (
     "ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝßàáâãäåæçèéêëìíîïñòóôõöøùúûüýÿ"
     "ĀāĂăĆćČčĎďĒēĔĕĖėĚěĞğĪīĬĭİıŁłŃńŇňŌōŐőŒœŔŕŘřŚśŞşŠšŤťŪūŮůŰűŸŹźŻżŽž"
@@ -58,7 +58,7 @@ _LETTERS = (
 
 
 def document(title: str, comparison: Comparison) -> str:
-    """Return the scores side by side with the text that explains them, then the differences from the baseline."""
+    """Return a LaTeX document: the table of scores, the text that explains it, and the table of differences."""
     scores = list(layout.score_tables(comparison))
     differences = layout.difference_table(comparison)
     below = [layout.explanation(comparison), *layout.notes(comparison)]
@@ -69,7 +69,10 @@ def document(title: str, comparison: Comparison) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return text for LaTeX. A character that its fonts may lack loses its accent or becomes its code."""
+    """Return text for LaTeX.
+
+    A character that LaTeX's fonts may lack becomes its letter without the accent, or else its Unicode number.
+    """
     joined = "".join(map(_escaped, unicodedata.normalize("NFC", text)))
     return joined.replace("--", "-{}-")  # two hyphens would be a dash
 
@@ -99,7 +102,7 @@ def _tabular(table: TextTable) -> str:
 
 
 def _cell(text: str) -> str:
-    """Return a cell, with numbers in mathematical signs so that a minus is no hyphen."""
+    """Return a cell. Signed numbers are set in maths mode (`$...$`), so that their minus is not printed as a hyphen."""
     return "--" if text == "-" else re.sub(r"(?<![\w.])[-+]\d\.\d+", r"$\g<0>$", escaped(text))
 
 

@@ -42,7 +42,10 @@ def score_tables(comparison: Comparison) -> Iterator[TextTable]:
 
 
 def difference_table(comparison: Comparison) -> TextTable | None:
-    """Return a table with a line for each score and row that differs from the baseline; None without differences."""
+    """Return a table with a line for each score and each row whose difference from the baseline is known.
+
+    None if there is no such row.
+    """
     compared = [
         (key, row)
         for key, rows in comparison.scores.items()
@@ -78,7 +81,8 @@ def explanation(comparison: Comparison) -> str:
     text = (
         "Scores: mean ± standard deviation over seeds. "
         f"Difference from {baseline}: mean of (row - {baseline}) over the seeds that both have finished, with its "
-        f"{100 * LEVEL:.0f} % interval if there are two (Student's t); * marks an interval that excludes 0. "
+        f"{100 * LEVEL:.0f} % interval (Student's t) if there are at least two such seeds; * marks an "
+        "interval that excludes 0. "
     )
     if comparison.images:
         pairs = [
@@ -97,7 +101,10 @@ def explanation(comparison: Comparison) -> str:
             "images, not of seeds, and are not corrected for the number of rows."
         )
     else:
-        text += f"There are no p-values, because no row has predictions for a seed for which {baseline} has them too."
+        text += (
+            f"There are no p-values: for no seed are there predictions both of {baseline} and of another row that is "
+            "scored on the same images and labels."
+        )
     return text
 
 

@@ -141,7 +141,7 @@ def runs() -> dict[str, QueuedRun]:
 
 
 def check_committed() -> None:
-    """Reject tracked files that differ from the last commit, of which DVC makes every run.
+    """Reject tracked files that differ from the last commit, because DVC makes every run from that commit.
 
     Raises:
         UserError: there are such files, or git does not track `params.yaml`.
@@ -158,9 +158,9 @@ def check_committed() -> None:
 def put(name: str, params: str, paths: Iterable[Path]) -> None:
     """Add an experiment to the queue.
 
-    DVC takes the settings from `params.yaml` in the workspace. It gets the new text for this moment, under DVC's lock.
-    (DVC's `--set-param` merges mappings and changes strings that are not ASCII.) A process that is killed in this
-    moment leaves the text there; the file of the last commit is the user's.
+    DVC takes the settings from `params.yaml` in the workspace. So while DVC queues the run, `params.yaml` holds the
+    run's text, under DVC's lock. (DVC's `--set-param` merges mappings and changes strings that are not ASCII.) A
+    process that is killed meanwhile leaves the run's text there; `git checkout params.yaml` restores the user's file.
 
     Args:
         name: name of the experiment.

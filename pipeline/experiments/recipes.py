@@ -1,6 +1,7 @@
 """Recipes. A recipe describes one table of a paper: the parameters and the paper's scores of each row.
 
-A row sets every setting that can change a result: those of the recipe, and for all others the shipped values.
+A row sets every setting that can change a result by more than rounding: those of the recipe, and for all others except
+the settings of the machine the shipped values.
 
 title: MixCut on FER+
 source: the paper and the number of its table
@@ -200,7 +201,7 @@ def shipped() -> Overrides:
 
 
 def settings(overrides: Overrides) -> Overrides:
-    """Return every setting of a row that can change a result: the shipped values, replaced by the row's.
+    """Return every setting of a row that can change a result by more than rounding: shipped values or the row's.
 
     Settings of the machine are left out, unless the row sets them.
     """

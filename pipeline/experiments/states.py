@@ -38,12 +38,13 @@ def state_of(
 ) -> State:
     """Return the state of a row.
 
-    A score of the paper counts if all runs have it on the same split and, with a single run, with an interval.
+    A score of the paper counts if all our runs have the same score on the same split. If there is only one run, its
+    score must also have an interval.
 
     Args:
         paper: the paper's scores by dotted key.
         evaluations: contents of `metrics/evaluate.json` of the row's finished runs, by seed.
-        runs: number of runs behind the paper's scores.
+        runs: number of runs that the recipe asks for, with the seeds 1 to `runs`.
         short: whether the runs are of the short form.
         stale: whether runs were left out, because they are not what would run now.
     """

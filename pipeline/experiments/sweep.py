@@ -145,9 +145,10 @@ class Sweep(NamedTuple):
         return SweepStatus(finished, unfinished, known, len(queue.workers()))
 
     def checked_status(self) -> SweepStatus:
-        """Return the state of all runs, with the finished ones that are not what would run now told apart.
+        """Return the state of all runs.
 
-        This reads every finished run and hashes code and data.
+        Finished runs that are not what would run now are under `stale`, not under `finished`. This
+        reads every finished run and hashes code and data.
         """
         status, stale = self.status(), self.stale()
         return status._replace(finished=status.finished - stale.keys(), stale=stale)

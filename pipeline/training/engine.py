@@ -47,7 +47,8 @@ class TrainingState:
         step: finished steps of that epoch.
         history: figures of each finished epoch: `train/loss` and `train/accuracy`; if there is a split valid, also
             `valid/accuracy`, `valid/macro_recall`, `valid/macro_f1` and `valid/loss`.
-        best: index in `history` of the epoch that `train.best` chooses; -1 if it is always the last one.
+        best: index in `history` of the best epoch so far by `train.best`; -1 if there is none yet, or if the last epoch
+            is kept.
     """
 
     epoch: int = 0
@@ -105,7 +106,7 @@ class TrainingRun:
         self.state = TrainingState()
         self.average = Average(self.network, settings.ema)
         self.replays = Replays(device)
-        # Of the epoch: the loss and the right predictions, see `_learn`.
+        # Sums over the current epoch so far: the loss and the right predictions, see `_learn`.
         self.sums = torch.zeros(2, dtype=torch.float64, device=device)
         self.best_weights: dict[str, Tensor] = {}
         self.resumed = self._resume()
@@ -239,7 +240,8 @@ class TrainingRun:
     ) -> tuple[Tensor, Tensor, list[tuple[nn.Parameter, Tensor]]]:
         """Return two sums, the last view's features, and the trained parameters with their gradients.
 
-        The first sum is the loss, per sample of the batch, times `size`. The second one counts right predictions for
+        The first sum is the loss summed over the samples: with the reduction `sum` the loss itself, otherwise the loss
+        times `size`. The second one counts right predictions for
         the last view: each sample adds the share that the predicted class has in its target before smoothing, as in
         mixup's published code.
 
@@ -278,7 +280,8 @@ class TrainingRun:
         classes = self.network.head.out_features
         batches = outputs(self.network, samples.batches(size), self.settings.crop, crops, self.precision)
         logits = torch.cat([torch.empty(0, classes), *(views[0].float().cpu() for views, _ in batches)])
-        # Of the probabilities, as in evaluation: rounding may make two of them equal.
+        # The class of the largest probability, not of the largest logit, as in evaluation: rounding may make two
+        # probabilities equal whose logits differ.
         predicted = logits.softmax(1).argmax(1)
         counts = validation.confusion(samples.labels, predicted, classes)
         loss = validation.cross_entropy(logits, samples.labels)
@@ -287,7 +290,7 @@ class TrainingRun:
         return {f"valid/{name}": value for name, value in figures.items()}
 
     def _is_best(self, figures: EpochFigures) -> bool:
-        """Return whether an epoch is better than all before it. If the last epoch is kept, none is."""
+        """Return whether an epoch is better than all before it. If `train.best` is `last`, none counts as better."""
         state, rank = self.state, partial(validation.rank, self.settings.best)
         if self.settings.best == "last":
             return False

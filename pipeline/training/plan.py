@@ -25,7 +25,7 @@ Order = Callable[[np.random.Generator], np.ndarray]
 class Batch:
     """The batch for one step of a plan. Each field has one entry per sample, int64 unless noted.
 
-    After `part`, `partner` and `draws` have no entries for partners from outside the part.
+    In a batch that `part` returned, `partner` and `draws` have no entries for partners from outside the part.
     """
 
     samples: Tensor  # row in the training set

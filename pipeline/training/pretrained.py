@@ -1,9 +1,9 @@
 """Weights to start from: published by a library, from an earlier run, or from a file with the library's tensor names.
 
-If the weights do not fit the body (everything before the last layer), they are refused. A library's weights leave the
-last layer, and layers that the library's network lacks, as they were initialised; the report names these layers. An
-earlier run's weights also fill the last layer. If its classes differ, only the rows of the classes that both runs have
-are loaded.
+If the weights do not fit the body (everything before the last layer), they are refused. A library's weights do not fill
+the last layer, nor any layer that the library's network lacks. These layers keep their initial values, and the report
+names them. An earlier run's weights also fill the last layer. If its classes differ, only the rows of the classes that
+both runs have are loaded.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class Replays:
         return result
 
     def _recorded(self, work: Callable[..., Any], inputs: Sequence[Tensor]) -> Recorded | None:
-        """Record the work. If it cannot be recorded, return None and record nothing any more, also no other work."""
+        """Record the work. If it cannot be recorded, return None, and record no other work from now on."""
         graph, copies = torch.cuda.CUDAGraph(), [tensor.clone() for tensor in inputs]
         if self.random is not None:
             graph.register_generator_state(self.random)
