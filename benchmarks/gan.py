@@ -38,6 +38,7 @@ from pipeline.synthesis.workers import train_tasks
 
 FACES, BATCH, LATENT, WIDTH, SIZE = 1280, 64, 100, 64, 64
 DEVICE = pick("auto")
+CLASSES, FACES_OF_A_CLASS = "abcdefgh", 192
 EPOCHS, EPOCHS_OF_EIGHT = (25, 150) if DEVICE.type == "cuda" else (1, 12)
 PRECISION = pick_precision("auto", DEVICE)
 
@@ -123,9 +124,8 @@ def one_dcgan(rounds: int, scratch: Path) -> None:
 def eight_classes(rounds: int, scratch: Path) -> None:
     rng = np.random.default_rng(0)
     params = settings(epochs=EPOCHS_OF_EIGHT, batch_size=16, latent=64, width=32)
-    tasks = [
-        task(rng.integers(0, 256, (192, 48, 48, 1), np.uint8), scratch, params, name) for name in "abcdefgh"
-    ]
+    shape = (FACES_OF_A_CLASS, 48, 48, 1)
+    tasks = [task(rng.integers(0, 256, shape, np.uint8), scratch, params, name) for name in CLASSES]
     ratios, together, apart = [], [], []
     for turn in range(rounds):
         found = []

@@ -19,13 +19,15 @@ from tests import doc_commands, doc_project, toy
 from tests.doc_commands import Command
 
 # Arguments by name, and constants of the module, that make a benchmark small.
-ARGUMENTS = {"rounds": "1", "steps": "1", "count": "16"}
+ARGUMENTS = {"rounds": "1", "steps": "1", "count": "8"}
 CONSTANTS: dict[str, dict[str, Any]] = {
     "gan": {
         "FACES": 16,
         "BATCH": 8,
         "WIDTH": 4,
         "SIZE": 16,
+        "CLASSES": "ab",
+        "FACES_OF_A_CLASS": 16,
         "EPOCHS_OF_EIGHT": 1,
         "worthwhile_processes": lambda _: 1,
     },
