@@ -322,7 +322,7 @@ def test_dcgan_learns_the_brightness_of_its_class(tmp_path: Path) -> None:
 def test_cgan_learns_which_class_is_bright(tmp_path: Path) -> None:
     levels = np.array([60, 200])[np.arange(64) % 2]
     faces = np.broadcast_to(levels[:, None, None, None], (64, 16, 16, 1)).astype(np.uint8)
-    changes = {"diffaugment": [], "learning_rate": 1e-3, "batch_size": 16, "width": 16, "epochs": 40}
+    changes = {"diffaugment": [], "learning_rate": 1e-3, "batch_size": 16, "width": 8, "epochs": 40}
     of = replace(task(tmp_path, "cgan", **changes), faces=faces, labels=np.arange(64) % 2)
     made = generators_of(of, trained(of).weights, CPU)
     assert made[0].faces(range(32)).mean() + 40 < made[1].faces(range(32)).mean()
