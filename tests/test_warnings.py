@@ -78,8 +78,18 @@ def evaluation(**changes: Any) -> dict[str, Any]:
         ),
         (
             {"test": split(datasets={"ckplus": {"images": 29, "classes": 8}})},
-            "Some data sets have fewer than 30 faces in test: ckplus 29.",
+            "Fewer than 30 faces make every score of a part of test unreliable: ckplus 29.",
         ),
+        (
+            {"test": split(images=320, deduplicated={"images": 1, "accuracy": 1.0})},
+            "Fewer than 30 faces make every score of a part of test unreliable: without repeats 1.",
+        ),
+        ({"test": split(images=320, deduplicated={"images": 320})}, ""),
+        (
+            {"test": split(datasets={"rafdb": {"images": 40, "classes": 8, "accuracy": 1.0}})},
+            "All faces of some parts of test are right: rafdb 40.",
+        ),
+        ({"train": split(datasets={"rafdb": {"images": 40, "classes": 8, "accuracy": 1.0}})}, ""),
     ],
 )
 def test_each_limit_is_a_sentence(changes: dict[str, Any], sentence: str) -> None:
@@ -100,5 +110,5 @@ def test_files_of_another_form_give_no_error(value: Any) -> None:
     assert warnings({}) == []
     keys = ("records", "rejected", "drawn", "test", "bootstrap")
     warnings(evaluation(**dict.fromkeys(keys, value)))
-    for key in ("per_class", "interval", "datasets"):
+    for key in ("per_class", "interval", "datasets", "deduplicated"):
         warnings(evaluation(test=split(**{key: value})))

@@ -15,6 +15,8 @@ from pipeline.tables.vocabulary import SCORED
 
 # Share of a data set's records above which rejected records are a warning.
 MANY = 0.1
+# Splits whose faces training has seen.
+LEARNED = ("train", "gan_train")
 MACRO = {"macro_recall": "macro recall", "macro_f1": "macro F1"}
 
 
@@ -72,11 +74,11 @@ def _about_splits(evaluation: dict[str, Any]) -> Iterator[str]:
     if small and last not in few:
         yield f"On {last}, some classes have fewer than {FEW} faces, too few for a reliable recall: {in_words(small)}."
     for split in [name for name in counts if name not in few]:
-        if split not in ("train", "gan_train") and blocks[split].get("accuracy") == 1:
+        if split not in LEARNED and blocks[split].get("accuracy") == 1:
             yield f"All {faces[split]:,} faces of {split} are right. Check that training has not seen them."
         if evaluation.get("bootstrap"):
             yield from _no_interval(split, blocks[split], counts[split])
-        yield from _weak_datasets(split, blocks[split])
+        yield from _weak_parts(split, blocks[split])
 
 
 def _absent_classes(counts: dict[str, dict[str, int]]) -> Iterator[str]:
@@ -94,9 +96,9 @@ def _absent_classes(counts: dict[str, dict[str, int]]) -> Iterator[str]:
             )
 
 
-def _weak_datasets(split: str, scores: dict[str, Any]) -> Iterator[str]:
-    """Yield which data sets have few faces in a split, or fewer classes than the whole split."""
-    datasets = {name: _counts(part) for name, part in _block(scores.get("datasets")).items()}
+def _weak_parts(split: str, scores: dict[str, Any]) -> Iterator[str]:
+    """Yield which parts of a split have few faces, fewer classes than the whole split, or only right faces."""
+    datasets = {name: _block(part) for name, part in _block(scores.get("datasets")).items()}
     scored, total = coverage(scores)
     for name, part in datasets.items():
         if 0 < part.get("classes", 0) < scored:
@@ -104,8 +106,17 @@ def _weak_datasets(split: str, scores: dict[str, Any]) -> Iterator[str]:
                 f"Macro recall over {part['classes']} of {total} classes on the faces of {name} in {split}, and "
                 "macro F1 likewise."
             )
-    if few := {name: part["images"] for name, part in datasets.items() if part.get("images", FEW) < FEW}:
-        yield f"Some data sets have fewer than {FEW} faces in {split}: {in_words(few)}."
+    parts = datasets | {
+        f"{name} without repeats".strip(): fresh
+        for name, whole in {"": scores, **datasets}.items()
+        if (fresh := _block(whole.get("deduplicated"))).get("images") != whole.get("images")
+    }
+    images = {name: part.get("images", 0) for name, part in parts.items()}
+    if few := {name: number for name, number in images.items() if 0 < number < FEW}:
+        yield f"Fewer than {FEW} faces make every score of a part of {split} unreliable: {in_words(few)}."
+    right = {name: n for name, n in images.items() if n >= FEW and parts[name].get("accuracy") == 1}
+    if right and scores.get("accuracy") != 1 and split not in LEARNED:
+        yield f"All faces of some parts of {split} are right: {in_words(right)}. Check that training has not seen them."
 
 
 def _no_interval(split: str, scores: dict[str, Any], support: dict[str, int]) -> Iterator[str]:
