@@ -138,7 +138,7 @@ def _check(numbers: np.ndarray, wanted: np.ndarray, found: np.ndarray) -> None:
         wanted: samples for valid and test, [2, S].
         found: samples that can be drawn, [S].
     """
-    total = np.floor(wanted.sum(axis=0)).astype(np.int64)
+    total = np.floor(wanted.sum(axis=0))  # a float, as a number in params.yaml may be too large for an int64
     for stratum in np.flatnonzero(numbers.any(axis=0) & (total >= found)):
         raise TooFewPictures(int(stratum), int(found[stratum]), int(total[stratum]))
 
