@@ -145,6 +145,10 @@ def test_pictures_that_are_not_there_are_answered_with_those_that_are(root, kind
     ("write", "place"),
     [
         (lambda root, codes: write_official(root, "aligned", codes=codes), f"{LIST}, row 2"),
+        (
+            lambda root, codes: write_official(root, "aligned", codes={k: f"0{c}" for k, c in codes.items()}),
+            f"{LIST}, row 2",
+        ),
         (lambda root, codes: write_kaggle(root, codes=codes), "DATASET/train/0/train_00002_aligned.jpg"),
         (lambda root, codes: write_kaggle(root, "train", codes=codes), "train_labels.csv, row 3"),
     ],
@@ -153,7 +157,11 @@ def test_codes_that_count_from_0_refuse_the_whole_list(root, write, place):
     write(root, {stem: code - 1 for stem, code in CODES.items()})
     with pytest.raises(UserError) as error:
         ingested()
-    assert str(error.value).startswith(f"data/raw/rafdb/{place}: found the code 0: ")
+    assert (
+        str(error.value)
+        .replace("code 00", "code 0")
+        .startswith(f"data/raw/rafdb/{place}: found the code 0: ")
+    )
     assert str(error.value).endswith(
         "allowed: 1 surprise, 2 fear, 3 disgust, 4 happiness, 5 sadness, 6 anger, 7 neutral"
     )

@@ -58,6 +58,7 @@ CODES = {
 LABEL_FILE = "EmoLabel/list_patition_label.txt"
 KAGGLE = "DATASET"
 SPLITS = ("train", "test")
+_ZERO = re.compile(r"[+-]?0+(\.0*)?", re.ASCII)
 _NAME = re.compile(r"((train|test)_\d{1,9})(?:_aligned)?\.jpg", re.ASCII)
 _EXPECTED = (
     f"{LABEL_FILE} with Image/original/ or Image/aligned/, or {KAGGLE}/train/1/ to 7/ and {KAGGLE}/test/ with "
@@ -226,8 +227,10 @@ def _stem(image: str, split: str) -> str:
 def _label(code: str, source: str) -> str:
     """Return the class of a code. `source` is where it stands, for the error about codes that count from 0."""
     allowed = ", ".join(f"{number} {name}" for number, name in CODES.items())
-    if code == "0":
-        raise UserError.of(source, "the code 0: codes that count from 0 stand for other classes", allowed)
+    if _ZERO.fullmatch(code):
+        raise UserError.of(
+            source, f"the code {code}: codes that count from 0 stand for other classes", allowed
+        )
     if code not in CODES:
         raise Rejection.of("unknown_label", repr(code[:40]), allowed)
     return CODES[code]
