@@ -109,13 +109,15 @@ def test_crop_and_five_point_cut_the_same_face_differently(project: Path, weight
 
 
 @pytest.mark.parametrize("mode", [{"mode": "none"}, {"modes": {"toy": "none", "other": "crop"}}])
-def test_none_loads_no_detector(project: Path, monkeypatch, mode: dict[str, object]) -> None:
+def test_none_loads_no_detector(project: Path, monkeypatch, capsys, mode: dict[str, object]) -> None:
     monkeypatch.setattr(align, "load_detector", lambda *_: pytest.fail("asked for weights"))
     align.run(settings(missing="drop", **mode), "toy")
     found, metrics = result()
     assert metrics["mode"] == "none"
     assert found.table.column("status").to_pylist() == ["whole"] * 3
     assert (metrics["found"], metrics["fallback"], metrics["missing"]) == (0, 3, 0)
+    assert metrics["found_rate"] is None
+    assert "toy: 3 pictures, used whole: mode none looks for no face" in capsys.readouterr().out
 
 
 def test_prediction_has_the_mode_of_the_faces_that_the_model_learned_from() -> None:

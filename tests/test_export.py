@@ -25,8 +25,9 @@ from typer.testing import CliRunner
 
 from pipeline import params
 from pipeline.cli import app
+from pipeline.commands.export import _check_faces
 from pipeline.core.errors import UserError
-from pipeline.export import card, lineage, parity
+from pipeline.export import card, limits, lineage, parity
 from pipeline.export import onnx as exporting
 from pipeline.export.metadata import metadata
 from pipeline.inference import model_file
@@ -283,6 +284,29 @@ def test_twenty_nine_pictures_with_one_for_test_are_nowhere_perfect(
     assert max(map(len, texts["console"].splitlines())) <= 100
     assert "macro recall over 1 of 8 classes, on test" in texts["report"]
     assert "| test | 1 | 1.0000 [0.2065, 1.0000] | 1.0000 | 1.0000 | 1 of 8 |" in texts["card"]
+
+
+def test_whole_pictures_are_not_told_as_missed_faces() -> None:
+    counts = {"images": 9, "fallback": 9}
+    aligned = {"rafdb": counts | {"mode": "none"}, "affectnet": counts | {"mode": "crop"}}
+    found = [line for line in limits.limits(["rafdb"], CLASSES, {}, aligned, {}, []) if "No face" in line]
+    assert len(found) == 1
+    assert "of affectnet" in found[0]
+
+
+def test_the_mode_of_other_data_sets_does_not_keep_the_runs_faces_from_the_comparison(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    changes = {
+        "datasets": ["rafdb", "sample"],
+        "train.datasets": ["sample"],
+        "align.modes": {"sample": "none"},
+    }
+    toy.write(tmp_path, **SETTINGS | changes)
+    p = params.load()
+    _check_faces(p, train.trained_model(p, toy.network(p)))
 
 
 def test_the_cards_example_runs(

@@ -76,7 +76,7 @@ def export(
             f"export: {parity.split}, {parity.faces:,} faces: differs from PyTorch by at most {parity.difference:.1e}"
             + accuracies
         )
-    if int8:
+    if any(parity.float32 is not None for parity in parities):
         for warning in warnings(run.metrics(METRICS / "evaluate.json")):
             typer.echo(f"export: {warning}")
     if not run.stages:
@@ -121,7 +121,7 @@ def _check_faces(p: Params, classifier: TrainedModel) -> None:
         raise UserError.of("params.yaml: classes", found, f"{allowed}, those of the model")
     found, allowed = (
         f"{a.face_size} pixels, {'RGB' if a.colour else 'grey'}, {a.mode}"
-        for a in (p.align.for_prediction(p.datasets), classifier.align)
+        for a in (p.align.for_prediction(p.train_datasets), classifier.align)
     )
     if found != allowed:
         raise UserError.of(ALIGNED, f"faces of {found}", f"{allowed}, those of the model")

@@ -37,7 +37,7 @@ def limits(
     if label:
         yield from _label_limits(label)
     for name, metrics in aligned.items():
-        if metrics.get("fallback"):
+        if metrics.get("fallback") and metrics.get("mode") != "none":
             yield (
                 f"No face was found in {metrics['fallback']:,} of {metrics['images']:,} pictures of {name}. Those with "
                 "a label were used as a whole."

@@ -46,6 +46,11 @@ def run(p: Params, dataset: str, source: str | Path = INGESTED, output: str | Pa
         counts = _align(p.align.of(dataset), p.engine, dataset, table, folder / f"{dataset}.arrow")
         metrics = METRICS / "align" if Path(output) == ALIGNED else folder
         write_json(metrics / f"{dataset}.json", counts)
+    if counts["found_rate"] is None:
+        typer.echo(
+            f"{dataset}: {counts['images']} pictures, used whole: mode {counts['mode']} looks for no face"
+        )
+        return
     typer.echo(
         f"{dataset}: {counts['images']} pictures, faces found in {counts['found']} ({counts['found_rate']:.2%}), "
         f"given by the data set {counts['given']}, whole picture instead {counts['fallback']}, "
@@ -83,7 +88,7 @@ def _align(settings: Align, engine: str, dataset: str, table: Path, target: Path
     counts = {
         "images": images,
         "found": status["found"],
-        "found_rate": status["found"] / images if images else 0.0,
+        "found_rate": status["found"] / images if images and weights else None,
         "given": status["given"],
         "fallback": status["whole"],
         "missing": status["missing"],
