@@ -170,6 +170,19 @@ def test_folders_named_after_classes(tmp_path, top):
     assert listing.draw == {"": ("valid", "test"), "train/": ("valid", "test"), "val/": ("test",)}[top]
 
 
+def test_files_outside_the_splits_are_rejected_by_name(tmp_path):
+    names = ("Training/happy/a.png", "Testing/sad/b.png", "test/c.png", "happy/d.png", "notes/e.png", "f.txt")
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    listing = folder.records(open_tree(tmp_path))
+    assert {r["name"]: r["split"] for r in toy.listed(listing)} == dict(
+        zip(names[:2], ("train", "test"), strict=True)
+    )
+    assert sorted(row.file for row in listing.rejected) == sorted(names[2:])
+    assert {row.reason for row in listing.rejected} == {"no_split"}
+
+
 def test_no_folder_named_after_a_class_is_answered_with_the_expected_tree(tmp_path):
     (tmp_path / "puzzled").mkdir()
     with pytest.raises(UserError, match=r"found puzzled/; expected: one folder for each class"):

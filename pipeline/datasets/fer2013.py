@@ -16,7 +16,7 @@ An id is `fer2013/<number of the row, from 0, five digits>`, in folders `fer2013
 
 from __future__ import annotations
 
-from pipeline.intake.classes import add_folders, class_folders, split_folders
+from pipeline.intake.classes import add_folders, class_folders, reject_others, split_folders
 from pipeline.intake.guards import Rejection
 from pipeline.intake.listing import Listing
 from pipeline.intake.pixel_table import FILES, USAGES, PixelTable
@@ -78,6 +78,7 @@ def _folder_form(tree: Tree, folders: dict[str, str]) -> Listing:
     listing = Listing(tree.read, missing)
     for folder in folders:
         add_folders(listing, tree, folder, lambda place: _usage(place) or folders[place.split("/")[0]])
+    reject_others(listing, tree, folders)
     return listing
 
 

@@ -5,16 +5,16 @@
         sadness/     b.jpg ...              test/  happiness/ ...
 
 Folder names are class names in upper or lower case: neutral happiness surprise sadness anger disgust fear contempt,
-or the adjectives (`Happy`). Folders above them may name splits: train, training, val, valid, validation, test. A split
-without a folder is drawn from the training pictures. A class's folder may have folders inside it. A file in a folder of
-another name is rejected.
+or the adjectives (`Happy`). Folders above them may name splits: train, training, val, valid, validation, test, testing.
+A split without a folder is drawn from the training pictures. A class's folder may have folders inside it. A file in a
+folder of another name is rejected.
 
 An id is `folder/<path>`.
 """
 
 from __future__ import annotations
 
-from pipeline.intake.classes import add_folders, class_folders, split_folders
+from pipeline.intake.classes import add_folders, class_folders, reject_others, split_folders
 from pipeline.intake.listing import Listing
 from pipeline.intake.tree import Tree, wrong_tree
 
@@ -32,6 +32,7 @@ def records(tree: Tree) -> Listing:
         listing = Listing(tree.read, [split for split in ("valid", "test") if split not in splits.values()])
         for folder in splits:
             add_folders(listing, tree, folder, lambda place: splits[place.split("/")[0]])
+        reject_others(listing, tree, splits)
         return listing
     if not class_folders(tree):
         raise wrong_tree(tree, _EXPECTED)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from pipeline.intake.guards import Rejection
 from pipeline.intake.listing import Listing
@@ -25,7 +25,10 @@ _SPLIT_OF = {
     "val": "valid",
     "valid": "valid",
     "validation": "valid",
+    "publictest": "valid",
     "test": "test",
+    "testing": "test",
+    "privatetest": "test",
 }
 
 
@@ -63,4 +66,14 @@ def add_folders(listing: Listing, tree: Tree, under: str, split_of: Callable[[st
                 raise Rejection("no_label", "the file lies in no folder named after a class")
             listing.add(place, split_of(place), place, place, 0, label=class_name(parts[depth]))
         except Rejection as why:
+            listing.reject(place, 0, place, why)
+
+
+def reject_others(listing: Listing, tree: Tree, splits: Collection[str]) -> None:
+    """Reject every file outside the folders of the splits, which are at the top."""
+    why = Rejection(
+        "no_split", f"the file is outside {', '.join(splits)}, which hold folders named after classes"
+    )
+    for place in tree.files():
+        if place.split("/")[0] not in splits:
             listing.reject(place, 0, place, why)
