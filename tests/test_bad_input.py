@@ -271,12 +271,13 @@ def test_a_bad_row_is_listed(raw, row, reason):
     expect_one_rejected(reason)
 
 
-@pytest.mark.parametrize("label", ["happy", "7", "", "surprise "])
+@pytest.mark.parametrize("label", ["merry", "7", "", "surprise ", "Happy"])
 def test_label_out_of_range(raw, label):
-    (raw / "labels.csv").write_text(f"image,label\na.png,NF\nsub/b.jpg,{label}\n")
+    (raw / "labels.csv").write_text(f"image,label,split\na.png,NF,val\nsub/b.jpg,{label},Test\n")
     ingest.run(toy.PARAMS, "table")
-    if label.strip() == "surprise":  # white space around a cell means nothing
+    if label in ("surprise ", "Happy"):  # white space around a cell means nothing
         assert ids() == GOOD_IDS
+        assert pq.read_table("data/ingested/table.parquet")["split"].to_pylist() == ["valid", "test"]
         return
     assert ids() == GOOD_IDS[:1]
     (row,) = rejected()

@@ -7,9 +7,9 @@
 `labels.csv` is UTF-8, separated by commas, with a header. Its columns, in any order, in upper or lower case:
 
     image    path of the picture inside images/
-    split    optional: train, valid or test; without this column the stage `label` draws valid and test
+    split    optional: train, valid (or val) or test; without this column the stage `label` draws valid and test
     group    optional: the person in the picture
-    label    one of neutral happiness surprise sadness anger disgust fear contempt unknown NF
+    label    one of neutral happiness surprise sadness anger disgust fear contempt unknown NF, or an adjective (Happy)
 
 Or, instead of `label`, one column per name with its number of votes: at least two classes. A missing column counts
 as 0 votes. `unknown` is "cannot tell", `NF` is "no face".
@@ -24,6 +24,7 @@ from pathlib import PurePosixPath
 
 from pipeline.core.errors import UserError
 from pipeline.intake import csv_rows
+from pipeline.intake.classes import CLASS_OF, SPLIT_OF
 from pipeline.intake.guards import Rejection, leads_out
 from pipeline.intake.listing import Listing, votes_of
 from pipeline.intake.tree import Tree, wrong_tree
@@ -32,6 +33,7 @@ from pipeline.tables.vocabulary import CLASSES, SPLITS, VOTES
 FILE = "labels.csv"
 IMAGES = "images"
 _VOCABULARY = {name.lower(): name for name in VOTES}
+_LABELS = CLASS_OF | _VOCABULARY
 _EXPECTED = f"image, and either label or vote columns ({', '.join(VOTES)})"
 
 
@@ -91,12 +93,12 @@ def _columns(path: str, header: list[str]) -> tuple[list[str], list[str]]:
 
 
 def _add(listing: Listing, row: int, cell: dict[str, str]) -> None:
-    name, split = _inside(cell["image"]), cell.get("split", "").lower() or None
-    if "split" in cell and split not in SPLITS:
+    name, split = _inside(cell["image"]), SPLIT_OF.get(cell.get("split", "").lower())
+    if "split" in cell and split is None:
         raise Rejection.of("bad_split", repr(cell["split"][:40]), SPLITS)
     votes = label = None
     if "label" in cell:
-        label = _VOCABULARY.get(cell["label"].lower())
+        label = _LABELS.get(cell["label"].lower())
         if label is None:
             raise Rejection.of("unknown_label", repr(cell["label"][:40]), VOTES)
     else:

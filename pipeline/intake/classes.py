@@ -9,7 +9,7 @@ from pipeline.intake.listing import Listing
 from pipeline.intake.tree import Tree
 from pipeline.tables.vocabulary import CLASSES
 
-_CLASS_OF = {name: name for name in CLASSES} | {
+CLASS_OF = {name: name for name in CLASSES} | {
     "angry": "anger",
     "contemptuous": "contempt",
     "disgusted": "disgust",
@@ -19,7 +19,7 @@ _CLASS_OF = {name: name for name in CLASSES} | {
     "sad": "sadness",
     "surprised": "surprise",
 }
-_SPLIT_OF = {
+SPLIT_OF = {
     "train": "train",
     "training": "train",
     "val": "valid",
@@ -38,7 +38,7 @@ def class_name(text: str) -> str:
     Raises:
         Rejection: `unknown_label`.
     """
-    name = _CLASS_OF.get(text.strip().lower())
+    name = CLASS_OF.get(text.strip().lower())
     if name is None:
         raise Rejection.of("unknown_label", repr(text[:40]), CLASSES)
     return name
@@ -47,13 +47,13 @@ def class_name(text: str) -> str:
 def split_folders(tree: Tree) -> dict[str, str]:
     """Return the split of each folder at the top that is named after one: `{"val": "valid"}`."""
     names = [entry[:-1] for entry in tree.entries() if entry.endswith("/")]
-    return {name: _SPLIT_OF[name.lower()] for name in names if name.lower() in _SPLIT_OF}
+    return {name: SPLIT_OF[name.lower()] for name in names if name.lower() in SPLIT_OF}
 
 
 def class_folders(tree: Tree, under: str = "") -> list[str]:
     """Return the names of the folders in a folder that are named after classes."""
     names = [entry[:-1] for entry in tree.entries(under) if entry.endswith("/")]
-    return [name for name in names if name.strip().lower() in _CLASS_OF]
+    return [name for name in names if name.strip().lower() in CLASS_OF]
 
 
 def add_folders(listing: Listing, tree: Tree, under: str, split_of: Callable[[str], str | None]) -> None:
