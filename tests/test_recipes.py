@@ -174,6 +174,51 @@ def test_mappings_and_lists_are_replaced_and_any_layout_is_kept(project):
 
 def test_a_setting_of_the_user_that_is_not_shipped_never_decides_a_row(project, monkeypatch):
     few = {key: value for key, value in recipes.shipped().items() if key != "augments.mixcut.eta"}
+def test_comments_within_a_replaced_value_and_the_ends_of_lines_are_kept(project):
+    text = (
+        Path("params.yaml")
+        .read_text()
+        .replace(
+            "resized_crop: null",
+            "resized_crop:  # key\n    # own line\n    - 0.1 # low\n    - 1  # high\n    #",
+        )
+        .replace("classes: [fear, disgust]", "classes: [fear, # rare\n    # rarer\n    disgust\n  ]")
+    )
+    Path("params.yaml").write_bytes(text.replace("\n", "\r\n").encode("utf-8-sig"))
+    recipes.apply({"gans.classes": ["anger"]})
+    applied = Path("params.yaml").read_bytes()
+    assert applied.count(b"\n") == applied.count(b"\r\n") > 300
+    lines = [line.rstrip() for line in applied.decode().splitlines()]
+    start = lines.index("  resized_crop: null  # key")
+    assert [line.strip() for line in lines[start + 1 : start + 3]] == ["# own line", "# low  # high"]
+    start = lines.index("  classes: [anger]")
+    assert [line.strip() for line in lines[start + 1 : start + 3]] == [
+        "# rare",
+        "# rarer   # classes that get synthetic faces",
+    ]
+    assert params.load().gans.classes == ["anger"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("datasets: [sample]    #", "datasets: &all [sample]  #"),
+        ("loss: softmax         #", "loss: >-\n  softmax\n#"),
+    ],
+)
+def test_a_value_that_cannot_be_replaced_in_place_changes_nothing(project, old, new):
+    text = Path("params.yaml").read_text().replace(old, new)
+    Path("params.yaml").write_text(
+        text.replace("  datasets: null", "  datasets: *all") if "&" in new else text
+    )
+    before = Path("params.yaml").read_bytes()
+    with pytest.raises(
+        UserError, match=r"params.yaml: found values that cannot be replaced in place; write aliases"
+    ):
+        recipes.apply({"datasets": ["ferplus"], "loss": "center"})
+    assert Path("params.yaml").read_bytes() == before
+
+
     monkeypatch.setattr(recipes, "shipped", lambda: few)
     recipes.apply({"augment": "mixup"})  # it counts while mixcut is chosen alone
     line = r"params\.yaml: augments\.mixcut\.eta: found a setting that is not shipped, allowed: a value in the recipe"
@@ -192,6 +237,7 @@ def test_a_setting_of_the_user_that_is_not_shipped_never_decides_a_row(project, 
         ({"augment": "mixcat"}, "params.yaml: augment: found 'mixcat', allowed: one of "),
     ],
 )
+        ({"datasets": None}, "params.yaml: datasets: found None, allowed: "),
 def test_a_value_that_is_not_allowed_changes_nothing(project, overrides, line):
     before = Path("params.yaml").read_bytes()
     with pytest.raises(UserError) as refused:
@@ -246,6 +292,12 @@ def test_an_invalid_recipe_is_rejected_in_one_line(project, change, line):
 
 def test_all_faults_of_a_recipe_are_told_at_once(project):
     rows = {"a": {"paper": {"test.accuracy": 85.6}}, "b": {"parms": {}}}
+def test_a_recipe_that_cannot_be_read_is_one_line(project):
+    Path("recipes/gone.yaml").symlink_to("nowhere")
+    with pytest.raises(UserError, match=r"recipes/gone.yaml: cannot be read: No such file or directory"):
+        recipes.load("gone")
+
+
     write(
         {
             "titel": "Tiny",

@@ -183,6 +183,8 @@ def load(name: str, short: bool = False) -> Recipe:
         content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
     except (YAMLError, ValueError) as error:
         raise UserError(f"{path}: not valid YAML: {one_line(error)}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     if not isinstance(content, dict):
         raise UserError.of(path, type(content).__name__, "keys and values")
     try:
@@ -247,9 +249,11 @@ def applied(overrides: Overrides, path: Path = PARAMS_FILE) -> str:
     document = read(path)
     override(document, overrides, path)
     try:
-        return with_values(path.read_text(encoding="utf-8"), document)
+        text = with_values(path.read_text(encoding="utf-8-sig"), document)
     except ValueError as error:
-        raise UserError(f"{path}: {error}; write out values that YAML aliases (`*name`) stand for") from None
+        hint = "write aliases (`*name`) out, and texts of several lines in one"
+        raise UserError(f"{path}: {error}; {hint}") from None
+    return text.replace("\n", "\r\n") if b"\r\n" in path.read_bytes() else text
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -271,15 +275,15 @@ def override(document: dict[str, Any], overrides: Overrides, path: Path) -> None
     present, wanted = flat(document), settings(overrides)
     if unknown := overrides.keys() - present.keys() - shipped().keys():
         raise UserError(*(f"{path}: {key}: no such key, but the recipe sets it" for key in sorted(unknown)))
+    for key, value in wanted.items():
+        if key not in present or present[key] != value:
+            _set(document, key, deepcopy(value))
+    params.validated(document, path)
     for key in in_use(present | wanted):
         if key not in wanted and key not in MACHINE:
             raise UserError.of(
                 f"{path}: {key}", "a setting that is not shipped", "a value in the recipe's params"
             )
-    for key, value in wanted.items():
-        if key not in present or present[key] != value:
-            _set(document, key, deepcopy(value))
-    params.validated(document, path)
 
 
 def _set(document: dict[str, Any], key: str, value: Any) -> None:

@@ -27,6 +27,7 @@ _ALLOWED = {
     "list_type": "a list in square brackets",
     "too_short": "a longer list",
     "model_type": "a block of keys and values",
+    "dict_type": "a block of keys and values",
 }
 
 

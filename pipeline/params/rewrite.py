@@ -6,15 +6,18 @@ where a list becomes null.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import CollectionNode, MappingNode, Node
 
 _BEFORE_COMMENT = re.compile(" +(?=#)")
+_COMMENT = re.compile("#.*")
 
 
 class Edit(NamedTuple):
@@ -40,9 +43,10 @@ def with_values(text: str, values: dict[str, Any]) -> str:
     new = text
     for edit in edits:
         new = new[: edit.start] + edit.new + new[edit.end :]
-    if yaml.load(new) != values:
-        raise ValueError("found values that cannot be replaced in place")
-    return new
+    with contextlib.suppress(YAMLError):  # an alias without its anchor, for example
+        if yaml.load(new) == values:
+            return new
+    raise ValueError("found values that cannot be replaced in place")
 
 
 def _edits(text: str, node: MappingNode, old: dict[str, Any], new: dict[str, Any]) -> Iterator[Edit]:
@@ -63,19 +67,43 @@ def _is_block(value: Any) -> bool:
 
 
 def _replacement(text: str, key: Node, node: Node, value: Any) -> Iterator[Edit]:
-    """Replace a value. A list or mapping of several lines becomes a single line."""
+    """Replace a value. A list or mapping of several lines becomes a single line, with its comments on lines below."""
     after_key = text.index(":", key.end_mark.index) + 1
     start = node.start_mark.index
+    below = f"\n{' ' * (key.start_mark.column + 2)}"
     if isinstance(node, CollectionNode) and not node.flow_style:
+        line_end = text.index("\n", after_key)
         yield Edit(after_key, after_key, f" {_flow(value)}")
-        yield Edit(text.index("\n", after_key), _end(node), "")
+        yield Edit(
+            line_end, _end(node), "".join(below + comment for comment in _comments(text, line_end, node))
+        )
+        return
+    new, end = _flow(value) if start > after_key else f" {_flow(value)}", node.end_mark.index
+    if comments := _comments(text, start, node):
+        rest = text[end:].partition("\n")[0].strip()
+        new += "".join(below + comment for comment in comments) + (below if rest and rest[0] != "#" else "")
+    elif gap := _BEFORE_COMMENT.match(text, end):  # the comment stays in its column, if the value leaves room
+        new, end = f"{new}  ".ljust(gap.end() - start), gap.end()
+    yield Edit(start, end, new)
+
+
+def _comments(text: str, start: int, node: Node) -> list[str]:
+    """Return the comments from `start` to the end of a value."""
+    ends = [start, *(scalar.end_mark.index for scalar in _scalars(node))]
+    starts = [*(scalar.start_mark.index for scalar in _scalars(node)), _end(node)]
+    return [
+        found for end, start in zip(ends, starts, strict=True) for found in _COMMENT.findall(text[end:start])
+    ]
+
+
+def _scalars(node: Node) -> Iterator[Node]:
+    """Yield the keys and values in a value that are neither lists nor mappings."""
+    if isinstance(node, CollectionNode):
+        for entry in node.value:
+            for part in entry if isinstance(entry, tuple) else (entry,):
+                yield from _scalars(part)
     else:
-        new, end = _flow(value) if start > after_key else f" {_flow(value)}", node.end_mark.index
-        if gap := _BEFORE_COMMENT.match(
-            text, end
-        ):  # the comment stays in its column, if the value leaves room
-            new, end = f"{new}  ".ljust(gap.end() - start), gap.end()
-        yield Edit(start, end, new)
+        yield node
 
 
 def _addition(text: str, node: MappingNode, entry: str) -> Edit:

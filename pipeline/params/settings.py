@@ -56,6 +56,9 @@ def in_use(settings: dict[str, Any]) -> dict[str, Any]:
         for name in choices(switch)
         if name != settings.get(switch)
     ]
-    if "sample" not in settings.get("datasets", []):
+    datasets = settings.get("datasets")
+    if (
+        not isinstance(datasets, list) or "sample" not in datasets
+    ):  # a recipe may have a value that is not allowed
         unused.append("sample.")
     return {key: value for key, value in settings.items() if not key.startswith(tuple(unused))}
