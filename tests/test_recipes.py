@@ -16,10 +16,12 @@ from collections.abc import Callable
 from copy import deepcopy
 from functools import reduce
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 import yaml
+from dvc.repo.experiments import Experiments
 from rich.console import Console
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
@@ -172,8 +174,6 @@ def test_mappings_and_lists_are_replaced_and_any_layout_is_kept(project):
     assert leaves(yaml.safe_load(applied)) == leaves(yaml.safe_load(before)) | own
 
 
-def test_a_setting_of_the_user_that_is_not_shipped_never_decides_a_row(project, monkeypatch):
-    few = {key: value for key, value in recipes.shipped().items() if key != "augments.mixcut.eta"}
 def test_comments_within_a_replaced_value_and_the_ends_of_lines_are_kept(project):
     text = (
         Path("params.yaml")
@@ -219,6 +219,8 @@ def test_a_value_that_cannot_be_replaced_in_place_changes_nothing(project, old, 
     assert Path("params.yaml").read_bytes() == before
 
 
+def test_a_setting_of_the_user_that_is_not_shipped_never_decides_a_row(project, monkeypatch):
+    few = {key: value for key, value in recipes.shipped().items() if key != "augments.mixcut.eta"}
     monkeypatch.setattr(recipes, "shipped", lambda: few)
     recipes.apply({"augment": "mixup"})  # it counts while mixcut is chosen alone
     line = r"params\.yaml: augments\.mixcut\.eta: found a setting that is not shipped, allowed: a value in the recipe"
@@ -235,9 +237,9 @@ def test_a_value_that_cannot_be_replaced_in_place_changes_nothing(project, old, 
         ({"nothing.at.all": 3}, "params.yaml: nothing.at.all: no such key, but the recipe sets it"),
         ({"train.epochs": -1}, "params.yaml: train.epochs: found -1, allowed: greater than or equal to 1"),
         ({"augment": "mixcat"}, "params.yaml: augment: found 'mixcat', allowed: one of "),
+        ({"datasets": None}, "params.yaml: datasets: found None, allowed: "),
     ],
 )
-        ({"datasets": None}, "params.yaml: datasets: found None, allowed: "),
 def test_a_value_that_is_not_allowed_changes_nothing(project, overrides, line):
     before = Path("params.yaml").read_bytes()
     with pytest.raises(UserError) as refused:
@@ -290,14 +292,14 @@ def test_an_invalid_recipe_is_rejected_in_one_line(project, change, line):
             recipes.load("tiny")
 
 
-def test_all_faults_of_a_recipe_are_told_at_once(project):
-    rows = {"a": {"paper": {"test.accuracy": 85.6}}, "b": {"parms": {}}}
 def test_a_recipe_that_cannot_be_read_is_one_line(project):
     Path("recipes/gone.yaml").symlink_to("nowhere")
     with pytest.raises(UserError, match=r"recipes/gone.yaml: cannot be read: No such file or directory"):
         recipes.load("gone")
 
 
+def test_all_faults_of_a_recipe_are_told_at_once(project):
+    rows = {"a": {"paper": {"test.accuracy": 85.6}}, "b": {"parms": {}}}
     write(
         {
             "titel": "Tiny",
@@ -480,6 +482,10 @@ def test_a_sweep_survives_the_kill_of_a_run_and_of_its_workers(repository):
     with pytest.raises(UserError, match="dvc: Invalid exp name"):
         queue.put("no name", "seed: 2", [])
 
+    with queue.alone():
+        assert refused("run").startswith("another `fer recipe run` is queueing runs here")
+    check_that_a_file_saved_in_the_moment_of_queueing_is_told()
+
     assert invoke("run", "--jobs", "2").count(": queued\n") == 4
     assert Path("params.yaml").read_bytes() == params_file
     assert not git.uncommitted()
@@ -567,6 +573,26 @@ def test_a_sweep_survives_the_kill_of_a_run_and_of_its_workers(repository):
     check_that_stale_runs_are_told_and_run_anew()
 
 
+def check_that_a_file_saved_in_the_moment_of_queueing_is_told() -> None:
+    code = Path("score.py").read_text()
+
+    def queue_one(self: Experiments, *arguments: Any, **options: Any) -> Any:
+        Path("score.py").write_text(f"{code}# saved\n")
+        return self.new(*arguments, **options)
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(Experiments, "queue_one", queue_one)
+        told = refused("run")
+    assert told.startswith(
+        "score.py: found changes that were saved while tiny-short-plain-s1 was queued, allowed: none"
+    )
+    commit = re.search(r"`git show (\w+):FILE`", told)[1]
+    assert programs.output("git", "show", f"{commit}:score.py") == f"{code}# saved\n"
+    assert Path("score.py").read_text() == f"{code}# saved\n"
+    Path("score.py").write_text(code)
+    assert not queue.runs()
+
+
 def check_that_stale_runs_are_told_and_run_anew() -> None:
     """Two runs of the first row have finished, one of the second, and none of the third."""
     table = invoke("table")
@@ -619,6 +645,20 @@ def check_that_stale_runs_are_told_and_run_anew() -> None:
     assert "- mixed: no difference and no p-values, because its images or labels differ" in told
     assert re.search(r"\| plain +\| 1 +\| 0\.1010 +\| 0\.5000 +\| - +\|", told)
     assert re.search(r"\| mixed +\| 1 +\| 0\.1110 +\| - +\| - +\|", told)
+
+
+@pytest.mark.parametrize("flag", ["assume-unchanged", "skip-worktree"])
+def test_a_change_that_git_was_told_not_to_look_at_is_uncommitted(tmp_path, monkeypatch, flag):
+    monkeypatch.chdir(tmp_path)
+    for name in ("module.py", "größe.py"):
+        Path(name).write_text("before")
+    identity = ["-c", "user.name=fer", "-c", "user.email=fer@example.org"]
+    for command in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "First"]):
+        subprocess.run(["git", *command], check=True)
+    subprocess.run(["git", "update-index", f"--{flag}", "module.py", "größe.py"], check=True)
+    assert not git.uncommitted()
+    Path("größe.py").write_text("after")
+    assert git.uncommitted() == ["größe.py"]
 
 
 def status(finished: set[str], **states: str) -> SweepStatus:
@@ -710,5 +750,5 @@ def test_nothing_is_queued_if_one_row_is_not_allowed(project):
         list(sweep().submit(["plain", "odd"], 1))
     with pytest.raises(UserError, match="variant: found 'plane', allowed: plain, mixed, odd"):
         list(sweep().submit(["plane"], 1))
-    with pytest.raises(UserError, match="git status: failed; run this in the git repository"):
+    with pytest.raises(UserError, match="dvc: you are not inside of a DVC repository"):
         list(sweep().submit(["plain"], 1))

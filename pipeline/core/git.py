@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterable
 from io import BytesIO
+from pathlib import Path
 
 from pipeline.core import programs
 from pipeline.core.errors import UserError
@@ -38,7 +39,15 @@ def uncommitted() -> list[str]:
     listed = output("status", "--porcelain", "-z", "--no-renames", "--untracked-files=no")
     if listed is None:
         raise UserError("git status: failed; run this in the git repository of the project")
-    return [entry[3:] for entry in listed.split("\0") if entry]
+    return [*(entry[3:] for entry in listed.split("\0") if entry), *_hidden()]
+
+
+def _hidden() -> list[str]:
+    """Return the changed files that `git status` leaves out, because `git update-index` told it to."""
+    listed = (output("ls-files", "-v", "-z") or "").split("\0")
+    paths = [entry[2:] for entry in listed if entry[:1] not in ("", "H") and Path(entry[2:]).is_file()]
+    before = contents("HEAD", paths)
+    return [path for path, content in zip(paths, before, strict=True) if Path(path).read_bytes() != content]
 
 
 def contents(ref: str, paths: Iterable[str]) -> list[bytes]:

@@ -11,6 +11,7 @@ they report its duration. The public `iter_done` yields no ids and takes 0.3 s o
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -146,7 +147,7 @@ def check_committed() -> None:
     Raises:
         UserError: there are such files, or git does not track `params.yaml`.
     """
-    # `git status` does not show a file that git ignores or that it was told to skip.
+    # A file that git does not track, or was told to skip, would not take its settings to a run.
     tracked = git.output("ls-files", "-v", "--", PARAMS_FILE.as_posix())
     files = git.uncommitted() or ([] if tracked == f"H {PARAMS_FILE}" else [str(PARAMS_FILE)])
     if files:
@@ -168,7 +169,7 @@ def put(name: str, params: str, paths: Iterable[Path]) -> None:
         paths: files and folders outside git that the run copies from the workspace.
 
     Raises:
-        UserError: there are changes that are not committed, or DVC rejects the experiment.
+        UserError: there are changes that are not committed, or appear in this moment, or DVC rejects the experiment.
     """
     from dvc.exceptions import DvcException
     from dvc.repo import lock_repo
@@ -176,13 +177,51 @@ def put(name: str, params: str, paths: Iterable[Path]) -> None:
 
     # `dvc exp run --queue` does the same, but takes 1.6 s of CPU instead of 0.4 s.
     with repository() as repo:
+        experiments, copies = repo.experiments, [str(path) for path in paths]
         try:
             with lock_repo(repo), _in_place_of(PARAMS_FILE, params.encode()):
-                copies = [str(path) for path in paths]
                 # `no_hydra`: a project's Hydra configuration would write `params.yaml` anew.
-                repo.experiments.run(queue=True, name=name, copy_paths=copies, no_hydra=True)
+                made = experiments.queue_one(
+                    experiments.celery_queue, name=name, copy_paths=copies, no_hydra=True
+                ).stash_rev
         except (DvcException, SCMError) as error:
             raise UserError(f"dvc: {one_line(error)}") from None
+        if saved := _saved_meanwhile(made, params.encode()):
+            experiments.celery_queue.remove([made])
+            raise UserError.of(
+                ", ".join(saved),
+                f"changes that were saved while {name} was queued",
+                f"none, so it was not queued; `git show {made[:10]}:FILE` prints a file as it was saved",
+            )
+
+
+def _saved_meanwhile(commit: str, params: bytes) -> list[str]:
+    """Return the files of a queued run that are neither those of the last commit nor made by DVC or by `put`."""
+    listed = git.output("diff", "--name-only", "--relative", "-z", "HEAD", commit) or ""
+    by_dvc = ("dvc.lock", ".dvc", ".dvc/tmp/repro.dat")
+    files = [path for path in listed.split("\0") if path and not path.endswith(by_dvc)]
+    (queued,) = git.contents(commit, [PARAMS_FILE.as_posix()])
+    unlike = queued.split() != params.split()  # git may change the ends of lines
+    return [path for path in files if path != PARAMS_FILE.as_posix() or unlike]
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Let no other process queue the runs of a sweep while the block runs.
+
+    Raises:
+        UserError: another process does.
+    """
+    with repository() as repo:
+        path = Path(repo.tmp_dir, "fer.lock")
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(
+                "another `fer recipe run` is queueing runs here; repeat the command when it has ended"
+            ) from None
+        yield
 
 
 @contextmanager

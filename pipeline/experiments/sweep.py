@@ -92,11 +92,15 @@ class Sweep(NamedTuple):
             The name of each experiment that changed, and what was done.
 
         Raises:
-            UserError: a value is not allowed, or there are changes that are not committed (then nothing is queued), or
-                DVC rejects an experiment.
+            UserError: a value is not allowed, there are changes that are not committed, or another process queues runs
+                (then nothing is queued), or DVC rejects an experiment.
         """
         overrides = {row: self.recipe.overrides(row, self.short) for row in rows}
         check(overrides.values())
+        with queue.alone():
+            yield from self._submit(overrides, seeds)
+
+    def _submit(self, overrides: dict[str, Overrides], seeds: int) -> Iterator[tuple[str, str]]:
         queue.check_committed()
         wanted = {
             self._experiment(row, seed): values | {"seed": seed}
