@@ -378,6 +378,24 @@ def test_runs_without_predictions_or_with_other_images_are_not_tested(
     ]
 
 
+def test_rows_with_other_label_settings_are_compared_only_if_their_predictions_have_the_same_labels(
+    tested: tuple[dict, dict],
+) -> None:
+    rows, files = tested
+    settings: dict = {"base": {"labels.merge": {}, "loss": "softmax"}}
+    settings["row"] = settings["base"] | {"labels.merge": {"c": "b"}}
+    told = "row: other images or labels than base: labels.merge"
+    found = compare(recipe(rows), rows, files, settings=settings)
+    assert found.scores["test.accuracy"][1].mcnemar_p is not None
+    assert [note.startswith(told) for note in found.notes] == [True]
+    found = compare(recipe(rows), rows, lost(rows), settings=settings)
+    assert found.scores["test.accuracy"][1].difference is None
+    assert (
+        "row: no difference and no p-values, because its images or labels differ from those of base"
+        in found.notes
+    )
+
+
 def test_a_table_is_written_as_its_files_ending_says(tested: tuple[dict, dict], tmp_path: Path) -> None:
     rows, files = tested
     found = compare(recipe(rows, row={"test.accuracy": 0.9}), rows, files)
@@ -442,6 +460,12 @@ def test_a_latex_table_compiles_alone_and_inside_a_paper(
     paper = r"\documentclass{article}\usepackage{booktabs}\begin{document}Ours: \input{t}\end{document}"
     (tmp_path / "paper.tex").write_text(paper)
     assert "(./t.tex" in compiled(tmp_path / "paper.tex")
+
+    for name in ("residual_datasets", "mixaugment_classes"):  # the widest table and the longest
+        papers = recipes.load(name)
+        runs = {row: {seed: scored("test", seed / 10) for seed in (1, 2)} for row in papers.rows()}
+        result_table.write(tmp_path / f"{name}.tex", papers.heading, compare(papers, runs, lost(runs)))
+        assert not re.search("Overfull|too large", compiled(tmp_path / f"{name}.tex"))
 
     odd = "".join(map(chr, range(32, 0x250))) + "αΩ±–“→中😀"
     odd = "".join(filter(str.isprintable, odd))

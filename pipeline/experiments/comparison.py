@@ -182,7 +182,11 @@ def compare(
     )
     paper_keys = {on_split(key, split): key for key in papers}
     chosen = matching_keys(keys, finished, split) if keys else [f"{split}.{score}" for score in HEADLINE]
-    tests = _PairedTests(evaluations, predictions, baseline, split)
+    shown = {
+        row: ours for row, ours in (settings or {}).items() if evaluations[row] and evaluations[baseline]
+    }
+    others = _other_labels(shown, baseline)
+    tests = _PairedTests(evaluations, predictions, baseline, split, set(others))
     scores = {}
     for key in chosen if keys else dict.fromkeys([*paper_keys, *chosen]):
         values = {
@@ -200,9 +204,6 @@ def compare(
             )
             for name, row in rows.items()
         ]
-    shown = {
-        row: ours for row, ours in (settings or {}).items() if evaluations[row] and evaluations[baseline]
-    }
     states = {
         name: state_of(row.paper, evaluations[name], recipe.runs, short=short, stale=bool(stale.get(name)))
         for name, row in rows.items()
@@ -210,7 +211,10 @@ def compare(
     notes = [
         *_warnings(evaluations),
         *_stale_notes(stale),
-        *_label_notes(shown, baseline),
+        *(
+            f"{row}: other images or labels than {baseline}: {'; '.join(words)}"
+            for row, words in others.items()
+        ),
         *tests.notes,
     ]
     if not evaluations[baseline]:
@@ -239,17 +243,18 @@ def _stale_notes(stale: dict[str, dict[int, str]]) -> Iterator[str]:
             yield f"{row}: stale: {why} (seeds {those}); `fer recipe run` runs them anew"
 
 
-def _label_notes(settings: dict[str, Overrides], baseline: str) -> Iterator[str]:
-    """Yield the settings of each row that make other images or labels than the baseline's."""
+def _other_labels(settings: dict[str, Overrides], baseline: str) -> dict[str, list[str]]:
+    """Return the settings of each row that make other images or labels than the baseline's, in words."""
     theirs = settings.get(baseline, {})
-    for row, ours in settings.items():
-        words = [
+    words = {
+        row: [
             f"{key} {in_yaml(value)}, not {in_yaml(theirs.get(key))}"
             for key, value in ours.items()
             if key.startswith(("classes", "datasets", "ingest.", "labels.")) and value != theirs.get(key)
         ]
-        if words:
-            yield f"{row}: other images or labels than {baseline}: {'; '.join(words)}"
+        for row, ours in settings.items()
+    }
+    return {row: differing for row, differing in words.items() if differing}
 
 
 class _PairedTests:
@@ -261,6 +266,7 @@ class _PairedTests:
         predictions: dict[str, PredictionsBySeed],
         baseline: str,
         split: str,
+        others: set[str],
     ) -> None:
         self.evaluations, self.baseline, self.split = evaluations, baseline, split
         # Rows that are scored on other images or labels than the baseline.
@@ -282,6 +288,8 @@ class _PairedTests:
         }
         if any(row != baseline for row, _ in files):
             self._pair(files)
+        # Settings may give a row other labels. Predictions alone show whether they do.
+        self.unlike |= others - self.pairs.keys()
         self.notes += [
             f"{row}: no difference and no p-values, because its images or labels differ from those of {baseline}"
             for row in evaluations

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import textwrap
 import unicodedata
 
 from pipeline.experiments import layout
 from pipeline.experiments.comparison import Comparison
 from pipeline.experiments.layout import TextTable
+
+HEAD_WIDTH = 17  # characters of a score with its deviation and mark
 
 # LaTeX's `\@nodocument` is an error message up to `\begin{document}` and empty behind it.
 HEAD = r"""% Compile this file by itself with pdflatex, or write \usepackage{booktabs} into your preamble and \input it.
@@ -62,7 +65,10 @@ def document(title: str, comparison: Comparison) -> str:
     scores = list(layout.score_tables(comparison))
     differences = layout.difference_table(comparison)
     below = [layout.explanation(comparison), *layout.notes(comparison)]
+    # A page has room for two tables of scores with the text, and for more without it.
     parts = [_float(title, scores, below)]
+    if len(scores) > 2:
+        parts = [_float(title, scores, []), _float("", [], below)]
     if differences:
         parts.append(_float(f"{title}: differences from {comparison.baseline}", [differences], []))
     return "\n".join([HEAD, *parts, r"\ferend", ""])
@@ -78,7 +84,9 @@ def escaped(text: str) -> str:
 
 
 def _float(title: str, tables: list[TextTable], below: list[str]) -> str:
-    lines = [r"\begin{table}[htbp]", r"\centering\small", rf"\caption{{{escaped(title)}}}"]
+    lines = [r"\begin{table}[htbp]", r"\centering\small"]
+    if title:
+        lines.append(rf"\caption{{{escaped(title)}}}")
     for table in tables:
         lines += [_tabular(table), r"\par\medskip"]
     lines += [rf"{{\footnotesize\raggedright {escaped(paragraph)}\par}}" for paragraph in below]
@@ -86,7 +94,7 @@ def _float(title: str, tables: list[TextTable], below: list[str]) -> str:
 
 
 def _tabular(table: TextTable) -> str:
-    heads = [escaped(re.sub("[._]", " ", head)) for head in table.heads]
+    heads = [_head(re.sub("[._]", " ", head)) for head in table.heads]
     rows = [[_cell(cell) for cell in row] for row in table.rows]
     return "\n".join(
         [
@@ -99,6 +107,12 @@ def _tabular(table: TextTable) -> str:
             r"\end{tabular}",
         ]
     )
+
+
+def _head(text: str) -> str:
+    """Return the head of a column, in several lines if it is longer than a score."""
+    lines = r" \\ ".join(escaped(line) for line in textwrap.wrap(text, HEAD_WIDTH))
+    return rf"\begin{{tabular}}[b]{{@{{}}l@{{}}}}{lines}\end{{tabular}}" if r"\\" in lines else lines
 
 
 def _cell(text: str) -> str:
