@@ -219,6 +219,16 @@ def test_the_state_of_a_row(paper: dict, finished: dict, count: int, state: Stat
     )
 
 
+def test_the_table_says_of_a_single_run_that_not_all_scores_of_the_paper_could_be_compared() -> None:
+    rows = {"real": runs(0.55)}
+    papers = recipe(rows, real={"test.kappa": 0.1, "test.accuracy": 0.55}).model_copy(update={"runs": 1})
+    text = " ".join(markdown("", compare(papers, rows, lost(rows))).split())
+    assert (
+        "- reproduced: the recipe's runs (1) have finished, and each score of the paper that can be compared"
+        in text
+    )
+
+
 def test_note_and_deviations_stand_below_the_table_in_every_file(tmp_path: Path) -> None:
     variants = {"a": {}, "b": {"deviations": ["Half the faces."]}, "c": {"deviations": ["No row of this."]}}
     told = Recipe(title="Faces", note="Drawn.", deviations=["Another net."], variants=variants)

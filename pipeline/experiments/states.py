@@ -22,14 +22,15 @@ class State(StrEnum):
     DIFFERS = "differs"
 
 
+_FINISHED = "the recipe's runs ({runs}) have finished, and"
 _RANGE = f"our mean ± {DEVIATIONS} standard deviations (with one run: the 95 % interval over the images)."
 MEANINGS = {
     State.STALE: "some runs are left out, because they are not what would run now.",
     State.SHORT_FORM: "these runs are shorter than those of the full form. Compare them with each other alone.",
     State.NOT_AT_LENGTH: "fewer runs of the full form have finished than the {runs} of the recipe.",
-    State.AT_LENGTH: "the {runs} runs of the recipe have finished, and the paper has no score to compare them with.",
-    State.REPRODUCED: f"the {{runs}} runs of the recipe have finished, and the paper's scores are within {_RANGE}",
-    State.DIFFERS: f"the {{runs}} runs of the recipe have finished, and a score of the paper's is outside {_RANGE}",
+    State.AT_LENGTH: f"{_FINISHED} no score of the paper can be compared: it has none, or ours have no range.",
+    State.REPRODUCED: f"{_FINISHED} each score of the paper that can be compared is within {_RANGE}",
+    State.DIFFERS: f"{_FINISHED} a score of the paper's is outside {_RANGE}",
 }
 
 
