@@ -274,6 +274,14 @@ def test_a_value_that_is_not_allowed_changes_nothing(project, overrides, line):
             "recipes/tiny.yaml: grid: found 'loss-softmax', allowed: rows whose names differ in more than ",
         ),
         (
+            {"variants": {"a..b": {}}},
+            "recipes/tiny.yaml: variants.a..b: found 'a..b', allowed: letters, digits, ",
+        ),
+        (
+            {"variants": {"plain": {}, "short_plain": {}}},
+            "recipes/tiny.yaml: grid: found 'short-plain', allowed: rows whose names differ in more than ",
+        ),
+        (
             {"variants": {"a": {"paper": {"test.accuracy": 85.6}}}},
             "recipes/tiny.yaml: variants.a.paper.test.accuracy: found 85.6, allowed: less than or equal to 1",
         ),

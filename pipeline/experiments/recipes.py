@@ -56,8 +56,8 @@ Overrides = dict[str, Any]  # values of params.yaml by dotted key
 
 
 def _row_name(name: str) -> str:
-    if not re.fullmatch(r"[\w.-]+", name):
-        raise ValueError("letters, digits, `_`, `-` and `.`")
+    if not re.fullmatch(r"[\w.-]+", name) or ".." in name:
+        raise ValueError("letters, digits, `_`, `-` and single `.`")
     return name
 
 
@@ -108,8 +108,10 @@ class Recipe(Block):
         if both := sorted(grid.keys() & (short.keys() | {"seed"})):
             raise Conflict("grid", ", ".join(both), "keys that are neither `seed` nor under `short`")
         names = Counter(name.replace("_", "-") for name in [*(variants or {}), *_row_names(grid)])
-        if equal := [name for name, count in names.items() if count > 1]:
-            raise Conflict("grid", ", ".join(equal), "rows whose names differ in more than `_` and `-`")
+        in_short = {f"short-{name}" for name in names if short}  # so the short form names its experiments
+        if equal := [name for name, count in names.items() if count > 1 or name in in_short]:
+            differ = "rows whose names differ in more than `_`, `-` and `short-` at the start"
+            raise Conflict("grid", ", ".join(equal), differ)
         return grid
 
     @property
