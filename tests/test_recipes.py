@@ -760,3 +760,15 @@ def test_nothing_is_queued_if_one_row_is_not_allowed(project):
         list(sweep().submit(["plane"], 1))
     with pytest.raises(UserError, match="dvc: you are not inside of a DVC repository"):
         list(sweep().submit(["plain"], 1))
+
+
+def test_rows_that_are_one_experiment_are_told() -> None:
+    def told(short: bool) -> list[str]:
+        recipe = recipes.load("gan_fer2013")
+        return recipes.equal_rows(
+            {row: recipes.settings(recipe.overrides(row, short)) for row in recipe.rows()}
+        )
+
+    # The short form trains ResNet-18 in every row. A block of a network that is not chosen makes no difference.
+    assert told(short=True)[0].startswith("svm, vgg16, resnet50: the same experiment under 3 names")
+    assert told(short=False) == []

@@ -53,12 +53,12 @@ def show(name: Name, short: Short = False) -> None:
     """
     from tabulate import tabulate
 
-    from pipeline.experiments.recipes import check
+    from pipeline.experiments import recipes
     from pipeline.experiments.table import bullets
 
     sweep = _sweep(name, short)
     recipe = sweep.recipe
-    check(recipe.overrides(row, short) for row in recipe.rows())
+    recipes.check(recipe.overrides(row, short) for row in recipe.rows())
     status = sweep.checked_status()
     counts = sweep.row_counts(status)
     shared = recipe.params | (recipe.short if short else {})
@@ -78,8 +78,9 @@ def show(name: Name, short: Short = False) -> None:
     typer.echo(f"{sweep.title}\n")
     typer.echo("".join(f"{key}: {in_yaml(value)}\n" for key, value in shared.items()))
     typer.echo(tabulate(columns, "keys", tablefmt="github", disable_numparse=True))
+    equal = recipes.equal_rows({row: recipes.settings(recipe.overrides(row, short)) for row in counts})
     stale = [f"{name} is stale: {why}" for name, why in sorted(status.stale.items())]
-    if remarks := [*recipe.remarks(counts), *stale]:
+    if remarks := [*recipe.remarks(counts), *equal, *stale]:
         typer.echo(f"\n{bullets(remarks)}")
 
 

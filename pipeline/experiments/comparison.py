@@ -24,7 +24,7 @@ from pipeline.core.errors import UserError
 from pipeline.core.progress import in_yaml
 from pipeline.evaluation.warnings import warnings
 from pipeline.experiments import significance
-from pipeline.experiments.recipes import Overrides, Recipe
+from pipeline.experiments.recipes import Overrides, Recipe, equal_rows
 from pipeline.experiments.scores import HEADLINE, EvaluationBySeed, matching_keys, on_split, score_at
 from pipeline.experiments.states import State, state_of
 
@@ -211,6 +211,7 @@ def compare(
     notes = [
         *_warnings(evaluations),
         *_stale_notes(stale),
+        *equal_rows({row: values for row, values in (settings or {}).items() if row in rows}),
         *(
             f"{row}: other images or labels than {baseline}: {'; '.join(words)}"
             for row, words in others.items()

@@ -27,6 +27,7 @@ Only the title and one row, in `variants` or in `grid`, are required.
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -210,6 +211,22 @@ def settings(overrides: Overrides) -> Overrides:
     Settings of the machine are left out, unless the row sets them.
     """
     return {key: value for key, value in shipped().items() if key not in MACHINE} | overrides
+
+
+def equal_rows(rows: dict[str, Overrides]) -> list[str]:
+    """Return a sentence for each group of rows that are the same experiment.
+
+    Args:
+        rows: all settings of each row, see `settings`.
+    """
+    groups: dict[str, list[str]] = {}
+    for row, values in rows.items():
+        groups.setdefault(json.dumps(in_use(values), sort_keys=True), []).append(row)
+    return [
+        f"{', '.join(names)}: the same experiment under {len(names)} names, because their settings are equal"
+        for names in groups.values()
+        if len(names) > 1
+    ]
 
 
 def check(rows: Iterable[Overrides], path: Path = PARAMS_FILE) -> None:
