@@ -213,7 +213,7 @@ def test_a_value_that_cannot_be_replaced_in_place_changes_nothing(project, old, 
     )
     before = Path("params.yaml").read_bytes()
     with pytest.raises(
-        UserError, match=r"params.yaml: found values that cannot be replaced in place; write aliases"
+        UserError, match=r"params.yaml: found values that cannot be replaced in place; replace each alias"
     ):
         recipes.apply({"datasets": ["ferplus"], "loss": "center"})
     assert Path("params.yaml").read_bytes() == before
@@ -271,7 +271,7 @@ def test_a_value_that_is_not_allowed_changes_nothing(project, overrides, line):
         ),
         (
             {"grid": {"loss": ["softmax", "Softmax"]}},
-            "recipes/tiny.yaml: grid: found 'loss-softmax', allowed: rows whose names differ in more than ",
+            "recipes/tiny.yaml: grid: found 'loss-softmax', allowed: rows whose names stay different if ",
         ),
         (
             {"variants": {"a..b": {}}},
@@ -279,7 +279,7 @@ def test_a_value_that_is_not_allowed_changes_nothing(project, overrides, line):
         ),
         (
             {"variants": {"plain": {}, "short_plain": {}}},
-            "recipes/tiny.yaml: grid: found 'short-plain', allowed: rows whose names differ in more than ",
+            "recipes/tiny.yaml: grid: found 'short-plain', allowed: rows whose names stay different if ",
         ),
         (
             {"variants": {"a": {"paper": {"test.accuracy": 85.6}}}},

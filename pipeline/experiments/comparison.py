@@ -117,8 +117,8 @@ class Comparison(NamedTuple):
         split: the split whose images the tests use.
         images: number of these images; 0 without predictions.
         scores: rows by the key of our score.
-        paper_keys: for the key of a score of ours, the key of the paper's score beside it. Scores that the paper has
-            for none of the rows are absent.
+        paper_keys: maps the key of each of our scores to the key of the paper's score shown beside it. If the paper has
+            a score for no row, its key is absent.
         states: state of each row.
         notes: warnings about what makes the scores less reliable, runs that are left out, rows whose labels are made in
             another way, and why differences or p-values are missing.
@@ -245,7 +245,10 @@ def _stale_notes(stale: dict[str, dict[int, str]]) -> Iterator[str]:
 
 
 def _other_labels(settings: dict[str, Overrides], baseline: str) -> dict[str, list[str]]:
-    """Return the settings of each row that make other images or labels than the baseline's, in words."""
+    """Return, for each row, the settings that can give it other images or labels than the baseline, in words.
+
+    Rows without such settings are left out.
+    """
     theirs = settings.get(baseline, {})
     words = {
         row: [
@@ -289,7 +292,8 @@ class _PairedTests:
         }
         if any(row != baseline for row, _ in files):
             self._pair(files)
-        # Settings may give a row other labels. Predictions alone show whether they do.
+        # Other settings need not give a row other labels, and only the predictions show whether they do. So a row with
+        # other settings counts as unlike, unless its predictions could be paired with the baseline's.
         self.unlike |= others - self.pairs.keys()
         self.notes += [
             f"{row}: no difference and no p-values, because its images or labels differ from those of {baseline}"

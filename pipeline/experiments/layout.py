@@ -102,8 +102,8 @@ def explanation(comparison: Comparison) -> str:
         )
     else:
         text += (
-            f"There are no p-values: for no seed are there predictions both of {baseline} and of another row that is "
-            "scored on the same images and labels."
+            f"There are no p-values. They need a seed with predictions of {baseline} and of another row that is scored "
+            "on the same images and labels, and there is no such seed."
         )
     return text
 

@@ -1,8 +1,8 @@
 """DVC's queue of experiments: add, list and remove runs, and start workers.
 
-DVC marks a run as running until its worker reports the end. A killed worker never does. Here a run counts as running
-only if its process is the child of a live worker, or if a live worker has no run at the moment: it may be starting or
-saving this one.
+DVC marks a run as running until its worker reports the end. A killed worker never does. Here it counts as running in
+only two cases: its process is the child of a live worker, or some live worker has no run process at the moment. That
+worker may be starting this run or saving its result.
 
 `_iter_done_tasks` is private to DVC. It yields Celery's id of each task. The workers' logs name a task by this id when
 they report its duration. The public `iter_done` yields no ids and takes 0.3 s of CPU for 60 ended runs instead of
@@ -169,7 +169,8 @@ def put(name: str, params: str, paths: Iterable[Path]) -> None:
         paths: files and folders outside git that the run copies from the workspace.
 
     Raises:
-        UserError: there are changes that are not committed, or appear in this moment, or DVC rejects the experiment.
+        UserError: there are changes that are not committed, a tracked file is saved while the run is queued, or DVC
+            rejects the experiment.
     """
     from dvc.exceptions import DvcException
     from dvc.repo import lock_repo
@@ -190,13 +191,14 @@ def put(name: str, params: str, paths: Iterable[Path]) -> None:
             experiments.celery_queue.remove([made])
             raise UserError.of(
                 ", ".join(saved),
-                f"changes that were saved while {name} was queued",
-                f"none, so it was not queued; `git show {made[:10]}:FILE` prints a file as it was saved",
+                f"changes that were saved while {name} was being queued",
+                f"none, so {name} was removed from the queue; "
+                f"`git show {made[:10]}:FILE` prints a file as it was saved",
             )
 
 
 def _saved_meanwhile(commit: str, params: bytes) -> list[str]:
-    """Return the files of a queued run that are neither those of the last commit nor made by DVC or by `put`."""
+    """Return the files in which a queued run differs from the last commit, without those that DVC or `put` wrote."""
     listed = git.output("diff", "--name-only", "--relative", "-z", "HEAD", commit) or ""
     by_dvc = ("dvc.lock", ".dvc", ".dvc/tmp/repro.dat")
     files = [path for path in listed.split("\0") if path and not path.endswith(by_dvc)]

@@ -1,7 +1,7 @@
 """Recipes. A recipe describes one table of a paper: the parameters and the paper's scores of each row.
 
-A row sets every setting that can change a result by more than rounding: those of the recipe, and for all others except
-the settings of the machine the shipped values.
+A row sets every setting that can change a result by more than rounding. The recipe gives some of them. All others,
+except the settings of the machine, get their shipped values.
 
 title: MixCut on FER+
 source: the paper and the number of its table
@@ -109,9 +109,10 @@ class Recipe(Block):
         if both := sorted(grid.keys() & (short.keys() | {"seed"})):
             raise Conflict("grid", ", ".join(both), "keys that are neither `seed` nor under `short`")
         names = Counter(name.replace("_", "-") for name in [*(variants or {}), *_row_names(grid)])
-        in_short = {f"short-{name}" for name in names if short}  # so the short form names its experiments
+        # The short form puts `short-` before a row's name in the names of its experiments.
+        in_short = {f"short-{name}" for name in names if short}
         if equal := [name for name, count in names.items() if count > 1 or name in in_short]:
-            differ = "rows whose names differ in more than `_`, `-` and `short-` at the start"
+            differ = "rows whose names stay different if `_` is read as `-` and one of them gets `short-` at its start"
             raise Conflict("grid", ", ".join(equal), differ)
         return grid
 
@@ -270,7 +271,7 @@ def applied(overrides: Overrides, path: Path = PARAMS_FILE) -> str:
     try:
         text = with_values(path.read_text(encoding="utf-8-sig"), document)
     except ValueError as error:
-        hint = "write aliases (`*name`) out, and texts of several lines in one"
+        hint = "replace each alias (`*name`) by its value, and write each text of several lines on one line"
         raise UserError(f"{path}: {error}; {hint}") from None
     return text.replace("\n", "\r\n") if b"\r\n" in path.read_bytes() else text
 

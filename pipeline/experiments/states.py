@@ -28,7 +28,8 @@ MEANINGS = {
     State.STALE: "some runs are left out, because they are not what would run now.",
     State.SHORT_FORM: "these runs are shorter than those of the full form. Compare them with each other alone.",
     State.NOT_AT_LENGTH: "fewer runs of the full form have finished than the {runs} of the recipe.",
-    State.AT_LENGTH: f"{_FINISHED} no score of the paper can be compared: it has none, or ours have no range.",
+    State.AT_LENGTH: f"{_FINISHED} no score of the paper can be compared: it has none for this row, or our scores "
+    "have no range.",
     State.REPRODUCED: f"{_FINISHED} each score of the paper that can be compared is within {_RANGE}",
     State.DIFFERS: f"{_FINISHED} a score of the paper's is outside {_RANGE}",
 }
@@ -39,8 +40,8 @@ def state_of(
 ) -> State:
     """Return the state of a row.
 
-    A score of the paper counts if all our runs have the same score on the same split. If there is only one run, its
-    score must also have an interval.
+    A score of the paper counts if each of our runs reports a score of the same kind on the same split. If
+    there is only one run, its score must also have an interval.
 
     Args:
         paper: the paper's scores by dotted key.

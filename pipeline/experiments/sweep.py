@@ -54,7 +54,7 @@ class Results(NamedTuple):
     """What the finished runs of a sweep found, by row and seed.
 
     Attributes:
-        evaluations: `metrics/evaluate.json` of each run that is what would run now.
+        evaluations: `metrics/evaluate.json` of each finished run that is not stale.
         predictions: their files of predictions; None if DVC's cache has lost one.
         stale: why the other runs are not what would run now.
     """
@@ -92,8 +92,8 @@ class Sweep(NamedTuple):
             The name of each experiment that changed, and what was done.
 
         Raises:
-            UserError: a value is not allowed, there are changes that are not committed, or another process queues runs
-                (then nothing is queued), or DVC rejects an experiment.
+            UserError: a value is not allowed, there are changes that are not committed, or another process queues runs:
+                then nothing is queued. Or DVC rejects an experiment.
         """
         overrides = {row: self.recipe.overrides(row, self.short) for row in rows}
         check(overrides.values())
