@@ -13,7 +13,7 @@ demo: $(VENV)/.installed  ## Set up the environment and run the whole chain on t
 	@echo "Next:  . $(BIN)/activate;  git commit -am 'Demo on this machine';  dvc exp run -S augment=mixcut"
 
 test: $(VENV)/.installed lint  ## Check formatting, lint, types and imports, then run the tests.
-	$(RUN) python -m pytest -q -n 3
+	$(RUN) python -m pytest -q -n 2
 
 lint: $(VENV)/.installed  ## Check formatting, lint, types and imports.
 	$(RUN) ruff format --check .
