@@ -592,7 +592,7 @@ def check_that_a_file_saved_in_the_moment_of_queueing_is_told() -> None:
         monkeypatch.setattr(Experiments, "queue_one", queue_one)
         told = refused("run")
     assert told.startswith(
-        "score.py: found changes that were saved while tiny-short-plain-s1 was queued, allowed: none"
+        "score.py: found changes that were saved while tiny-short-plain-s1 was being queued, allowed: none"
     )
     commit = re.search(r"`git show (\w+):FILE`", told)[1]
     assert programs.output("git", "show", f"{commit}:score.py") == f"{code}# saved\n"
