@@ -18,7 +18,7 @@ RECIPES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((ROOT 
 
 
 class Paper(NamedTuple):
-    """What a paper prints, counted in the paper itself.
+    """Count what a paper prints, in the paper itself.
 
     Attributes:
         tables: number of rows of each table. A row with scores of two networks counts twice.

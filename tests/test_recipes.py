@@ -30,7 +30,7 @@ from pipeline import params
 from pipeline.cli import app
 from pipeline.core import git, programs
 from pipeline.core.errors import UserError
-from pipeline.experiments import overview, queue, recipes
+from pipeline.experiments import overview, queue, recipes, submission
 from pipeline.experiments.queue import QueuedRun, RunState
 from pipeline.experiments.sweep import Sweep, SweepStatus
 from tests import doc_commands
@@ -488,9 +488,9 @@ def test_a_sweep_survives_the_kill_of_a_run_and_of_its_workers(repository):
     assert refused("run").startswith("params.yaml: found changes that are not committed")
     subprocess.run(["git", "reset", "-q"], check=True)
     with pytest.raises(UserError, match="dvc: Invalid exp name"):
-        queue.put("no name", "seed: 2", [])
+        submission.put("no name", "seed: 2", [])
 
-    with queue.alone():
+    with submission.alone():
         assert refused("run").startswith("another `fer recipe run` is queueing runs here")
     check_that_a_file_saved_in_the_moment_of_queueing_is_told()
 

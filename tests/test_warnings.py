@@ -1,4 +1,4 @@
-"""What limits scores, by `metrics/evaluate.json` alone."""
+"""Warn of what limits scores, from `metrics/evaluate.json` alone."""
 
 from __future__ import annotations
 

@@ -13,25 +13,20 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterator
-from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 from scipy.special import stdtrit  # importing scipy.stats takes half a second
 
 from pipeline.core.errors import UserError
 from pipeline.core.progress import in_yaml
 from pipeline.evaluation.warnings import warnings
-from pipeline.experiments import significance
+from pipeline.experiments.pairing import PairedTests, PredictionsBySeed
 from pipeline.experiments.recipes import Overrides, Recipe, equal_rows
 from pipeline.experiments.scores import HEADLINE, EvaluationBySeed, matching_keys, on_split, score_at
 from pipeline.experiments.states import State, state_of
 
 LEVEL = 0.95
 ROUNDING = 1e-12  # an interval that is narrower is a point
-
-PredictionsBySeed = dict[int, Path | None]  # files of predictions of the runs of a row
 
 
 class Difference(NamedTuple):
@@ -186,7 +181,7 @@ def compare(
         row: ours for row, ours in (settings or {}).items() if evaluations[row] and evaluations[baseline]
     }
     others = _other_labels(shown, baseline)
-    tests = _PairedTests(evaluations, predictions, baseline, split, set(others))
+    tests = PairedTests(evaluations, predictions, baseline, split, set(others))
     scores = {}
     for key in chosen if keys else dict.fromkeys([*paper_keys, *chosen]):
         values = {
@@ -259,93 +254,3 @@ def _other_labels(settings: dict[str, Overrides], baseline: str) -> dict[str, li
         for row, ours in settings.items()
     }
     return {row: differing for row, differing in words.items() if differing}
-
-
-class _PairedTests:
-    """Tests of each row against the baseline, over the seeds for which the predictions of both exist."""
-
-    def __init__(
-        self,
-        evaluations: dict[str, EvaluationBySeed],
-        predictions: dict[str, PredictionsBySeed],
-        baseline: str,
-        split: str,
-        others: set[str],
-    ) -> None:
-        self.evaluations, self.baseline, self.split = evaluations, baseline, split
-        # Rows that are scored on other images or labels than the baseline.
-        self.unlike = {row for row in evaluations if self._has_other_images(row, split)}
-        self.images = 0
-        # For each row: one pair per shared seed. A pair holds two positions in `answers`: that of the baseline's run
-        # and that of the row's run.
-        self.pairs: dict[str, list[tuple[int, int]]] = {}
-        self.notes = [
-            f"{row}: not tested for seeds {', '.join(map(str, lost))}, whose predictions are not in DVC's cache"
-            for row, seeds in predictions.items()
-            if (lost := [seed for seed, file in seeds.items() if not file])
-        ]
-        files = {
-            (row, seed): file
-            for row, seeds in predictions.items()
-            for seed, file in seeds.items()
-            if file and predictions[baseline].get(seed) and row not in self.unlike
-        }
-        if any(row != baseline for row, _ in files):
-            self._pair(files)
-        # Other settings need not give a row other labels, and only the predictions show whether they do. So a row with
-        # other settings counts as unlike, unless its predictions could be paired with the baseline's.
-        self.unlike |= others - self.pairs.keys()
-        self.notes += [
-            f"{row}: no difference and no p-values, because its images or labels differ from those of {baseline}"
-            for row in evaluations
-            if row in self.unlike
-        ]
-
-    def _pair(self, files: dict[tuple[str, int], Path]) -> None:
-        """Read the predictions of runs and pair each row's with the baseline's."""
-        self.answers, self.classes = significance.read_answers(list(files.values()), self.split)
-        self.images = len(self.answers[0].labels)
-        index = {run: number for number, run in enumerate(files)}
-        for row in dict.fromkeys(name for name, _ in files if name != self.baseline):
-            pairs = [
-                (index[self.baseline, seed], number) for (name, seed), number in index.items() if name == row
-            ]
-            if all(np.array_equal(self.answers[a].labels, self.answers[b].labels) for a, b in pairs):
-                self.pairs[row] = pairs
-            else:
-                self.unlike.add(row)
-
-    def comparable(self, row: str, key: str) -> bool:
-        """Return whether a row and the baseline have a score on the same images and labels."""
-        known = row not in (self.baseline, *self.unlike)
-        return known and not self._has_other_images(row, key.partition(".")[0])
-
-    def _has_other_images(self, row: str, split: str) -> bool:
-        """Return whether a row is scored on other images or labels than the baseline, as far as the scores tell."""
-        ours, theirs = self.evaluations[row], self.evaluations[self.baseline]
-        return any(
-            ours[seed].get("rule") != theirs[seed].get("rule")
-            or score_at(ours[seed], f"{split}.images") != score_at(theirs[seed], f"{split}.images")
-            for seed in ours.keys() & theirs.keys()
-        )
-
-    def mcnemar_p(self, row: str) -> float | None:
-        pairs = self.pairs.get(row)
-        if not pairs or not self.images:
-            return None
-        return significance.mcnemar_p(
-            [self.answers[a] for a, _ in pairs], [self.answers[b] for _, b in pairs]
-        )
-
-    def bootstrap_p(self, row: str, key: str) -> float | None:
-        split, _, score = key.partition(".")
-        pairs = self.pairs.get(row)
-        if not pairs or not self.images or split != self.split or score not in self._resampled[0]:
-            return None
-        differences = [self._resampled[b][score] - self._resampled[a][score] for a, b in pairs]
-        p = significance.bootstrap_p(np.mean(differences, axis=0))
-        return None if math.isnan(p) else p
-
-    @cached_property
-    def _resampled(self) -> list[dict[str, np.ndarray]]:
-        return significance.resampled_scores(self.answers, self.classes)

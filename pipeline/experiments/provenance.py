@@ -1,4 +1,4 @@
-"""What a finished run was made of, and in which way it differs from what would run now."""
+"""Read what a finished run was made of, and say in which way it differs from what would run now."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DVC's queue of experiments: add, list and remove runs, and start workers.
+"""DVC's queue of experiments: list and remove runs, and start workers.
 
 DVC marks a run as running until its worker reports the end. A killed worker never does. Here it counts as running in
 only two cases: its process is the child of a live worker, or some live worker has no run process at the moment. That
@@ -11,7 +11,6 @@ they report its duration. The public `iter_done` yields no ids and takes 0.3 s o
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
@@ -27,9 +26,8 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from pipeline.core import git, programs
+from pipeline.core import programs
 from pipeline.core.errors import UserError, one_line, printable
-from pipeline.params.load import PARAMS_FILE
 from pipeline.tables.paths import INTERRUPTED, MODELS
 
 CHECKPOINTS = (MODELS / "checkpoints", INTERRUPTED)  # folders with the progress of killed stages
@@ -139,104 +137,6 @@ def runs() -> dict[str, QueuedRun]:
             lost = state == RunState.RUNNING and not held & {entry.stash_rev, None}
             others[run.name] = run._replace(state=RunState.INTERRUPTED) if lost else run
     return ended | others
-
-
-def check_committed() -> None:
-    """Reject tracked files that differ from the last commit, because DVC makes every run from that commit.
-
-    Raises:
-        UserError: there are such files, or git does not track `params.yaml`.
-    """
-    # A file that git does not track, or was told to skip, would not take its settings to a run.
-    tracked = git.output("ls-files", "-v", "--", PARAMS_FILE.as_posix())
-    files = git.uncommitted() or ([] if tracked == f"H {PARAMS_FILE}" else [str(PARAMS_FILE)])
-    if files:
-        others = f" and {len(files) - 5} more" if len(files) > 5 else ""
-        allowed = "none, because runs are made of the last commit; `git commit` or `git stash` them first"
-        raise UserError.of(", ".join(files[:5]) + others, "changes that are not committed", allowed)
-
-
-def put(name: str, params: str, paths: Iterable[Path]) -> None:
-    """Add an experiment to the queue.
-
-    DVC takes the settings from `params.yaml` in the workspace. So while DVC queues the run, `params.yaml` holds the
-    run's text, under DVC's lock. (DVC's `--set-param` merges mappings and changes strings that are not ASCII.) A
-    process that is killed meanwhile leaves the run's text there; `git checkout params.yaml` restores the user's file.
-
-    Args:
-        name: name of the experiment.
-        params: text of the run's `params.yaml`.
-        paths: files and folders outside git that the run copies from the workspace.
-
-    Raises:
-        UserError: there are changes that are not committed, a tracked file is saved while the run is queued, or DVC
-            rejects the experiment.
-    """
-    from dvc.exceptions import DvcException
-    from dvc.repo import lock_repo
-    from scmrepo.exceptions import SCMError
-
-    # `dvc exp run --queue` does the same, but takes 1.6 s of CPU instead of 0.4 s.
-    with repository() as repo:
-        experiments, copies = repo.experiments, [str(path) for path in paths]
-        try:
-            with lock_repo(repo), _in_place_of(PARAMS_FILE, params.encode()):
-                # `no_hydra`: a project's Hydra configuration would write `params.yaml` anew.
-                made = experiments.queue_one(
-                    experiments.celery_queue, name=name, copy_paths=copies, no_hydra=True
-                ).stash_rev
-        except (DvcException, SCMError) as error:
-            raise UserError(f"dvc: {one_line(error)}") from None
-        if saved := _saved_meanwhile(made, params.encode()):
-            experiments.celery_queue.remove([made])
-            raise UserError.of(
-                ", ".join(saved),
-                f"changes that were saved while {name} was being queued",
-                f"none, so {name} was removed from the queue; "
-                f"`git show {made[:10]}:FILE` prints a file as it was saved",
-            )
-
-
-def _saved_meanwhile(commit: str, params: bytes) -> list[str]:
-    """Return the files in which a queued run differs from the last commit, without those that DVC or `put` wrote."""
-    listed = git.output("diff", "--name-only", "--relative", "-z", "HEAD", commit) or ""
-    by_dvc = ("dvc.lock", ".dvc", ".dvc/tmp/repro.dat")
-    files = [path for path in listed.split("\0") if path and not path.endswith(by_dvc)]
-    (queued,) = git.contents(commit, [PARAMS_FILE.as_posix()])
-    unlike = queued.split() != params.split()  # git may change the ends of lines
-    return [path for path in files if path != PARAMS_FILE.as_posix() or unlike]
-
-
-@contextmanager
-def alone() -> Iterator[None]:
-    """Let no other process queue the runs of a sweep while the block runs.
-
-    Raises:
-        UserError: another process does.
-    """
-    with repository() as repo:
-        path = Path(repo.tmp_dir, "fer.lock")
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(
-                "another `fer recipe run` is queueing runs here; repeat the command when it has ended"
-            ) from None
-        yield
-
-
-@contextmanager
-def _in_place_of(path: Path, content: bytes) -> Iterator[None]:
-    """Give a committed file another content while the block runs."""
-    check_committed()
-    committed = path.read_bytes()
-    path.write_bytes(content)
-    try:
-        yield
-    finally:
-        if path.read_bytes() == content:  # nobody has saved the file meanwhile
-            path.write_bytes(committed)
 
 
 def start_workers(jobs: int) -> None:

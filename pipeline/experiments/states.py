@@ -12,7 +12,7 @@ DEVIATIONS = 2  # standard deviations of our runs that may lie between their mea
 
 
 class State(StrEnum):
-    """How far a row has come towards the paper's scores."""
+    """Name how far a row has come towards the paper's scores."""
 
     STALE = "stale"
     SHORT_FORM = "short form"

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from pipeline.core import git
-from pipeline.experiments import provenance, queue
+from pipeline.experiments import provenance, queue, submission
 from pipeline.experiments.queue import QueuedRun, RunState
 from pipeline.experiments.recipes import Overrides, Recipe, applied, check, settings
 from pipeline.tables.paths import PREDICTIONS, RAW
@@ -51,7 +51,7 @@ class SweepStatus(NamedTuple):
 
 
 class Results(NamedTuple):
-    """What the finished runs of a sweep found, by row and seed.
+    """Hold what the finished runs of a sweep found, by row and seed.
 
     Attributes:
         evaluations: `metrics/evaluate.json` of each finished run that is not stale.
@@ -97,11 +97,11 @@ class Sweep(NamedTuple):
         """
         overrides = {row: self.recipe.overrides(row, self.short) for row in rows}
         check(overrides.values())
-        with queue.alone():
+        with submission.alone():
             yield from self._submit(overrides, seeds)
 
     def _submit(self, overrides: dict[str, Overrides], seeds: int) -> Iterator[tuple[str, str]]:
-        queue.check_committed()
+        submission.check_committed()
         wanted = {
             self._experiment(row, seed): values | {"seed": seed}
             for seed in range(1, seeds + 1)
@@ -124,7 +124,9 @@ class Sweep(NamedTuple):
             if name in finished or name in unfinished.keys() - again.keys():
                 continue
             old = git.retire(name) if name in stale else ""
-            queue.put(name, applied(values), _paths(settings(values)) + (checkpoints if interrupted else []))
+            submission.put(
+                name, applied(values), _paths(settings(values)) + (checkpoints if interrupted else [])
+            )
             if name in again:
                 resumes = "; training resumes" if interrupted and checkpoints else ""
                 yield name, f"queued again: {again[name].reason()}{resumes}"
