@@ -224,7 +224,7 @@ def test_the_table_says_of_a_single_run_that_not_all_scores_of_the_paper_could_b
     papers = recipe(rows, real={"test.kappa": 0.1, "test.accuracy": 0.55}).model_copy(update={"runs": 1})
     text = " ".join(markdown("", compare(papers, rows, lost(rows))).split())
     assert (
-        "- reproduced: the recipe's runs (1) have finished, and each score of the paper that can be compared"
+        "- reproduced: the row's runs with the seed 1 have finished in full form, and each score of the paper that can"
         in text
     )
 
@@ -235,7 +235,7 @@ def test_note_and_deviations_stand_below_the_table_in_every_file(tmp_path: Path)
     rows: dict = {"a": {1: scored("test", 0.5)}, "b": {1: scored("test", 0.6)}, "c": {}}
     found = compare(told, rows, lost(rows), short=True)
     text = markdown("Faces", found)
-    assert re.search("(?m)^- short form: these runs are shorter", text)
+    assert re.search("(?m)^- short form: these runs use the settings of the short form", text)
     assert text.index("- note: Drawn.") < text.index("- deviation: Another net.")
     assert "\n- deviation of b: Half the faces.\n" in text
     assert "No row of this." not in text
@@ -394,7 +394,7 @@ def test_rows_with_other_label_settings_are_compared_only_if_their_predictions_h
     rows, files = tested
     settings: dict = {"base": {"labels.merge": {}, "loss": "softmax"}}
     settings["row"] = settings["base"] | {"labels.merge": {"c": "b"}}
-    told = "row: other images or labels than base: labels.merge"
+    told = "row: settings that can change images or labels differ from base: labels.merge"
     found = compare(recipe(rows), rows, files, settings=settings)
     assert found.scores["test.accuracy"][1].mcnemar_p is not None
     assert [note.startswith(told) for note in found.notes] == [True]

@@ -223,7 +223,7 @@ def test_a_setting_of_the_user_that_is_not_shipped_never_decides_a_row(project, 
     few = {key: value for key, value in recipes.shipped().items() if key != "augments.mixcut.eta"}
     monkeypatch.setattr(recipes, "shipped", lambda: few)
     recipes.apply({"augment": "mixup"})  # it counts while mixcut is chosen alone
-    line = r"params\.yaml: augments\.mixcut\.eta: found a setting that is not shipped, allowed: a value in the recipe"
+    line = r"params\.yaml: augments\.mixcut\.eta: the shipped file has no value for it"
     with pytest.raises(UserError, match=line):
         recipes.apply({"augment": "mixcut"})
     recipes.apply({"augment": "mixcut", "augments.mixcut.eta": 0.5})
@@ -271,7 +271,7 @@ def test_a_value_that_is_not_allowed_changes_nothing(project, overrides, line):
         ),
         (
             {"grid": {"loss": ["softmax", "Softmax"]}},
-            "recipes/tiny.yaml: grid: found 'loss-softmax', allowed: rows whose names stay different if ",
+            "recipes/tiny.yaml: grid: found 'loss-softmax', allowed: different names of rows, where `_` counts as `-`",
         ),
         (
             {"variants": {"a..b": {}}},
@@ -279,7 +279,7 @@ def test_a_value_that_is_not_allowed_changes_nothing(project, overrides, line):
         ),
         (
             {"variants": {"plain": {}, "short_plain": {}}},
-            "recipes/tiny.yaml: grid: found 'short-plain', allowed: rows whose names stay different if ",
+            "recipes/tiny.yaml: grid: found 'short-plain', allowed: different names of rows",
         ),
         (
             {"variants": {"a": {"paper": {"test.accuracy": 85.6}}}},
@@ -481,7 +481,7 @@ def test_a_sweep_survives_the_kill_of_a_run_and_of_its_workers(repository):
     Path("score.py").write_text(f"{Path('score.py').read_text()}# edited\n")
     subprocess.run(["git", "add", "score.py"], check=True)
     assert refused("run").startswith(
-        "params.yaml, score.py: found changes that are not committed, allowed: none"
+        "params.yaml, score.py: found changes that are not committed, allowed: files as in the last commit"
     )
     subprocess.run(["git", "checkout", "-q", "HEAD", "."], check=True)
     subprocess.run(["git", "rm", "-q", "--cached", "params.yaml"], check=True)
@@ -491,7 +491,7 @@ def test_a_sweep_survives_the_kill_of_a_run_and_of_its_workers(repository):
         submission.put("no name", "seed: 2", [])
 
     with submission.alone():
-        assert refused("run").startswith("another `fer recipe run` is queueing runs here")
+        assert refused("run").startswith("another `fer recipe run` is adding runs to the queue")
     check_that_a_file_saved_in_the_moment_of_queueing_is_told()
 
     assert invoke("run", "--jobs", "2").count(": queued\n") == 4
@@ -522,7 +522,7 @@ def test_a_sweep_survives_the_kill_of_a_run_and_of_its_workers(repository):
     printed = invoke("run", "--jobs", "2")
     assert "plain-s1: queued again: score: killed by signal 9 (SIGKILL)\n" in printed
     assert "mixed-s1: finished, although its worker was killed\n" in printed
-    assert "plain-s2: queued again: its worker was killed; training resumes\n" in printed
+    assert "plain-s2: queued again: its worker was killed; it goes on from the saved progress\n" in printed
     assert "mixed-s2" not in printed
     assert not psutil.pid_exists(orphan) or psutil.Process(orphan).status() == psutil.STATUS_ZOMBIE
 
@@ -649,7 +649,10 @@ def check_that_stale_runs_are_told_and_run_anew() -> None:
     assert programs.output("git", "rev-parse", git.experiment_refs()[old]).strip() == commit_before
     told = invoke("table")
     assert f"- plain: stale: {why} (seeds 2); `fer recipe run` runs them anew\n" in told
-    assert "- mixed: other images or labels than plain: labels.rule plurality, not majority\n" in told
+    assert (
+        "- mixed: settings that can change images or labels differ from plain: labels.rule plurality, not majority\n"
+        in told
+    )
     assert "- mixed: no difference and no p-values, because its images or labels differ" in told
     assert re.search(r"\| plain +\| 1 +\| 0\.1010 +\| 0\.5000 +\| - +\|", told)
     assert re.search(r"\| mixed +\| 1 +\| 0\.1110 +\| - +\| - +\|", told)

@@ -49,7 +49,7 @@ def list_recipes() -> None:
 def show(name: Name, short: Short = False) -> None:
     """Print a recipe: its parameters and rows, note and deviations, the paper's scores and the state of its runs.
 
-    A run is stale if its settings, code or data are not those that would run now.
+    A run is stale if its settings, code or data have changed since.
     """
     from tabulate import tabulate
 
@@ -106,7 +106,8 @@ def run(
         list[str] | None, typer.Option(help="Row to run. Repeat for more rows.", show_default="all rows")
     ] = None,
     seeds: Annotated[
-        int | None, typer.Option(min=1, help="Number of runs of each row.", show_default="the paper's")
+        int | None,
+        typer.Option(min=1, help="Number of runs of each row.", show_default="the recipe's `runs`"),
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Number of experiments at a time.")] = 1,
     wait: Annotated[
@@ -115,7 +116,7 @@ def run(
     ] = False,
     short: Short = False,
 ) -> None:
-    """Queue every row and seed that has not finished, then start the workers of DVC's queue.
+    """Queue every row and seed that is not waiting, running or finished, then start the workers of DVC's queue.
 
     Runs are made of the last commit; uncommitted changes are refused. The workers continue after this command ends or
     is interrupted. Repeat the command to queue failed and stale runs again, and to resume runs that a kill interrupted.
@@ -132,7 +133,8 @@ def run(
     if sweep.status().of(RunState.WAITING):
         queue.start_workers(jobs)
     if not wait:
-        typer.echo(f"`fer recipe status {name}` shows the progress, `fer recipe table {name}` the table")
+        form = f"{name} --short" if short else name
+        typer.echo(f"`fer recipe status {form}` shows the progress, `fer recipe table {form}` the table")
         return
     status = overview.follow(sweep.status, Console(stderr=True))
     if status.finished:
@@ -192,7 +194,7 @@ def table(
 ) -> None:
     """Print our scores beside the paper's, the state of each row, and its differences from a baseline.
 
-    Runs whose settings, code or data are not those that would run now are left out, and named below the table.
+    Runs whose settings, code or data have changed since are left out, and named below the table.
     """
     _print_table(_sweep(name, short), baseline, score, output, all_rows)
 

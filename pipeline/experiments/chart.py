@@ -77,7 +77,7 @@ def _draw_legend(figure: Figure, bottom: float, has_papers: bool) -> None:
 
     marks = {
         "a run": Line2D([], [], ls="", marker="o", ms=4, color="#9ecae1"),
-        "mean ± standard deviation (runs)": Line2D([], [], marker="o", ms=5, color="#08519c"),
+        "mean ± standard deviation over runs": Line2D([], [], marker="o", ms=5, color="#08519c"),
         "the baseline's mean": Line2D([], [], color="#cccccc", lw=0.8),
     }
     if has_papers:

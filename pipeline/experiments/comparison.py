@@ -112,11 +112,11 @@ class Comparison(NamedTuple):
         split: the split whose images the tests use.
         images: number of these images; 0 without predictions.
         scores: rows by the key of our score.
-        paper_keys: maps the key of each of our scores to the key of the paper's score shown beside it. If the paper has
-            a score for no row, its key is absent.
+        paper_keys: maps the key of each of our scores to the key of the paper's score shown beside it. A
+            key of ours is absent if the paper gives no row a score for it.
         states: state of each row.
-        notes: warnings about what makes the scores less reliable, runs that are left out, rows whose labels are made in
-            another way, and why differences or p-values are missing.
+        notes: warnings about what makes the scores less reliable, runs that are left out, settings that can change a
+            row's images or labels, and why differences or p-values are missing.
     """
 
     recipe: Recipe
@@ -151,11 +151,12 @@ def compare(
         evaluations: contents of `metrics/evaluate.json` of the finished runs, by row and seed.
         predictions: prediction files of these runs, by row and seed; None for a file that DVC's cache has lost.
         baseline: name of the baseline row; the first row if None.
-        keys: dotted keys of the scores. `*` stands for any text in a key, dots included. If empty or None: the paper's
-            scores, accuracy, macro recall and macro F1.
-        stale: for each finished run that is left out, by row and seed: in which way it differs from what would run now.
-        settings: all settings of each row. The notes name those that give a row other images or labels than the
-            baseline.
+        keys: dotted keys of the scores. `*` stands for any text in a key, dots included. If empty or None: every
+            score that the paper gives for some row, and also accuracy, macro recall and macro F1.
+        stale: for each finished run that is left out, by row and seed: in which way its settings,
+            code or data differ from those of now.
+        settings: all settings of each row. The notes name those that differ from the baseline's and can change a row's
+            images or labels.
         short: whether the runs are of the short form.
         all_rows: whether rows without runs are kept.
 
@@ -208,7 +209,7 @@ def compare(
         *_stale_notes(stale),
         *equal_rows({row: values for row, values in (settings or {}).items() if row in rows}),
         *(
-            f"{row}: other images or labels than {baseline}: {'; '.join(words)}"
+            f"{row}: settings that can change images or labels differ from {baseline}: {'; '.join(words)}"
             for row, words in others.items()
         ),
         *tests.notes,

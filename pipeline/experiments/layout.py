@@ -76,7 +76,7 @@ def p_value_columns(rows: list[ComparedRow]) -> dict[str, list[str]]:
 
 
 def explanation(comparison: Comparison) -> str:
-    """Return what the figures of the tables are."""
+    """Return the paragraph that explains the numbers in the tables."""
     baseline = comparison.baseline
     text = (
         "Scores: mean ± standard deviation over seeds. "
@@ -111,8 +111,10 @@ def explanation(comparison: Comparison) -> str:
 def notes(comparison: Comparison) -> list[str]:
     """Return what a reader of the table has to know: the states, the recipe's note, deviations, and limits."""
     states = dict.fromkeys(comparison.states.values())
+    runs = comparison.recipe.runs
+    seeds = f"the seeds 1 to {runs}" if runs > 1 else "the seed 1"
     return [
-        *(f"{state}: {MEANINGS[state].format(runs=comparison.recipe.runs)}" for state in states),
+        *(f"{state}: {MEANINGS[state].format(seeds=seeds)}" for state in states),
         *comparison.recipe.remarks(comparison.states),
         *comparison.notes,
     ]

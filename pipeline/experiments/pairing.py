@@ -15,7 +15,11 @@ PredictionsBySeed = dict[int, Path | None]  # files of predictions of the runs o
 
 
 class PairedTests:
-    """Tests of each row against the baseline, over the seeds for which the predictions of both exist."""
+    """Tests of each row against the baseline, over the seeds for which the predictions of both exist.
+
+    `others` are rows whose settings of images or labels differ from the baseline's. They may still have the same images
+    and labels. Only the predictions tell, so such a row counts as unlike if it cannot be paired.
+    """
 
     def __init__(
         self,
@@ -45,8 +49,6 @@ class PairedTests:
         }
         if any(row != baseline for row, _ in files):
             self._pair(files)
-        # Other settings need not give a row other labels, and only the predictions show whether they do. So a row with
-        # other settings counts as unlike, unless its predictions could be paired with the baseline's.
         self.unlike |= others - self.pairs.keys()
         self.notes += [
             f"{row}: no difference and no p-values, because its images or labels differ from those of {baseline}"
@@ -69,9 +71,12 @@ class PairedTests:
                 self.unlike.add(row)
 
     def comparable(self, row: str, key: str) -> bool:
-        """Return whether a row and the baseline have a score on the same images and labels."""
-        known = row not in (self.baseline, *self.unlike)
-        return known and not self._has_other_images(row, key.partition(".")[0])
+        """Return whether a row is scored on the same images and labels as the baseline, as far as is known.
+
+        It is False for the baseline itself.
+        """
+        alike = row not in (self.baseline, *self.unlike)
+        return alike and not self._has_other_images(row, key.partition(".")[0])
 
     def _has_other_images(self, row: str, split: str) -> bool:
         """Return whether a row is scored on other images or labels than the baseline, as far as the scores tell."""

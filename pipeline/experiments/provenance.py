@@ -1,4 +1,4 @@
-"""Read what a finished run was made of, and say in which way it differs from what would run now."""
+"""Read the settings, code and data of a finished run, and say how they differ from those of now."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.experiments.recipes import Overrides
 from pipeline.params.settings import MACHINE, flat, in_use
 from pipeline.tables.paths import METRICS, RAW
 
-NAMED = 3  # settings or files that are named if many differ
+NAMED = 3  # so many differing settings, and so many files, are named; the others are counted
 ABSENT = "absent"
 
 
@@ -64,10 +64,10 @@ def read(ref: str) -> FinishedRun:
 
 
 def differences(run: FinishedRun, settings: Overrides, md5_now: Callable[[str], str | None]) -> str:
-    """Return in which way a run differs from what would run now, in words; "" if it does not.
+    """Return in which way a run's settings, code and data differ from those of now, in words; "" if they do not.
 
-    Settings of the machine and of methods that are not chosen do not count, nor do raw data and weights that are no
-    longer there.
+    These do not count: settings of methods that are not chosen, settings of the machine that `settings` lacks, and raw
+    data and weights that no longer exist.
 
     Args:
         run: the finished run.

@@ -1,8 +1,8 @@
 """DVC's queue of experiments: list and remove runs, and start workers.
 
-DVC marks a run as running until its worker reports the end. A killed worker never does. Here it counts as running in
-only two cases: its process is the child of a live worker, or some live worker has no run process at the moment. That
-worker may be starting this run or saving its result.
+DVC marks a run as running until its worker reports the end. A killed worker never does. This module counts a
+run as running in only two cases: the run's process is the child of a live worker, or some live worker has no run
+process at the moment. That worker may be starting this run or saving its result.
 
 `_iter_done_tasks` is private to DVC. It yields Celery's id of each task. The workers' logs name a task by this id when
 they report its duration. The public `iter_done` yields no ids and takes 0.3 s of CPU for 60 ended runs instead of
@@ -122,14 +122,14 @@ def runs() -> dict[str, QueuedRun]:
         # The order matters: a run that moves on between two steps appears in both, and the later state counts.
         states = dict.fromkeys(queue.iter_queued(), RunState.WAITING)
         states |= dict.fromkeys(queue.iter_active(), RunState.RUNNING)
-        numbers = {entry: result.id for result, entry in queue._iter_done_tasks()}
-        states |= dict.fromkeys(numbers, RunState.FAILED)
+        task_ids = {entry: result.id for result, entry in queue._iter_done_tasks()}
+        states |= dict.fromkeys(task_ids, RunState.FAILED)  # until the exit code is known, below
         held |= _held_revisions()
         durations = _durations(Path(queue.wdir))
     ended, others = {}, {}
     for entry, state in states.items():
         folder = Path(queue.pid_dir) / entry.stash_rev
-        run = QueuedRun(entry.name or entry.stash_rev, state, folder, durations.get(numbers.get(entry, "")))
+        run = QueuedRun(entry.name or entry.stash_rev, state, folder, durations.get(task_ids.get(entry, "")))
         if state == RunState.FAILED:
             succeeded = run.exit_code() == 0
             ended[run.name] = run._replace(state=RunState.SUCCEEDED) if succeeded else run
@@ -161,18 +161,18 @@ def workers() -> list[psutil.Process]:
     ]
 
 
-def remove(removed: Iterable[QueuedRun]) -> list[Path]:
-    """Remove failed and interrupted runs from the queue.
+def remove(unwanted: Iterable[QueuedRun]) -> list[Path]:
+    """Remove ended and interrupted runs from the queue.
 
-    A run also counts as interrupted if it finished after its worker was killed. Then its result is kept. Otherwise the
-    run's processes are killed and its checkpoints are moved into the workspace.
+    If an interrupted run had finished, DVC first saves its result. Then the processes left in the run's copy of the
+    project are killed, its checkpoints are moved into the workspace, and the copy is deleted.
 
     Returns:
-        The workspace's folders with checkpoints, which a run needs to resume training.
+        Those of `CHECKPOINTS` that are not empty in the workspace. A run resumes from them.
     """
     from dvc.repo.experiments.queue.tasks import collect_exp
 
-    revisions = {run.folder.name for run in removed}
+    revisions = {run.folder.name for run in unwanted}
     with repository() as repo:
         queue = repo.experiments.celery_queue
         interrupted = [entry for entry in queue.iter_active() if entry.stash_rev in revisions]

@@ -1,7 +1,7 @@
 """Recipes. A recipe describes one table of a paper: the parameters and the paper's scores of each row.
 
-A row sets every setting that can change a result by more than rounding. The recipe gives some of them. All others,
-except the settings of the machine, get their shipped values.
+A row sets every setting except those of the machine. The recipe gives some of the values; the others are the shipped
+ones.
 
 title: MixCut on FER+
 source: the paper and the number of its table
@@ -58,7 +58,7 @@ Overrides = dict[str, Any]  # values of params.yaml by dotted key
 
 def _row_name(name: str) -> str:
     if not re.fullmatch(r"[\w.-]+", name) or ".." in name:
-        raise ValueError("letters, digits, `_`, `-` and single `.`")
+        raise ValueError("letters, digits, `_`, `-` and `.`, but not `..`")
     return name
 
 
@@ -112,7 +112,8 @@ class Recipe(Block):
         # The short form puts `short-` before a row's name in the names of its experiments.
         in_short = {f"short-{name}" for name in names if short}
         if equal := [name for name, count in names.items() if count > 1 or name in in_short]:
-            differ = "rows whose names stay different if `_` is read as `-` and one of them gets `short-` at its start"
+            differ = "different names of rows, where `_` counts as `-`"
+            differ += "; with a short form, no name may be `short-` and another name" if short else ""
             raise Conflict("grid", ", ".join(equal), differ)
         return grid
 
@@ -253,8 +254,8 @@ def apply(overrides: Overrides, path: Path = PARAMS_FILE) -> None:
     Settings of the machine keep their values, unless the row sets them. Nothing changes if a value is not allowed.
 
     Raises:
-        UserError: a key is not in the file, a value is not allowed, or the file has a setting in use that neither the
-            shipped file nor the row has.
+        UserError: the row has a key that is neither in the file nor shipped, a value is not allowed, or the file has a
+            setting in use that neither the shipped file nor the row has.
     """
     with replacing(path) as temporary:
         temporary.write_text(applied(overrides, path), encoding="utf-8", newline="")
@@ -301,8 +302,8 @@ def override(document: dict[str, Any], overrides: Overrides, path: Path) -> None
     params.validated(document, path)
     for key in in_use(present | wanted):
         if key not in wanted and key not in MACHINE:
-            raise UserError.of(
-                f"{path}: {key}", "a setting that is not shipped", "a value in the recipe's params"
+            raise UserError(
+                f"{path}: {key}: the shipped file has no value for it; give one in the recipe's params"
             )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.experiments.scores import EvaluationBySeed, score_at
 
-DEVIATIONS = 2  # standard deviations of our runs that may lie between their mean and the paper's score
+RANGE_STDS = 2  # standard deviations of our runs that may lie between their mean and the paper's score
 
 
 class State(StrEnum):
@@ -22,12 +22,12 @@ class State(StrEnum):
     DIFFERS = "differs"
 
 
-_FINISHED = "the recipe's runs ({runs}) have finished, and"
-_RANGE = f"our mean ± {DEVIATIONS} standard deviations (with one run: the 95 % interval over the images)."
+_FINISHED = "the row's runs with {seeds} have finished in full form, and"
+_RANGE = f"our mean ± {RANGE_STDS} standard deviations (with one run: the 95 % interval over the images)."
 MEANINGS = {
-    State.STALE: "some runs are left out, because they are not what would run now.",
-    State.SHORT_FORM: "these runs are shorter than those of the full form. Compare them with each other alone.",
-    State.NOT_AT_LENGTH: "fewer runs of the full form have finished than the {runs} of the recipe.",
+    State.STALE: "some finished runs are left out, because their settings, code or data have changed since.",
+    State.SHORT_FORM: "these runs use the settings of the short form. Compare them only with each other.",
+    State.NOT_AT_LENGTH: "not all of the row's runs with {seeds} have finished in full form.",
     State.AT_LENGTH: f"{_FINISHED} no score of the paper can be compared: it has none for this row, or our scores "
     "have no range.",
     State.REPRODUCED: f"{_FINISHED} each score of the paper that can be compared is within {_RANGE}",
@@ -48,7 +48,7 @@ def state_of(
         evaluations: contents of `metrics/evaluate.json` of the row's finished runs, by seed.
         runs: number of runs that the recipe asks for, with the seeds 1 to `runs`.
         short: whether the runs are of the short form.
-        stale: whether runs were left out, because they are not what would run now.
+        stale: whether runs were left out, because their settings, code or data have changed since.
     """
     if stale:
         return State.STALE
@@ -68,7 +68,7 @@ def _is_within(score: float, key: str, evaluations: list[dict[str, Any]]) -> boo
     if len(values) < len(evaluations):
         return None
     if len(values) > 1:
-        return abs(score - statistics.fmean(values)) <= DEVIATIONS * statistics.stdev(values)
+        return abs(score - statistics.fmean(values)) <= RANGE_STDS * statistics.stdev(values)
     block, _, name = key.rpartition(".")
     low, high = (score_at(evaluations[0], f"{block}.interval.{name}.{end}") for end in ("low", "high"))
     return None if low is None or high is None else low <= score <= high

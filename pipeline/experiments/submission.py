@@ -1,4 +1,4 @@
-"""Queue a run of the last commit with settings of its own, and nothing else that the workspace holds."""
+"""Queue a run of the last commit with its own settings. Raw data, weights and checkpoints come from the workspace."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from pipeline.params.load import PARAMS_FILE
 
 
 def check_committed() -> None:
-    """Reject tracked files that differ from the last commit, because DVC makes every run from that commit.
+    """Reject tracked files that differ from the last commit: DVC would take the changes into the run.
 
     Raises:
         UserError: there are such files, or git does not track `params.yaml`.
     """
-    # A file that git does not track, or was told to skip, would not take its settings to a run.
+    # If git does not track `params.yaml`, or was told to ignore its changes, the run does not get the settings in it.
     tracked = git.output("ls-files", "-v", "--", PARAMS_FILE.as_posix())
     files = git.uncommitted() or ([] if tracked == f"H {PARAMS_FILE}" else [str(PARAMS_FILE)])
     if files:
         others = f" and {len(files) - 5} more" if len(files) > 5 else ""
-        allowed = "none, because runs are made of the last commit; `git commit` or `git stash` them first"
+        allowed = "files as in the last commit, of which runs are made; commit or stash the changes first"
         raise UserError.of(", ".join(files[:5]) + others, "changes that are not committed", allowed)
 
 
 def put(name: str, params: str, paths: Iterable[Path]) -> None:
     """Add an experiment to the queue.
 
-    DVC takes the settings from `params.yaml` in the workspace. So while DVC queues the run, `params.yaml` holds the
-    run's text, under DVC's lock. (DVC's `--set-param` merges mappings and changes strings that are not ASCII.) A
-    process that is killed meanwhile leaves the run's text there; `git checkout params.yaml` restores the user's file.
+    DVC takes the settings from `params.yaml` in the workspace. So while DVC queues the run and holds the lock
+    of its repository, `params.yaml` holds the run's text and HEAD is detached. After a kill, `git checkout --force
+    BRANCH` restores both. (`--set-param` is not used, because it merges mappings and changes non-ASCII strings.)
 
     Args:
         name: name of the experiment.
@@ -54,18 +54,18 @@ def put(name: str, params: str, paths: Iterable[Path]) -> None:
         try:
             with lock_repo(repo), _in_place_of(PARAMS_FILE, params.encode()):
                 # `no_hydra`: a project's Hydra configuration would write `params.yaml` anew.
-                made = experiments.queue_one(
+                revision = experiments.queue_one(
                     experiments.celery_queue, name=name, copy_paths=copies, no_hydra=True
                 ).stash_rev
         except (DvcException, SCMError) as error:
             raise UserError(f"dvc: {one_line(error)}") from None
-        if saved := _saved_meanwhile(made, params.encode()):
-            experiments.celery_queue.remove([made])
+        if saved := _saved_meanwhile(revision, params.encode()):
+            experiments.celery_queue.remove([revision])
             raise UserError.of(
                 ", ".join(saved),
                 f"changes that were saved while {name} was being queued",
                 f"none, so {name} was removed from the queue; "
-                f"`git show {made[:10]}:FILE` prints a file as it was saved",
+                f"`git show {revision[:10]}:FILE` prints a file as it was saved",
             )
 
 
@@ -93,7 +93,7 @@ def alone() -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UserError(
-                "another `fer recipe run` is queueing runs here; repeat the command when it has ended"
+                "another `fer recipe run` is adding runs to the queue; repeat the command when it has added them"
             ) from None
         yield
 

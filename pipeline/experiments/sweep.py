@@ -21,7 +21,7 @@ class SweepStatus(NamedTuple):
 
     Attributes:
         finished: experiments whose scores are in git.
-        stale: why some finished experiments are not what would run now, by name.
+        stale: in which way the settings, code or data of finished experiments have changed since, by name.
         unfinished: the other runs in DVC's queue, by name.
         durations: seconds of the finished runs that are still in the queue.
         workers: number of live workers of the queue.
@@ -38,7 +38,7 @@ class SweepStatus(NamedTuple):
         return [run for run in self.unfinished.values() if run.state == state]
 
     def seconds_left(self) -> float | None:
-        """Estimate the seconds until the queue is empty from the mean duration of the finished runs.
+        """Estimate the seconds until this sweep's runs have ended from the mean duration of its finished runs.
 
         None if no run has finished or no worker lives.
         """
@@ -56,7 +56,7 @@ class Results(NamedTuple):
     Attributes:
         evaluations: `metrics/evaluate.json` of each finished run that is not stale.
         predictions: their files of predictions; None if DVC's cache has lost one.
-        stale: why the other runs are not what would run now.
+        stale: in which way the settings, code or data of the other runs have changed since.
     """
 
     evaluations: dict[str, dict[int, dict[str, Any]]]
@@ -86,14 +86,14 @@ class Sweep(NamedTuple):
         """Queue a run of each row for each of the seeds 1, 2, ...
 
         Finished, waiting and running runs are left alone. Each call queues failed and interrupted runs one more time.
-        A finished run that is not what would run now is renamed and queued anew.
+        A stale run is renamed and queued anew.
 
         Yields:
             The name of each experiment that changed, and what was done.
 
         Raises:
-            UserError: a value is not allowed, there are changes that are not committed, or another process queues runs:
-                then nothing is queued. Or DVC rejects an experiment.
+            UserError: before anything is queued: a value is not allowed, changes are not committed, or another process
+                is queueing. After the first run is queued: DVC rejects an experiment, or a tracked file is saved.
         """
         overrides = {row: self.recipe.overrides(row, self.short) for row in rows}
         check(overrides.values())
@@ -128,7 +128,7 @@ class Sweep(NamedTuple):
                 name, applied(values), _paths(settings(values)) + (checkpoints if interrupted else [])
             )
             if name in again:
-                resumes = "; training resumes" if interrupted and checkpoints else ""
+                resumes = "; it goes on from the saved progress" if interrupted and checkpoints else ""
                 yield name, f"queued again: {again[name].reason()}{resumes}"
             elif name in stale:
                 yield name, f"queued anew: {stale[name]}; the earlier run is now {old}"
@@ -153,14 +153,13 @@ class Sweep(NamedTuple):
     def checked_status(self) -> SweepStatus:
         """Return the state of all runs.
 
-        Finished runs that are not what would run now are under `stale`, not under `finished`. This
-        reads every finished run and hashes code and data.
+        Stale runs are under `stale`, not under `finished`. This reads every finished run and hashes code and data.
         """
         status, stale = self.status(), self.stale()
         return status._replace(finished=status.finished - stale.keys(), stale=stale)
 
     def stale(self) -> dict[str, str]:
-        """Return why finished runs are not what would run now, by the name of the experiment."""
+        """Return why finished runs are stale, by the name of the experiment."""
         by_row = self.results().stale
         return {
             self._experiment(row, seed): why for row, seeds in by_row.items() for seed, why in seeds.items()
@@ -177,7 +176,7 @@ class Sweep(NamedTuple):
         return counts
 
     def results(self) -> Results:
-        """Read the finished runs, and compare what each was made of with what would run now."""
+        """Read the finished runs, and compare the settings, code and data of each with those of now."""
         rows = self.recipe.rows()
         results = Results({row: {} for row in rows}, {row: {} for row in rows}, {row: {} for row in rows})
         with queue.repository() as repo:
@@ -218,12 +217,12 @@ class Sweep(NamedTuple):
         return (row, int(seed)) if row and seed.isdecimal() else None
 
 
-def _paths(row: Overrides) -> list[Path]:
+def _paths(settings: Overrides) -> list[Path]:
     """Return the files and folders outside git that a run needs: raw data and weights."""
-    # The raw files of `sample` are not copied: the stage `sample` generates them in each run's checkout.
-    raw = [RAW / dataset for dataset in row["datasets"] if dataset != "sample"]
-    chosen = row.get(f"models.{row['model']}.weights")
-    names = [row["align.weights"], *(chosen.values() if isinstance(chosen, dict) else [chosen])]
+    # The raw files of `sample` are an output of the stage `sample`. DVC restores them, or runs the stage.
+    raw = [RAW / dataset for dataset in settings["datasets"] if dataset != "sample"]
+    chosen = settings.get(f"models.{settings['model']}.weights")
+    names = [settings["align.weights"], *(chosen.values() if isinstance(chosen, dict) else [chosen])]
     # A value that is no file is the name of published weights.
     weights = [Path(name) for name in names if name and Path(name).is_file()]
     return [path for path in raw if path.exists()] + weights

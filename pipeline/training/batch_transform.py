@@ -1,10 +1,11 @@
-"""Geometric and colour transforms of a batch of faces. The plan holds the random numbers (`draws`) of every sample.
+"""Geometric and colour transforms of a batch of faces. `Batch.transform` of the plan holds their random numbers.
 
-The geometric transforms of one face are combined into one affine map. The result is interpolated bilinearly from the
-whole face, not from the crop. So rotation and translation show what lies outside the crop. Beyond its edges the face
-continues as its mirror image. With black there instead, training would show black corners that never occur in
-evaluation. Colour follows in a fixed order: brightness, contrast, saturation, hue. Angles and factors have the meaning
-of torchvision's `affine` and `adjust_*`. Without geometric transforms the crop is cut out at whole pixels.
+This module calls these numbers `draws`. The geometric transforms of one face are combined into one affine map. The
+result is interpolated bilinearly from the whole face, not from the crop. So rotation and translation show what lies
+outside the crop. Beyond its edges the face continues as its mirror image. With black there instead, training would show
+black corners that never occur in evaluation. Colour follows in a fixed order: brightness, contrast, saturation, hue.
+Angles and factors have the meaning of torchvision's `affine` and `adjust_*`. Without geometric transforms the crop is
+cut out at whole pixels.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """An albumentations pipeline, applied to each stored face before everything else.
 
 The random numbers for a face follow from (seed, epoch, sample), so a result depends neither on the number of worker
-processes nor on the order of batches. All transforms of an albumentations pipeline share one generator. albumentations'
-own `set_random_seed` would give each transform the same seed, so two flips of probability 0.5 would always happen
-together.
+processes nor on the order of batches. Here all transforms of a pipeline share one generator. albumentations' own
+`set_random_seed` would give each transform the same seed, so two flips of probability 0.5 would always happen together.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The plan of an epoch: all its random numbers, drawn at once from (seed, epoch).
+"""The plan of an epoch: its random numbers, drawn at once from (seed, epoch).
+
+These are the order of the samples, their crops and partners, and the numbers of augmentation and transforms. Dropout
+and albumentations have seeds of their own.
 
 The plan does not depend on the number of workers or processes, on the device, or on interruptions. A resumed epoch
 skips the finished batches of the plan. If several processes train, each takes its part of every batch.

@@ -123,9 +123,8 @@ def joined() -> Iterator[Processes]:
     """Join the processes that `torchrun` started together with this one. Without torchrun the process is alone.
 
     Raises:
-        UserError: the `with` block raised one, and this is the first process of its machine, the only one that
-            reports the error.
-        SystemExit: the `with` block raised a UserError in another process, which ends without a message.
+        UserError: the block raised it, and this is the first process of its machine. Only this process reports it.
+        SystemExit: the block raised a UserError, and this is another process. It ends without a message.
     """
     if not launched():
         yield Processes()

@@ -56,7 +56,9 @@ def scores(counts: Tensor) -> dict[str, float]:
 
 
 def rank(best: str, figures: EpochFigures) -> tuple[float, float]:
-    """Return what decides between epochs: the larger one is better, and the earlier epoch wins a tie.
+    """Return the key by which epochs are ranked: the score that `best` names, then the negative loss.
+
+    The epoch with the largest key is the best; of several, the earliest.
 
     Args:
         best: `train.best`; not `last`.
