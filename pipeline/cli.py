@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import sys
 from importlib import import_module
 from importlib.metadata import version
@@ -152,6 +154,10 @@ def _root(
 
 def main() -> None:
     """Run `fer`. Print an error that the user can correct as one line, with exit code 1."""
+    # Imports make a million objects that stay until the end. Looking through them for garbage after every 700 new ones,
+    # and once more at the end, takes a fifth of the time in which a command starts.
+    gc.set_threshold(100_000, 20, 20)
+    atexit.register(gc.freeze)
     try:
         app(prog_name="fer")
     except UserError as error:

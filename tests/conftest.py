@@ -13,6 +13,7 @@ from hypothesis import settings
 
 # The suite runs in several processes, and these and those that they start would fight for the cores.
 os.environ["OMP_NUM_THREADS"] = "1"
+gc.set_threshold(100_000, 20, 20)  # as in pipeline/cli.py
 
 # `make test VENV=...` hands its variables to every `make` under it; tests that call one mean their own folder's.
 for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "VENV", "PYTHON"):

@@ -556,18 +556,18 @@ def test_mirrored_and_cropped_faces_of_several_tables_keep_their_targets(project
 
 
 def test_vgg19_learns_in_bfloat16_what_it_learns_in_float32(project: Path) -> None:
-    toy.set_params(project, model="vgg19_fer", augment="mixcut", gan="none", **{"train.batch_size": 6})
+    toy.set_params(project, model="vgg19_fer", augment="mixcut", gan="none", **{"train.batch_size": 2})
     p = params.load()
     rng = np.random.default_rng(0)
-    faces = toy.Faces(rng.integers(0, 256, (6, 48, 48, 1), np.uint8))
-    labels = torch.from_numpy(rng.integers(0, len(p.classes), 6))
+    faces = toy.Faces(rng.integers(0, 256, (2, 48, 48, 1), np.uint8))
+    labels = torch.from_numpy(rng.integers(0, len(p.classes), 2))
     targets = torch.nn.functional.one_hot(labels, len(p.classes)).float()
-    rows = np.arange(6)
+    rows = np.arange(2)
     losses = []
     for precision in (torch.float32, torch.bfloat16):
         samples = data.Samples([str(i) for i in rows], [faces], rows * 0, rows, targets, labels)
         run = toy.training_run(p, train=samples, precision=precision)
         run.network.train()
-        losses.append([float(run._step(run.plan(0)[0], 6)[0]) for _ in range(2)])
+        losses.append([float(run._step(run.plan(0)[0], 2)[0]) for _ in range(2)])
     assert losses[0][0] == pytest.approx(losses[1][0], rel=0.02)
     assert all(second < first for first, second in losses)
