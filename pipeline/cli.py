@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from pipeline.commands import completion, data, doctor, examples, export, predict, recipe, report
+from pipeline.core import spinning
 from pipeline.core.errors import UserError
 from pipeline.tables.paths import ALIGNED, INGESTED
 
@@ -158,6 +159,7 @@ def main() -> None:
     # and once more at the end, takes a fifth of the time in which a command starts.
     gc.set_threshold(100_000, 20, 20)
     atexit.register(gc.freeze)
+    spinning.prepare()
     try:
         app(prog_name="fer")
     except UserError as error:

@@ -1,0 +1,97 @@
+"""Faces per second of training on an idle machine and beside busy loops, with and without the limit on spinning.
+
+"plain" is OpenMP's default: a thread that waits spins for up to 3 ms. "limited" is what `fer` does
+(pipeline/core/spinning.py). Each measurement is a process of its own; the four take turns.
+
+    python benchmarks/busy.py [seconds] [loops] [model] [batch]     (in a folder with the outputs of `label`)
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROUNDS = 3
+
+
+def measure(seconds: float, model: str, batch: int, limited: bool) -> float:
+    """Return the faces per second of the training step."""
+    from pipeline import params
+    from pipeline.core import spinning
+    from pipeline.inference import device
+    from pipeline.inference.samples import LabelledFaces
+    from pipeline.stages.train import starting_network, training_parts
+    from pipeline.training.engine import TrainingRun
+
+    if not limited:
+        spinning.watch = lambda: None  # type: ignore[assignment]
+    p = params.load()
+    p = p.model_copy(update={"model": model, "train": p.train.model_copy(update={"batch_size": batch})})
+    where = device.pick("cpu")
+    train = LabelledFaces(p.classes, p.train_datasets, p.align).split("train")
+    parts = training_parts(p, starting_network(p, where)[0], train)
+    unused = Path(tempfile.mkdtemp(), "unused")
+    precision = device.pick_precision(p.train.precision, where)
+    run = TrainingRun(parts, p.train, p.seed, train, None, precision, unused)
+    plan = run.plan(0)
+    faces, begin, warm = 0, time.perf_counter(), False
+    for step in (step for _ in range(10**6) for step in plan):
+        run._step(step, len(step.samples))
+        faces += len(step.samples)
+        spent = time.perf_counter() - begin
+        if not warm and spent > seconds / 4:
+            faces, begin, warm = 0, time.perf_counter(), True
+        elif warm and spent > seconds:
+            break
+    return faces / spent
+
+
+@contextmanager
+def busy(loops: int) -> Iterator[None]:
+    """Run processes that use a core each."""
+    running = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(loops)]
+    try:
+        yield
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+def main(seconds: str = "8", loops: str = "2", model: str = "light", batch: str = "32") -> None:
+    from pipeline.core import spinning
+
+    def child(limited: bool) -> float:
+        environment = {
+            key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_"))
+        }
+        environment |= spinning.SPINNING if limited else {}
+        command = [sys.executable, __file__, "child", seconds, model, batch, str(limited)]
+        return float(subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout)
+
+    rates: dict[tuple[bool, bool], list[float]] = {}
+    for _ in range(ROUNDS):
+        for limited in (False, True):
+            rates.setdefault((limited, False), []).append(child(limited))
+            with busy(int(loops)):
+                rates.setdefault((limited, True), []).append(child(limited))
+    found = {key: statistics.median(values) for key, values in rates.items()}
+    print(f"{model}, batch {batch}, {os.cpu_count()} cores, {loops} busy loops; faces/s, median of {ROUNDS}")
+    for limited, name in ((False, "plain"), (True, "limited")):
+        idle, beside = found[limited, False], found[limited, True]
+        print(f"{name:>8}: idle {idle:7.1f}, busy {beside:7.1f}; busy/idle {beside / idle:.2f}")
+    print(f"idle, limited/plain: {found[True, False] / found[False, False]:.2f}")
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["child"]:
+        print(measure(float(sys.argv[2]), sys.argv[3], int(sys.argv[4]), sys.argv[5] == "True"))
+    else:
+        main(*sys.argv[1:])
