@@ -4,6 +4,10 @@ The stages in dvc.yaml use this form. DVC runs queued experiments in copies of t
 own code instead of the installed package.
 """
 
-from pipeline.cli import main
+from pipeline.core.ending import stage_ends_with_launcher
+
+stage_ends_with_launcher()
+
+from pipeline.cli import main  # noqa: E402 - it takes a while, in which the launcher may end
 
 main()

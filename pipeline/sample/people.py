@@ -14,7 +14,6 @@ gives the same bytes on one core and on many.
 from __future__ import annotations
 
 import csv
-import multiprocessing
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,10 +22,10 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.core.files import replacing_folder
-from pipeline.core.parallel import cores
+from pipeline.core.parallel import chunks, cores, ordered
 from pipeline.core.progress import track
 from pipeline.sample.drawing.expression import ActionUnits, combined, expression
-from pipeline.sample.drawing.scene import Scene, prepare_worker, render
+from pipeline.sample.drawing.scene import Scene, render
 from pipeline.tables.vocabulary import CLASSES, SPLITS, VOTES
 
 ANNOTATORS = 10
@@ -126,9 +125,12 @@ def generate(folder: Path, pictures: int, seed: int) -> Counter[str]:
 
 def rendered(scenes: list[Scene], workers: int) -> Iterator[bytes]:
     """Yield the JPEG files of scenes in order, rendered by `workers` processes."""
-    # A forked process would inherit locks of threads that it does not have.
-    with multiprocessing.get_context("spawn").Pool(workers, prepare_worker) as pool:
-        yield from pool.imap(render, scenes, chunksize=4)
+    for files in ordered(_render_all, chunks(scenes, 4), workers=workers):
+        yield from files
+
+
+def _render_all(scenes: list[Scene]) -> list[bytes]:
+    return [render(scene) for scene in scenes]
 
 
 def plan(pictures: int, seed: int) -> list[PlannedPicture]:

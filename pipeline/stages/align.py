@@ -14,6 +14,7 @@ import typer
 
 from pipeline.core.code import sources
 from pipeline.core.files import fingerprint, write_json
+from pipeline.core.locks import in_use
 from pipeline.core.parallel import ordered
 from pipeline.core.progress import bar
 from pipeline.faces.detectors import load_detector
@@ -42,10 +43,8 @@ def run(p: Params, dataset: str, source: str | Path = INGESTED, output: str | Pa
     Raises:
         UserError: the table or the weights of the detector cannot be fetched, or a picture cannot be decoded.
     """
-    with local_copy(source, f"{dataset}.parquet") as table, upload(output) as folder:
-        counts = _align(p.align.of(dataset), p.engine, dataset, table, folder / f"{dataset}.arrow")
-        metrics = METRICS / "align" if Path(output) == ALIGNED else folder
-        write_json(metrics / f"{dataset}.json", counts)
+    with local_copy(source, f"{dataset}.parquet") as table, in_use(table):
+        counts = _align(p.align.of(dataset), p.engine, dataset, table, output)
     if counts["found_rate"] is None:
         typer.echo(
             f"{dataset}: {counts['images']} pictures, used whole: mode {counts['mode']} looks for no face"
@@ -58,8 +57,8 @@ def run(p: Params, dataset: str, source: str | Path = INGESTED, output: str | Pa
     )
 
 
-def _align(settings: Align, engine: str, dataset: str, table: Path, target: Path) -> dict[str, Any]:
-    """Write the faces of the pictures in `table` to `target` and return the metrics."""
+def _align(settings: Align, engine: str, dataset: str, table: Path, output: str | Path) -> dict[str, Any]:
+    """Write the faces of the pictures in `table`, and the metrics; return the metrics."""
     images = count_parquet(table)
     weights = _weights(settings)
     extraction = Extraction(settings, weights.path.read_bytes() if weights else None)
@@ -74,27 +73,32 @@ def _align(settings: Align, engine: str, dataset: str, table: Path, target: Path
 
     schema = aligned(settings.face_size, channels(settings.colour))
 
-    def counted() -> Iterator[pa.RecordBatch]:
-        unfinished = INTERRUPTED / f"align-{dataset}-{_key(settings, weights, table)}"
+    def counted(found: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         with bar(images, desc=f"align {dataset}", unit="pictures") as shown:
-            for batch in journaled(unfinished, schema, batches):
+            for batch in found:
                 status.update(batch["status"].to_pylist())
                 without_score = pc.is_null(batch["score"])
                 status["given"] += pc.and_(pc.equal(batch["status"], "found"), without_score).true_count
                 shown.update(len(batch))
                 yield batch
 
-    write_batches(target, schema, counted())
-    counts = {
-        "images": images,
-        "found": status["found"],
-        "found_rate": status["found"] / images if images and weights else None,
-        "given": status["given"],
-        "fallback": status["whole"],
-        "missing": status["missing"],
-        "mode": settings.mode,
-    }
-    return counts | ({"detector": settings.detector, "weights_sha256": weights.sha256} if weights else {})
+    unfinished = INTERRUPTED / f"align-{dataset}-{_key(settings, weights, table)}"
+    with journaled(unfinished, schema, batches) as done, upload(output) as folder:
+        write_batches(folder / f"{dataset}.arrow", schema, counted(done))
+        counts: dict[str, Any] = {
+            "images": images,
+            "found": status["found"],
+            "found_rate": status["found"] / images if images and weights else None,
+            "given": status["given"],
+            "fallback": status["whole"],
+            "missing": status["missing"],
+            "mode": settings.mode,
+        }
+        if weights:
+            counts |= {"detector": settings.detector, "weights_sha256": weights.sha256}
+        metrics = METRICS / "align" if Path(output) == ALIGNED else folder
+        write_json(metrics / f"{dataset}.json", counts)
+    return counts
 
 
 def _weights(settings: Align) -> Weights | None:

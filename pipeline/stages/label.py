@@ -22,14 +22,7 @@ from pipeline.params.model import Labels, Params
 from pipeline.tables import schema
 from pipeline.tables.paths import ALIGNED, INGESTED, LABELS, METRICS, PLOTS
 from pipeline.tables.store import Faces, take_parquet, write_rows
-
-# Files that ingest and align write for each data set, by folder.
-_OUTPUTS = {
-    ALIGNED: (".arrow",),
-    INGESTED: (".parquet", ".rejected.csv"),
-    METRICS / "ingest": (".json",),
-    METRICS / "align": (".json",),
-}
+from pipeline.tables.unlisted import remove_unlisted
 
 
 def run(p: Params) -> None:
@@ -42,7 +35,7 @@ def run(p: Params) -> None:
     """
     pictures = read_pictures(p.datasets)
     rejected = {name: _rejected(name) for name in p.datasets}
-    _remove_other_datasets(p.datasets)
+    left = remove_unlisted(p.datasets)
     decisions = decide(pictures, p.classes, p.labels, p.seed)
     if not decisions.kept.any():
         reasons = in_words(dropped(decisions.reasons))
@@ -57,6 +50,9 @@ def run(p: Params) -> None:
             labels = np.where(decisions.kept, decisions.labels, "")[rows]
             _plot(folder, name, labels, pictures.votes[rows], p.classes, p.align.of(name).mode)
     _report(decisions, metrics, p.labels)
+    if left:
+        names = ", ".join(map(str, left))
+        typer.echo(f"label: kept {names}: not of a listed data set, but in use or not restored by DVC")
 
 
 def _rejected(dataset: str) -> dict[str, int]:
@@ -66,18 +62,6 @@ def _rejected(dataset: str) -> dict[str, int]:
         return json.loads(path.read_text(encoding="utf-8"))["rejected"]
     except (OSError, ValueError, KeyError, TypeError):
         raise UserError(f"{path}: not the metrics of ingest; run the stage ingest@{dataset} again") from None
-
-
-def _remove_other_datasets(datasets: list[str]) -> None:
-    """Remove the outputs of data sets that are no longer listed, and the partial files of a killed run.
-
-    This stage depends on the folders, so they must not differ in a copy of the project that never had these data sets.
-    """
-    for folder, endings in _OUTPUTS.items():
-        for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-            unlisted = path.name.endswith(endings) and path.name.split(".")[0] not in datasets
-            if unlisted or (path.name.startswith(".") and path.name.endswith(".part")):
-                path.unlink()
 
 
 def _plot(

@@ -7,25 +7,29 @@ several streams run at the same time, those of several processes take turns.
 from __future__ import annotations
 
 import multiprocessing
-import os
-import queue
 import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent import futures
-from contextlib import nullcontext
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection
+from traceback import format_exc
 from typing import Any
 
 import numpy as np
 import torch
 
+from pipeline.core.ending import worker_ends_with_parent
 from pipeline.core.errors import UserError
 from pipeline.core.progress import bar
 from pipeline.methods.gans import to_faces
 from pipeline.synthesis.task import GanProgress, GanTask
 from pipeline.synthesis.trainer import GanTrainer
 
+# Steps that a process reports at a time: a message per step would cost as much as a small step.
+REPORTED = 16
 # Fresh weights come from torch's global random numbers, which all threads share.
 _BUILDING = threading.Lock()
 
@@ -65,24 +69,35 @@ def train_tasks(
     with bar(sum(task.steps() for task in tasks), desc=title, unit="steps") as shown:
         if processes == 1:
             return [_train(task, device, shown.update) for task in tasks]
-        pool, steps, stop = _pool(device, processes)
-        counter = threading.Thread(target=_count, args=(steps, shown.update), daemon=True)
-        counter.start()
+        stop, counting = threading.Event(), threading.Lock()
+
+        def count(steps: int) -> None:
+            if stop.is_set():
+                raise _Stopped
+            with counting:
+                shown.update(steps)
+
+        workers: list[_Worker] = []
+        pool = futures.ThreadPoolExecutor(processes, "gan")
         try:
-            running = [pool.submit(_train_in_worker, task, device) for task in tasks]
+            train = partial(_train_on_stream, device, count)
+            if device.type != "cuda":
+                threads = max(1, torch.get_num_threads() // processes)
+                workers += [_Worker(threads) for _ in range(min(processes, len(tasks)))]
+                train = partial(_train_in_process, list(workers), device, count)
+            running = [pool.submit(train, task) for task in tasks]
             futures.wait(running, return_when=futures.FIRST_EXCEPTION)
-            failed = [f for f in running if f.done() and not f.cancelled() and f.exception()]
+            failed = [future for future in running if future.done() and future.exception()]
             return [future.result() for future in failed or running]
-        except futures.BrokenExecutor:
-            raise UserError(
-                "a worker process was killed; the machine probably ran out of memory; gans.processes: 1 trains "
-                "one GAN after the other"
-            ) from None
         finally:
             stop.set()
+            for worker in workers:
+                worker.end()
             pool.shutdown(cancel_futures=True)
-            steps.put(0)
-            counter.join()
+
+
+class _Stopped(Exception):
+    """Another task failed."""
 
 
 def _train(task: GanTask, device: torch.device, on_steps: Callable[[int], Any]) -> TaskResult:
@@ -96,65 +111,80 @@ def _train(task: GanTask, device: torch.device, on_steps: Callable[[int], Any]) 
     return TaskResult(weights, progress, shown, trainer.resumed)
 
 
-def _count(steps: Any, update: Callable[[int], Any]) -> None:
-    while (done := steps.get()) > 0:
-        update(done)
+def _train_on_stream(device: torch.device, count: Callable[[int], Any], task: GanTask) -> TaskResult:
+    with torch.cuda.stream(torch.cuda.Stream(device)):
+        return _train(task, device, count)
 
 
-_steps: Any
-_stop: Any
+def _train_in_process(
+    idle: list[_Worker], device: torch.device, count: Callable[[int], Any], task: GanTask
+) -> TaskResult:
+    worker = idle.pop()
+    result = worker.train(task, device, count)
+    idle.append(worker)
+    return result
 
 
-def _pool(device: torch.device, processes: int) -> tuple[futures.Executor, Any, Any]:
-    """Return the workers, the queue of their finished steps, and the event that stops them."""
-    if device.type == "cuda":
-        steps, stop = queue.SimpleQueue[int](), threading.Event()
-        return futures.ThreadPoolExecutor(processes, "gan", _share, (steps, stop)), steps, stop
-    context = multiprocessing.get_context("spawn")  # threads do not survive a fork
-    channels = context.SimpleQueue(), context.Event()
-    threads = max(1, torch.get_num_threads() // processes)
-    arguments = (*channels, threads, torch.are_deterministic_algorithms_enabled())
-    return futures.ProcessPoolExecutor(processes, context, _start, arguments), *channels
+class _Worker:
+    """A process that trains one task after the other.
+
+    It talks through a pipe: the named semaphores of `multiprocessing`'s queues would outlive a killed process group.
+
+    Args:
+        threads: of torch, in the process.
+    """
+
+    def __init__(self, threads: int) -> None:
+        context = multiprocessing.get_context("spawn")  # threads do not survive a fork
+        self._pipe, other = context.Pipe()
+        arguments = (other, threads, torch.are_deterministic_algorithms_enabled())
+        self._process = context.Process(target=_serve, args=arguments, daemon=True)
+        self._process.start()
+        other.close()
+
+    def train(self, task: GanTask, device: torch.device, count: Callable[[int], Any]) -> TaskResult:
+        """Train a task; call `count` with numbers of finished steps."""
+        try:
+            self._pipe.send((task, device))
+            while isinstance(answer := self._pipe.recv(), int):
+                count(answer)
+        except (EOFError, OSError):
+            raise UserError(
+                "a worker process was killed; the machine probably ran out of memory; gans.processes: 1 trains "
+                "one GAN after the other"
+            ) from None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def end(self) -> None:
+        """End the process, whatever it is doing. Its task keeps its checkpoint."""
+        self._process.kill()
+        self._process.join()
 
 
-def _share(steps: Any, stop: Any) -> None:
-    global _steps, _stop
-    _steps, _stop = steps, stop
-
-
-def _start(steps: Any, stop: Any, threads: int, deterministic: bool) -> None:
-    _share(steps, stop)
+def _serve(pipe: Connection, threads: int, deterministic: bool) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
+    worker_ends_with_parent()
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(deterministic)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which stops its workers
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """End this worker when its parent is killed; otherwise it would go on training and writing checkpoints."""
-    if parent := multiprocessing.parent_process():
-        parent.join()
-        os._exit(1)
-
-
-class _Stopped(Exception):
-    """Another task failed."""
-
-
-def _train_in_worker(task: GanTask, device: torch.device) -> TaskResult:
     unreported = 0
 
     def count(steps: int) -> None:
         nonlocal unreported
         unreported += steps
-        if unreported >= 16:  # a message per step would cost as much as a small step
-            _steps.put(unreported)
+        if unreported >= REPORTED:
+            pipe.send(unreported)
             unreported = 0
-        if _stop.is_set():
-            raise _Stopped
 
-    with torch.cuda.stream(torch.cuda.Stream(device)) if device.type == "cuda" else nullcontext():
-        result = _train(task, device, count)
-    if unreported:
-        _steps.put(unreported)
-    return result
+    with suppress(EOFError, BrokenPipeError):  # the parent has ended
+        while True:
+            task, device = pipe.recv()
+            try:
+                answer: TaskResult | Exception = _train(task, device, count)
+            except Exception as error:
+                error.add_note(format_exc())
+                answer = error
+            pipe.send(unreported)
+            pipe.send(answer)
+            unreported = 0

@@ -7,7 +7,6 @@ store never holds a part of a table. AWS's own environment variables set credent
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import pyarrow.fs as pafs
 
 from pipeline.core.errors import UserError, one_line
+from pipeline.core.scratch import temporary_folder
 
 # Keeps every file system open until the program ends. The process would abort if one of Arrow's own threads dropped the
 # last reference while the S3 library shuts down.
@@ -53,12 +53,12 @@ def local_copy(folder: str | Path, name: str) -> Iterator[Path]:
         yield Path(folder) / name
         return
     system, path = open_store(str(folder))
-    with tempfile.TemporaryDirectory() as scratch:
+    with temporary_folder() as scratch:
         try:
             pafs.copy_files(f"{path}/{name}", f"{scratch}/{name}", source_filesystem=system)
         except OSError as error:
             raise UserError(f"{folder}/{name}: cannot be read: {one_line(error)}") from None
-        yield Path(scratch) / name
+        yield scratch / name
 
 
 @contextmanager
@@ -72,10 +72,10 @@ def upload(folder: str | Path) -> Iterator[Path]:
         yield Path(folder)
         return
     system, path = open_store(str(folder))
-    with tempfile.TemporaryDirectory() as scratch:
-        yield Path(scratch)
+    with temporary_folder() as scratch:
+        yield scratch
         try:
-            for file in sorted(Path(scratch).iterdir()):
+            for file in sorted(scratch.iterdir()):
                 pafs.copy_files(str(file), f"{path}/{file.name}", destination_filesystem=system)
         except OSError as error:
             raise UserError(f"{folder}: cannot be written: {one_line(error)}") from None

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from pipeline.core.ending import worker_ends_with_parent
 from pipeline.core.errors import UserError, one_line
 from pipeline.inference.samples import Samples
 from pipeline.training.plan import Batch
@@ -161,3 +162,4 @@ def _unchanged(faces: Any) -> Any:
 def _prepare_worker(worker: int) -> None:
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, and with it its workers
+    worker_ends_with_parent()  # at once: torch looks for the parent every five seconds, between two batches

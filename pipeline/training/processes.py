@@ -21,6 +21,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from pipeline.core.ending import LAUNCHER
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.parallel import cores
 
@@ -97,11 +98,13 @@ def launch(arguments: str, command: Sequence[str]) -> None:
     parser = run.get_args_parser()
     parser.error = _refuse  # type: ignore[assignment]
     try:
-        options = parser.parse_args([*shlex.split(arguments), "--module", *command])
+        # Without a folder for logs, torchrun leaves an empty one among the temporary files.
+        options = parser.parse_args(["--log-dir", os.devnull, *shlex.split(arguments), "--module", *command])
         local = run.determine_local_world_size(options.nproc_per_node)
     except (ValueError, argparse.ArgumentError) as error:
         raise UserError(f"params.yaml: train.torchrun: {one_line(error)}; see torchrun --help") from None
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // local)))
+    os.environ[LAUNCHER] = str(os.getpid())
     try:
         run.run(options)
     except ChildFailedError as error:
@@ -129,8 +132,6 @@ def joined() -> Iterator[Processes]:
     if not launched():
         yield Processes()
         return
-    # The processes end with their launcher, even if it is killed and cannot stop them.
-    torch.multiprocessing._prctl_pr_set_pdeathsig(signal.SIGKILL)  # type: ignore[attr-defined]
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield Processes(dist.get_rank(), dist.get_world_size())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
 from dataclasses import dataclass
 
 import cv2
@@ -59,12 +58,6 @@ class Scene:
     seed: tuple[int, ...]
     person: tuple[int, ...] | None
     units: ActionUnits
-
-
-def prepare_worker() -> None:
-    """Prepare a worker process: use one thread, and leave interrupts to the main process."""
-    cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def render(scene: Scene) -> bytes:
