@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
+import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from pipeline.core import git
 from pipeline.core.errors import UserError, one_line
+from pipeline.core.files import write_json
+from pipeline.core.locks import hold, release
 from pipeline.experiments.queue import repository
 from pipeline.params.load import PARAMS_FILE
 
@@ -32,8 +35,9 @@ def put(name: str, params: str, paths: Iterable[Path]) -> None:
     """Add an experiment to the queue.
 
     DVC takes the settings from `params.yaml` in the workspace. So while DVC queues the run and holds the lock
-    of its repository, `params.yaml` holds the run's text and HEAD is detached. After a kill, `git checkout --force
-    BRANCH` restores both. (`--set-param` is not used, because it merges mappings and changes non-ASCII strings.)
+    of its repository, `params.yaml` holds the run's text and HEAD is detached. What a process that is killed meanwhile
+    leaves behind is undone by the next one, in `alone`. (`--set-param` is not used, because it merges mappings and
+    changes non-ASCII strings.)
 
     Args:
         name: name of the experiment.
@@ -52,7 +56,7 @@ def put(name: str, params: str, paths: Iterable[Path]) -> None:
     with repository() as repo:
         experiments, copies = repo.experiments, [str(path) for path in paths]
         try:
-            with lock_repo(repo), _in_place_of(PARAMS_FILE, params.encode()):
+            with lock_repo(repo), _in_place_of(PARAMS_FILE, params, _note(repo)):
                 # `no_hydra`: a project's Hydra configuration would write `params.yaml` anew.
                 revision = experiments.queue_one(
                     experiments.celery_queue, name=name, copy_paths=copies, no_hydra=True
@@ -81,31 +85,70 @@ def _saved_meanwhile(commit: str, params: bytes) -> list[str]:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Let no other process queue the runs of a sweep while the block runs.
+    """Let no other process queue the runs of a sweep while the block runs. Undo what a killed one has left behind.
 
     Raises:
         UserError: another process does.
     """
     with repository() as repo:
-        path = Path(repo.tmp_dir, "fer.lock")
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(
-                "another `fer recipe run` is adding runs to the queue; repeat the command when it has added them"
-            ) from None
+        path, note = Path(repo.tmp_dir, "fer.lock"), _note(repo)
+    path.touch()
+    try:
+        lock = hold(path)
+    except OSError:
+        raise UserError(
+            "another `fer recipe run` is adding runs to the queue; repeat the command when it has added them"
+        ) from None
+    try:
+        if note.exists():
+            _undo(note)
         yield
+    finally:
+        release(lock)
+
+
+def _note(repo: Any) -> Path:
+    """Return the file that tells, while a run is being queued, how the workspace was before."""
+    return Path(repo.tmp_dir, "fer-queueing.json")
 
 
 @contextmanager
-def _in_place_of(path: Path, content: bytes) -> Iterator[None]:
+def _in_place_of(path: Path, content: str, note: Path) -> Iterator[None]:
     """Give a committed file another content while the block runs."""
     check_committed()
     committed = path.read_bytes()
-    path.write_bytes(content)
+    write_json(note, {"content": content, **_git_state()})
+    path.write_text(content, encoding="utf-8", newline="")
     try:
         yield
     finally:
-        if path.read_bytes() == content:  # nobody has saved the file meanwhile
+        if path.read_bytes() == content.encode():  # nobody has saved the file meanwhile
             path.write_bytes(committed)
+        note.unlink()
+
+
+def _git_state() -> dict[str, str | None]:
+    return {
+        "branch": git.output("symbolic-ref", "-q", "HEAD"),
+        "commit": git.output("rev-parse", "HEAD"),
+        "stash": git.output("rev-parse", "-q", "--verify", "refs/stash"),
+    }
+
+
+def _undo(note: Path) -> None:
+    """Restore the branch, the index and `params.yaml`, and drop DVC's stash, after a process was killed in `put`.
+
+    What the user has saved or committed since stays.
+    """
+    before, now = json.loads(note.read_text(encoding="utf-8")), _git_state()
+    params = PARAMS_FILE.as_posix()
+    content = before["content"].encode()
+    if before["branch"] and not now["branch"] and now["commit"] == before["commit"]:
+        git.output("symbolic-ref", "HEAD", before["branch"])
+    git.output("reset", "-q")
+    # A file that was being written is cut short.
+    if content.startswith(PARAMS_FILE.read_bytes() if PARAMS_FILE.exists() else b""):
+        git.output("checkout", "-q", "--", params)
+    if now["stash"] != before["stash"] and git.contents("refs/stash", [params]) == [content]:
+        git.output("stash", "drop", "-q")
+    note.unlink()
