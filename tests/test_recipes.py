@@ -266,6 +266,10 @@ def test_a_value_that_is_not_allowed_changes_nothing(project, overrides, line):
         ({"grid": {"loss": []}}, "recipes/tiny.yaml: grid.loss: "),
         ({"grid": {"loss": [["softmax"]]}}, "recipes/tiny.yaml: grid.loss.0"),
         (
+            {"grid": {f"losses.{i}": list(range(10)) for i in range(9)}},
+            "recipes/tiny.yaml: grid: found 1000000000, allowed: at most 1,000 combinations",
+        ),
+        (
             {"grid": {"train.epochs": [1, 2]}},
             "recipes/tiny.yaml: grid: found 'train.epochs', allowed: keys that are neither `seed` nor under `short`",
         ),
@@ -294,7 +298,12 @@ def test_an_invalid_recipe_is_rejected_in_one_line(project, change, line):
     assert str(refused.value).startswith(line)
     with pytest.raises(UserError, match=r"recipe: found 'tine', allowed: tiny"):
         recipes.load("tine")
-    for text, told in {"a: [": "not valid YAML: ", "": "found NoneType, allowed: keys and values"}.items():
+    wrong = {
+        "a: [": "line 2: not valid YAML: ",
+        "[" * 20_000: "line 1: found more than 64 levels",
+        "": "found NoneType, allowed: keys and values",
+    }
+    for text, told in wrong.items():
         Path("recipes/tiny.yaml").write_text(text)
         with pytest.raises(UserError, match=rf"recipes/tiny\.yaml: {told}"):
             recipes.load("tiny")

@@ -290,7 +290,7 @@ def test_forty_thousand_predictions_stay_under_fifteen_megabytes(project: Path) 
         (lambda: Path("metrics/label.json").write_text("<<<<<<< HEAD\n"), "metrics/label.json: not JSON"),
         (lambda: Path("metrics/label.json").write_text("[1]"), r"metrics/label.json: found \[1\], expected"),
         (lambda: Path("metrics/label.json").write_bytes(b"\xff"), "metrics/label.json: not JSON"),
-        (lambda: Path("dvc.lock").write_text("a: [1"), "dvc.lock: not YAML"),
+        (lambda: Path("dvc.lock").write_text("a: [1"), "dvc.lock: line 2: not valid YAML"),
         (lambda: Path("data/predictions.parquet").write_text("x"), "data/predictions.parquet: not a table"),
         (lambda: Path("data/aligned/sample.arrow").write_text("x"), "sample.arrow: not a table of faces"),
         (lambda: Path("plots/label/sample.png").write_text("x"), "sample.png: not a picture"),

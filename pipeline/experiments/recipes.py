@@ -34,15 +34,15 @@ from collections.abc import Iterable
 from copy import deepcopy
 from functools import cache
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from pipeline import params
-from pipeline.core.errors import UserError, one_line
+from pipeline.core import yaml
+from pipeline.core.errors import UserError
 from pipeline.core.files import replacing
 from pipeline.params.load import PARAMS_FILE
 from pipeline.params.refusal import Conflict, wordings
@@ -51,6 +51,7 @@ from pipeline.params.settings import MACHINE, SHIPPED, flat, in_use
 from pipeline.params.types import Block, Positive
 
 RECIPES = Path("recipes")
+MOST_ROWS = 1_000  # of a grid
 NO_RECIPE = f"{RECIPES}/: found no recipe here; run this in the project's folder"
 
 Overrides = dict[str, Any]  # values of params.yaml by dotted key
@@ -106,6 +107,8 @@ class Recipe(Block):
         variants, short = info.data.get("variants"), info.data.get("short", {})
         if not grid and variants == {}:
             raise Conflict("variants", {}, "at least one row, here or in `grid`")
+        if (rows := prod(map(len, grid.values()))) > MOST_ROWS:
+            raise Conflict("grid", rows, f"at most {MOST_ROWS:,} combinations of values")
         if both := sorted(grid.keys() & (short.keys() | {"seed"})):
             raise Conflict("grid", ", ".join(both), "keys that are neither `seed` nor under `short`")
         names = Counter(name.replace("_", "-") for name in [*(variants or {}), *_row_names(grid)])
@@ -184,12 +187,7 @@ def load(name: str, short: bool = False) -> Recipe:
     path = RECIPES / f"{name}.yaml"
     if name not in (known := names()):
         raise UserError.of("recipe", repr(name), known) if known else UserError(NO_RECIPE)
-    try:
-        content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-    except (YAMLError, ValueError) as error:
-        raise UserError(f"{path}: not valid YAML: {one_line(error)}") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    content = yaml.read(path)
     if not isinstance(content, dict):
         raise UserError.of(path, type(content).__name__, "keys and values")
     try:
@@ -204,7 +202,7 @@ def load(name: str, short: bool = False) -> Recipe:
 @cache
 def shipped() -> Overrides:
     """Return the values of params.yaml as shipped. They are shared: copy before you change a list or a mapping."""
-    return flat(YAML(typ="safe").load(SHIPPED.read_text(encoding="utf-8")))
+    return flat(yaml.read(SHIPPED))
 
 
 def settings(overrides: Overrides) -> Overrides:
@@ -284,7 +282,7 @@ def read(path: Path) -> dict[str, Any]:
         UserError: the file is not valid.
     """
     params.load(path)
-    return YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    return yaml.read(path)
 
 
 def override(document: dict[str, Any], overrides: Overrides, path: Path) -> None:

@@ -12,10 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
-from pipeline.core import git
+from pipeline.core import git, yaml
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.files import md5_of
 
@@ -109,7 +106,7 @@ def _read(lock: Path) -> dict[str, Stage]:
     if not lock.is_file():
         return {}
     try:
-        stages = YAML(typ="safe").load(lock.read_text(encoding="utf-8"))["stages"]
+        stages = yaml.read(lock)["stages"]
         return {
             name: Stage(
                 hashes(stage.get("deps", [])),
@@ -118,7 +115,7 @@ def _read(lock: Path) -> dict[str, Stage]:
             )
             for name, stage in stages.items()
         }
-    except (YAMLError, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{lock}: not a lock file of DVC: {one_line(error)}") from None
 
 

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
+from pipeline.core import yaml
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.files import md5_of
 from pipeline.report.revisions import LOCK, METRICS, PARAMS, RunFiles, show
@@ -77,7 +76,7 @@ class FinishedRun:
         self.now = {key: given.get(key) for key, value in used.items() if given.get(key) != value}
         before = {}
         if self.commit and self.commit.baseline:
-            before = _flat(_parsed(show(self.commit.baseline, PARAMS), PARAMS))
+            before = _flat(_dict(yaml.parse(show(self.commit.baseline, PARAMS), PARAMS)))
         self.baseline = {
             key: before[key] for key, value in self.parameters.items() if before.get(key, value) != value
         }
@@ -138,7 +137,7 @@ def _metrics(files: RunFiles) -> Iterator[tuple[str, Any]]:
         name = (METRICS / path.relative_to(folder)).as_posix() if folder else ""
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise UserError(f"{name}: not JSON: {one_line(error)}; run `dvc repro`") from None
         if not isinstance(content, dict):
             raise UserError(f"{name}: found {one_line(content)}, expected: keys and values; run `dvc repro`")
@@ -147,17 +146,7 @@ def _metrics(files: RunFiles) -> Iterator[tuple[str, Any]]:
 
 def _yaml(files: RunFiles, path: Path) -> dict[str, Any]:
     local_copy = files.find(path)
-    try:
-        return _parsed(local_copy.read_text(encoding="utf-8"), path) if local_copy else {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {one_line(error)}") from None
-
-
-def _parsed(text: str, path: Path) -> dict[str, Any]:
-    try:
-        return _dict(YAML(typ="safe").load(text))
-    except YAMLError as error:
-        raise UserError(f"{path}: not YAML: {one_line(error)}") from None
+    return _dict(yaml.read(local_copy, path)) if local_copy else {}
 
 
 def _dict(value: Any) -> dict[str, Any]:
