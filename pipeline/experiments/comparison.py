@@ -113,7 +113,7 @@ class Comparison(NamedTuple):
         images: number of these images; 0 without predictions.
         scores: rows by the key of our score.
         paper_keys: maps the key of each of our scores to the key of the paper's score shown beside it. A
-            key of ours is absent if the paper gives no row a score for it.
+            key of ours is absent if the paper has no such score for any row.
         states: state of each row.
         notes: warnings about what makes the scores less reliable, runs that are left out, settings that can change a
             row's images or labels, and why differences or p-values are missing.
@@ -172,7 +172,8 @@ def compare(
     }
     finished = [evaluation for seeds in evaluations.values() for evaluation in seeds.values()]
     split = "test" if all("test" in evaluation for evaluation in finished) else "valid"
-    # If our scores are on valid, each stands beside the paper's score on test, unless the paper also has it on valid.
+    # If our scores are on valid, each is shown beside the paper's score on valid or, if the paper has none on valid,
+    # beside its score on test.
     papers = sorted(
         {key: 0 for row in rows.values() for key in row.paper}, key=lambda key: key.startswith("valid.")
     )

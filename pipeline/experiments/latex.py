@@ -12,7 +12,7 @@ from pipeline.experiments.layout import TextTable
 
 HEAD_WIDTH = 17  # characters of a score with its deviation and mark
 
-# Before `\begin{document}`, LaTeX's `\@nodocument` raises an error; after it, it is `\relax`. So the file knows whether
+# LaTeX's `\@nodocument` raises an error before `\begin{document}` and is `\relax` after it. So the file knows whether
 # it is compiled by itself or `\input` into a paper.
 HEAD = r"""% Compile this file by itself with pdflatex, or write \usepackage{booktabs} into your preamble and \input it.
 \expandafter\ifx\csname @nodocument\endcsname\relax

@@ -18,7 +18,7 @@ from pipeline.experiments.recipes import Overrides
 from pipeline.params.settings import MACHINE, flat, in_use
 from pipeline.tables.paths import METRICS, RAW
 
-NAMED = 3  # so many differing settings, and so many files, are named; the others are counted
+NAMED = 3  # at most this number of differing settings, and of files, is named; the others are counted
 ABSENT = "absent"
 
 

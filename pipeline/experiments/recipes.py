@@ -103,7 +103,7 @@ class Recipe(Block):
     @field_validator("grid")
     @classmethod
     def _check_rows(cls, grid: dict[str, list[Any]], info: ValidationInfo) -> dict[str, list[Any]]:
-        # Fields before this one that are not valid themselves are not in `info.data`.
+        # `info.data` holds only the fields that are declared above this one and are valid.
         variants, short = info.data.get("variants"), info.data.get("short", {})
         if not grid and variants == {}:
             raise Conflict("variants", {}, "at least one row, here or in `grid`")
@@ -116,7 +116,7 @@ class Recipe(Block):
         in_short = {f"short-{name}" for name in names if short}
         if equal := [name for name, count in names.items() if count > 1 or name in in_short]:
             differ = "different names of rows, where `_` counts as `-`"
-            differ += "; with a short form, no name may be `short-` and another name" if short else ""
+            differ += "; with a short form, no name may be `short-` followed by another name" if short else ""
             raise Conflict("grid", ", ".join(equal), differ)
         return grid
 

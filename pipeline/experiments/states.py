@@ -8,7 +8,8 @@ from typing import Any
 
 from pipeline.experiments.scores import EvaluationBySeed, score_at
 
-RANGE_STDS = 2  # standard deviations of our runs that may lie between their mean and the paper's score
+# The paper's score may be at most this many standard deviations away from the mean of our runs.
+RANGE_STDS = 2
 
 
 class State(StrEnum):

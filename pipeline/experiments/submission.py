@@ -27,7 +27,7 @@ def check_committed() -> None:
     files = git.uncommitted() or ([] if tracked == f"H {PARAMS_FILE}" else [str(PARAMS_FILE)])
     if files:
         others = f" and {len(files) - 5} more" if len(files) > 5 else ""
-        allowed = "files as in the last commit, of which runs are made; commit or stash the changes first"
+        allowed = "files as in the last commit, because each run works on that commit; commit or stash the changes first"
         raise UserError.of(", ".join(files[:5]) + others, "changes that are not committed", allowed)
 
 
@@ -35,8 +35,8 @@ def put(name: str, params: str, paths: Iterable[Path]) -> None:
     """Add an experiment to the queue.
 
     DVC takes the settings from `params.yaml` in the workspace. So while DVC queues the run and holds the lock
-    of its repository, `params.yaml` holds the run's text and HEAD is detached. What a process that is killed meanwhile
-    leaves behind is undone by the next one, in `alone`. (`--set-param` is not used, because it merges mappings and
+    of its repository, `params.yaml` holds the run's text and HEAD is detached. If the process is killed meanwhile, the
+    next process that queues runs restores both, in `alone`. (`--set-param` is not used, because it merges mappings and
     changes non-ASCII strings.)
 
     Args:
@@ -146,7 +146,7 @@ def _undo(note: Path) -> None:
     if before["branch"] and not now["branch"] and now["commit"] == before["commit"]:
         git.output("symbolic-ref", "HEAD", before["branch"])
     git.output("reset", "-q")
-    # A file that was being written is cut short.
+    # If the process was killed while it wrote `params.yaml`, the file holds only the beginning of `content`.
     if content.startswith(PARAMS_FILE.read_bytes() if PARAMS_FILE.exists() else b""):
         git.output("checkout", "-q", "--", params)
     if now["stash"] != before["stash"] and git.contents("refs/stash", [params]) == [content]:

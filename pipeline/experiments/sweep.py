@@ -38,7 +38,7 @@ class SweepStatus(NamedTuple):
         return [run for run in self.unfinished.values() if run.state == state]
 
     def seconds_left(self) -> float | None:
-        """Estimate the seconds until this sweep's runs have ended from the mean duration of its finished runs.
+        """From the mean duration of this sweep's finished runs, estimate the seconds until all its runs have ended.
 
         None if no run has finished or no worker lives.
         """
