@@ -115,8 +115,8 @@ class Comparison(NamedTuple):
         paper_keys: maps the key of each of our scores to the key of the paper's score shown beside it. A
             key of ours is absent if the paper has no such score for any row.
         states: state of each row.
-        notes: warnings about what makes the scores less reliable, runs that are left out, settings that can change a
-            row's images or labels, and why differences or p-values are missing.
+        notes: sentences of several kinds: warnings about the reliability of the scores; runs that are left out; equal
+            rows; settings that can change a row's images or labels; why differences or p-values are missing.
     """
 
     recipe: Recipe
@@ -153,7 +153,7 @@ def compare(
         baseline: name of the baseline row; the first row if None.
         keys: dotted keys of the scores. `*` stands for any text in a key, dots included. If empty or None: every
             score that the paper gives for some row, and also accuracy, macro recall and macro F1.
-        stale: for each finished run that is left out, by row and seed: in which way its settings,
+        stale: the finished runs that are left out, by row and seed, each with a text that says how its settings,
             code or data differ from those of now.
         settings: all settings of each row. The notes name those that differ from the baseline's and can change a row's
             images or labels.

@@ -66,8 +66,8 @@ def read(ref: str) -> FinishedRun:
 def differences(run: FinishedRun, settings: Overrides, md5_now: Callable[[str], str | None]) -> str:
     """Return in which way a run's settings, code and data differ from those of now, in words; "" if they do not.
 
-    These do not count: settings of methods that are not chosen, settings of the machine that `settings` lacks, and raw
-    data and weights that no longer exist.
+    Three things do not count: settings of methods that are not chosen; settings of the machine that are absent from the
+    argument `settings`; raw data and weights that no longer exist.
 
     Args:
         run: the finished run.

@@ -164,8 +164,9 @@ def workers() -> list[psutil.Process]:
 def remove(unwanted: Iterable[QueuedRun]) -> list[Path]:
     """Remove ended and interrupted runs from the queue.
 
-    If an interrupted run had finished, DVC first saves its result. Then the processes left in the run's copy of the
-    project are killed, its checkpoints are moved into the workspace, and the copy is deleted.
+    The process of an interrupted run may have finished although its worker was killed. DVC then saves its result first.
+    Processes that are left in the run's copy of the project are killed, its checkpoints are moved into the workspace,
+    and the copy is deleted.
 
     Returns:
         Those of `CHECKPOINTS` that are not empty in the workspace. A run resumes from them.

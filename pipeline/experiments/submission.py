@@ -88,7 +88,7 @@ def alone() -> Iterator[None]:
     """Let no other process queue the runs of a sweep while the block runs. Undo what a killed one has left behind.
 
     Raises:
-        UserError: another process does.
+        UserError: another process is queueing runs.
     """
     with repository() as repo:
         path, note = Path(repo.tmp_dir, "fer.lock"), _note(repo)
