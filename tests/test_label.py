@@ -1,24 +1,28 @@
 """The stage `label` on small tables: what is kept, what is dropped and why, and what it leaves on disk."""
 
 import json
+import shutil
+import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from dvc.repo import Repo
 
 from pipeline.core.errors import UserError
-from pipeline.core.files import write_json
+from pipeline.core.files import md5_of, write_json
 from pipeline.labels import voting
 from pipeline.params.load import load
 from pipeline.params.model import Params
-from pipeline.stages import label
+from pipeline.stages import align, label
 from pipeline.tables import schema
 from pipeline.tables.paths import ALIGNED, INGESTED, LABELS, METRICS
 from pipeline.tables.schema import aligned
-from pipeline.tables.store import write_rows
+from pipeline.tables.store import Faces, write_rows
 from pipeline.tables.vocabulary import CLASSES, VOTES
+from tests import forked, toy
 
 OWN = load(Path(__file__).parents[1] / "params.yaml")
 SIZE = 16
@@ -73,6 +77,7 @@ def write_dataset(
 @pytest.fixture(autouse=True)
 def project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 def table() -> dict[str, dict]:
@@ -195,13 +200,34 @@ def test_duplicates_are_counted_over_all_pictures_and_named_within_the_table():
     assert named == {"d/1": "d/2", "d/2": None, "d/4": None, "d/5": None, "e/1": "d/2"}
 
 
-def test_what_a_longer_list_left_behind_is_removed_and_nothing_else():
+def known_to_dvc(*paths: Path) -> None:
+    """Have files in DVC's cache and in dvc.lock."""
+    Repo.init(no_scm=True).close()
+    outs = []
+    for path in paths:
+        md5 = md5_of(path)
+        outs.append({"path": path.as_posix(), "md5": md5})
+        cached = Path(".dvc/cache/files/md5", md5[:2], md5[2:])
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        cached.write_bytes(path.read_bytes())
+    Path("dvc.lock").write_text(json.dumps({"stages": {"any": {"outs": outs}}}))
+
+
+def test_what_dvc_restores_of_a_longer_list_is_removed_and_nothing_else(capsys):
     voted()
     write_dataset("old", picture("a", "train", "fear"))
+    write_dataset("mine", picture("a", "train", "fear"))
+    write_dataset("newer", picture("a", "train", "fear"))
+    outputs = [path for path in Path().rglob("*") if path.name.startswith(("old.", "newer."))]
+    known_to_dvc(*outputs)
+    for path in outputs:
+        if path.name.startswith("newer."):
+            path.write_bytes(path.read_bytes() + b"more")
     (ALIGNED / ".gitignore").write_text("/voted.arrow\n")
-    (ALIGNED / ".old.arrow.4711.part").write_bytes(b"half")
     (INGESTED / "notes.txt").write_text("mine")
     label.run(params("voted"))
+    own = left_of("mine", "newer")
+    assert f"label: kept {', '.join(own)}: " in capsys.readouterr().out
     left = {
         path.as_posix()
         for folder in (ALIGNED, INGESTED, METRICS)
@@ -209,6 +235,7 @@ def test_what_a_longer_list_left_behind_is_removed_and_nothing_else():
         if path.is_file()
     }
     assert left == {
+        *own,
         "data/aligned/.gitignore",
         "data/aligned/voted.arrow",
         "data/ingested/notes.txt",
@@ -218,6 +245,52 @@ def test_what_a_longer_list_left_behind_is_removed_and_nothing_else():
         "metrics/ingest/voted.json",
         "metrics/label.json",
     }
+
+
+def left_of(*datasets: str) -> list[str]:
+    """Return all outputs of ingest and align of data sets."""
+    patterns = {
+        ALIGNED: (".arrow",),
+        INGESTED: (".parquet", ".rejected.csv"),
+        METRICS / "ingest": (".json",),
+        METRICS / "align": (".json",),
+    }
+    return [
+        (folder / path).as_posix()
+        for folder, endings in patterns.items()
+        for path in sorted(f"{name}{ending}" for name in datasets for ending in endings)
+    ]
+
+
+def align_in_two_steps() -> None:
+    def waiting(function, chunks, engine):
+        for number, chunk in enumerate(chunks):
+            Path(f"chunk-{number}").touch()
+            while number and not Path("go").exists():
+                time.sleep(0.01)
+            yield function(chunk)
+
+    align.ordered = waiting
+    forked.fer("align", "other")
+
+
+def test_align_of_another_data_set_in_another_terminal_loses_nothing(project):
+    voted()
+    write_dataset("other", *(picture(f"{i:03}", "train", "fear") for i in range(align.CHUNK + 1)))
+    known_to_dvc(INGESTED / "other.parquet", METRICS / "ingest/other.json")
+    (ALIGNED / "other.arrow").unlink()
+    shutil.copy(Path(__file__).parents[1] / "params.yaml", project)
+    toy.set_params(project, **{"align.mode": "none"})
+    process = forked.start(align_in_two_steps, errors=str(project / "errors"))
+    while process.is_alive() and not Path("chunk-1").exists():
+        time.sleep(0.01)
+    label.run(params("voted"))
+    assert list(ALIGNED.glob(".*.part/other.arrow"))
+    Path("go").touch()
+    process.join()
+    assert process.exitcode == 0, Path("errors").read_text()
+    assert (INGESTED / "other.parquet").exists()
+    assert len(Faces(ALIGNED / "other.arrow")) == align.CHUNK + 1
 
 
 def test_the_same_input_gives_the_same_bytes_in_any_order_of_data_sets():

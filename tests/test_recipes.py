@@ -22,6 +22,7 @@ import psutil
 import pytest
 import yaml
 from dvc.repo.experiments import Experiments
+from dvc.repo.experiments.queue.celery import LocalCeleryQueue
 from rich.console import Console
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
@@ -33,7 +34,7 @@ from pipeline.core.errors import UserError
 from pipeline.experiments import overview, queue, recipes, submission
 from pipeline.experiments.queue import QueuedRun, RunState
 from pipeline.experiments.sweep import Sweep, SweepStatus
-from tests import doc_commands
+from tests import doc_commands, forked
 
 ROOT = Path(__file__).parents[1]
 TINY = {
@@ -502,6 +503,7 @@ def test_a_sweep_survives_the_kill_of_a_run_and_of_its_workers(repository):
     with submission.alone():
         assert refused("run").startswith("another `fer recipe run` is adding runs to the queue")
     check_that_a_file_saved_in_the_moment_of_queueing_is_told()
+    check_that_a_kill_in_the_moment_of_queueing_is_undone()
 
     assert invoke("run", "--jobs", "2").count(": queued\n") == 4
     assert Path("params.yaml").read_bytes() == params_file
@@ -588,6 +590,24 @@ def test_a_sweep_survives_the_kill_of_a_run_and_of_its_workers(repository):
     assert re.search(r"\| mixed +\| \+0\.0100 +\|\n", without)
     assert "- plain: not tested for seeds 1, 2, whose predictions are not in DVC's cache" in without
     check_that_stale_runs_are_told_and_run_anew()
+
+
+def die_while_queueing() -> None:
+    LocalCeleryQueue._pack_args = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+    with submission.alone():
+        submission.put("killed", "seed: 2", [])
+
+
+def check_that_a_kill_in_the_moment_of_queueing_is_undone() -> None:
+    params_file, branch = Path("params.yaml").read_bytes(), git.output("symbolic-ref", "HEAD")
+    assert forked.run(die_while_queueing).returncode == -signal.SIGKILL
+    assert Path("params.yaml").read_text() == "seed: 2"
+    assert git.output("symbolic-ref", "-q", "HEAD") is None
+    with submission.alone():
+        assert Path("params.yaml").read_bytes() == params_file
+    assert git.output("symbolic-ref", "HEAD") == branch
+    assert not git.uncommitted()
+    assert not git.output("stash", "list")
 
 
 def check_that_a_file_saved_in_the_moment_of_queueing_is_told() -> None:

@@ -115,6 +115,8 @@ def launch(arguments: str, command: Sequence[str]) -> None:
         raise SystemExit(failure.exitcode) from None
     except SignalException as stopped:
         raise SystemExit(128 + stopped.sigval) from None
+    finally:
+        del os.environ[LAUNCHER]
 
 
 def _refuse(message: str) -> None:
@@ -132,6 +134,8 @@ def joined() -> Iterator[Processes]:
     if not launched():
         yield Processes()
         return
+    # In the middle of a sum, a handler would wait for the other processes.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield Processes(dist.get_rank(), dist.get_world_size())
