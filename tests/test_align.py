@@ -2,7 +2,10 @@
 
 import json
 import os
+import pickle
 import shutil
+from collections.abc import Sequence
+from itertools import repeat
 from pathlib import Path
 
 import cv2
@@ -14,9 +17,10 @@ from insightface.data import get_image
 
 from pipeline.core.errors import UserError
 from pipeline.core.parallel import ordered
+from pipeline.faces import alignment
 from pipeline.faces.detectors.scrfd import PACKAGED
 from pipeline.faces.extraction import Extraction
-from pipeline.intake.image import decode_ingested
+from pipeline.intake.image import cost, decode_ingested
 from pipeline.params.load import load
 from pipeline.params.model import Params
 from pipeline.stages import align
@@ -37,12 +41,12 @@ def encoded(picture: np.ndarray, kind: str = ".png") -> bytes:
     return cv2.imencode(kind, picture)[1].tobytes()
 
 
-def ingested(folder: Path, pictures: dict[str, bytes]) -> None:
-    """Write data/ingested/toy.parquet with encoded pictures by name."""
+def ingested(folder: Path, pictures: dict[str, bytes], sizes: Sequence[tuple[int, int]] = ()) -> None:
+    """Write data/ingested/toy.parquet with encoded pictures by name, and their height and width if it matters."""
     rows = [
-        {"id": f"toy/{name}", "dataset": "toy", "split": "train", "image": image, "width": 0, "height": 0}
-        | {"votes": None, "label": "fear", "group": None, "source": name, "pixels": ""}
-        for name, image in pictures.items()
+        {"id": f"toy/{name}", "dataset": "toy", "split": "train", "image": image, "width": width}
+        | {"height": height, "votes": None, "label": "fear", "group": None, "source": name, "pixels": ""}
+        for (name, image), (height, width) in zip(pictures.items(), sizes or repeat((9, 9)), strict=False)
     ]
     store.write_rows(folder / INGESTED / "toy.parquet", schema.ingested(), rows)
 
@@ -161,7 +165,7 @@ def test_a_run_that_was_killed_goes_on_where_it_stopped(project: Path, monkeypat
 
     seen = []
 
-    def stopping(function, chunks, engine):
+    def stopping(function, chunks, *_):
         for chunk in chunks:
             seen.append(chunk["id"][0].as_py())
             yield function(chunk)
@@ -181,8 +185,36 @@ def test_a_run_that_was_killed_goes_on_where_it_stopped(project: Path, monkeypat
     assert not any((project / INTERRUPTED).iterdir())
 
 
+def test_a_batch_of_large_pictures_is_short_and_gives_the_same_faces(project: Path, monkeypatch) -> None:
+    rng = np.random.default_rng(1)
+    sizes = [(20, 20), (60, 20), (20, 20), (20, 20), (90, 90), (20, 20)]
+    pictures = [encoded(rng.integers(0, 256, (*size, 3), np.uint8)) for size in sizes]
+    ingested(project, {str(i): picture for i, picture in enumerate(pictures)}, sizes)
+    align.run(settings(mode="none"), "toy")
+    whole = (ALIGNED / "toy.arrow").read_bytes()
+
+    monkeypatch.setattr(align, "LARGEST", cost(60, 60, 10_800))
+    batches = list(align._batches(INGESTED / "toy.parquet", ["id", "image"]))
+    assert [batch["id"].to_pylist() for batch in batches] == [
+        ["toy/0", "toy/1", "toy/2", "toy/3"],
+        ["toy/4"],  # alone, although it is larger than allowed
+        ["toy/5"],
+    ]
+    assert len(pickle.dumps(batches[2])) < len(pictures[4]), "a worker receives its own pictures only"
+    align.run(settings(mode="none"), "toy")
+    assert (ALIGNED / "toy.arrow").read_bytes() == whole
+
+
+def test_landmarks_that_ask_for_a_face_larger_than_any_picture_take_no_more_memory(monkeypatch) -> None:
+    monkeypatch.setattr(alignment, "MOST_SAMPLES", 480)
+    picture = np.full((40, 60, 3), 90, np.uint8)
+    for scale in (0, 1e-9):
+        transform = np.array([[scale, 0, 0], [0, scale, 0]], np.float64)
+        assert (alignment.warp(picture, transform, 48) == 90).all()
+
+
 def test_two_runs_at_once_do_not_mix(project: Path, monkeypatch) -> None:
-    def another(function, chunks, engine):
+    def another(function, chunks, *_):
         (path,) = INTERRUPTED.iterdir()
         with (
             pytest.raises(UserError, match="another process is doing this work"),

@@ -5,6 +5,7 @@ Each kind of bad input is one test, whose id is its name. Around what is bad lie
 
 import csv
 import ctypes
+import hashlib
 import io
 import json
 import os
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -212,6 +214,20 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(monkeypatch, kind):
     with pytest.raises(Rejection, match="pixels, allowed: ") as refused:
         decode(odd.bomb(kind))
     assert refused.value.reason == "too_large"
+
+
+def test_a_fingerprint_copies_no_more_than_a_part_of_a_picture():
+    colour = np.zeros((2_000, 2_000, 3), np.uint8)
+    colour[-1, -1] = 1, 2, 3
+    for pixels in (colour, np.zeros_like(colour)):
+        tracemalloc.start()
+        try:
+            found = fingerprint(pixels)
+            assert tracemalloc.get_traced_memory()[1] < 0.8 * pixels.nbytes
+        finally:
+            tracemalloc.stop()
+        values = pixels if pixels.any() else pixels[..., 0]
+        assert found == hashlib.sha256(repr(values.shape).encode() + values.tobytes()).hexdigest()
 
 
 def expect_one_rejected(reason: str) -> None:
@@ -802,7 +818,19 @@ def test_a_zip_bomb_is_listed(raw, archive, monkeypatch, claimed):
 def test_a_tar_bomb_stops_in_one_line_and_does_not_fill_the_disk(archive, monkeypatch):
     monkeypatch.setattr(_archive, "_SMALL", 2**20)
     archive(("images/c.png", bytes(2**22)))
-    assert "table.tar.gz: found more than 1,048,576 bytes in it, allowed: at most that" in stopped()
+    assert re.search(
+        r"table\.tar\.gz: found 2,097,152 bytes or more, packed into \d,\d{3}, allowed: 100 ", stopped()
+    )
+
+
+def test_an_archive_of_pictures_that_expand_absurdly_stops_in_one_line(raw, archive, monkeypatch):
+    monkeypatch.setattr(_archive, "_SMALL", 2**20)
+    write_rows(raw, *(f"{i}.bmp,train,1,0,0" for i in range(4)))
+    flat = cv2.imencode(".bmp", np.full((400, 400, 3), 90, np.uint8))[1].tobytes()
+    archive(*((f"images/{i}.bmp", flat) for i in range(4)))
+    assert re.search(
+        r"table\.\w+: found 1,9\d\d,\d{3} bytes or more, packed into \d,\d{3}, allowed: 100 ", stopped()
+    )
 
 
 @pytest.mark.parametrize("archive", ["zip"], indirect=True)
@@ -1070,6 +1098,7 @@ def test_pictures_beyond_the_size_of_a_column_arrive(raw, monkeypatch):
     write_rows(raw, "absent.png,train,1,0,0")
     ingest.run(toy.PARAMS, "table")
     before = results()
-    monkeypatch.setattr(ingest, "BATCH_BYTES", 10)
+    for name in ("BATCH_BYTES", "RESULT_BYTES"):
+        monkeypatch.setattr(ingest, name, 10)
     ingest.run(toy.PARAMS, "table")
     assert results() == before

@@ -19,7 +19,7 @@ from tests import doc_commands, doc_project, toy
 from tests.doc_commands import Command
 
 # Arguments by name, and constants of the module, that make a benchmark small.
-ARGUMENTS = {"rounds": "1", "steps": "1", "count": "3"}
+ARGUMENTS = {"rounds": "1", "steps": "1", "count": "3", "cases": ("small",)}
 CONSTANTS: dict[str, dict[str, Any]] = {
     "gan": {
         "FACES": 16,
@@ -32,6 +32,7 @@ CONSTANTS: dict[str, dict[str, Any]] = {
         "worthwhile_processes": lambda _: 1,
     },
     "loader": {"STEPS": 1},
+    "memory": {"STAGES": ["ingest"]},
     "near_duplicates": {"MANY": 100},
     # The script below asks for no network, so timm need not be imported for it.
     "timm_script": {
@@ -40,7 +41,7 @@ CONSTANTS: dict[str, dict[str, Any]] = {
         "LAUNCH": "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')",
     },
 }
-DETECT = ("align", "near_duplicates", "predict")
+DETECT = ("align", "memory", "near_duplicates", "predict")
 # What a reader has done before.
 BEFORE = {
     "align": "fer ingest ferplus; fer ingest facial_expressions",

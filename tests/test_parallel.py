@@ -8,13 +8,17 @@ import resource
 import subprocess
 import sys
 import tempfile
+import time
+from itertools import chain, pairwise
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pipeline.core.parallel import ordered
+from pipeline.core.parallel import chunks, ordered
 
 
 def results(number: int) -> dict:
@@ -72,3 +76,40 @@ def test_results_arrive_where_no_file_can_be_written(folder):
     )
     assert int(done.stdout) == sum(results(number)["array"].sum() for number in range(9))
     assert list(folder.iterdir()) == []
+
+
+@given(st.lists(st.integers(0, 100)), st.integers(1, 6), st.integers(0, 120))
+def test_chunks_keep_the_order_and_hold_no_more_than_they_may(costs: list[int], size: int, most: int):
+    found = list(chunks(costs, size, int, most))
+    assert list(chain(*found)) == costs
+    assert all(len(chunk) == 1 or sum(chunk) <= most for chunk in found)
+    # Each is as long as it may be.
+    assert all(len(a) == size or sum(a) + b[0] > most for a, b in pairwise(found))
+    if sum(costs) <= most:
+        assert [len(chunk) for chunk in found[:-1]] == [size] * (len(found) - 1)
+
+
+def test_a_full_chunk_is_there_before_the_next_item_is_read():
+    items = iter(range(10))
+    assert next(chunks(items, 3)) == [0, 1, 2]
+    assert next(items) == 3
+
+
+def began(folder: Path) -> int:
+    """Return how many items are in work or were, whose number is the length of a file."""
+    with (folder / "began").open("ab") as file:
+        file.write(b"x")
+    time.sleep(0.02)
+    return (folder / "began").stat().st_size
+
+
+@pytest.mark.parametrize(("memory", "in_work"), [(1.0, 1), (2.0, 2)])
+def test_items_that_take_more_memory_than_there_is_wait(folder, memory, in_work):
+    begun = ordered(began, [folder] * 8, workers=4, memory=memory, cost=lambda _: 10**9 - 1)
+    # An item that begins sees those before it, which have ended, and at most as many as fit beside it.
+    for number, seen in enumerate(begun, 1):
+        assert seen <= number + in_work - 1
+
+
+def test_an_item_that_is_larger_than_the_memory_is_worked_on_alone(folder):
+    assert list(ordered(plain, range(5), workers=2, memory=1e-9, cost=lambda _: 10**9)) == [0, 1, 4, 9, 16]

@@ -351,6 +351,23 @@ def test_a_video_is_predicted_frame_by_frame(model: Path, photo: np.ndarray) -> 
     assert os.listdir("out") == ["film.avi.mp4"]
 
 
+def test_what_is_too_large_is_one_line_before_it_is_read(model: Path, photo: np.ndarray, monkeypatch) -> None:
+    with open("big.png", "wb") as file:
+        file.truncate(40 * 10**9)  # sparse
+    Path("flat.png").write_bytes(odd.bomb("PNG"))
+    film("film.avi", photo)
+    cv2.imwrite("a.png", odd.pixels(1))
+    monkeypatch.setattr("pipeline.intake.image.MOST_PIXELS", 400 * 300 - 1)
+    done = run("big.png", "flat.png", "film.avi", "a.png", "--output", "a.csv", "--memory", "0.001")
+    assert str(done.exception) == "3 of 4 files could not be read; the others are written"
+    for line in (
+        "big.png: found 40,000,000,000 bytes, allowed: at most 268,435,456",
+        "flat.png: found 20000 x 20000 pixels, allowed: at most 119,999",
+        "film.avi: found 400 x 300 pixels, allowed: at most 119,999",
+    ):
+        assert line in done.stderr.splitlines()
+
+
 def test_a_video_that_is_cut_short_gives_what_it_has(model: Path, photo: np.ndarray) -> None:
     film("film.avi", photo)
     data = Path("film.avi").read_bytes()

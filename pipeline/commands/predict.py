@@ -64,6 +64,20 @@ def predict(
         Literal["auto", "cpu", "cuda"],
         typer.Option(help="Run on this device; auto uses a GPU if there is one."),
     ] = "auto",
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Find faces in N processes.", show_default="one per core"),
+    ] = None,
+    memory: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            metavar="GB",
+            help="Let pictures take at most this much memory in all processes together. A picture that takes more is "
+            "worked on alone.",
+            show_default="a quarter of the free memory",
+        ),
+    ] = None,
 ) -> None:
     """Predict the expression of every face in pictures, videos or a camera stream.
 
@@ -86,7 +100,7 @@ def predict(
     for folder, option in ((annotate, "--annotate"), (explain, "--explain")):
         if folder is not None:
             check_names(sources, folder, option)
-    predictor = Predictor.load(model, device, crops, faces)
+    predictor = Predictor.load(model, device, crops, faces, workers, memory)
 
     tally = Tally()
     with ExitStack() as stack:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from pipeline.core.ending import worker_ends_with_parent
 from pipeline.core.errors import UserError, one_line
+from pipeline.core.memory import budget
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -26,15 +27,45 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def chunks(items: Iterable[A], size: int) -> Iterator[list[A]]:
-    """Yield lists of `size` items; the last one may be shorter."""
-    remaining = iter(items)
-    while chunk := list(islice(remaining, size)):
+def free(item: object) -> int:
+    """Return 0: the cost of an item that takes next to no memory."""
+    return 0
+
+
+def chunks(
+    items: Iterable[A], size: int, cost: Callable[[A], int] = free, most: int = 0
+) -> Iterator[list[A]]:
+    """Yield lists of `size` items, or of fewer if these cost more than `most`. The last list may be shorter.
+
+    Args:
+        items: are read no further than the list that is yielded, or one item further if `most` ends it.
+        size: of a list.
+        cost: of an item, 0 or more.
+        most: of the items of a list together; a single item may cost more.
+    """
+    chunk: list[A] = []
+    total = 0
+    for item in items:
+        price = cost(item)
+        if chunk and total + price > most:
+            yield chunk
+            chunk, total = [], 0
+        chunk.append(item)
+        total += price
+        if len(chunk) == size:
+            yield chunk
+            chunk, total = [], 0
+    if chunk:
         yield chunk
 
 
 def ordered(
-    function: Callable[[A], B], items: Iterable[A], engine: str = "local", workers: int | None = None
+    function: Callable[[A], B],
+    items: Iterable[A],
+    engine: str = "local",
+    workers: int | None = None,
+    memory: float | None = None,
+    cost: Callable[[A], int] = free,
 ) -> Iterator[B]:
     """Yield function(item) for each item, in the order of the items. No result depends on the number of workers.
 
@@ -45,6 +76,9 @@ def ordered(
         items: small, as they are sent to the workers. They are read only as far ahead as the workers need.
         engine: `local` for processes on this machine, `ray` for tasks on the cluster that RAY_ADDRESS names.
         workers: processes on this machine; None: one per core.
+        memory: GB that all items in work may take together on this machine, but one item is always in work; None: a
+            quarter of the available memory.
+        cost: bytes that an item takes, in this process and in a worker, until its result is yielded.
 
     Raises:
         UserError: a worker was killed (`local`), or there is no cluster (`ray`). Errors of `function` pass through.
@@ -55,26 +89,33 @@ def ordered(
     first = list(islice(remaining, 2))
     if len(first) < 2:
         return map(function, first)
-    return _in_processes(function, chain(first, remaining), workers or cores())
+    return _in_processes(function, chain(first, remaining), workers or cores(), budget(memory), cost)
 
 
-def _in_processes(function: Callable[[A], B], items: Iterable[A], workers: int) -> Iterator[B]:
+def _in_processes(
+    function: Callable[[A], B], items: Iterable[A], workers: int, most: int, cost: Callable[[A], int]
+) -> Iterator[B]:
     import cv2  # here, as every command imports this module
 
     # A forked worker has all imports from its parent. Forking is safe on Linux alone, and there a forked OpenCV waits
     # for threads that only the parent has, unless it has none.
     cv2.setNumThreads(1)
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    pending: deque[Future[B]] = deque()
+    pending: deque[tuple[Future[B], int]] = deque()
+    used = 0
     gc.freeze()  # otherwise a worker's garbage collection copies the memory that it shares with its parent
     pool = ProcessPoolExecutor(workers, context, _start, (function,))
     try:
         for item in items:
-            pending.append(pool.submit(_call, item))
-            if len(pending) > 2 * workers:
-                yield pending.popleft().result()
+            price = cost(item)
+            while pending and (len(pending) > 2 * workers or used + price > most):
+                done, freed = pending.popleft()
+                yield done.result()
+                used -= freed
+            pending.append((pool.submit(_call, item), price))
+            used += price
         while pending:
-            yield pending.popleft().result()
+            yield pending.popleft()[0].result()
     except BaseException as error:
         # Nobody waits for what the workers still do: the user has interrupted it, or the results are not wanted.
         for worker in pool._processes.values():

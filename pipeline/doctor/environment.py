@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from pipeline.core.errors import one_line
+from pipeline.core.memory import available, budget
 from pipeline.core.parallel import cores
 from pipeline.core.progress import in_bytes
 from pipeline.doctor import Finding, fault, ok, warning
@@ -148,9 +149,12 @@ def machine() -> Iterator[Finding]:
     """Check the memory."""
     import psutil
 
-    memory = psutil.virtual_memory()
-    text = f"{cores()} cores, {in_bytes(memory.available)} of {in_bytes(memory.total)} memory free"
-    if memory.available < LEAST_MEMORY:
+    free = available()
+    text = (
+        f"{cores()} cores, {in_bytes(free)} of {in_bytes(psutil.virtual_memory().total)} memory free; unless `memory` "
+        f"says otherwise, pictures in work take up to {in_bytes(budget(None))}"
+    )
+    if free < LEAST_MEMORY:
         yield warning(text, "close other programs, or set a smaller train.batch_size and gans.processes: 1")
     else:
         yield ok(text)

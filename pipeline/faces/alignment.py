@@ -15,6 +15,10 @@ REFERENCE = np.array(
 )
 REFERENCE_SIZE = 112
 
+# Samples along a side of a face. A face of as many pixels fills the largest picture that is allowed. Landmarks that a
+# data set publishes may ask for any number.
+MOST_SAMPLES = 12_000
+
 # Share of the box added on each side in mode `crop`, because boxes of detectors end at the forehead and the chin.
 CROP_MARGIN = 0.1
 
@@ -110,7 +114,8 @@ def warp(picture: np.ndarray, transform: np.ndarray, size: int) -> np.ndarray:
     Returns:
         uint8, size x size x C.
     """
-    k = max(1, round(1 / float(np.hypot(*transform[:, 0]))))
+    scale = float(np.hypot(*transform[:, 0]))
+    k = max(1, round(1 / max(scale, size / MOST_SAMPLES)))
     dense = transform * k
     dense[:, 2] += (k - 1) / 2  # the k x k samples of a pixel have the same centre as the pixel
     face = cv2.warpAffine(picture, dense, (size * k, size * k), borderMode=cv2.BORDER_REPLICATE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -69,7 +69,7 @@ def contact_sheet(
     votes: np.ndarray,
     classes: Sequence[str],
     mode: str,
-    images: Callable[[list[int]], list[bytes]],
+    images: Callable[[list[int]], Iterable[bytes]],
 ) -> None:
     """Plot examples of each class, pictures without a detected face, and faces with divided votes.
 
@@ -117,7 +117,7 @@ def _examples(
 
 
 def _not_found(
-    faces: Faces, status: np.ndarray, mode: str, images: Callable[[list[int]], list[bytes]]
+    faces: Faces, status: np.ndarray, mode: str, images: Callable[[list[int]], Iterable[bytes]]
 ) -> SheetPart:
     missed = np.flatnonzero(status != "found")
     if mode == "none":

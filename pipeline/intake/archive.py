@@ -23,8 +23,8 @@ from pipeline.intake.guards import BROKEN, MOST_BYTES, Rejection, check_size, is
 
 _ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 # An archive of pictures expands to little more than its own size, one of CSV files to ten times as much. An archive
-# may expand to a hundred times its size, or to 1 GiB (`_SMALL`) if that is more.
-_MOST_EXPANSION, _SMALL = 100, 2**30
+# may expand to a hundred times its size, or to 256 MiB (`_SMALL`) if that is more.
+_MOST_EXPANSION, _SMALL = 100, 2**28
 
 
 def archive(path: Path) -> ZipArchive | TarArchive | None:
@@ -57,6 +57,13 @@ class _Archive:
     def __getstate__(self) -> dict[str, Any]:
         return {"address": self.address, "_path": self._path}
 
+    def _check_expansion(self, size: int) -> None:
+        """Reject an archive that expands to at least `size` bytes, if that is absurd."""
+        packed = os.path.getsize(self._path)
+        if size > max(_SMALL, _MOST_EXPANSION * packed):
+            allowed = f"{_MOST_EXPANSION} times as many, or {_SMALL:,}"
+            raise UserError.of(self.address, f"{size:,} bytes or more, packed into {packed:,}", allowed)
+
     def _named_members(self) -> Iterator[tuple[str, Any]]:
         """Yield name and member of each file; the member is None for a link or a special file."""
         raise NotImplementedError
@@ -77,6 +84,8 @@ class _Archive:
             if not path.name or leads_out(name) or path.parts[0].endswith(":"):
                 raise UserError.of(self.address, f"a member {name[:80]!r}", "names inside the archive")
             members[str(path)] = member
+        sizes = [self._size(member) for member in members.values() if member is not None]
+        self._check_expansion(sum(size for size in sizes if size <= MOST_BYTES))  # `read` rejects the others
         tops = {"".join(place.partition("/")[:2]) for place in members if not is_hidden(place)}
         if len(tops) == 1 and (top := tops.pop()).endswith("/"):
             return {place[len(top) :]: members[place] for place in members if place.startswith(top)}
@@ -172,19 +181,15 @@ class TarArchive(_Archive):
             with opened, tarfile.open(self._path) as compressed:
                 source: Any = compressed.fileobj
                 source.seek(0)
-                self._expand(source, expanded, max(_SMALL, _MOST_EXPANSION * os.path.getsize(self._path)))
+                while block := source.read(2**20):
+                    expanded.write(block)
+                    self._check_expansion(expanded.tell())
             expanded.flush()
             return expanded
         except BROKEN as error:
             raise UserError(
                 f"{self.address}: cannot be expanded into a temporary file: {one_line(error)}"
             ) from None
-
-    def _expand(self, source: IO[bytes], expanded: IO[bytes], most: int) -> None:
-        while block := source.read(2**20):
-            if expanded.tell() + len(block) > most:
-                raise UserError.of(self.address, f"more than {most:,} bytes in it", "at most that")
-            expanded.write(block)
 
     def _named_members(self) -> Iterator[tuple[str, tuple[int, int] | None]]:
         self._plain.seek(0)

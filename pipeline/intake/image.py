@@ -6,17 +6,22 @@ import hashlib
 import io
 import struct
 import warnings
+from typing import IO
 
 import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from pipeline.core.errors import UserError
-from pipeline.intake.guards import Rejection
+from pipeline.intake.guards import MOST_BYTES, Rejection
 
 # A picture of 64 megapixels takes 192 MB decoded. The header of a small file can claim a thousand times that.
 MOST_PIXELS = 64_000_000
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+# Bytes of a pixel while OpenCV decodes it: it returns a copy of what it has decoded. Formats that are stored in several
+# passes, such as progressive JPEG, take up to twice as much.
+DECODING = 6
+_BAND = 2**20  # pixels that are compared at a time
 _PNG_START = struct.Struct(">16sII")  # signature and name of the first chunk, width, height
 _PNG_NAME = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 _HEAD = 64 * 1024  # bytes: an animated PNG says so (acTL) before its first chunk of pixels (IDAT)
@@ -26,13 +31,28 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 warnings.filterwarnings("ignore", module="PIL")
 
 
+def cost(width: int, height: int, encoded: int) -> int:
+    """Return the bytes that a picture takes in memory while it is decoded.
+
+    Args:
+        width: pixels.
+        height: pixels.
+        encoded: bytes of the picture's file.
+    """
+    return DECODING * width * height + encoded
+
+
+# The most that a picture takes.
+LARGEST = cost(MOST_PIXELS, 1, MOST_BYTES)
+
+
 def decode(data: bytes) -> np.ndarray:
     """Return a picture as BGR, uint8, H x W x 3, turned as its EXIF data says.
 
     Raises:
         Rejection: `unreadable_image` (damaged, cut short, or no picture), `too_large`, `animated`.
     """
-    _check_header(data)
+    dimensions(io.BytesIO(data))
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
@@ -62,26 +82,34 @@ def fingerprint(pixels: np.ndarray) -> str:
     A picture whose three channels are equal counts as one of one channel, so that a grey picture has the same
     fingerprint in either form.
     """
-    blue, green, red = (channel.tobytes() for channel in cv2.split(pixels))
-    grey = blue == green == red
+    flat = np.ascontiguousarray(pixels).reshape(-1, 1, 3)
+    bands = [flat[start : start + _BAND] for start in range(0, len(flat), _BAND)]
+    grey = all(_is_grey(band) for band in bands)
     digest = hashlib.sha256(repr(pixels.shape[:2] if grey else pixels.shape).encode())
-    digest.update(blue if grey else pixels.tobytes())
+    for band in bands:
+        digest.update((cv2.extractChannel(band, 0) if grey else band).reshape(-1).data)
     return digest.hexdigest()
 
 
-def _check_header(data: bytes) -> None:
-    """Reject from its header alone a file that must not be decoded."""
-    frames = 1
-    if (
-        data[:16] == _PNG_NAME
-        and len(data) >= _PNG_START.size
-        and b"acTL" not in data[: data.find(b"IDAT", 0, _HEAD)]
-    ):
+def _is_grey(band: np.ndarray) -> bool:
+    blue, green, red = (channel.tobytes() for channel in cv2.split(band))
+    return blue == green == red
+
+
+def dimensions(file: IO[bytes]) -> tuple[int, int]:
+    """Return the width and height that the header of a picture's file claims.
+
+    Raises:
+        Rejection: a picture that must not be decoded: `unreadable_image`, `too_large` or `animated`.
+    """
+    frames, head = 1, file.read(_HEAD)
+    if head[:16] == _PNG_NAME and len(head) >= _PNG_START.size and b"acTL" not in head[: head.find(b"IDAT")]:
         # Pillow takes longer over the header of a small PNG than OpenCV over all of it.
-        _, width, height = _PNG_START.unpack_from(data)
+        _, width, height = _PNG_START.unpack_from(head)
     else:
         try:
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            file.seek(0)
+            with Image.open(file, formats=FORMATS) as image:
                 width, height = image.size
                 frames = getattr(image, "n_frames", 1) if image.format in ("PNG", "GIF", "WEBP") else 1
         except UnidentifiedImageError:
@@ -92,7 +120,17 @@ def _check_header(data: bytes) -> None:
             ) from None
         except Exception as error:  # a damaged header can make a parser raise anything
             raise Rejection("unreadable_image", f"the header is damaged: {error}") from None
-    if width * height > MOST_PIXELS:
-        raise Rejection.of("too_large", f"{width} x {height} pixels", f"at most {MOST_PIXELS:,}")
+    check_pixels(width, height)
     if frames > 1:
         raise Rejection.of("animated", f"{frames} frames", "one")
+    return width, height
+
+
+def check_pixels(width: int, height: int) -> None:
+    """Reject a picture of more than `MOST_PIXELS`.
+
+    Raises:
+        Rejection: `too_large`.
+    """
+    if width * height > MOST_PIXELS:
+        raise Rejection.of("too_large", f"{width} x {height} pixels", f"at most {MOST_PIXELS:,}")

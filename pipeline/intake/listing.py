@@ -63,8 +63,8 @@ class Listing:
     Iterating yields the records in the order of their names. A second record of a name is rejected then.
 
     Args:
-        read: returns the encoded picture at a place, or raises `Rejection`. It is called once for each record, in
-            another process, so it must survive pickling.
+        read: returns the encoded picture at a place, or raises `Rejection`. It is called for each record in another
+            process, so it must survive pickling, and for large pictures once more.
         draw: splits that the data set does not publish; `label` draws them from the training pictures.
         keep_repeats: whether a record with the name, split, votes and label of an earlier one is kept under the
             name `<name>-row<N>`.

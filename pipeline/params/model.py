@@ -214,6 +214,8 @@ class Params(Block):
     optimizer: str
     gan: str
     engine: Literal["local", "ray"]
+    workers: Positive | None
+    memory: Rate | None
     sample: Sample
     ingest: Ingest
     align: Alignment

@@ -18,11 +18,13 @@ MACHINE = frozenset(
     {
         "engine",
         "gans.processes",
+        "memory",
         "train.checkpoint_seconds",
         "train.device",
         "train.precision",
         "train.torchrun",
         "train.workers",
+        "workers",
     }
 )
 

@@ -9,18 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.core.errors import one_line
 from pipeline.faces.crowd import all_faces
 from pipeline.faces.detection import Detection, FaceDetector
 from pipeline.faces.detectors import detector_module
 from pipeline.faces.extraction import cut
-from pipeline.intake.guards import Rejection
+from pipeline.intake.guards import MOST_BYTES, Rejection
 from pipeline.intake.image import decode
 from pipeline.params.model import Align
-from pipeline.prediction.sources import InputPicture
-
-# Bytes of decoded pictures that a worker holds at a time: eight pictures of 12 megapixels.
-PIXEL_BYTES = 8 * 36 * 2**20
+from pipeline.prediction.sources import InputPicture, opened
 
 
 @dataclass(frozen=True)
@@ -54,18 +50,16 @@ class FaceFinder:
 
     def __call__(self, pictures: list[InputPicture]) -> list[list[AlignedFace] | str]:
         """Return the faces of each picture from left to right, or why it cannot be read."""
-        results: list[list[AlignedFace] | str] = []
         decoded: list[np.ndarray] = []
+        errors: list[str] = []
         for picture in pictures:
             try:
                 decoded.append(read(picture))
+                errors.append("")
             except Rejection as error:
-                results += [*self._aligned(decoded), error.detail]
-                decoded = []
-            if sum(pixels.nbytes for pixels in decoded) > PIXEL_BYTES:
-                results += self._aligned(decoded)
-                decoded = []
-        return [*results, *self._aligned(decoded)]
+                errors.append(error.detail)
+        faces = self._aligned(decoded)
+        return [error or next(faces) for error in errors]
 
     def _aligned(self, pictures: list[np.ndarray]) -> Iterator[list[AlignedFace]]:
         for picture, detections in zip(pictures, self._detections(pictures), strict=True):
@@ -98,11 +92,8 @@ def read(picture: InputPicture) -> np.ndarray:
         raise Rejection("unreadable_image", picture.error)
     if picture.pixels is not None:
         return picture.pixels
-    try:
-        return decode(Path(picture.source.path).read_bytes())
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or one_line(error)
-        raise Rejection("unreadable_image", f"cannot be read: {reason}") from None
+    with opened(picture.source.path) as file:
+        return decode(file.read(MOST_BYTES))
 
 
 @cache

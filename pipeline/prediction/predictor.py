@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 
 from pipeline.core.errors import UserError
-from pipeline.core.parallel import cores, ordered
+from pipeline.core.parallel import chunks, cores, ordered
 from pipeline.faces.detectors import load_detector
 from pipeline.inference.crops import VIEWS
 from pipeline.inference.device import pick, pick_precision
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Crops = Literal["centre", "mirror", "ten"]
-# Pictures that a worker receives at a time, and bytes of decoded frames among them.
-CHUNK, CHUNK_BYTES = 32, 32 * 2**20
+# Pictures that a worker receives at a time, and the bytes of memory that they may take, unless a single one takes more.
+CHUNK, CHUNK_BYTES = 32, 128 * 2**20
 
 
 class Predictor:
@@ -40,9 +41,16 @@ class Predictor:
     """
 
     def __init__(
-        self, classifier: TrainedModel, device: torch.device, crops: Crops = "centre", every: bool = True
+        self,
+        classifier: TrainedModel,
+        device: torch.device,
+        crops: Crops = "centre",
+        every: bool = True,
+        workers: int | None = None,
+        memory: float | None = None,
     ) -> None:
         self.classifier, self.device, self.classes = classifier, device, classifier.classes
+        self._workers, self._memory = workers or cores(), memory
         self._views, self._batch = VIEWS[crops]
         # The precision of validation and evaluation, so that a face gets the same probabilities.
         self._precision = pick_precision(classifier.precision, device)
@@ -55,6 +63,8 @@ class Predictor:
         device: str = "auto",
         crops: Crops = "centre",
         faces: Literal["all", "main"] = "all",
+        workers: int | None = None,
+        memory: float | None = None,
     ) -> Predictor:
         """Load a model file. The detector's weights are downloaded if they are missing.
 
@@ -64,6 +74,9 @@ class Predictor:
             crops: `centre`; `mirror` (the centre and its mirror image); `ten` (centre and corners, each with its
                 mirror image). They are equal to the default of `evaluate`, `evaluate.mirror` and `evaluate.ten_crop`.
             faces: `all` faces of a picture, or the `main` face that `align` would choose.
+            workers: processes that find faces; None: one per core.
+            memory: GB that pictures may take in all processes together; None: a quarter of the available memory. A
+                picture that takes more is worked on alone.
 
         Raises:
             UserError: the file does not exist or is not a model, or the weights cannot be downloaded.
@@ -76,7 +89,7 @@ class Predictor:
                 f"{path}: found no file, expected: a model; `dvc repro` makes models/classifier.safetensors, --model "
                 "names another"
             )
-        return cls(load(Path(path), picked), picked, crops, faces == "all")
+        return cls(load(Path(path), picked), picked, crops, faces == "all", workers, memory)
 
     def predict(
         self, sources: str | Path | Iterable[str | Path | np.ndarray], every: int = 1
@@ -100,7 +113,7 @@ class Predictor:
     def stream(self, pictures: Iterable[InputPicture], live: bool = False) -> Iterator[Prediction]:
         """Yield a prediction for each picture, in their order.
 
-        Faces are found in one process per core, several pictures at a time. This process classifies them in batches.
+        Processes find faces, several pictures at a time. This process classifies them in batches.
 
         Args:
             pictures: pictures, which are read ahead to keep the processes busy.
@@ -111,14 +124,17 @@ class Predictor:
         """
         pending: deque[list[InputPicture]] = deque()
 
-        def chunks() -> Iterator[list[InputPicture]]:
-            for chunk in _chunks(pictures, 1 if live else CHUNK):
+        def read_ahead() -> Iterator[list[InputPicture]]:
+            for chunk in chunks(pictures, 1 if live else CHUNK, attrgetter("cost"), CHUNK_BYTES):
                 pending.append(chunk)
                 yield chunk
 
-        # On one core a second process would only take the time to start it.
-        alone = live or cores() == 1
-        for faces in map(self._finder, chunks()) if alone else ordered(self._finder, chunks()):
+        found: Iterator[list[list[AlignedFace] | str]]
+        if live or self._workers == 1:  # a second process would only take the time to start it
+            found = map(self._finder, read_ahead())
+        else:
+            found = ordered(self._finder, read_ahead(), "local", self._workers, self._memory, _cost)
+        for faces in found:
             yield from self._classified(pending.popleft(), faces)
 
     def _classified(
@@ -162,17 +178,8 @@ def _weights(classifier: TrainedModel) -> Path | None:
     return load_detector(settings.detector, settings.weights, settings.threshold)[1].path
 
 
-def _chunks(pictures: Iterable[InputPicture], most: int) -> Iterator[list[InputPicture]]:
-    chunk: list[InputPicture] = []
-    size = 0
-    for picture in pictures:
-        chunk.append(picture)
-        size += 0 if picture.pixels is None else picture.pixels.nbytes
-        if len(chunk) == most or size >= CHUNK_BYTES:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk
+def _cost(pictures: list[InputPicture]) -> int:
+    return sum(picture.cost for picture in pictures)
 
 
 def _input_pictures(sources: Iterable[str | Path | np.ndarray], every: int) -> Iterator[InputPicture]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 import cv2
 import numpy as np
 
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, one_line
+from pipeline.intake.guards import Rejection, check_size
+from pipeline.intake.image import check_pixels, cost, dimensions
 
 PICTURES = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
@@ -20,6 +24,8 @@ PICTURES = frozenset(
 VIDEOS = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
 # A video may have this many frames fewer than its header says, as some containers only estimate the number.
 GUESSED, GUESSED_SHARE = 2, 0.02
+# Each of the threads that decode a video holds frames. One thread decodes frames of more pixels than this: 4096 x 2304.
+THREADED_PIXELS = 9_437_184
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # silent: the output reports unreadable videos
 
@@ -54,6 +60,7 @@ class InputPicture:
         pixels: BGR, uint8, H x W x 3; None for a picture file, which a worker reads.
         error: why the picture cannot be read; empty if it may be readable.
         fps: frames per second of the video.
+        decoding: bytes that a picture file takes in memory while it is decoded.
     """
 
     source: Source
@@ -62,6 +69,13 @@ class InputPicture:
     pixels: np.ndarray | None = None
     error: str = ""
     fps: float = 0.0
+    decoding: int = 0
+
+    @property
+    def cost(self) -> int:
+        """Bytes that the picture takes in memory until it is predicted."""
+        # This process holds an array, and a worker what arrives and the array that it unpacks from that.
+        return self.decoding if self.pixels is None else 3 * self.pixels.nbytes
 
 
 def listed(paths: Iterable[str | Path]) -> list[Source]:
@@ -132,26 +146,54 @@ def count(sources: Iterable[Source], every: int) -> int:
 def pictures(sources: Iterable[Source], every: int = 1) -> Iterator[InputPicture]:
     """Yield picture files, and every `every`-th frame of videos and cameras.
 
-    A source that cannot be opened, or a video that is shorter than its header says, yields a picture with an error.
+    A source that cannot be opened, a picture or video of too many pixels, or a video that is shorter than its header
+    says yields a picture with an error. The header of a picture file is read, and its pixels are not.
     """
     for source in sources:
         if source.error:
             yield InputPicture(source, error=source.error)
         elif source.kind == "picture":
-            yield InputPicture(source)
+            yield _measured(source)
         else:
             yield from _frames(source, every)
 
 
+def _measured(source: Source) -> InputPicture:
+    """Return a picture file with its cost, or why it cannot be read. Only its header is read."""
+    try:
+        with opened(source.path) as file:
+            width, height = dimensions(file)
+            return InputPicture(source, decoding=cost(width, height, os.fstat(file.fileno()).st_size))
+    except Rejection as error:
+        return InputPicture(source, error=error.detail)
+
+
+@contextmanager
+def opened(path: str) -> Iterator[IO[bytes]]:
+    """Open a picture file.
+
+    Raises:
+        Rejection: the file cannot be opened or read, or is too large.
+    """
+    try:
+        with open(path, "rb") as file:
+            check_size(os.fstat(file.fileno()).st_size)
+            yield file
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise Rejection("unreadable_image", f"cannot be read: {reason}") from None
+
+
 def _frames(source: Source, every: int) -> Iterator[InputPicture]:
     live = source.kind == "camera"
-    capture = cv2.VideoCapture(int(source.path) if live and source.path.isdecimal() else source.path)
+    capture = _capture(source)
     start = time.monotonic()
+    number = 0
     try:
         if not capture.isOpened():
-            yield InputPicture(source, error=f"cannot be opened as a {source.kind}")
-            return
-        fps, number = capture.get(cv2.CAP_PROP_FPS), 0
+            raise Rejection("unreadable_image", f"cannot be opened as a {source.kind}")
+        check_pixels(*_size(capture))
+        fps = capture.get(cv2.CAP_PROP_FPS)
         while capture.grab():
             if number % every == 0:
                 # Before `retrieve`, after which OpenCV reports the next frame's time.
@@ -159,13 +201,32 @@ def _frames(source: Source, every: int) -> Iterator[InputPicture]:
                 read, pixels = capture.retrieve()
                 if not read:
                     break
+                check_pixels(*pixels.shape[1::-1])  # a later frame may be larger
                 yield InputPicture(source, number, seconds, pixels, fps=fps)
             number += 1
         claimed = 0 if live else int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         if number == 0 or claimed - number > GUESSED + GUESSED_SHARE * claimed:
             yield InputPicture(source, number, error=f"ends after {number} of {max(claimed, 1)} frames")
+    except Rejection as error:
+        yield InputPicture(source, number or None, error=error.detail)
     finally:
         capture.release()
+
+
+def _capture(source: Source) -> cv2.VideoCapture:
+    """Open a video or a camera. It may turn out not to be open."""
+    if source.kind == "camera":
+        return cv2.VideoCapture(int(source.path) if source.path.isdecimal() else source.path)
+    capture = cv2.VideoCapture(source.path)
+    if math.prod(_size(capture)) > THREADED_PIXELS and capture.getBackendName() == "FFMPEG":
+        capture.release()
+        capture = cv2.VideoCapture(source.path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+    return capture
+
+
+def _size(capture: cv2.VideoCapture) -> tuple[int, int]:
+    """Return the width and height of a video's frames, as its header says; 0 and 0 if it is not open."""
+    return int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
 
 
 def _inside(folder: Path) -> Iterator[Path]:

@@ -10,6 +10,8 @@ import numpy as np
 from PIL import Image
 
 from pipeline.core.errors import UserError, one_line
+from pipeline.intake.guards import Rejection
+from pipeline.intake.image import check_pixels
 
 WIDEST = 1400  # width of a sheet in pixels
 LARGEST = 96  # side of a face in pixels
@@ -23,8 +25,9 @@ def sheet(path: Path) -> tuple[str, int, int]:
     """
     try:
         with Image.open(path) as file:
+            check_pixels(*file.size)
             picture = file.convert("RGB")
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError, Image.DecompressionBombError, Rejection) as error:
         raise UserError(f"{path}: not a picture: {one_line(error)}; `dvc checkout` restores it") from None
     picture.thumbnail((WIDEST, 8 * WIDEST), Image.Resampling.LANCZOS)
     return _uri(picture, 80), picture.width, picture.height

@@ -97,8 +97,14 @@ class PlannedPicture:
     scene: Scene
 
 
-def generate(folder: Path, pictures: int, seed: int) -> Counter[str]:
+def generate(folder: Path, pictures: int, seed: int, workers: int | None = None) -> Counter[str]:
     """Write the sample. It replaces an earlier sample when it is complete.
+
+    Args:
+        folder: of the sample.
+        pictures: their number.
+        seed: of all draws.
+        workers: processes that draw; None: one per core.
 
     Returns:
         The number of pictures of each class, and of pictures without a face as `NF`.
@@ -109,7 +115,7 @@ def generate(folder: Path, pictures: int, seed: int) -> Counter[str]:
     planned = plan(pictures, seed)
     with replacing_folder(folder) as temporary:
         (temporary / "images").mkdir(parents=True)
-        files = rendered([picture.scene for picture in planned], cores())
+        files = rendered([picture.scene for picture in planned], workers or cores())
         for picture, data in zip(
             planned, track(files, total=len(planned), desc="sample", unit="pictures"), strict=True
         ):

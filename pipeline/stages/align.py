@@ -15,11 +15,12 @@ import typer
 from pipeline.core.code import sources
 from pipeline.core.files import fingerprint, write_json
 from pipeline.core.locks import in_use
-from pipeline.core.parallel import ordered
+from pipeline.core.parallel import chunks, ordered
 from pipeline.core.progress import bar
 from pipeline.faces.detectors import load_detector
 from pipeline.faces.extraction import GIVEN, Extraction
 from pipeline.faces.weights import Weights
+from pipeline.intake.image import LARGEST, cost
 from pipeline.params.model import Align, Params
 from pipeline.tables.journal import journaled
 from pipeline.tables.paths import ALIGNED, INGESTED, INTERRUPTED, METRICS
@@ -27,7 +28,9 @@ from pipeline.tables.schema import aligned, channels
 from pipeline.tables.storage import local_copy, upload
 from pipeline.tables.store import count_parquet, stream_parquet, write_batches
 
-# Pictures in a batch of a worker. Half as many are 2 to 12 % slower, because the batches of the network get small.
+# Pictures in a batch of a worker. Half as many are 2 to 12 % slower, because the batches of the network get small. A
+# batch ends earlier if its pictures would take more memory than the largest picture that is allowed: 64 pictures of a
+# megapixel do not.
 CHUNK = 64
 
 
@@ -44,7 +47,7 @@ def run(p: Params, dataset: str, source: str | Path = INGESTED, output: str | Pa
         UserError: the table or the weights of the detector cannot be fetched, or a picture cannot be decoded.
     """
     with local_copy(source, f"{dataset}.parquet") as table, in_use(table):
-        counts = _align(p.align.of(dataset), p.engine, dataset, table, output)
+        counts = _align(p, dataset, table, output)
     if counts["found_rate"] is None:
         typer.echo(
             f"{dataset}: {counts['images']} pictures, used whole: mode {counts['mode']} looks for no face"
@@ -57,8 +60,9 @@ def run(p: Params, dataset: str, source: str | Path = INGESTED, output: str | Pa
     )
 
 
-def _align(settings: Align, engine: str, dataset: str, table: Path, output: str | Path) -> dict[str, Any]:
+def _align(p: Params, dataset: str, table: Path, output: str | Path) -> dict[str, Any]:
     """Write the faces of the pictures in `table`, and the metrics; return the metrics."""
+    settings = p.align.of(dataset)
     images = count_parquet(table)
     weights = _weights(settings)
     extraction = Extraction(settings, weights.path.read_bytes() if weights else None)
@@ -66,10 +70,11 @@ def _align(settings: Align, engine: str, dataset: str, table: Path, output: str 
     status: Counter[str] = Counter()
 
     def batches(done: int) -> Iterator[pa.RecordBatch]:
+        pictures = _batches(table, columns)
         if done:
-            typer.echo(f"align {dataset}: going on with an interrupted run at picture {done * CHUNK + 1:,}")
-        chunks = islice(stream_parquet(table, columns, CHUNK), done, None)
-        return ordered(extraction, chunks, engine)
+            first = sum(map(len, islice(pictures, done))) + 1
+            typer.echo(f"align {dataset}: going on with an interrupted run at picture {first:,}")
+        return ordered(extraction, pictures, p.engine, p.workers, p.memory, lambda batch: sum(_costs(batch)))
 
     schema = aligned(settings.face_size, channels(settings.colour))
 
@@ -99,6 +104,20 @@ def _align(settings: Align, engine: str, dataset: str, table: Path, output: str 
         metrics = METRICS / "align" if Path(output) == ALIGNED else folder
         write_json(metrics / f"{dataset}.json", counts)
     return counts
+
+
+def _batches(table: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """Yield the pictures of a table in batches that a worker can hold."""
+    for pictures in stream_parquet(table, [*columns, "width", "height"], CHUNK):
+        for rows in chunks(range(len(pictures)), CHUNK, _costs(pictures).__getitem__, LARGEST):
+            # `take` copies. A slice would be sent to a worker with all pictures around it.
+            yield pictures if len(rows) == len(pictures) else pictures.take(pa.array(rows))
+
+
+def _costs(pictures: pa.RecordBatch) -> list[int]:
+    """Return the bytes that each picture takes."""
+    sizes = (pictures["width"], pictures["height"], pc.binary_length(pictures["image"]))
+    return [cost(*size) for size in zip(*(column.to_pylist() for column in sizes), strict=True)]
 
 
 def _weights(settings: Align) -> Weights | None:

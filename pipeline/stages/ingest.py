@@ -19,7 +19,7 @@ from pipeline.core.files import replacing, write_json
 from pipeline.core.parallel import ordered
 from pipeline.core.progress import bar, in_words
 from pipeline.intake.guards import Rejection
-from pipeline.intake.image import decode, fingerprint
+from pipeline.intake.image import LARGEST, decode, fingerprint
 from pipeline.intake.landmarks import inside
 from pipeline.intake.listing import Listing, Record, RejectedRow
 from pipeline.intake.tree import open_tree
@@ -33,8 +33,8 @@ from pipeline.tables.vocabulary import SPLITS, VOTES
 
 # Pictures that a worker reads at a time: enough to hide the hand-over, few enough bytes to keep memory flat.
 CHUNK, CHUNK_BYTES = 1536, 8 * 2**20
-# Bytes of pictures after which a batch ends: an Arrow column holds at most 2 GiB.
-BATCH_BYTES = 2**30
+# Bytes of encoded pictures after which a worker returns no more of them, and after which a batch ends.
+RESULT_BYTES = BATCH_BYTES = 32 * 2**20
 
 
 def run(p: Params, dataset: str, source: str | Path | None = None, output: str | Path = INGESTED) -> None:
@@ -57,7 +57,7 @@ def run(p: Params, dataset: str, source: str | Path | None = None, output: str |
     listing = records(tree, form) if form else records(tree)
     with upload(output) as folder:
         table, rejected = folder / f"{dataset}.parquet", folder / f"{dataset}.rejected.csv"
-        kept = _write(listing, p.engine, dataset, table, rejected, tree.address)
+        kept = _write(listing, p, dataset, table, rejected, tree.address)
         reasons = _reasons(listing.rejected)
         splits = {split or "none": kept[split] for split in (*SPLITS, None) if kept[split]}
         total = kept.total() + sum(reasons.values())
@@ -80,14 +80,14 @@ def run(p: Params, dataset: str, source: str | Path | None = None, output: str |
 
 
 def _write(
-    listing: Listing, engine: str, dataset: str, table: Path, rejected: Path, address: str
+    listing: Listing, p: Params, dataset: str, table: Path, rejected: Path, address: str
 ) -> Counter[str | None]:
     """Write the table and the list of rejected rows; return the number of kept records by split."""
     kept: Counter[str | None] = Counter()
     schema = ingested(listing.draw)
     # Both are whole before either replaces the one of an earlier run.
     with replacing(rejected) as new_rejected, replacing(table) as new_table:
-        chunks = (pa.RecordBatch.from_pylist(rows, schema) for rows in _rows(listing, engine, dataset, kept))
+        chunks = (pa.RecordBatch.from_pylist(rows, schema) for rows in _rows(listing, p, dataset, kept))
         fill(new_table, table.suffix, schema, chunks)
         if not kept:
             raise UserError(f"{address}: found no usable record: {_first_reason(listing.rejected)}")
@@ -100,7 +100,7 @@ def _write(
 
 
 def _rows(
-    listing: Listing, engine: str, dataset: str, kept: Counter[str | None]
+    listing: Listing, p: Params, dataset: str, kept: Counter[str | None]
 ) -> Iterator[list[dict[str, Any]]]:
     """Yield the rows of the table in order, in chunks.
 
@@ -108,10 +108,11 @@ def _rows(
     """
     published: Counter[str] = Counter()
     with bar(len(listing), desc=f"ingest {dataset}", unit="images") as shown:
-        for chunk in _pictures(listing, engine):
+        for chunk in _pictures(listing, p):
             rows: list[dict[str, Any]] = []
             size = 0
             for record, picture in chunk:
+                shown.update()
                 if isinstance(picture, Rejection):
                     listing.reject(record.file, record.row, record.name, picture)
                     continue
@@ -123,11 +124,10 @@ def _rows(
                         faces[name] = points if usable else None
                 kept[record.split] += 1
                 rows.append(_row(dataset, record, picture) | faces)
-                size += len(picture.image)
+                size += len(picture.image or b"")
                 if size > BATCH_BYTES:
                     yield rows
                     rows, size = [], 0
-            shown.update(len(chunk))
             yield rows
     if published:
         listing.notes["given"] = dict(sorted(published.items()))
@@ -147,9 +147,13 @@ def _row(dataset: str, record: Record, picture: IngestedPicture) -> dict[str, An
 
 
 class IngestedPicture(NamedTuple):
-    """A picture file and what decoding it tells; the fields are columns of `schema.ingested`."""
+    """A picture file and what decoding it tells; the fields are columns of `schema.ingested`.
 
-    image: bytes
+    A worker leaves out `image` once it has returned `RESULT_BYTES` of a chunk. The parent reads those files again: it
+    would otherwise hold all files of all chunks.
+    """
+
+    image: bytes | None
     width: int
     height: int
     pixels: str
@@ -157,7 +161,7 @@ class IngestedPicture(NamedTuple):
 
 @dataclass(frozen=True)
 class PictureReader:
-    """Reads and decodes pictures, each of them once.
+    """Reads and decodes pictures, one at a time, each of them once.
 
     Args:
         read: returns the encoded picture at a place, or raises `Rejection`.
@@ -167,7 +171,24 @@ class PictureReader:
 
     def __call__(self, places: list[str]) -> list[IngestedPicture | Rejection]:
         """Return the picture at each place, or why it is rejected."""
-        return [self._picture(place) for place in places]
+        pictures, size = [], 0
+        for place in places:
+            picture = self._picture(place)
+            if isinstance(picture, IngestedPicture) and picture.image:
+                size += len(picture.image)
+                if size > RESULT_BYTES:
+                    picture = picture._replace(image=None)
+            pictures.append(picture)
+        return pictures
+
+    def whole(self, picture: IngestedPicture | Rejection, place: str) -> IngestedPicture | Rejection:
+        """Return a picture with its file, which is read again if a worker left it out."""
+        if isinstance(picture, Rejection) or picture.image is not None:
+            return picture
+        try:
+            return picture._replace(image=self.read(place))
+        except Rejection as why:
+            return why
 
     def _picture(self, place: str) -> IngestedPicture | Rejection:
         try:
@@ -179,7 +200,7 @@ class PictureReader:
         return IngestedPicture(image, width, height, fingerprint(pixels))
 
 
-def _pictures(listing: Listing, engine: str) -> Iterator[list[tuple[Record, IngestedPicture | Rejection]]]:
+def _pictures(listing: Listing, p: Params) -> Iterator[Iterator[tuple[Record, IngestedPicture | Rejection]]]:
     """Yield the records of a listing with their pictures, in chunks."""
     pending: deque[list[Record]] = deque()
     count = CHUNK // 8  # until the first pictures tell their size
@@ -190,10 +211,16 @@ def _pictures(listing: Listing, engine: str) -> Iterator[list[tuple[Record, Inge
             pending.append(chunk)
             yield [record.place for record in chunk]
 
-    for pictures in ordered(PictureReader(listing.read), places(), engine):
-        size = sum(len(picture.image) for picture in pictures if isinstance(picture, IngestedPicture))
-        count = max(1, min(CHUNK, CHUNK_BYTES * len(pictures) // max(1, size)))
-        yield list(zip(pending.popleft(), pictures, strict=True))
+    reader = PictureReader(listing.read)
+    # A worker decodes one picture at a time. Its size is not known before it is read.
+    for pictures in ordered(
+        reader, places(), p.engine, p.workers, p.memory, lambda _: LARGEST + RESULT_BYTES
+    ):
+        records = pending.popleft()
+        files = [picture.image for picture in pictures if isinstance(picture, IngestedPicture)]
+        size, returned = sum(map(len, filter(None, files))), len(pictures) - files.count(None)
+        count = max(1, min(CHUNK, CHUNK_BYTES * returned // max(1, size)))
+        yield zip(records, map(reader.whole, pictures, (record.place for record in records)), strict=True)
 
 
 def _reasons(rejected: list[RejectedRow]) -> dict[str, int]:

@@ -13,6 +13,6 @@ from pipeline.tables.vocabulary import VOTES
 def run(p: Params) -> None:
     """Write `data/raw/sample/`: pictures, votes and a README that explains the format."""
     folder = RAW / "sample"
-    shown = generate(folder, p.sample.pictures, p.sample.seed)
+    shown = generate(folder, p.sample.pictures, p.sample.seed, p.workers)
     counts = ", ".join(f"{name} {shown[name]}" for name in VOTES if shown[name])
     typer.echo(f"{folder}: {p.sample.pictures} pictures ({counts})")

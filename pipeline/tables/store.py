@@ -51,24 +51,24 @@ def stream_parquet(path: Path, columns: list[str], rows: int) -> Iterator[pa.Rec
         yield from file.iter_batches(rows, columns=columns)
 
 
-def take_parquet(path: Path, column: str, rows: Sequence[int]) -> list[Any]:
-    """Return the values of a column in `rows`, counted from 0, in the order of `rows`.
+def take_parquet(path: Path, column: str, rows: Sequence[int]) -> Iterator[Any]:
+    """Yield the values of a column in `rows`, counted from 0, in the order of `rows`.
 
-    Only row groups that hold one of `rows` are read, one at a time.
+    One row group is in memory at a time. Only groups that hold one of `rows` are read, each once if `rows` ascend.
 
     Raises:
         UserError: the file is missing or damaged, or lacks the column.
     """
-    values: dict[int, Any] = {}
     with _reading(path, [column]), pq.ParquetFile(path) as file:
         sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
         starts = np.cumsum([0, *sizes])
         groups = np.searchsorted(starts, rows, side="right") - 1
-        for group in sorted(set(groups.tolist())):
-            cells = file.read_row_group(group, columns=[column])[column]
-            for row in np.array(rows)[groups == group].tolist():
-                values[row] = cells[row - int(starts[group])].as_py()
-    return [values[row] for row in rows]
+        last = -1
+        for row, group in zip(rows, groups.tolist(), strict=True):
+            if group != last:
+                cells = file.read_row_group(group, columns=[column])[column]
+            last = group
+            yield cells[row - int(starts[group])].as_py()
 
 
 def count_parquet(path: Path) -> int:
