@@ -14,7 +14,7 @@ import typer
 from pipeline.commands import completion, data, doctor, examples, export, predict, recipe, report
 from pipeline.core import spinning
 from pipeline.core.ending import end_orderly
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, no_raw_data
 from pipeline.tables.paths import ALIGNED, INGESTED
 
 app = typer.Typer(
@@ -125,8 +125,7 @@ def check() -> None:
         )
     for name in p.datasets:
         if name != "sample" and not (RAW / name).exists():
-            expected = "the data set's folder, an archive of it, or a symbolic link to either"
-            raise UserError(f"{RAW / name}: found nothing, expected: {expected}")
+            raise no_raw_data(RAW / name)
 
 
 app.add_typer(recipe.app, name="recipe")

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatch
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -27,7 +28,7 @@ from typer.testing import CliRunner
 
 from pipeline import params
 from pipeline.cli import app
-from pipeline.experiments import recipes
+from pipeline.experiments import queue, recipes
 from pipeline.params.settings import flat
 from scripts.documentation import stages
 from tests import test_affectnet, test_ckplus, test_ferplus, test_rafdb, toy
@@ -137,12 +138,13 @@ def execute(folder: Path, command: Command) -> str:
         return run(folder, *words)
 
 
-def make(folder: Path, patch: pytest.MonkeyPatch) -> None:
+def make(folder: Path, patch: pytest.MonkeyPatch, programs: Path) -> None:
     """Make a clone of the project, after `make demo`, with data sets, an origin, and a reader's own files.
 
     Args:
         folder: where to; what lies elsewhere lies beside it.
         patch: undone by the caller when the project is done with.
+        programs: the folder that `forked.programs` yields.
     """
     for name in ("params.yaml", "dvc.yaml", ".gitignore", ".dvcignore", "Makefile", "pyproject.toml"):
         shutil.copy(ROOT / name, folder / name)
@@ -160,7 +162,7 @@ def make(folder: Path, patch: pytest.MonkeyPatch) -> None:
     _data_sets(folder.parent / "kept")
     shutil.copytree(folder.parent / "kept/table", folder / "data/raw/sample")
     _link(folder)
-    _stand_ins(folder, patch)
+    _stand_ins(folder, patch, programs)
     for words in (
         ["git", "init", "-q", "-b", "main"],
         ["git", "config", "--global", "user.name", "test"],
@@ -228,18 +230,22 @@ def _environment(folder: Path) -> None:
     (folder / ".venv/.installed").touch()
 
 
-def _stand_ins(folder: Path, patch: pytest.MonkeyPatch) -> None:
-    """Take the place of what a test has not, or must not touch: home, shell, browser, camera, who answers `[y/n]`."""
+def _stand_ins(folder: Path, patch: pytest.MonkeyPatch, programs: Path) -> None:
+    """Take the place of what a test has not, or must not touch: home, shell, browser, camera, who answers `[y/n]`.
+
+    And of programs that take seconds to start.
+    """
     home = folder.parent / "home"
     home.mkdir()
     for name, value in {
         "HOME": home,
         "GIT_CONFIG_GLOBAL": home / ".gitconfig",
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join(map(str, (programs, Path(sys.executable).parent, os.environ["PATH"]))),
         "PYTHONPATH": folder,
         "DVC_NO_ANALYTICS": "1",
     }.items():
         patch.setenv(name, str(value))
+    patch.setattr(queue, "sys", SimpleNamespace(executable=str(programs / "python")))
     patch.setattr("shellingham.detect_shell", lambda: ("bash", "/bin/bash"))
     patch.setattr("webbrowser.open", lambda url: True)
     patch.setattr("dvc.ui.Console.confirm", lambda *_: True)

@@ -5,15 +5,23 @@ the same, with an end and an output of their own; what `python -m pipeline` does
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+import traceback
+from collections.abc import Callable, Iterator
 from multiprocessing import forkserver, get_context
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+import dvc.cli
+import dvc.repo.experiments.queue.celery
 
 from pipeline import cli
 from pipeline.stages import synthesize, train  # noqa: F401 - for those who are forked
@@ -52,6 +60,91 @@ def run(function: Callable[..., object], *arguments: Any) -> subprocess.Complete
         return subprocess.CompletedProcess(
             (), process.exitcode, *(Path(file).read_text(encoding="utf-8") for file in files)
         )
+
+
+# Stands for `python` and `dvc`. It sends its words, folder, variables and open files, and ends as what is forked ends.
+PROGRAM = """#!{python} -IS
+import json, os, socket, sys
+words = sys.argv[1:] if sys.argv[0].endswith("/python") else ["-m", "dvc", *sys.argv[1:]]
+if words[:1] != ["-m"] or words[1] not in ("pipeline", "dvc") or "queue-worker" in words:
+    os.execv({python!r}, [{python!r}, *words])
+with socket.socket(socket.AF_UNIX) as server:
+    server.connect({address!r})
+    request = json.dumps([words, os.getcwd(), dict(os.environ)]).encode()
+    socket.send_fds(server, [len(request).to_bytes(4)], [0, 1, 2])
+    server.sendall(request)
+    answer = server.recv(1)
+sys.exit(answer[0] if answer else 1)
+"""
+
+
+@contextlib.contextmanager
+def programs() -> Iterator[Path]:
+    """Yield a folder for the PATH whose `python -m pipeline`, `python -m dvc` and `dvc` are forked.
+
+    A worker of DVC's queue is a process of its own: tests look for it, and kill it.
+    """
+    with TemporaryDirectory() as folder:
+        address = f"{folder}/socket"
+        for name in ("python", "dvc"):
+            program = Path(folder, name)
+            program.write_text(PROGRAM.format(python=sys.executable, address=address))
+            program.chmod(0o755)
+        server = start(_serve, address, errors=f"{folder}/errors")
+        try:
+            while not Path(address).exists():
+                assert server.is_alive(), Path(folder, "errors").read_text()
+                time.sleep(0.01)
+            yield Path(folder)
+        finally:
+            server.kill()
+            server.join()
+
+
+def _serve(address: str) -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # who has ended needs no one who waits
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"{address}.new")
+        listening.listen(64)
+        os.rename(f"{address}.new", address)
+        while True:
+            asking, _ = listening.accept()
+            if not os.fork():
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                listening.close()
+                _do(asking)
+            asking.close()
+
+
+def _do(asking: socket.socket) -> None:
+    """Do what a program asks for, tell it the exit code, and end."""
+    size, files, _, _ = socket.recv_fds(asking, 4, 3)
+    request = b""
+    while len(request) < int.from_bytes(size):
+        request += asking.recv(1 << 16)
+    (_, module, *words), folder, environment = json.loads(request)
+    for number, file in enumerate(files):
+        os.dup2(file, number)
+        os.close(file)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = [module, *words]
+    code: Any = 1
+    try:
+        code = dvc.cli.main(words) if module == "dvc" else cli.main()
+    except SystemExit as end:
+        code = end.code
+        if isinstance(code, str):
+            print(code, file=sys.stderr)
+            code = 1
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    code = (code or 0) % 256
+    asking.send(bytes([code]))
+    os._exit(code)
 
 
 def fer(*words: str) -> None:

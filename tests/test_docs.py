@@ -34,7 +34,7 @@ from pipeline import params
 from pipeline.params.methods import BLOCKS, choices
 from scripts import screenshots
 from scripts.documentation import hooks, pages, parameters, stages
-from tests import doc_commands, doc_project, test_new_method, toy
+from tests import doc_commands, doc_project, forked, test_new_method, toy
 from tests.doc_commands import ROOT
 from tests.doc_project import execute
 
@@ -71,8 +71,8 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The small project, after `make demo`."""
     folder = tmp_path_factory.mktemp("docs") / "small"
     folder.mkdir()
-    with pytest.MonkeyPatch.context() as patch:
-        doc_project.make(folder, patch)
+    with forked.programs() as programs, pytest.MonkeyPatch.context() as patch:
+        doc_project.make(folder, patch, programs)
         yield folder
 
 

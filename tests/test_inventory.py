@@ -65,7 +65,7 @@ def test_what_there_is(full: Path) -> None:
         ["sample", "folder", "1", "5 bytes"],
         [
             "data/raw/rafdb: found a link to nowhere, which is not there, expected: the data set's folder, an archive "
-            "of it, or a link to either"
+            "of it, or a symbolic link to either"
         ],
     ]
     assert section(output, "data/ingested") == [
@@ -85,6 +85,26 @@ def test_what_there_is(full: Path) -> None:
     ]
     assert section(output, "data/synthetic.arrow")[1] == ["0", "16 x 16 x 1", size[paths.SYNTHETIC]]
     assert section(output, "data/predictions.parquet")[1] == ["1", "0", "1", "0", size[paths.PREDICTIONS]]
+
+
+def test_a_file_of_dvc_is_no_data_set(project: Path) -> None:
+    raw, cached = project / paths.RAW, project / ".dvc/cache/files/md5/00/0123456789abcdef0123456789abcd"
+    for folder in (raw / "table", cached.parent):
+        folder.mkdir(parents=True)
+    for name in ("table", "folder"):
+        (raw / f"{name}.dvc").write_text("outs:\n")
+    cached.write_bytes(b"1234")
+    (raw / "table/a.png").symlink_to(cached)  # as DVC's `cache.type: symlink` does
+    (raw / "table/b.png").symlink_to("nowhere")
+    size = in_bytes(4 + len("nowhere"))
+    assert section(data(), "data/raw")[1:] == [
+        ["table", "folder", "2", size],
+        [
+            "data/raw/folder: found only data/raw/folder.dvc, whose data `dvc pull data/raw/folder.dvc` fetches, "
+            "expected: the data set's folder, an archive of it, or a symbolic link to either"
+        ],
+        ["data/raw/sample: not found; `dvc repro` makes it, `dvc checkout` restores it"],
+    ]
 
 
 def test_what_is_not_there_is_named_with_what_makes_it(project: Path) -> None:

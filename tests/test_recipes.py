@@ -11,11 +11,13 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from copy import deepcopy
 from functools import reduce
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import psutil
@@ -23,15 +25,18 @@ import pytest
 import yaml
 from dvc.repo.experiments import Experiments
 from dvc.repo.experiments.queue.celery import LocalCeleryQueue
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from pipeline import params
 from pipeline.cli import app
+from pipeline.commands import recipe as recipe_command
 from pipeline.core import git, programs
 from pipeline.core.errors import UserError
-from pipeline.experiments import overview, queue, recipes, submission
+from pipeline.experiments import broker, overview, queue, recipes, submission
 from pipeline.experiments.queue import QueuedRun, RunState
 from pipeline.experiments.sweep import Sweep, SweepStatus
 from tests import doc_commands, forked
@@ -421,7 +426,7 @@ def repository(project, monkeypatch):
         monkeypatch.setenv(f"GIT_{name}_NAME", "fer")
         monkeypatch.setenv(f"GIT_{name}_EMAIL", "fer@example.org")
     monkeypatch.setattr(overview, "INTERVAL", 0.5)
-    monkeypatch.setattr(overview, "CHECKS", 60)  # 30 seconds for a worker to start on a loaded machine
+    monkeypatch.setattr(overview, "CHECKS", 10)  # 5 seconds for a worker to start on a loaded machine
     Path("score.py").write_text(SCORE.replace("ROOT", repr(str(project))))
     Path("dvc.yaml").write_text(yaml.safe_dump(STAGE))
     Path("data/raw/folder").mkdir(parents=True)
@@ -521,6 +526,8 @@ def test_a_sweep_survives_the_kill_of_a_run_and_of_its_workers(repository):
             process.kill()
     shown = " ".join(invoke("status").split())
     assert shown.startswith("0 done, 1 waiting, 1 failed, 2 interrupted")
+    assert shown.endswith("3 runs have no worker in DVC's queue; `fer recipe run tiny --short` goes on")
+    assert refused("status", "--wait").startswith("3 runs have no worker in DVC's queue; `fer recipe run")
     assert "tiny-short-plain-s1 failed score: killed by signal 9 (SIGKILL)" in shown
     assert "tiny-short-plain-s2 interrupted its worker was killed" in shown
     # The parent of the stage is DVC's process for the whole run.
@@ -537,9 +544,15 @@ def test_a_sweep_survives_the_kill_of_a_run_and_of_its_workers(repository):
     assert "mixed-s2" not in printed
     assert not psutil.pid_exists(orphan) or psutil.Process(orphan).status() == psutil.STATUS_ZOMBIE
 
-    for hold in holds.values():
-        hold.unlink(missing_ok=True)
+    # Who waits starts other workers when the workers are killed, whatever the killed ones leave behind.
+    for name in ("none-1", "none-2"):
+        holds[name].unlink(missing_ok=True)
+    killing = threading.Thread(target=kill_the_workers_of_the_last_run, args=(repository,))
+    killing.start()
     printed = invoke("run", "--jobs", "2", "--wait")
+    killing.join()
+    assert "no worker in DVC's queue; going on with new workers\n" in printed
+    assert "mixed-s2: queued again: its worker was killed" in printed
     assert "4 done" in printed
     assert re.search(
         r"\| plain +\| 2 +\| 0\.1510 ± 0\.0707 +\| 0\.5000 +\| - +\| - +\| short form +\|", printed
@@ -560,7 +573,7 @@ def test_a_sweep_survives_the_kill_of_a_run_and_of_its_workers(repository):
         ("plain", 1): 0,
         ("plain", 2): 1,
         ("mixed", 1): 0,
-        ("mixed", 2): 0,
+        ("mixed", 2): 1,
     }
     assert {(valid["raw"], valid["weights"]) for valid in runs.values()} == {(1, 3)}
     assert not any(sweep(short=False).results().evaluations.values())
@@ -572,8 +585,19 @@ def test_a_sweep_survives_the_kill_of_a_run_and_of_its_workers(repository):
     write(recipe | {"variants": recipe["variants"] | {"cut": {"params": {"augment": "cutout"}}}})
     commit()
     assert list(sweep().submit(["cut"], 1)) == [("tiny-short-cut-s1", "queued")]
+    assert re.search(
+        r"4 done, 1 waiting\n1 run has no worker in DVC's queue; `fer recipe run", invoke("status")
+    )
+    # A worker reads a file that another process has opened, but not written yet; a kill cuts off another one.
+    broker = Path(".dvc/tmp/exps/celery/broker")
+    [message] = (broker / "in").glob("*.celery.msg")
+    message.write_bytes(b"")
+    exchange = broker / "control/celery.exchange"
+    exchange.write_bytes(exchange.read_bytes()[:-3])
     done = CliRunner().invoke(app, ["recipe", "run", "tiny", "--short", "--seeds", "1", "--wait"])
-    assert ": queued\n" not in done.output
+    for file in (message, exchange):
+        assert f"found a damaged file, moved it to .dvc/tmp/exps/damaged/{file.name}\n" in done.output
+    assert "cut-s1: queued again: its file in DVC's queue was damaged\n" in done.output
     assert "4 done, 1 failed\n" in done.output
     assert "tiny-short-cut-s1 failed: score: cut out\n" in done.output
     assert re.search(r"\| mixed +" + cells, done.output)
@@ -608,6 +632,21 @@ def check_that_a_kill_in_the_moment_of_queueing_is_undone() -> None:
     assert git.output("symbolic-ref", "HEAD") == branch
     assert not git.uncommitted()
     assert not git.output("stash", "list")
+
+
+def kill_the_workers_of_the_last_run(folder: Path) -> None:
+    """Kill the workers while one run is left, and cut off the file that says where its copy of the project is."""
+    run = "mixup-2"
+    until(lambda: {"tiny-short-plain-s1", "tiny-short-plain-s2"} <= git.experiment_refs().keys())
+    until(Path(f"runs-{run}").exists)
+    for process in processes(folder):
+        if "queue-worker" in process.info["cmdline"]:
+            process.kill()
+    copy = psutil.Process(int(Path(f"runs-{run}").read_text())).cwd()
+    for file in Path(".dvc/tmp/exps/run").glob("*/*.run"):
+        if copy in file.read_text():
+            file.write_text(file.read_text()[:50])
+    Path(f"hold-{run}").unlink()
 
 
 def check_that_a_file_saved_in_the_moment_of_queueing_is_told() -> None:
@@ -708,10 +747,63 @@ def status(finished: set[str], **states: str) -> SweepStatus:
 
 def test_waiting_ends_without_a_worker(monkeypatch):
     monkeypatch.setattr(overview, "INTERVAL", 0.01)
-    with pytest.raises(
-        UserError, match="has no worker, and 1 runs are waiting: `fer recipe run` starts workers"
-    ):
-        overview.follow(lambda: status(set(), a="waiting", b="failed"), Console(file=io.StringIO()))
+    current = status(set(), a="waiting", b="failed", c="interrupted", d="lost")
+    assert overview.follow(lambda: current, Console(file=io.StringIO())) == current
+    assert overview.no_worker(current) == "3 runs have no worker in DVC's queue"
+    assert overview.no_worker(current._replace(workers=1)) == "2 runs have no worker in DVC's queue"
+    assert overview.no_worker(status(set(), a="waiting")) == "1 run has no worker in DVC's queue"
+    assert overview.no_worker(status({"a"}, b="failed")) == ""
+
+
+def test_workers_that_always_end_are_not_replaced_for_ever(project, monkeypatch):
+    waiting = status({"tiny-short-plain-s1"}, **{"tiny-short-mixed-s1": "waiting"})
+    started = []
+    monkeypatch.setattr(overview, "INTERVAL", 0)
+    monkeypatch.setattr(Sweep, "submit", lambda *_: [])
+    monkeypatch.setattr(Sweep, "resume", lambda *_: [])
+    monkeypatch.setattr(Sweep, "status", lambda *_: waiting)
+    monkeypatch.setattr(recipe_command, "_print_table", lambda *_: None)
+    monkeypatch.setattr(queue, "start_workers", started.append)
+    assert refused("run", "--wait").startswith(
+        "1 runs did not finish: tiny-short-mixed-s1: its process never"
+    )
+    assert started == [1] * (1 + recipe_command.TRIES)
+
+
+# What a kill, a full disk or a power cut makes of a file.
+@given(st.sampled_from(broker.PATTERNS), st.data())
+def test_a_file_of_the_queue_that_is_not_whole_is_put_aside(pattern, data):
+    whole = json.dumps({"body": "YWJj", "headers": {"id": "1", "expires": None}}).encode()
+    cut = st.integers(0, len(whole) - 1).map(lambda size: whole[:size])
+    left = st.one_of(cut, cut.map(lambda start: start.ljust(len(whole), b"\0")), st.just(whole + whole[:9]))
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(broker, "MOMENT", 0)
+        files = {
+            Path(folder, pattern.replace("*", name)): content
+            for name, content in (("a", whole), ("b", data.draw(left)))
+        }
+        for file, content in files.items():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+        with contextlib.redirect_stderr(io.StringIO()) as told:
+            broker.put_damaged_files_aside(Path(folder))
+        good, bad = files
+        assert good.read_bytes() == whole
+        assert not bad.exists()
+        aside = Path(folder, "damaged", bad.name)
+        assert aside.read_bytes() == files[bad]
+        assert told.getvalue() == f"DVC's queue: found a damaged file, moved it to {aside}\n"
+        assert not broker.damaged(Path(folder))
+
+
+def test_a_file_of_the_queue_that_is_being_written_stays(tmp_path):
+    file = tmp_path / "celery/broker/in/1.celery.msg"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"")
+    writing = threading.Timer(broker.MOMENT / 5, file.write_text, ("{}",))
+    writing.start()
+    assert not broker.damaged(tmp_path)
+    writing.join()
 
 
 def test_a_log_gets_a_line_for_every_change(monkeypatch):

@@ -177,6 +177,19 @@ def test_links_at_the_top_of_a_folder_belong_to_it(tmp_path):
     assert tree.read("fear/deep/b.png") == b"2"
 
 
+def test_links_into_the_cache_of_dvc_are_read(tmp_path):
+    cached = tmp_path / ".dvc/cache/files/md5"
+    write_folder(cached, {"0b/2e5f3c9a7d4e1f8b6a0c3d9e7f5a1b": b"pixels", "0b/other": b"others"})
+    write_folder(tmp_path / "set/fear", {"a.png": b"1"})
+    (tmp_path / "set/fear/b.png").symlink_to(cached / "0b/2e5f3c9a7d4e1f8b6a0c3d9e7f5a1b")
+    (tmp_path / "set/fear/c.png").symlink_to(cached / "0b/other")
+    tree = open_tree(tmp_path / "set")
+    assert tree.read("fear/b.png") == b"pixels"
+    with pytest.raises(Rejection) as refused:
+        tree.read("fear/c.png")
+    assert refused.value.reason == "outside_folder"
+
+
 def test_hard_links_in_a_tar_are_files_and_other_links_are_not(tmp_path):
     folder = tmp_path / "set"
     write_folder(folder, {"a.png": b"pixels", "z.png": b"others"})

@@ -31,7 +31,9 @@ def data() -> None:
             f"{RAW.parent}: not found; run this in the folder that holds params.yaml and dvc.yaml"
         )
     chosen = _chosen()
-    _show(RAW, _each(chosen | _names(RAW), lambda name: inventory.raw_data(name)._asdict()))
+    # With DVC, the file data/raw/<dataset>.dvc stands for a data set, which may not be here.
+    raw = {name.removesuffix(".dvc") for name in _names(RAW)}
+    _show(RAW, _each(chosen | raw, lambda name: inventory.raw_data(name)._asdict()))
     datasets = chosen | _names(INGESTED, ".parquet") | _names(ALIGNED, ".arrow")
     _show(INGESTED, _each(datasets, inventory.ingested_rows))
     _show(ALIGNED, _each(datasets, inventory.aligned_faces))

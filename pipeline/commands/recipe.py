@@ -15,6 +15,8 @@ from pipeline.core.progress import in_yaml
 if TYPE_CHECKING:
     from pipeline.experiments.sweep import Sweep
 
+TRIES = 3  # times in a row that workers are replaced without a run that finishes
+
 app = typer.Typer(
     help="Reproduce a table of a paper. A recipe in recipes/ has the table's parameters, rows and scores.",
     no_args_is_help=True,
@@ -120,6 +122,7 @@ def run(
 
     Runs are made of the last commit; uncommitted changes are refused. The workers continue after this command ends or
     is interrupted. Repeat the command to queue failed and stale runs again, and to resume runs that a kill interrupted.
+    With --wait, workers that end too early are replaced.
     """
     from rich.console import Console
 
@@ -127,16 +130,26 @@ def run(
     from pipeline.experiments.queue import RunState
 
     sweep = _sweep(name, short)
-    rows = variant or list(sweep.recipe.rows())
-    for experiment, change in sweep.submit(rows, seeds or sweep.recipe.runs):
-        typer.echo(f"{experiment}: {change}")
-    if sweep.status().of(RunState.WAITING):
-        queue.start_workers(jobs)
+
+    def start(changes: Iterable[tuple[str, str]]) -> None:
+        for experiment, change in changes:
+            typer.echo(f"{experiment}: {change}")
+        if sweep.status().of(RunState.WAITING):
+            queue.start_workers(jobs)
+
+    start(sweep.submit(variant or list(sweep.recipe.rows()), seeds or sweep.recipe.runs))
     if not wait:
         form = f"{name} --short" if short else name
         typer.echo(f"`fer recipe status {form}` shows the progress, `fer recipe table {form}` the table")
         return
     status = overview.follow(sweep.status, Console(stderr=True))
+    tries = 0
+    while tries < TRIES and (lost := overview.no_worker(status)):
+        typer.echo(f"{lost}; going on with new workers")
+        start(sweep.resume())
+        finished = len(status.finished)
+        status = overview.follow(sweep.status, Console(stderr=True))
+        tries = 0 if len(status.finished) > finished else tries + 1
     if status.finished:
         _print_table(sweep)
     if failures := [f"{name}: {run.reason()}" for name, run in status.unfinished.items()]:
@@ -162,7 +175,13 @@ def status(
     sweep = _sweep(name, short)
     if wait:
         overview.follow(sweep.status, Console(stderr=True))
-    Console(soft_wrap=True).print(overview.view(sweep.checked_status()))
+    status = sweep.checked_status()
+    Console(soft_wrap=True).print(overview.view(status))
+    if lost := overview.no_worker(status):
+        line = f"{lost}; `fer recipe run {name}{' --short' if short else ''}` goes on"
+        if wait:
+            raise UserError(line)
+        typer.echo(line)
 
 
 @app.command(

@@ -48,3 +48,15 @@ def one_line(error: object) -> str:
 def not_made(path: Path) -> UserError:
     """Return the error for an input that an earlier stage has not written."""
     return UserError(f"{path}: not found; `dvc repro` makes it, `dvc checkout` restores it")
+
+
+def no_raw_data(path: Path) -> UserError:
+    """Return the error for `data/raw/<dataset>` that is not there."""
+    found = "nothing"
+    if path.is_symlink():
+        found = f"a link to {path.readlink()}, which is not there"
+    elif (tracked := path.with_name(f"{path.name}.dvc")).is_file():
+        found = f"only {tracked}, whose data `dvc pull {tracked}` fetches"
+    return UserError(
+        f"{path}: found {found}, expected: the data set's folder, an archive of it, or a symbolic link to either"
+    )

@@ -37,15 +37,16 @@ def in_use(path: Path) -> Iterator[None]:
         release(lock)
 
 
-def hold(path: Path, shared: bool = False) -> int:
+def hold(path: Path, shared: bool = False, wait: bool = False) -> int:
     """Take the lock of an existing file. Return the open file, for `release`.
 
     Args:
         path: the file.
         shared: whether other processes may hold the lock at the same time, if theirs are shared as well.
+        wait: wait for a process that holds the lock.
 
     Raises:
-        BlockingIOError: another process holds the lock.
+        BlockingIOError: another process holds the lock, and is not waited for.
         OSError: the file cannot be opened, was removed meanwhile, or its file system has no locks.
     """
     try:
@@ -54,7 +55,7 @@ def hold(path: Path, shared: bool = False) -> int:
         file = os.open(path, os.O_RDONLY)
     _held.add(file)
     try:
-        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
         if not os.path.samestat(os.fstat(file), os.stat(path)):
             raise FileNotFoundError(f"{path} was replaced")
     except BaseException:

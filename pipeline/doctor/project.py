@@ -15,6 +15,7 @@ from pipeline.core import git
 from pipeline.core.errors import UserError
 from pipeline.core.progress import in_bytes
 from pipeline.doctor import Finding, fault, ok, warning
+from pipeline.experiments import broker
 from pipeline.faces.detectors import detector_module
 from pipeline.faces.weights import Packaged, resolve
 from pipeline.params.model import Align, Alignment
@@ -128,7 +129,7 @@ def _cache() -> Path:
 
 
 def repository() -> Iterator[Finding]:
-    """Check that the folder is a repository of git and DVC, and its remote."""
+    """Check that the folder is a repository of git and DVC, its remote, and the files of DVC's queue."""
     if shutil.which("git") is None:
         yield fault("no git on the path", "install git")
         return
@@ -161,3 +162,5 @@ def repository() -> Iterator[Finding]:
             yield fault("the remote needs dvc-s3, which is not installed", "pip install fer-pipeline[s3]")
     if config["core"].get("analytics", True):
         yield warning("DVC sends statistics of its use", "dvc config core.analytics false")
+    for file in broker.damaged():
+        yield fault(f"{file}: damaged, and DVC's queue stops at it", f"rm '{file}', then dvc queue start")

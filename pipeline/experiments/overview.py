@@ -10,24 +10,20 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.core.errors import UserError
 from pipeline.experiments.queue import RunState
 from pipeline.experiments.sweep import SweepStatus
 
 INTERVAL = 5.0  # seconds between two checks of the queue
-CHECKS = 3  # consecutive checks without a worker before giving up: a new worker needs a moment to appear
-STYLES = {RunState.FAILED: "red", RunState.INTERRUPTED: "yellow"}
+CHECKS = 3  # consecutive checks without a worker before nobody waits for one: a new worker needs a moment to appear
+STYLES = {RunState.FAILED: "red", RunState.INTERRUPTED: "yellow", RunState.LOST: "yellow"}
 
 
 def follow(current_status: Callable[[], SweepStatus], console: Console) -> SweepStatus:
-    """Show the state of a sweep until no run is waiting or running, and return the last status.
+    """Show the state of a sweep until no run is waiting or running, or no worker lives. Return the last status.
 
     Args:
         current_status: returns the state of the sweep.
         console: the output. A terminal gets one view that is refreshed, anything else one line per change.
-
-    Raises:
-        UserError: runs are waiting, but DVC's queue has no worker.
     """
     status = current_status()
     printed: set[str] = set()
@@ -46,15 +42,19 @@ def follow(current_status: Callable[[], SweepStatus], console: Console) -> Sweep
                 return status
             checks = 0 if running or status.workers else checks + 1
             if checks == CHECKS:
-                raise UserError(
-                    f"DVC's queue has no worker, and {len(waiting)} runs are waiting: `fer recipe run` starts workers"
-                )
+                return status
             time.sleep(INTERVAL)
             status = current_status()
 
 
+def no_worker(status: SweepStatus) -> str:
+    """Return how many runs have no worker, in words; "" if none."""
+    count = len(status.left_alone())
+    return f"{count} {'runs have' if count > 1 else 'run has'} no worker in DVC's queue" if count else ""
+
+
 def view(status: SweepStatus) -> Group:
-    """Return the overview: the counts, then one line for each running, failed, interrupted and stale run."""
+    """Return the overview: the counts, then one line for each running, failed, interrupted, lost and stale run."""
     shown = [run.name for run in status.unfinished.values() if run.state != RunState.WAITING]
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True, min_width=max(map(len, [*shown, *status.stale]), default=0))
@@ -87,7 +87,7 @@ def _header(status: SweepStatus) -> str:
 
 
 def _counts(status: SweepStatus) -> str:
-    states = [RunState.RUNNING, RunState.WAITING, RunState.FAILED, RunState.INTERRUPTED]
+    states = [RunState.RUNNING, RunState.WAITING, *STYLES]
     counts = [f"{len(runs)} {state}" for state in states if (runs := status.of(state))]
     stale = [f"{len(status.stale)} stale"] if status.stale else []
     return ", ".join([f"{len(status.finished)} done", *counts, *stale])

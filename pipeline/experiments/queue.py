@@ -28,6 +28,7 @@ import psutil
 
 from pipeline.core import programs
 from pipeline.core.errors import UserError, one_line, printable
+from pipeline.experiments.broker import put_damaged_files_aside
 from pipeline.tables.paths import INTERRUPTED, MODELS
 
 CHECKPOINTS = (MODELS / "checkpoints", INTERRUPTED)  # folders with the progress of killed stages
@@ -40,6 +41,7 @@ class RunState(StrEnum):
     WAITING = "waiting"
     RUNNING = "running"
     INTERRUPTED = "interrupted"  # its worker was killed
+    LOST = "lost"  # its file in the queue was damaged
     SUCCEEDED = "succeeded"
     FAILED = "failed"
 
@@ -75,6 +77,8 @@ class QueuedRun(NamedTuple):
         """Return why the run did not finish: a killed worker, a signal, or the last line of the failed stage."""
         if self.state == RunState.INTERRUPTED:
             return "its worker was killed"
+        if self.state == RunState.LOST:
+            return "its file in DVC's queue was damaged"
         code = self.exit_code()
         if code is None:
             return "its process never started; see .dvc/tmp/exps/celery/dvc-exp-worker-*.out"
@@ -115,10 +119,16 @@ class QueuedRun(NamedTuple):
 
 
 def runs() -> dict[str, QueuedRun]:
-    """Return the runs in DVC's queue by name. Of runs with the same name, one that has not ended is preferred."""
+    """Return the runs in DVC's queue by name. Of runs with the same name, one that has not ended is preferred.
+
+    Damaged files of the queue are put aside, as DVC cannot read a queue with one. A run that is stashed in git, but not
+    in the queue, has lost its file.
+    """
     with repository() as repo:
         queue = repo.experiments.celery_queue
+        put_damaged_files_aside(Path(os.path.relpath(Path(queue.pid_dir).parent)))
         held = _held_revisions()
+        stashed = queue.stash.stash_revs
         # The order matters: a run that moves on between two steps appears in both, and the later state counts.
         states = dict.fromkeys(queue.iter_queued(), RunState.WAITING)
         states |= dict.fromkeys(queue.iter_active(), RunState.RUNNING)
@@ -126,7 +136,12 @@ def runs() -> dict[str, QueuedRun]:
         states |= dict.fromkeys(task_ids, RunState.FAILED)  # until the exit code is known, below
         held |= _held_revisions()
         durations = _durations(Path(queue.wdir))
+    listed = {entry.stash_rev for entry in states}
     ended, others = {}, {}
+    for revision, stash in stashed.items():
+        if revision not in listed:
+            name = stash.name or revision
+            others[name] = QueuedRun(name, RunState.LOST, Path(queue.pid_dir) / revision, None)
     for entry, state in states.items():
         folder = Path(queue.pid_dir) / entry.stash_rev
         run = QueuedRun(entry.name or entry.stash_rev, state, folder, durations.get(task_ids.get(entry, "")))
@@ -162,7 +177,7 @@ def workers() -> list[psutil.Process]:
 
 
 def remove(unwanted: Iterable[QueuedRun]) -> list[Path]:
-    """Remove ended and interrupted runs from the queue.
+    """Remove ended, interrupted and lost runs from the queue.
 
     The process of an interrupted run may have finished although its worker was killed. DVC then saves its result first.
     Processes that are left in the run's copy of the project are killed, its checkpoints are moved into the workspace,
@@ -173,9 +188,14 @@ def remove(unwanted: Iterable[QueuedRun]) -> list[Path]:
     """
     from dvc.repo.experiments.queue.tasks import collect_exp
 
-    revisions = {run.folder.name for run in unwanted}
+    lost: set[str] = set()
+    revisions: set[str] = set()
+    for run in unwanted:
+        (lost if run.state == RunState.LOST else revisions).add(run.folder.name)
     with repository() as repo:
         queue = repo.experiments.celery_queue
+        stashed = queue.stash.stash_revs
+        queue.stash.remove_revs([stashed[revision] for revision in lost])
         interrupted = [entry for entry in queue.iter_active() if entry.stash_rev in revisions]
         for entry in interrupted:
             if (process := queue.proc.get(entry.stash_rev)) and process.returncode is None:
@@ -183,8 +203,8 @@ def remove(unwanted: Iterable[QueuedRun]) -> list[Path]:
                 queue.proc[entry.stash_rev] = process
             try:
                 copy = Path(collect_exp({}, entry.asdict()))
-            except FileNotFoundError:  # the worker was killed before it made the copy of the project
-                continue
+            except FileNotFoundError:
+                copy = _copy_of(entry.stash_rev, Path(queue.pid_dir).parent)
             if copy.parent == Path(queue.pid_dir).parent:
                 _kill_processes_in(copy)
                 for folder in CHECKPOINTS:
@@ -237,6 +257,17 @@ def _durations(folder: Path) -> dict[str, float]:
     return {
         task: float(seconds) for task, seconds in re.findall(r"\[([0-9a-f-]+)\] succeeded in ([\d.]+)s", logs)
     }
+
+
+def _copy_of(revision: str, folder: Path) -> Path:
+    """Return the copy of the project in which a run works, by the commit that it has; an empty path if there is none.
+
+    DVC's own note of where the copy is may be damaged, or the worker was killed before it made the copy.
+    """
+    for ref in folder.glob("tmp*/.git/refs/exps/exec/EXEC_MERGE"):
+        if ref.read_text(encoding="ascii").strip() == revision:
+            return ref.parents[4]
+    return Path()
 
 
 def _kill_processes_in(folder: Path) -> None:

@@ -84,17 +84,20 @@ def _saved_meanwhile(commit: str, params: bytes) -> list[str]:
 
 
 @contextmanager
-def alone() -> Iterator[None]:
+def alone(*, wait: bool = False) -> Iterator[None]:
     """Let no other process queue the runs of a sweep while the block runs. Undo what a killed one has left behind.
 
+    Args:
+        wait: wait for another process that does.
+
     Raises:
-        UserError: another process is queueing runs.
+        UserError: another process is queueing runs, and is not waited for.
     """
     with repository() as repo:
         path, note = Path(repo.tmp_dir, "fer.lock"), _note(repo)
     path.touch()
     try:
-        lock = hold(path)
+        lock = hold(path, wait=wait)
     except OSError:
         raise UserError(
             "another `fer recipe run` is adding runs to the queue; repeat the command when it has added them"

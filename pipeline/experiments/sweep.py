@@ -37,6 +37,11 @@ class SweepStatus(NamedTuple):
         """Return the unfinished runs in a state."""
         return [run for run in self.unfinished.values() if run.state == state]
 
+    def left_alone(self) -> list[QueuedRun]:
+        """Return the runs that no worker will end: interrupted and lost ones, and without a worker waiting ones."""
+        waiting = [] if self.workers else self.of(RunState.WAITING)
+        return [*waiting, *self.of(RunState.INTERRUPTED), *self.of(RunState.LOST)]
+
     def seconds_left(self) -> float | None:
         """From the mean duration of this sweep's finished runs, estimate the seconds until all its runs have ended.
 
@@ -85,8 +90,8 @@ class Sweep(NamedTuple):
     def submit(self, rows: list[str], seeds: int) -> Iterator[tuple[str, str]]:
         """Queue a run of each row for each of the seeds 1, 2, ...
 
-        Finished, waiting and running runs are left alone. Each call queues failed and interrupted runs one more time.
-        A stale run is renamed and queued anew.
+        Finished, waiting and running runs are left alone. Each call queues failed, interrupted and lost runs one more
+        time. A stale run is renamed and queued anew.
 
         Yields:
             The name of each experiment that changed, and what was done.
@@ -98,22 +103,38 @@ class Sweep(NamedTuple):
         overrides = {row: self.recipe.overrides(row, self.short) for row in rows}
         check(overrides.values())
         with submission.alone():
-            yield from self._submit(overrides, seeds)
+            submission.check_committed()
+            wanted = {
+                self._experiment(row, seed): values | {"seed": seed}
+                for seed in range(1, seeds + 1)
+                for row, values in overrides.items()
+            }
+            stale = {name: reason for name, reason in self.stale().items() if name in wanted}
+            yield from self._queue(wanted, stale)
 
-    def _submit(self, overrides: dict[str, Overrides], seeds: int) -> Iterator[tuple[str, str]]:
-        submission.check_committed()
-        wanted = {
-            self._experiment(row, seed): values | {"seed": seed}
-            for seed in range(1, seeds + 1)
-            for row, values in overrides.items()
-        }
-        stale = {name: reason for name, reason in self.stale().items() if name in wanted}
+    def resume(self) -> Iterator[tuple[str, str]]:
+        """Queue the interrupted and lost runs of any row and seed again, after other processes that queue runs.
+
+        Yields:
+            As `submit`.
+
+        Raises:
+            UserError: there are changes that are not committed, or DVC rejects an experiment.
+        """
+        with submission.alone(wait=True):
+            wanted = {}
+            for name, run in self.status().unfinished.items():
+                found = self._row_and_seed(name)
+                if found and run.state in (RunState.INTERRUPTED, RunState.LOST):
+                    wanted[name] = self.recipe.overrides(found[0], self.short) | {"seed": found[1]}
+            if wanted:
+                submission.check_committed()
+                yield from self._queue(wanted, {})
+
+    def _queue(self, wanted: dict[str, Overrides], stale: dict[str, str]) -> Iterator[tuple[str, str]]:
         unfinished = self.status().unfinished
-        again = {
-            name: run
-            for name, run in unfinished.items()
-            if name in wanted and run.state in (RunState.FAILED, RunState.INTERRUPTED)
-        }
+        ended = (RunState.FAILED, RunState.INTERRUPTED, RunState.LOST)
+        again = {name: run for name, run in unfinished.items() if name in wanted and run.state in ended}
         outdated = [run for name, run in queue.runs().items() if name in stale] if stale else []
         checkpoints = queue.remove([*again.values(), *outdated]) if again or outdated else []
         finished = git.experiment_refs().keys() - stale.keys()
@@ -219,8 +240,9 @@ class Sweep(NamedTuple):
 
 def _paths(settings: Overrides) -> list[Path]:
     """Return the files and folders outside git that a run needs: raw data and weights."""
-    # The raw files of `sample` are an output of the stage `sample`. DVC restores them, or runs the stage.
+    # DVC restores what it tracks: the output of the stage `sample`, and the folders of data/raw/*.dvc.
     raw = [RAW / dataset for dataset in settings["datasets"] if dataset != "sample"]
+    raw = [path for path in raw if not git.output("ls-files", f"{path}.dvc")]
     chosen = settings.get(f"models.{settings['model']}.weights")
     names = [settings["align.weights"], *(chosen.values() if isinstance(chosen, dict) else [chosen])]
     # A value that is no file is the name of published weights.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +15,16 @@ from pipeline.intake.guards import Rejection, check_size
 
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # opening a pipe must not block
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+# DVC's cache names a file by the MD5 of its content, so a link can lead only to content that its author knew.
+_IN_DVC_CACHE = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{30}")
 
 
 class LocalFolder:
-    """A folder on this machine, or a symbolic link to one. Links to folders directly inside it are part of it."""
+    """A folder on this machine, or a symbolic link to one.
+
+    Links to folders directly inside it are part of it, and so are links to files in DVC's cache, with which DVC saves
+    disk space (`cache.type: symlink`).
+    """
 
     def __init__(self, path: Path) -> None:
         self.address = str(path)
@@ -103,9 +110,10 @@ class LocalFolder:
             return os.open(self._check(path, place), flags)
 
     def _check(self, path: str, place: str) -> str:
-        """Return the real path of a path; reject one outside of the tree."""
+        """Return the real path of a path; reject one outside of the tree and of DVC's cache."""
         real = os.path.realpath(path, strict=True)
-        if not any(real == root or real.startswith(root.rstrip("/") + "/") for root in self._roots):
+        inside = any(real == root or real.startswith(root.rstrip("/") + "/") for root in self._roots)
+        if not inside and not _IN_DVC_CACHE.fullmatch(real[-34:]):
             raise Rejection(
                 "outside_folder", f"{place} leads to {real}, allowed: files inside {self.address}"
             )

@@ -6,12 +6,11 @@ where it is: none of its members is unpacked to disk under its own name. Picklin
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Protocol
 
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, no_raw_data
 from pipeline.intake.archive import archive
 from pipeline.intake.bucket import Bucket
 from pipeline.intake.local_folder import LocalFolder
@@ -72,14 +71,13 @@ def open_tree(address: str | Path) -> Tree:
         if path.is_file():
             if opened := archive(path):
                 return opened
-            found = "a file that is no archive (.zip, .tar, .tar.gz)"
-        else:
-            found = f"a link to {os.readlink(path)}, which is not there" if path.is_symlink() else "nothing"
+            expected = "the data set's folder, an archive of it, or a symbolic link to either"
+            raise UserError(
+                f"{path}: found a file that is no archive (.zip, .tar, .tar.gz), expected: {expected}"
+            )
+        raise no_raw_data(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    raise UserError(
-        f"{path}: found {found}, expected: the data set's folder, an archive of it, or a symbolic link to either"
-    )
 
 
 def wrong_tree(tree: Tree, expected: str) -> UserError:

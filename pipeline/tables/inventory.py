@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from pipeline.core.errors import UserError, not_made, one_line
+from pipeline.core.errors import UserError, no_raw_data, not_made, one_line
 from pipeline.tables.paths import ALIGNED, INGESTED, LABELS, PREDICTIONS, RAW, SYNTHETIC
 from pipeline.tables.store import Faces, read_parquet
 from pipeline.tables.vocabulary import CLASSES, SPLITS
@@ -46,12 +46,7 @@ def raw_data(dataset: str) -> RawData:
             return RawData(f"file{link}", 1, path.stat().st_size)
         sizes = list(_sizes(path))
     except FileNotFoundError:
-        if dataset == "sample" and not link:
-            raise not_made(path) from None
-        found = f"a link to {os.readlink(path)}, which is not there" if link else "nothing"
-        raise UserError(
-            f"{path}: found {found}, expected: the data set's folder, an archive of it, or a link to either"
-        ) from None
+        raise (not_made(path) if dataset == "sample" and not link else no_raw_data(path)) from None
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from None
     return RawData(f"folder{link}", len(sizes), sum(sizes))
@@ -66,7 +61,8 @@ def _sizes(folder: str | Path) -> Iterator[int]:
             if entry.is_dir(follow_symlinks=False):
                 yield from _sizes(entry.path)
             else:
-                yield entry.stat(follow_symlinks=False).st_size
+                # A link may lead to a picture in DVC's cache, or to nothing.
+                yield entry.stat(follow_symlinks=os.path.exists(entry.path)).st_size
 
 
 def ingested_rows(dataset: str) -> Counts:

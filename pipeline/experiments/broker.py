@@ -1,0 +1,48 @@
+"""The JSON files of DVC's queue: find damaged ones and put them aside.
+
+DVC's workers exchange files, and open a file before they lock it. A worker that reads a file in this moment finds it
+empty and ends with `Unrecoverable error: JSONDecodeError`. A kill or a full disk leaves files that are cut off. They
+end every later worker, and many of DVC's commands, with the same error.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+FOLDER = Path(".dvc/tmp/exps")
+MOMENT = 0.5  # seconds in which a file that is being written becomes whole
+PATTERNS = (
+    "celery/broker/*/*",  # messages to workers, messages that they have taken, and who reads which
+    "celery/result/celery-task-meta-*",  # which runs have ended
+    "run/*/*.json",  # exit codes
+    "run/*/*.run",  # where the copy of the project is
+)
+
+
+def damaged(folder: Path = FOLDER) -> list[Path]:
+    """Return the files of the queue that are not whole, and are not being written."""
+    files = [file for pattern in PATTERNS for file in folder.glob(pattern) if not _is_whole(file)]
+    if files:
+        time.sleep(MOMENT)
+    return [file for file in files if not _is_whole(file)]
+
+
+def put_damaged_files_aside(folder: Path) -> None:
+    """Move the damaged files of the queue into its folder `damaged`, and say so on standard error."""
+    for file in damaged(folder):
+        target = folder / "damaged" / file.name
+        target.parent.mkdir(exist_ok=True)
+        file.replace(target)
+        print(f"DVC's queue: found a damaged file, moved it to {target}", file=sys.stderr)
+
+
+def _is_whole(file: Path) -> bool:
+    try:
+        return isinstance(json.loads(file.read_bytes()), dict | list)
+    except FileNotFoundError:  # a worker has just taken it
+        return True
+    except ValueError:
+        return False
