@@ -8,6 +8,7 @@ import psutil
 import pytest
 
 from pipeline.core import memory
+from pipeline.core.errors import UserError
 
 UNLIMITED = 9_223_372_036_854_771_712  # as version 1 of control groups says
 
@@ -31,6 +32,9 @@ def write(folder: Path, files: tuple[str, str], limit: object, used: int, stat: 
 def test_a_setting_is_in_gigabytes_and_the_default_a_quarter(groups: Path) -> None:
     assert memory.budget(1.5) == 1_500_000_000
     assert memory.budget(None) == 4 * 10**9
+    for wrong in (-1.0, float("nan")):
+        with pytest.raises(UserError, match=r"^memory: found (-1\.0|nan), allowed: a number of GB$"):
+            memory.budget(wrong)
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,9 @@ def predict(
     ] = "auto",
     workers: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Find faces in N processes.", show_default="one per core"),
+        typer.Option(
+            min=1, max=1024, metavar="N", help="Find faces in N processes.", show_default="one per core"
+        ),
     ] = None,
     memory: Annotated[
         float | None,

@@ -6,18 +6,27 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from pipeline.core.errors import UserError
+
 # The default is one part in this many of the memory that is available.
 SHARE = 4
 GROUPS, OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
-def budget(gigabytes: float | None) -> int:
+def budget(gigabytes: float | None) -> float:
     """Return the bytes that pictures may take in all workers together.
 
     Args:
         gigabytes: the setting `memory`; None: a quarter of what is available.
+
+    Raises:
+        UserError: it is negative or not a number.
     """
-    return available() // SHARE if gigabytes is None else round(gigabytes * 10**9)
+    if gigabytes is None:
+        return available() / SHARE
+    if not gigabytes >= 0:
+        raise UserError.of("memory", gigabytes, "a number of GB")
+    return gigabytes * 10**9
 
 
 def available() -> int:

@@ -81,7 +81,8 @@ def ordered(
         cost: bytes that an item takes, in this process and in a worker, until its result is yielded.
 
     Raises:
-        UserError: a worker was killed (`local`), or there is no cluster (`ray`). Errors of `function` pass through.
+        UserError: a worker was killed (`local`), there is no cluster (`ray`), or `memory` is negative. Errors of
+            `function` pass through.
     """
     if engine == "ray":
         return _on_ray(function, items)
@@ -93,7 +94,7 @@ def ordered(
 
 
 def _in_processes(
-    function: Callable[[A], B], items: Iterable[A], workers: int, most: int, cost: Callable[[A], int]
+    function: Callable[[A], B], items: Iterable[A], workers: int, most: float, cost: Callable[[A], int]
 ) -> Iterator[B]:
     import cv2  # here, as every command imports this module
 

@@ -214,7 +214,7 @@ class Params(Block):
     optimizer: str
     gan: str
     engine: Literal["local", "ray"]
-    workers: Positive | None
+    workers: Annotated[int, Field(ge=1, le=1024)] | None
     memory: Rate | None
     sample: Sample
     ingest: Ingest
