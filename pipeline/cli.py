@@ -14,7 +14,8 @@ import typer
 from pipeline.commands import completion, data, doctor, examples, export, predict, recipe, report
 from pipeline.core import spinning
 from pipeline.core.ending import end_orderly
-from pipeline.core.errors import UserError, no_raw_data
+from pipeline.core.errors import UserError
+from pipeline.core.last_run import kept_on_failure
 from pipeline.tables.paths import ALIGNED, INGESTED
 
 app = typer.Typer(
@@ -41,8 +42,9 @@ def _run(stage: str, *arguments: str | None) -> None:
     # `fer --help` and errors in params.yaml appear at once.
     from pipeline import params
 
-    p = params.load()
-    import_module(f"pipeline.stages.{stage}").run(p, *arguments)
+    with kept_on_failure():
+        p = params.load()
+        import_module(f"pipeline.stages.{stage}").run(p, *arguments)
 
 
 def _add_stage(name: str, text: str) -> None:
@@ -53,6 +55,7 @@ def _add_stage(name: str, text: str) -> None:
         _run(name)
 
 
+_add_stage("check", "Validate params.yaml, print its choices, and check that the raw data exists.")
 _add_stage(
     "sample", "Generate the embedded sample: drawn faces in scenes, with votes of simulated annotators."
 )
@@ -100,32 +103,6 @@ _add_stage(
 _add_stage("synthesize", "Train a GAN on the training split only, generate faces, and measure their quality.")
 _add_stage("train", "Train the classifier. A run that was killed resumes from its last checkpoint.")
 _add_stage("evaluate", "Score the classifier on each split.")
-
-
-@app.command(epilog=examples("fer check"))
-def check() -> None:
-    """Validate params.yaml, print its choices, and check that the raw data exists."""
-    from pipeline import params
-    from pipeline.tables.paths import RAW
-
-    p = params.load()
-    for key in ("datasets", "augment", "loss", "model", "optimizer", "gan", "seed"):
-        value = getattr(p, key)
-        typer.echo(f"{key:>10}: {', '.join(value) if isinstance(value, list) else value}")
-    if p.train.device == "cuda":
-        from pipeline.inference import device
-
-        device.pick(p.train.device)
-    if p.train.albumentations is not None:
-        from pipeline.tables.schema import channels
-        from pipeline.training.face_transform import FaceTransform
-
-        FaceTransform(
-            p.train.albumentations, (p.align.face_size, p.align.face_size, channels(p.align.colour))
-        )
-    for name in p.datasets:
-        if name != "sample" and not (RAW / name).exists():
-            raise no_raw_data(RAW / name)
 
 
 app.add_typer(recipe.app, name="recipe")

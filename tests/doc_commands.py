@@ -260,7 +260,8 @@ def _link(command: Command, values: dict[str, Any]) -> None:
 
 
 def _git(command: Command, values: dict[str, Any]) -> None:
-    known = ("add", "checkout", "clone", "commit", "config", "diff", "pull", "push", "stash", "status", "tag")
+    known = ("add", "checkout", "clean", "clone", "commit", "config", "diff")
+    known += ("pull", "push", "restore", "stash", "status", "tag")
     if command.words[1] not in known:
         raise Wrong(f"git {command.words[1]}: allowed here: {', '.join(known)}")
 

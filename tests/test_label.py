@@ -18,7 +18,7 @@ from pipeline.params.load import load
 from pipeline.params.model import Params
 from pipeline.stages import align, label
 from pipeline.tables import schema
-from pipeline.tables.paths import ALIGNED, INGESTED, LABELS, METRICS
+from pipeline.tables.paths import ALIGNED, INGESTED, LABELS, METRICS, PLOTS
 from pipeline.tables.schema import aligned
 from pipeline.tables.store import Faces, write_rows
 from pipeline.tables.vocabulary import CLASSES, VOTES
@@ -324,6 +324,21 @@ def test_bad_input_is_answered_in_one_line():
         UserError, match=r"found 1 faces, expected: one for each of the 8 pictures .* align@voted"
     ):
         label.run(params("voted"))
+
+
+def test_a_figure_that_fails_replaces_nothing(monkeypatch):
+    voted()
+    label.run(params("voted"))
+
+    def outputs() -> dict[str, bytes]:
+        files = [LABELS, METRICS / "label.json", *(PLOTS / "label").iterdir()]
+        return {str(path): path.read_bytes() for path in files}
+
+    before = outputs()
+    monkeypatch.setattr(label, "landmark_scatter", lambda *_: Path("no/such/folder").touch())
+    with pytest.raises(UserError):
+        label.run(params("voted", rule="majority"))
+    assert outputs() == before
 
 
 def test_no_sample_left_says_why():

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pipeline.core import git
 from pipeline.core.errors import UserError
+from pipeline.core.last_run import cache_folder
 from pipeline.core.progress import in_bytes
 from pipeline.doctor import Finding, fault, ok, warning
 from pipeline.experiments import broker
@@ -118,12 +119,10 @@ def disk(datasets: list[str], align: Align) -> Iterator[Finding]:
 
 def _cache() -> Path:
     """Return the folder of DVC's cache, or its closest parent that exists."""
-    from dvc.config import Config, ConfigError
-
     folder = Path(".dvc/cache")
     if Path(".dvc").is_dir():
-        with suppress(ConfigError):  # which `repository` reports
-            folder = Path(Config.from_cwd()["cache"].get("dir", folder))
+        with suppress(Exception):  # a wrong .dvc/config, which `repository` reports
+            folder = cache_folder()
     folder = folder.resolve()
     return next(path for path in (folder, *folder.parents) if path.exists())
 

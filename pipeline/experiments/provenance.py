@@ -28,7 +28,8 @@ class FinishedRun(NamedTuple):
     Attributes:
         evaluation: `metrics/evaluate.json`.
         settings: its `params.yaml`, by dotted key.
-        inputs: MD5 of the code and the raw data that its stages read, by path.
+        inputs: MD5 of the code and the raw data that its stages read, by path; without the stage `check`, which decides
+            nothing.
         outputs: MD5 of the files that its stages wrote, by path.
         weights: SHA-256 of the files of weights that training started from, by path.
     """
@@ -52,12 +53,12 @@ def read(ref: str) -> FinishedRun:
         raise UserError(f"{ref}: has no {metrics[0]}; `dvc exp remove` removes the experiment")
     settings = flat(_yaml(params))
     stages = _used(_yaml(lock).get("stages", {}), settings)
-    outputs = {out["path"]: out.get("md5", "") for stage in stages for out in stage.get("outs", [])}
+    outputs = {out["path"]: out.get("md5", "") for stage in stages.values() for out in stage.get("outs", [])}
     inputs = {
         dep["path"]: dep.get("md5", "")
-        for stage in stages
+        for name, stage in stages.items()
         for dep in stage.get("deps", [])
-        if not any(_overlap(dep["path"], path) for path in outputs)
+        if name != "check" and not any(_overlap(dep["path"], path) for path in outputs)
     }
     weights = _weights(settings, json.loads(training or "{}").get("weights", {}))
     return FinishedRun(json.loads(evaluation), settings, inputs, outputs, weights)
@@ -119,14 +120,14 @@ def _yaml(content: bytes) -> dict[str, Any]:
     return YAML(typ="safe").load(content) or {}
 
 
-def _used(stages: dict[str, Any], settings: Overrides) -> list[dict[str, Any]]:
+def _used(stages: dict[str, Any], settings: Overrides) -> dict[str, dict[str, Any]]:
     """Return the stages of a dvc.lock that a run with these settings needs. Others are left from earlier runs."""
     datasets = settings.get("datasets", [])
-    return [
-        stage
+    return {
+        name: stage
         for name, stage in stages.items()
         if name.partition("@")[2] in ("", *datasets) and (name != "sample" or name in datasets)
-    ]
+    }
 
 
 def _overlap(one: str, other: str) -> bool:

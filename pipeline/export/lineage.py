@@ -15,6 +15,7 @@ from typing import Any
 from pipeline.core import git, yaml
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.files import md5_of
+from pipeline.tables.paths import CHECKED
 
 LOCK = Path("dvc.lock")
 
@@ -55,9 +56,16 @@ class Lineage:
         return self.stages[stage].params if stage in self.stages else {}
 
     def data(self) -> dict[str, str]:
-        """Return the MD5 of all data that the stages read, including raw data, by path."""
+        """Return the MD5 of all data that the stages read, including raw data, by path.
+
+        The file of the stage `check` is no data.
+        """
         read = {path: md5 for stage in self.stages.values() for path, md5 in stage.deps.items()}
-        return {path: md5 for path, md5 in sorted(read.items()) if path.startswith("data/")}
+        return {
+            path: md5
+            for path, md5 in sorted(read.items())
+            if path.startswith("data/") and path != CHECKED.as_posix()
+        }
 
 
 def trace(model_md5: str, lock: Path = LOCK) -> Lineage:

@@ -85,16 +85,30 @@ def resolve(choice: str, packaged: Packaged) -> Weights:
             packaged.sha256,
             packaged.licence,
         )
+    path = own_file(choice, packaged)
+    if path:
+        return Weights(path, "a file of your own", _sha256(path), "that of its publisher")
+    path = _insightface(choice, packaged)
+    return Weights(path, f"insightface's model pack {choice}", _sha256(path), INSIGHTFACE_LICENCE)
+
+
+def own_file(choice: str, packaged: Packaged) -> Path | None:
+    """Return the file that `align.weights` chooses, or None for the packaged weights and for a model pack.
+
+    Raises:
+        UserError: it is no file, and cannot be the name of a pack.
+    """
+    if choice == "package":
+        return None
     try:
         path = Path(choice).expanduser()
         if path.is_file():
-            return Weights(path, "a file of your own", _sha256(path), "that of its publisher")
+            return path
         reason = "which is a folder" if path.is_dir() else "which is no file"
     except (OSError, RuntimeError) as error:  # RuntimeError: ~name without such a user
         reason = f"which cannot be read: {one_line(error)}"
     if packaged.packs and re.fullmatch(r"\w+", choice) and reason == "which is no file":
-        path = _insightface(choice, packaged)
-        return Weights(path, f"insightface's model pack {choice}", _sha256(path), INSIGHTFACE_LICENCE)
+        return None
     raise UserError.of("align.weights", f"{choice!r}, {reason}", packaged.choices)
 
 

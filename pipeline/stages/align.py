@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import typer
 
 from pipeline.core.code import sources
-from pipeline.core.files import fingerprint, write_json
+from pipeline.core.files import fingerprint, replacing, write_json
 from pipeline.core.locks import in_use
 from pipeline.core.parallel import chunks, ordered
 from pipeline.core.progress import bar
@@ -26,7 +26,7 @@ from pipeline.tables.journal import journaled
 from pipeline.tables.paths import ALIGNED, INGESTED, INTERRUPTED, METRICS
 from pipeline.tables.schema import aligned, channels
 from pipeline.tables.storage import local_copy, upload
-from pipeline.tables.store import count_parquet, stream_parquet, write_batches
+from pipeline.tables.store import count_parquet, fill, stream_parquet
 
 # Pictures in a batch of a worker. Half as many are 2 to 12 % slower, because the batches of the network get small. A
 # batch ends earlier if its pictures would take more memory than the largest picture that is allowed: 64 pictures of a
@@ -89,20 +89,22 @@ def _align(p: Params, dataset: str, table: Path, output: str | Path) -> dict[str
 
     unfinished = INTERRUPTED / f"align-{dataset}-{_key(settings, weights, table)}"
     with journaled(unfinished, schema, batches) as done, upload(output) as folder:
-        write_batches(folder / f"{dataset}.arrow", schema, counted(done))
-        counts: dict[str, Any] = {
-            "images": images,
-            "found": status["found"],
-            "found_rate": status["found"] / images if images and weights else None,
-            "given": status["given"],
-            "fallback": status["whole"],
-            "missing": status["missing"],
-            "mode": settings.mode,
-        }
-        if weights:
-            counts |= {"detector": settings.detector, "weights_sha256": weights.sha256}
-        metrics = METRICS / "align" if Path(output) == ALIGNED else folder
-        write_json(metrics / f"{dataset}.json", counts)
+        # Both outputs are whole before the first one replaces that of an earlier run.
+        with replacing(folder / f"{dataset}.arrow") as faces:
+            fill(faces, faces.suffix, schema, counted(done))
+            counts: dict[str, Any] = {
+                "images": images,
+                "found": status["found"],
+                "found_rate": status["found"] / images if images and weights else None,
+                "given": status["given"],
+                "fallback": status["whole"],
+                "missing": status["missing"],
+                "mode": settings.mode,
+            }
+            if weights:
+                counts |= {"detector": settings.detector, "weights_sha256": weights.sha256}
+            metrics = METRICS / "align" if Path(output) == ALIGNED else folder
+            write_json(metrics / f"{dataset}.json", counts)
     return counts
 
 

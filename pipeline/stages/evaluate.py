@@ -13,7 +13,7 @@ import torch
 import typer
 
 from pipeline.core.errors import UserError, not_made
-from pipeline.core.files import replacing_folder, write_json
+from pipeline.core.files import replacing, replacing_folder, write_json
 from pipeline.evaluation.intervals import intervals
 from pipeline.evaluation.metrics import confident_mistakes, headline, scores
 from pipeline.evaluation.warnings import warnings
@@ -26,7 +26,7 @@ from pipeline.inference.samples import LabelledFaces, Samples
 from pipeline.params.model import Params
 from pipeline.tables.paths import ALIGNED, CLASSIFIER, LABELS, METRICS, PLOTS, PREDICTIONS
 from pipeline.tables.schema import PREDICTIONS as PREDICTION_COLUMNS
-from pipeline.tables.store import read_parquet, write_rows
+from pipeline.tables.store import batches_of, fill, read_parquet
 from pipeline.tables.vocabulary import SCORED
 
 WIDTH = 100  # characters in a printed line
@@ -50,7 +50,8 @@ def run(p: Params) -> None:
     }
     predictions: list[dict[str, Any]] = []
     earlier: set[str | None] = set()
-    with replacing_folder(PLOTS / "evaluate") as folder:
+    # The outputs of an earlier run are replaced only when all new ones are complete.
+    with replacing(PREDICTIONS) as table, replacing_folder(PLOTS / "evaluate") as folder:
         for split in [name for name in SCORED if name in splits]:
             samples = faces.at(np.flatnonzero(splits == split)).to(where)
             labels = samples.labels.numpy()
@@ -63,9 +64,9 @@ def run(p: Params) -> None:
             _draw(p, folder / split, split, samples, chances)
             if split in ("train", "valid"):
                 earlier |= {row["cluster"] for row in rows}
-
-    write_json(METRICS / "evaluate.json", report)
-    write_rows(PREDICTIONS, PREDICTION_COLUMNS, sorted(predictions, key=lambda row: row["id"]))
+        by_id = sorted(predictions, key=lambda row: row["id"])
+        fill(table, PREDICTIONS.suffix, PREDICTION_COLUMNS, batches_of(PREDICTION_COLUMNS, by_id))
+        write_json(METRICS / "evaluate.json", report)
     typer.echo("\n".join(_lines(report)))
 
 

@@ -57,18 +57,22 @@ def run(p: Params, dataset: str, source: str | Path | None = None, output: str |
     listing = records(tree, form) if form else records(tree)
     with upload(output) as folder:
         table, rejected = folder / f"{dataset}.parquet", folder / f"{dataset}.rejected.csv"
-        kept = _write(listing, p, dataset, table, rejected, tree.address)
-        reasons = _reasons(listing.rejected)
-        splits = {split or "none": kept[split] for split in (*SPLITS, None) if kept[split]}
-        total = kept.total() + sum(reasons.values())
-        metrics = {
-            "records": total,
-            "kept": kept.total(),
-            "rejected": reasons,
-            "splits": splits,
-            "notes": listing.notes,
-        }
-        write_json((METRICS / "ingest" if Path(output) == INGESTED else folder) / f"{dataset}.json", metrics)
+        # All outputs are whole before the first one replaces that of an earlier run.
+        with replacing(rejected) as new_rejected, replacing(table) as new_table:
+            kept = _write(listing, p, dataset, new_table, new_rejected, tree.address)
+            reasons = _reasons(listing.rejected)
+            splits = {split or "none": kept[split] for split in (*SPLITS, None) if kept[split]}
+            total = kept.total() + sum(reasons.values())
+            metrics = {
+                "records": total,
+                "kept": kept.total(),
+                "rejected": reasons,
+                "splits": splits,
+                "notes": listing.notes,
+            }
+            write_json(
+                (METRICS / "ingest" if Path(output) == INGESTED else folder) / f"{dataset}.json", metrics
+            )
 
     typer.echo(f"ingest {dataset}: kept {kept.total():,} of {total:,} records ({in_words(splits)})")
     if ignored := listing.notes.get("ignored_columns"):
@@ -85,17 +89,15 @@ def _write(
     """Write the table and the list of rejected rows; return the number of kept records by split."""
     kept: Counter[str | None] = Counter()
     schema = ingested(listing.draw)
-    # Both are whole before either replaces the one of an earlier run.
-    with replacing(rejected) as new_rejected, replacing(table) as new_table:
-        chunks = (pa.RecordBatch.from_pylist(rows, schema) for rows in _rows(listing, p, dataset, kept))
-        fill(new_table, table.suffix, schema, chunks)
-        if not kept:
-            raise UserError(f"{address}: found no usable record: {_first_reason(listing.rejected)}")
-        with new_rejected.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(RejectedRow._fields)
-            by_place = sorted(listing.rejected, key=lambda row: (row.file, row.row, row.record))
-            writer.writerows(by_place)
+    chunks = (pa.RecordBatch.from_pylist(rows, schema) for rows in _rows(listing, p, dataset, kept))
+    fill(table, table.suffix, schema, chunks)
+    if not kept:
+        raise UserError(f"{address}: found no usable record: {_first_reason(listing.rejected)}")
+    with rejected.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(RejectedRow._fields)
+        by_place = sorted(listing.rejected, key=lambda row: (row.file, row.row, row.record))
+        writer.writerows(by_place)
     return kept
 
 

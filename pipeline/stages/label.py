@@ -11,7 +11,7 @@ import numpy as np
 import typer
 
 from pipeline.core.errors import UserError
-from pipeline.core.files import replacing_folder, write_json
+from pipeline.core.files import replacing, replacing_folder, write_json
 from pipeline.core.progress import in_words
 from pipeline.faces import alignment
 from pipeline.figures.labels import contact_sheet
@@ -21,7 +21,7 @@ from pipeline.labels.pictures import read_pictures
 from pipeline.params.model import Labels, Params
 from pipeline.tables import schema
 from pipeline.tables.paths import ALIGNED, INGESTED, LABELS, METRICS, PLOTS
-from pipeline.tables.store import Faces, take_parquet, write_rows
+from pipeline.tables.store import Faces, batches_of, fill, take_parquet
 from pipeline.tables.unlisted import remove_unlisted
 
 
@@ -41,14 +41,16 @@ def run(p: Params) -> None:
         reasons = in_words(dropped(decisions.reasons))
         raise UserError(f"{', '.join(p.datasets)}: found no sample to train on; dropped: {reasons}")
     metrics = {"rule": p.labels.rule} | counts(decisions, p.classes, rejected)
-    write_rows(LABELS, schema.labels(p.classes), sample_rows(decisions))
-    write_json(METRICS / "label.json", metrics)
-    with replacing_folder(PLOTS / "label") as folder:
+    columns = schema.labels(p.classes)
+    # The outputs of an earlier run are replaced only when all new ones are complete.
+    with replacing(LABELS) as table, replacing_folder(PLOTS / "label") as folder:
+        fill(table, LABELS.suffix, columns, batches_of(columns, sample_rows(decisions)))
         for name in p.datasets:
             # The pictures and the tables of the data set are both sorted by id.
             rows = pictures.datasets == name
             labels = np.where(decisions.kept, decisions.labels, "")[rows]
             _plot(folder, name, labels, pictures.votes[rows], p.classes, p.align.of(name).mode)
+        write_json(METRICS / "label.json", metrics)
     _report(decisions, metrics, p.labels)
     if left:
         names = ", ".join(map(str, left))

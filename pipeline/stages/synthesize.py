@@ -104,7 +104,7 @@ def run(p: Params) -> None:
         fill(table, SYNTHETIC.suffix, schema, batches_of(schema, _rows(name, classes)))
         _write_generators(weights, name, classes, made_from)
         _plot(grids, name, classes, fitted)
-    write_json(METRICS / "synthesize.json", report)
+        write_json(METRICS / "synthesize.json", report)
     for checkpoint in fitted.checkpoints:
         checkpoint.unlink(missing_ok=True)
     typer.echo(_summary(name, classes, report))

@@ -16,14 +16,14 @@ import typer
 
 from pipeline.core.code import sources
 from pipeline.core.errors import UserError
-from pipeline.core.files import fingerprint, write_json
+from pipeline.core.files import fingerprint, replacing, replacing_folder, write_json
 from pipeline.inference import device, model_file
 from pipeline.inference.samples import LabelledFaces, Samples, gan_datasets
 from pipeline.methods.models import Classifier
 from pipeline.params.model import Params
 from pipeline.tables.paths import ALIGNED, CLASSIFIER, LABELS, METRICS, MODELS, PLOTS, SYNTHETIC
 from pipeline.tables.schema import channels
-from pipeline.training import pretrained, processes
+from pipeline.training import processes
 from pipeline.training.checkpoint import CODE
 from pipeline.training.engine import Diverged, TrainingRun, TrainingState
 from pipeline.training.parts import Parts, built_parts, loaded_network
@@ -31,8 +31,10 @@ from pipeline.training.pretrained import LoadReport
 from pipeline.training.processes import Processes
 from pipeline.training.svm import fit_head
 from pipeline.training.validation import EpochFigures
+from pipeline.training.weights import choices_by_part, files
 
 CURVES = PLOTS / "train"
+LIVE_CURVES = PLOTS / "live"  # those of a run that has not finished
 # Settings of training without influence on its result: a run may resume with others.
 WITHOUT_INFLUENCE = {"checkpoint_seconds", "workers", "torchrun"}
 
@@ -71,7 +73,7 @@ def _train(p: Params, group: Processes) -> None:
             + (f", in {group.size} processes" if group.size > 1 else "")
         )
         for part, start in starts.items():
-            typer.echo(f"train: weights {pretrained.choices_by_part(p.chosen('model')[1])[part]}: {start}")
+            typer.echo(f"train: weights {choices_by_part(p.chosen('model')[1])[part]}: {start}")
 
     with _curves(group) as log:
         if p.model == "svm_deep_features":
@@ -91,22 +93,23 @@ def _train(p: Params, group: Processes) -> None:
     if group.rank:
         return
 
-    model_file.save(CLASSIFIER, trained_model(p, network, gan_datasets(SYNTHETIC)))
     best = state.best if state.best >= 0 else len(state.history) - 1
     figures = state.history[best]
     weights = {part: asdict(start) for part, start in starts.items()}
-    write_json(
-        METRICS / "train.json",
-        {
-            "epochs": len(state.history),
-            "best_epoch": best + 1,
-            "train": _scores("train", figures),
-            "valid": _scores("valid", figures),
-            "samples": {"real": real, "synthetic": len(train) - real, "datasets": by_dataset},
-            "precision": precision_name,
-        }
-        | ({"weights": weights.get("", weights)} if weights else {}),
-    )
+    metrics = {
+        "epochs": len(state.history),
+        "best_epoch": best + 1,
+        "train": _scores("train", figures),
+        "valid": _scores("valid", figures),
+        "samples": {"real": real, "synthetic": len(train) - real, "datasets": by_dataset},
+        "precision": precision_name,
+    } | ({"weights": weights.get("", weights)} if weights else {})
+    # The outputs of an earlier run are replaced only when all new ones are complete.
+    with replacing(CLASSIFIER) as model, replacing_folder(CURVES) as curves:
+        model_file.save(model, trained_model(p, network, gan_datasets(SYNTHETIC)))
+        shutil.copytree(LIVE_CURVES, curves, dirs_exist_ok=True)
+        write_json(METRICS / "train.json", metrics)
+    shutil.rmtree(LIVE_CURVES)
     unfinished.unlink(missing_ok=True)
     count = len(state.history)
     kept = f"best epoch {best + 1} of {count} by {p.train.best}"
@@ -148,7 +151,7 @@ def checkpoint_path(p: Params) -> Path:
     A run therefore never resumes from a checkpoint of other settings.
     """
     inputs = [LABELS, SYNTHETIC, *(ALIGNED / f"{name}.arrow" for name in p.train_datasets)]
-    inputs += [path for path in pretrained.files(p.chosen("model")[1]) if path.is_file()]
+    inputs += [path for path in files(p.chosen("model")[1]) if path.is_file()]
     relevant = p.model_dump(exclude={"evaluate": True, "train": WITHOUT_INFLUENCE})
     words = (json.dumps(relevant, sort_keys=True), torch.__version__)
     name = fingerprint(words, [*inputs, *sources(*CODE, "stages/train.py")])
@@ -189,9 +192,9 @@ def _curves(group: Processes) -> Iterator[Callable[[int, EpochFigures], None]]:
     from dvclive import Live  # here, because it takes a second to load and only process 0 needs it
 
     # DVCLive would continue half-written curves of another run; the checkpoint has the whole history.
-    shutil.rmtree(CURVES, ignore_errors=True)
+    shutil.rmtree(LIVE_CURVES, ignore_errors=True)
     os.environ.setdefault("DVCLIVE_LOGLEVEL", "WARNING")
-    with Live(str(CURVES), dvcyaml=False, save_dvc_exp=False, report=None) as live:
+    with Live(str(LIVE_CURVES), dvcyaml=False, save_dvc_exp=False, report=None) as live:
 
         def log(index: int, figures: EpochFigures) -> None:
             for name, value in figures.items():
@@ -199,4 +202,4 @@ def _curves(group: Processes) -> Iterator[Callable[[int, EpochFigures], None]]:
             live.next_step()
 
         yield log
-    (CURVES / "metrics.json").unlink(missing_ok=True)  # metrics/train.json has these figures
+    (LIVE_CURVES / "metrics.json").unlink(missing_ok=True)  # metrics/train.json has these figures

@@ -6,6 +6,7 @@ from pathlib import Path
 
 RAW = Path("data/raw")
 INGESTED = Path("data/ingested")
+CHECKED = Path("data/checked.txt")
 ALIGNED = Path("data/aligned")
 INTERRUPTED = Path("data/interrupted")  # finished batches of killed runs
 LABELS = Path("data/labels.parquet")

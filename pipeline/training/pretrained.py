@@ -20,10 +20,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from pipeline.core.errors import UserError, one_line
+from pipeline.inference.model_file import build_network
 from pipeline.methods.models import Classifier
-from pipeline.tables.paths import CLASSIFIER
-
-SAFE, PICKLED = (".safetensors",), (".pth", ".pt", ".bin")
+from pipeline.training.weights import PICKLED, SAFE, choices_by_part, existing, is_file, key_of
 
 
 @dataclass(frozen=True)
@@ -53,21 +52,6 @@ class LoadReport:
         return "; ".join(words)
 
 
-def choices_by_part(settings: Any) -> dict[str, str]:
-    """Return, for each part of a network, the chosen weights: the name of published weights, or a path.
-
-    The part "" is the whole network. Parts with fresh weights are left out.
-    """
-    chosen = getattr(settings, "weights", None)
-    by_part = chosen if isinstance(chosen, dict) else {"": chosen}
-    return {part: choice for part, choice in by_part.items() if choice is not None}
-
-
-def files(settings: Any) -> list[Path]:
-    """Return the weight files that a network's settings name."""
-    return [Path(choice) for choice in choices_by_part(settings).values() if choice.endswith(SAFE + PICKLED)]
-
-
 def load_weights(network: Classifier, name: str, settings: Any, classes: list[str]) -> dict[str, LoadReport]:
     """Load the chosen weights into a network or its parts.
 
@@ -83,28 +67,44 @@ def load_weights(network: Classifier, name: str, settings: Any, classes: list[st
     Raises:
         UserError: the weights are unavailable, hold more than tensors, or do not fit.
     """
-    key = f"params.yaml: models.{name}.weights"
     return {
-        part: _load(network.parts[part] if part else network, choice, f"{key}.{part}".rstrip("."), classes)
+        part: _load(_part(network, part), choice, key_of(name, part), classes)
         for part, choice in choices_by_part(settings).items()
     }
 
 
+def check_names(name: str, settings: Any) -> None:
+    """Reject names of weights that no library publishes for a network. Nothing is downloaded.
+
+    Raises:
+        UserError: lists the names that are published.
+    """
+    with torch.device("meta"):  # no memory is filled
+        network = build_network(name, settings, classes=2, channels=3)
+    for part, choice in choices_by_part(settings).items():
+        if not is_file(choice):
+            _require_published(_part(network, part), choice, key_of(name, part))
+
+
+def _part(network: Classifier, part: str) -> Classifier:
+    return network.parts[part] if part else network
+
+
+def _require_published(network: Classifier, choice: str, key: str) -> None:
+    if choice not in network.published.choices:
+        allowed = ["null", *network.published.choices, *(f"a {end} file" for end in SAFE + PICKLED)]
+        raise UserError.of(key, repr(choice), allowed)
+
+
 def _load(network: Classifier, choice: str, key: str, classes: list[str]) -> LoadReport:
-    if not choice.endswith(SAFE + PICKLED):
-        if choice not in network.published.choices:
-            allowed = ["null", *network.published.choices, *(f"a {end} file" for end in SAFE + PICKLED)]
-            raise UserError.of(key, repr(choice), allowed)
+    if not is_file(choice):
+        _require_published(network, choice, key)
         try:
             tensors = network.published.fetch(choice)
         except Exception as error:  # libraries and their transports raise many kinds
             raise UserError(f"{key}: {choice} cannot be downloaded: {one_line(error)}") from None
         return _copied(network, tensors, None, classes, f"{key}: {choice}", None)
-    path = Path(choice)
-    if path.resolve() == CLASSIFIER.resolve():
-        raise UserError.of(key, repr(choice), "a copy elsewhere: DVC removes this one before training")
-    if not path.is_file():
-        raise UserError.of(key, repr(choice), "a file that exists")
+    path = existing(choice, key)
     tensors, earlier = _safe_tensors(path) if choice.endswith(SAFE) else (_pickled_tensors(path), None)
     with path.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()

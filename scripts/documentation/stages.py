@@ -38,7 +38,8 @@ def chain() -> dict[str, dict[str, Any]]:
 
 def outputs(stage: dict[str, Any]) -> list[str]:
     """Return what a stage writes, its metrics included."""
-    return [*stage["outs"], *(name for entry in stage.get("metrics", []) for name in entry)]
+    entries = [*stage["outs"], *stage.get("metrics", [])]
+    return [name for entry in entries for name in ([entry] if isinstance(entry, str) else entry)]
 
 
 def edges() -> list[tuple[str, str]]:
