@@ -263,7 +263,7 @@ def left_of(*datasets: str) -> list[str]:
 
 
 def align_in_two_steps() -> None:
-    def waiting(function, chunks, engine):
+    def waiting(function, chunks, *_):
         for number, chunk in enumerate(chunks):
             Path(f"chunk-{number}").touch()
             while number and not Path("go").exists():

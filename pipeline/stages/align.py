@@ -88,23 +88,26 @@ def _align(p: Params, dataset: str, table: Path, output: str | Path) -> dict[str
                 yield batch
 
     unfinished = INTERRUPTED / f"align-{dataset}-{_key(settings, weights, table)}"
-    with journaled(unfinished, schema, batches) as done, upload(output) as folder:
-        # Both outputs are whole before the first one replaces that of an earlier run.
-        with replacing(folder / f"{dataset}.arrow") as faces:
-            fill(faces, faces.suffix, schema, counted(done))
-            counts: dict[str, Any] = {
-                "images": images,
-                "found": status["found"],
-                "found_rate": status["found"] / images if images and weights else None,
-                "given": status["given"],
-                "fallback": status["whole"],
-                "missing": status["missing"],
-                "mode": settings.mode,
-            }
-            if weights:
-                counts |= {"detector": settings.detector, "weights_sha256": weights.sha256}
-            metrics = METRICS / "align" if Path(output) == ALIGNED else folder
-            write_json(metrics / f"{dataset}.json", counts)
+    # Both outputs are whole before the first one replaces that of an earlier run.
+    with (
+        journaled(unfinished, schema, batches) as done,
+        upload(output) as folder,
+        replacing(folder / f"{dataset}.arrow") as faces,
+    ):
+        fill(faces, faces.suffix, schema, counted(done))
+        counts: dict[str, Any] = {
+            "images": images,
+            "found": status["found"],
+            "found_rate": status["found"] / images if images and weights else None,
+            "given": status["given"],
+            "fallback": status["whole"],
+            "missing": status["missing"],
+            "mode": settings.mode,
+        }
+        if weights:
+            counts |= {"detector": settings.detector, "weights_sha256": weights.sha256}
+        metrics = METRICS / "align" if Path(output) == ALIGNED else folder
+        write_json(metrics / f"{dataset}.json", counts)
     return counts
 
 
