@@ -15,6 +15,7 @@ from pipeline.commands import completion, data, doctor, examples, export, predic
 from pipeline.core import spinning
 from pipeline.core.ending import end_orderly
 from pipeline.core.errors import UserError
+from pipeline.core.files import file_error
 from pipeline.core.last_run import kept_on_failure
 from pipeline.tables.paths import ALIGNED, INGESTED
 
@@ -143,6 +144,8 @@ def main() -> None:
         app(prog_name="fer")
     except UserError as error:
         status = f"fer: {error}"
+    except OSError as error:  # a full disk, for example
+        status = f"fer: {file_error(error)}"
     except SystemExit as ending:
         status = ending.code
     # Not within `except`: the traceback would keep worker processes until the interpreter waits for them.

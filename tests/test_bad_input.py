@@ -5,6 +5,7 @@ Each kind of bad input is one test, whose id is its name. Around what is bad lie
 
 import csv
 import ctypes
+import errno
 import hashlib
 import io
 import json
@@ -18,18 +19,22 @@ import stat
 import subprocess
 import sys
 import tarfile
+import tempfile
 import time
 import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline.core.errors import UserError
+from pipeline.core.files import replacing
 from pipeline.intake import archive as _archive
 from pipeline.intake import guards, pixel_table
 from pipeline.intake.guards import Rejection
@@ -981,6 +986,27 @@ def test_a_disk_with_no_space_left_loses_nothing(raw):
     assert lines[-1] == "fer: data/ingested/table.parquet: cannot be written: No space left on device"
     assert "Traceback" not in done.stderr
     assert {f"data/ingested/{path.name}": path.read_bytes() for path in Path("earlier").iterdir()} == before
+
+
+def test_an_error_while_a_file_is_written_names_the_file_that_failed(project, monkeypatch):
+    output = Path("out/a.csv")
+
+    def line(fail: Callable[[Path], object]) -> str:
+        with pytest.raises(UserError) as error, replacing(output) as temporary:
+            fail(temporary)
+        assert not any(output.parent.iterdir())
+        return str(error.value)
+
+    def full(temporary: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    assert line(lambda _: Path("in.csv").read_bytes()) == "in.csv: No such file or directory"
+    assert line(lambda _: pa.memory_map("in.arrow")) == "in.arrow: No such file or directory"
+    assert line(lambda temporary: (temporary / "b").touch()).startswith(f"{output}: cannot be written: ")
+    for room, said in ((9, f"{output}: cannot be written"), (0, str(Path(tempfile.gettempdir())))):
+        free = {Path("out"): SimpleNamespace(free=5), Path(tempfile.gettempdir()): SimpleNamespace(free=room)}
+        monkeypatch.setattr(shutil, "disk_usage", free.__getitem__)
+        assert line(full) == f"{said}: No space left on device"
 
 
 def many_large(raw: Path, count: int) -> None:

@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -127,7 +128,11 @@ def test_a_row_is_what_its_recipe_says_whatever_was_there_before(name, document,
                 assert before == with_values(document, machine | says)
 
 
-def test_a_recipe_changes_values_and_no_comment(project):
+def test_a_recipe_changes_values_and_no_comment_no_mode_and_no_link(project):
+    Path("kept").mkdir()
+    own = Path("params.yaml").rename("kept/own.yaml")
+    own.chmod(0o640)
+    Path("params.yaml").symlink_to(own)
     before = Path("params.yaml").read_text()
     overrides = {
         "datasets": ["ferplus", "rafdb"],
@@ -136,7 +141,9 @@ def test_a_recipe_changes_values_and_no_comment(project):
         "gans.classes": ["fear"],
     }
     recipes.apply(overrides)
-    after = Path("params.yaml").read_text()
+    after = own.read_text()
+    assert Path("params.yaml").readlink() == own
+    assert stat.S_IMODE(own.stat().st_mode) == 0o640
     comments = re.compile("#.*")
     assert comments.findall(after) == comments.findall(before)
     changed = [new for old, new in zip(before.splitlines(), after.splitlines(), strict=True) if old != new]

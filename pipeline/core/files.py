@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import re
+import shutil
+import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +19,8 @@ from pipeline.core.scratch import LOCK, folder_in
 
 # Of the temporary folders in which new files grow, and the name of an earlier folder in them.
 PREFIX, EARLIER = ".fer-", ".earlier"
+# Arrow puts its own words, and sometimes the name of the file, before the system's message.
+_ARROW = re.compile(r"(?:.*'(?P<file>[^']+)')?.*Detail: \[errno \d+\] (?P<reason>.*)", re.DOTALL)
 
 
 @contextmanager
@@ -24,7 +30,7 @@ def replacing(path: Path) -> Iterator[Path]:
     The file is not flushed to disk. If the machine crashes, `dvc status` detects a damaged file by its hash.
 
     Raises:
-        UserError: the file cannot be written.
+        UserError: the file cannot be written, or the block fails at another file, which the message names.
     """
     with _beside(path) as temporary:
         yield temporary
@@ -32,11 +38,23 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def rewriting(path: Path) -> Iterator[Path]:
+    """Yield a temporary path whose content becomes that of a user's file. Otherwise as `replacing`.
+
+    A symbolic link stays: the file that it leads to changes. The file keeps its mode.
+    """
+    target = Path(os.path.realpath(path)) if path.is_symlink() else path
+    with replacing(target) as temporary:
+        yield temporary
+        shutil.copymode(target, temporary)
+
+
+@contextmanager
 def replacing_folder(folder: Path) -> Iterator[Path]:
     """Yield a temporary folder that becomes `folder` if the block succeeds. A failure keeps the earlier folder.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: the folder cannot be written, or the block fails at another file, which the message names.
     """
     with _beside(folder) as temporary:
         temporary.mkdir()
@@ -54,7 +72,7 @@ def _beside(path: Path) -> Iterator[Path]:
         with folder_in(path.parent, PREFIX, _put_back) as folder:
             yield folder / path.name
     except OSError as error:
-        raise UserError(f"{path}: cannot be written: {_reason(error)}") from error
+        raise file_error(error, path) from error
 
 
 def _put_back(temporary: Path) -> None:
@@ -66,9 +84,29 @@ def _put_back(temporary: Path) -> None:
                 earlier.rename(temporary.parent / name)
 
 
-def _reason(error: OSError) -> str:
-    # Arrow adds its own words and the temporary name to the system's message.
-    return os.strerror(error.errno) if error.errno else one_line(error)
+def file_error(error: OSError, output: Path | None = None) -> UserError:
+    """Return an error of the operating system as one line that names the file that failed.
+
+    The system names no file if a write fails. Then it is the output, or on a full disk the folder with less room: the
+    output's or that of temporary files.
+
+    Args:
+        error: of the system or of Arrow.
+        output: the file or folder that was being written; None if nothing was. Its parents, and the temporary name that
+            it has until it is complete, count as the output.
+    """
+    reason = error.strerror or str(error)
+    name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else None
+    if from_arrow := _ARROW.fullmatch(reason):
+        name, reason = from_arrow["file"], from_arrow["reason"]
+    failed = Path(name) if name else None
+    if failed is None and error.errno == errno.ENOSPC:
+        folders = output.parent if output else Path(), Path(tempfile.gettempdir())
+        failed = min(folders, key=lambda folder: shutil.disk_usage(folder).free)
+    temporary = failed is not None and any(part.startswith(PREFIX) for part in failed.parts)
+    if output and (temporary or failed in (None, output, *output.parents)):
+        return UserError(f"{output}: cannot be written: {one_line(reason)}")
+    return UserError(f"{failed}: {one_line(reason)}" if failed else one_line(reason))
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

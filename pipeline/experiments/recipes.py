@@ -43,7 +43,7 @@ from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, fie
 from pipeline import params
 from pipeline.core import yaml
 from pipeline.core.errors import UserError
-from pipeline.core.files import replacing
+from pipeline.core.files import rewriting
 from pipeline.params.load import PARAMS_FILE
 from pipeline.params.refusal import Conflict, wordings
 from pipeline.params.rewrite import with_values
@@ -247,7 +247,7 @@ def check(rows: Iterable[Overrides], path: Path = PARAMS_FILE) -> None:
 
 
 def apply(overrides: Overrides, path: Path = PARAMS_FILE) -> None:
-    """Write all settings of a row into `params.yaml` and keep its comments.
+    """Write all settings of a row into `params.yaml` and keep its comments. A symbolic link and the mode stay.
 
     Settings of the machine keep their values, unless the row sets them. Nothing changes if a value is not allowed.
 
@@ -255,7 +255,7 @@ def apply(overrides: Overrides, path: Path = PARAMS_FILE) -> None:
         UserError: the row has a key that is neither in the file nor shipped, a value is not allowed, or the file has a
             setting in use that neither the shipped file nor the row has.
     """
-    with replacing(path) as temporary:
+    with rewriting(path) as temporary:
         temporary.write_text(applied(overrides, path), encoding="utf-8", newline="")
 
 
