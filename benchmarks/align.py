@@ -9,6 +9,8 @@ detects in batches and warps, in one process per core. Same weights, same pictur
 
 from __future__ import annotations
 
+from pipeline import params  # isort: skip  # before insightface, which then sends nothing
+
 import cProfile
 import pstats
 import sys
@@ -22,7 +24,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from insightface.model_zoo import SCRFD
 
-from pipeline import params
 from pipeline.core.parallel import ordered
 from pipeline.faces.detectors.scrfd import PACKAGED
 from pipeline.faces.extraction import Extraction

@@ -9,6 +9,8 @@ processor time of one thread, so that other work on the machine counts as little
 
 from __future__ import annotations
 
+from pipeline import params  # isort: skip  # before onnxruntime, which then sends nothing
+
 import statistics
 import sys
 import time
@@ -18,7 +20,6 @@ import numpy as np
 import onnxruntime
 import torch
 
-from pipeline import params
 from pipeline.export import onnx
 from pipeline.export.int8 import quantized
 from pipeline.export.parity import RandomFaces

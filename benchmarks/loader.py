@@ -13,7 +13,8 @@ that of a step of `resnet18` with the crop alone, one by one in turn.
 
 from __future__ import annotations
 
-import os
+from pipeline import params  # isort: skip  # before albumentations, which then sends nothing
+
 import statistics
 import sys
 import tempfile
@@ -25,8 +26,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the package index
-
 import albumentations as A
 import cv2
 import numpy as np
@@ -35,7 +34,6 @@ from albumentations.pytorch import ToTensorV2
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pipeline import params
 from pipeline.inference import device
 from pipeline.inference.samples import Samples
 from pipeline.stages.train import starting_network, training_parts

@@ -13,6 +13,8 @@ Without a folder of that name, drawn scenes are predicted.
 
 from __future__ import annotations
 
+from pipeline import params  # isort: skip  # before insightface, which then sends nothing
+
 import sys
 import tempfile
 import time
@@ -26,7 +28,6 @@ import torch
 from insightface.model_zoo import SCRFD
 from insightface.utils.face_align import norm_crop
 
-from pipeline import params
 from pipeline.core.parallel import cores
 from pipeline.faces.detectors.scrfd import PACKAGED
 from pipeline.faces.weights import fetch

@@ -1,1 +1,14 @@
 """Facial expression recognition as a chain of DVC stages, from raw data sets to tracked metrics."""
+
+import os
+
+# Without these variables libraries report their use to their makers, or look for a newer version of themselves. Some
+# read them when they are imported, so they are set before any other import. Child processes inherit them.
+SILENT = {
+    "DVC_NO_ANALYTICS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "NO_ALBUMENTATIONS_UPDATE": "1",
+    "ORT_DISABLE_TELEMETRY": "1",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+os.environ |= SILENT

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+import pipeline  # noqa: F401  # before the tests' own imports: libraries then send nothing
+
 # The suite runs in several processes, and these and those that they start would fight for the cores.
 os.environ["OMP_NUM_THREADS"] = "1"
 gc.set_threshold(100_000, 20, 20)  # as in pipeline/cli.py

@@ -7,7 +7,6 @@ processes nor on the order of batches. Here all transforms of a pipeline share o
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import sys
@@ -45,9 +44,6 @@ class FaceTransform:
     def __init__(
         self, serialised: dict[str, Any] | list[dict[str, Any]], shape: tuple[int, int, int]
     ) -> None:
-        os.environ.setdefault(
-            "NO_ALBUMENTATIONS_UPDATE", "1"
-        )  # without it the import looks for a newer version
         import albumentations  # here, because the import takes over a second and few runs need it
 
         if isinstance(serialised, list):
