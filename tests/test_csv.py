@@ -1,7 +1,8 @@
-"""Rows of CSV files: their numbers and cells are those of Python's own reader."""
+"""Rows of CSV files: their numbers and cells are those of Python's own reader, and text that we write stays text."""
 
 import csv
 import io
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from pipeline.core.errors import UserError
 from pipeline.intake import csv_rows
 from pipeline.intake.tree import open_tree
+from pipeline.tables.csv_cells import Number, row_writer
 
 LINE = st.lists(st.sampled_from(["a", "1", "", " b", "é", "\0", "\t"]), max_size=4).map(",".join)
 END = st.sampled_from(["\n", "\r\n", "\r", "\n\n"])
@@ -38,3 +40,28 @@ def test_a_plain_file_is_read_with_the_cells_of_pythons_own_reader(tmp_path: Pat
     (tmp_path / "x.csv").write_text(text.getvalue())
     found = [csv_rows.cells(line, 3) for _, line in csv_rows.lines(open_tree(tmp_path), "x.csv")]
     assert found == rows
+
+
+TEXT = st.text("=+-@\t\r\n;,'\" a1", max_size=6)
+
+
+@given(st.lists(TEXT | st.integers() | st.floats(allow_nan=False) | st.none(), min_size=2, max_size=5))
+def test_no_text_is_a_formula_and_numbers_stay_numbers(cells):
+    file = io.StringIO(newline="")
+    row_writer(file)([*cells, Number("-1e-07")])
+    [row] = csv.reader(io.StringIO(file.getvalue(), newline=""))
+    assert row.pop() == "-1e-07"
+    for cell, written in zip(cells, row, strict=True):
+        if isinstance(cell, str):
+            assert not any(part[:1] in tuple("=+-@\t\r") for part in re.split("[;\n]", written) if part)
+            assert written.replace("'", "") == cell.replace("'", "").replace("\r", "\n")
+        else:
+            assert written == ("" if cell is None else str(cell))
+
+
+def test_all_csv_files_are_written_in_this_way():
+    package = Path(csv_rows.__file__).parents[1]
+    writers = {
+        path.name for path in package.rglob("*.py") if re.search(r"csv\.\w*[wW]riter", path.read_text())
+    }
+    assert writers == {"csv_cells.py"}

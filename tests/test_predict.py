@@ -293,7 +293,7 @@ def test_what_cannot_be_read_is_listed_and_the_rest_is_written(model: Path, why:
         (("a.png", "--camera", "0"), "found both, allowed: names of pictures, videos and folders, or --camera 0"),
         (("a.png", "--output", "a.xlsx"), "--output: found 'a.xlsx', allowed: a file whose name ends in"),
         (("a.png", "--model", "none.safetensors"), "none.safetensors: found no file, expected: a model"),
-        (("a.png", "--model", "params.yaml"), "params.yaml: not a classifier of this project: "),
+        (("a.png", "--model", "params.yaml"), "params.yaml: not a classifier of this project, "),
         (("a.png", "--device", "cuda"), "device: found cuda, allowed: auto or cpu, as torch sees no GPU here"),
         (("a.png", "--annotate", "."), "--annotate: a.png is a picture or video to be read; name another folder"),
         (("a.png", "b/a.png", "--annotate", "c"), "--annotate: a.png and b/a.png would both become c/a.png; name"),
@@ -441,14 +441,17 @@ def test_a_folder_s_odd_files_are_listed(model: Path) -> None:
     os.mkfifo("in/pipe.mp4")
     Path("in/link.png").symlink_to("nowhere")
     Path("in/loop").symlink_to(".")
-    cv2.imwrite("in/new\nline.png", odd.pixels(1))
-    done = run("in", "x" * 300, "--output", "a.csv")
+    for name in ("new\nline.png", "a;=1+1.png"):
+        cv2.imwrite(f"in/{name}", odd.pixels(1))
+    done = run("in", "x" * 300, '=HYPERLINK("http:,,x","y").jpg', "--output", "a.csv")
     table = pd.read_csv("a.csv")
     assert dict(zip(table["source"].str.removeprefix("in/"), table["reason"].fillna(""), strict=True)) == {
+        "a;'=1+1.png": "",
         "link.png": "does not exist",
         "new\\nline.png": "",
         "pipe.jpg": "is not a file",
         "pipe.mp4": "is not a file",
         "x" * 300: "does not exist",
+        """'=HYPERLINK("http:,,x","y").jpg""": "does not exist",
     }
-    assert str(done.exception) == "4 of 5 files could not be read; the others are written"
+    assert str(done.exception) == "5 of 7 files could not be read; the others are written"

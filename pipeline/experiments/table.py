@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import textwrap
 from collections.abc import Iterable
@@ -14,6 +13,7 @@ from pipeline.core.errors import UserError
 from pipeline.core.files import replacing
 from pipeline.experiments import chart, latex, layout
 from pipeline.experiments.comparison import Comparison
+from pipeline.tables.csv_cells import row_writer
 
 SUFFIXES = (".md", ".csv", ".tex", ".png")
 WIDTH = 120  # characters in a line of text below the tables
@@ -74,8 +74,8 @@ def bullets(lines: Iterable[str]) -> str:
 def csv_text(comparison: Comparison) -> str:
     """Return one line for each score and row, in full precision. Unknown values are empty."""
     text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(
+    write = row_writer(text)
+    write(
         ["score", "row", "seeds", "mean", "std", "paper", "paper_score", "baseline", "pairs", "difference"]
         + ["low", "high", "mcnemar_p", "bootstrap_p", "images", "state", "notes"]
     )
@@ -86,5 +86,5 @@ def csv_text(comparison: Comparison) -> str:
             difference = row.difference or [None] * 4
             tests = [row.mcnemar_p, row.bootstrap_p, comparison.images]
             notes = "; ".join([*comparison.recipe.remarks([row.name]), *comparison.notes])
-            table.writerow([key, row.name, *figures, *difference, *tests, comparison.states[row.name], notes])
+            write([key, row.name, *figures, *difference, *tests, comparison.states[row.name], notes])
     return text.getvalue()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from pipeline.evaluation.calibration import BINS, calibration_error, confidence_
 from pipeline.evaluation.intervals import wilson
 from pipeline.figures.png import INK, figure_file
 from pipeline.figures.sheet import Grid, sheet
+from pipeline.tables.csv_cells import row_writer
 
 # The sheet of mistakes; the height of its title in inches.
 COLUMNS, CELLS, TITLE = 8, Grid(side=1.1, width=1.2, height=1.55, caption_gap=0.06), 0.45
@@ -33,9 +33,10 @@ def confusion_table(
         classes: names, in label order.
     """
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["split", "actual", "predicted"])
-        rows.writerows((split, classes[a], classes[b]) for a, b in zip(labels, predicted, strict=True))
+        write = row_writer(file)
+        write(["split", "actual", "predicted"])
+        for actual, guess in zip(labels, predicted, strict=True):
+            write([split, classes[actual], classes[guess]])
 
 
 def confusion_matrix(

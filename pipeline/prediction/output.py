@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 
 from pipeline.core.errors import UserError, printable
 from pipeline.core.files import replacing
+from pipeline.tables.csv_cells import Number, row_writer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,13 +130,13 @@ def written(path: Path | None, classes: Sequence[str]) -> Iterator[Add]:
 
 
 def _csv(file: IO[str], classes: Sequence[str]) -> Add:
+    write = row_writer(file)
     names = schema(classes).names
-    writer = csv.DictWriter(file, names, lineterminator="\n")
-    writer.writeheader()
+    write(names)
 
     def add(prediction: Prediction) -> None:
         for row in rows(prediction, classes):
-            writer.writerow({name: _cell(value) for name, value in row.items()})
+            write(_cell(row[name]) for name in names)
         file.flush()
 
     return add
@@ -145,7 +145,7 @@ def _csv(file: IO[str], classes: Sequence[str]) -> Add:
 def _cell(value: object) -> object:
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:.7g}" if isinstance(value, float) else value
+    return Number(f"{value:.7g}") if isinstance(value, float) else value
 
 
 def _json(file: IO[str], classes: Sequence[str]) -> Add:

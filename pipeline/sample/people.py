@@ -13,7 +13,6 @@ gives the same bytes on one core and on many.
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -121,9 +120,10 @@ def generate(folder: Path, pictures: int, seed: int, workers: int | None = None)
         ):
             (temporary / "images" / picture.name).write_bytes(data)
         with (temporary / "labels.csv").open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["image", "split", "group", *VOTES])
-            writer.writerows([p.name, p.split, p.group, *p.votes] for p in planned)
+            write = row_writer(file)
+            write(["image", "split", "group", *VOTES])
+            for picture in planned:
+                write([picture.name, picture.split, picture.group, *picture.votes])
         votes = ", ".join(f"`{name}`" for name in VOTES)
         (temporary / "README.md").write_text(README.format(pictures=pictures, votes=votes), encoding="utf-8")
     return Counter(picture.shown or "NF" for picture in planned)

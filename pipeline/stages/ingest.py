@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from pipeline.intake.listing import Listing, Record, RejectedRow
 from pipeline.intake.tree import open_tree
 from pipeline.params.methods import choices
 from pipeline.params.model import Params
+from pipeline.tables.csv_cells import row_writer
 from pipeline.tables.paths import INGESTED, METRICS, RAW
 from pipeline.tables.schema import ingested
 from pipeline.tables.storage import upload
@@ -94,10 +94,10 @@ def _write(
     if not kept:
         raise UserError(f"{address}: found no usable record: {_first_reason(listing.rejected)}")
     with rejected.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(RejectedRow._fields)
-        by_place = sorted(listing.rejected, key=lambda row: (row.file, row.row, row.record))
-        writer.writerows(by_place)
+        write = row_writer(file)
+        write(RejectedRow._fields)
+        for row in sorted(listing.rejected, key=lambda row: (row.file, row.row, row.record)):
+            write(row)
     return kept
 
 

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import IO
 
-_FORMULA = re.compile(r"(^|[;\t\r\n])(?=[=+\-@\t\r])")
+_FORMULA = re.compile(r"(^|[;\t\n])(?=[=+\-@\t\n])")
 
 
 class Number(str):
@@ -27,10 +27,9 @@ def row_writer(file: IO[str]) -> Callable[[Iterable[object]], object]:
     return lambda cells: writer.writerow(map(_cell, cells))
 
 
-def as_text(text: str) -> str:
-    """Return text with a `'` before what a spreadsheet would take for a formula."""
-    return _FORMULA.sub(r"\1'", text)
-
-
 def _cell(cell: object) -> object:
-    return as_text(cell) if type(cell) is str else cell
+    if not isinstance(cell, str) or isinstance(cell, Number):
+        return cell
+    return _FORMULA.sub(
+        r"\1'", cell.replace("\r", "\n")
+    )  # the csv module of Python 3.11 does not quote a return
