@@ -244,6 +244,21 @@ def test_judges_are_trained_once_and_know_the_classes(project: Path) -> None:
     assert judged(params.load(), samples, 0).digest == first.digest
 
 
+def test_a_judge_that_has_changed_on_the_disk_is_trained_again(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    toy.write(project, **TINY | {"gans.judge_epochs": 1})
+    p = params.load()
+    samples = toy.labelled(p).learnable()
+    first = judged(p, samples, 0)
+    [path] = judge.FOLDER.iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-99] + bytes([whole[-99] ^ 1]) + whole[-98:])
+    assert judged(p, samples, 0).digest == first.digest
+    assert path.read_bytes() == whole
+    assert f"{path}: damaged, so its training starts again" in capsys.readouterr().err
+
+
 def test_chances_are_those_under_equally_frequent_classes() -> None:
     class Even(torch.nn.Module):
         def __init__(self) -> None:

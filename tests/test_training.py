@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import math
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -27,7 +30,7 @@ from pipeline.methods.augments import mixcut, none
 from pipeline.methods.losses import Loss
 from pipeline.methods.models.parts import torchvision  # noqa: F401 - makes torchvision importable beside a CPU torch
 from pipeline.tables import paths, schema, store
-from pipeline.training import batch_transform, engine, plan
+from pipeline.training import batch_transform, checkpoint, engine, plan
 from pipeline.training.average import Average
 from pipeline.training.engine import TrainingRun
 from pipeline.training.schedule import learning_rate_factor
@@ -535,6 +538,28 @@ def test_vgg19_has_the_papers_shape(project: Path) -> None:
     layers = (torch.nn.Conv2d, torch.nn.BatchNorm2d, torch.nn.Linear)
     assert [sum(isinstance(m, kind) for m in network.modules()) for kind in layers] == [16, 16, 1]
     assert network.head.weight.shape == (8, 512)
+
+
+@given(st.data())
+def test_a_flipped_bit_of_a_checkpoint_is_noticed_and_said(flip: st.DataObject) -> None:
+    tensors = {
+        "a": torch.arange(3.0),
+        "b.c": torch.tensor(7),
+        "d": torch.ones(2, 2, dtype=torch.bfloat16),
+        "e": torch.empty(0),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "c.safetensors")
+        checkpoint.store(path, tensors, {"epoch": 1})
+        content = bytearray(path.read_bytes())
+        restored, about = checkpoint.restore(path)
+        assert about == {"epoch": 1}
+        assert all(torch.equal(restored[name], tensor) for name, tensor in tensors.items())
+        content[flip.draw(st.integers(0, len(content) - 1))] ^= 1 << flip.draw(st.integers(0, 7))
+        path.write_bytes(content)
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            assert checkpoint.restore(path) is None
+        assert said.getvalue() == f"{path}: damaged, so its training starts again\n"
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model", None])

@@ -22,6 +22,11 @@ def bar(total: int, *, desc: str, unit: str, shows: bool = True) -> tqdm[Any]:
     return tqdm(total=total, desc=desc, unit=f" {unit}", disable=not shows, **_style())
 
 
+def note(text: str) -> None:
+    """Print a line on standard error, above a progress bar if one is shown."""
+    tqdm.write(text, file=sys.stderr)
+
+
 def _style() -> dict[str, Any]:
     log = not sys.stderr.isatty()
     return {"mininterval": 10 if log else 0.1, "ascii": log, "dynamic_ncols": True}

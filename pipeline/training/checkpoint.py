@@ -1,22 +1,25 @@
 """Checkpoints: everything the next step depends on, in one safetensors file, which loads without pickle.
 
 The file is written under a temporary name, synced and renamed. A run that is killed while it writes keeps the previous
-checkpoint.
+checkpoint. A checksum tells if a byte of it has changed since.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn, optim
 
+from pipeline.core.errors import UserError
 from pipeline.core.files import replacing
+from pipeline.core.progress import note
 
 # Packages whose code decides the outcome of a training run.
 CODE = ("core", "tables", "params", "methods", "inference", "training")
@@ -24,20 +27,42 @@ CODE = ("core", "tables", "params", "methods", "inference", "training")
 
 def store(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
     """Write tensors, and `about` as JSON."""
-    data = save({k: v.detach().contiguous() for k, v in tensors.items()}, {"about": json.dumps(about)})
+    tensors, text = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}, json.dumps(about)
+    data = save(tensors, {"about": text, "sha256": _checksum(tensors, text)})
     with replacing(path) as temporary, temporary.open("wb") as file:
         file.write(data)
         os.fsync(file.fileno())  # hours of work survive a crash of the machine
 
 
 def restore(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Return what `store` wrote; None if the file is absent or damaged."""
+    """Return what `store` wrote; None if the file is absent, or damaged, which is then said.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
     try:
         with safe_open(path, "pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-            return tensors, json.loads(file.metadata()["about"])
-    except (FileNotFoundError, SafetensorError, KeyError, TypeError, ValueError):
+            text, checksum = (file.metadata()[key] for key in ("about", "sha256"))
+        if _checksum(tensors, text) != checksum:
+            raise ValueError("a byte has changed")
+        return tensors, json.loads(text)
+    except FileNotFoundError:
         return None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except Exception:  # the kind depends on the damaged byte
+        note(f"{path}: damaged, so its training starts again")
+        return None
+
+
+def _checksum(tensors: dict[str, Tensor], text: str) -> str:
+    """Return the SHA-256 of contiguous tensors on the CPU, with their names, types and shapes, and of a text."""
+    digest = sha256(text.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
