@@ -408,7 +408,7 @@ def test_a_diverged_model_is_not_exported(built: None) -> None:
         (["--output", "none/a.onnx"], {}, "--output: found no folder none, allowed: one that is there"),
         (["--output", "folder.onnx"], {}, "--output: found folder.onnx, which is a folder, allowed: a file"),
         (["--model", "none.safetensors"], {}, "none.safetensors: not found"),
-        (["--model", "params.yaml"], {}, "params.yaml: not a classifier of this project"),
+        (["--model", "params.yaml"], {}, "params.yaml: not a classifier of this project, "),
         (
             ["--int8"],
             {"classes": ["fear", "anger"]},

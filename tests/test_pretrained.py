@@ -83,14 +83,14 @@ def test_settings_of_an_earlier_version_are_refused_and_the_weights_still_load(p
     del old["skip"]
     settings = SimpleNamespace(model_dump=lambda: old)
     model_file.save(Path("w.safetensors"), dataclasses.replace(trained, settings=settings))
-    line = "w.safetensors: made by another version of this project: "
+    line = "w.safetensors: not a classifier of this project, or one of another version: "
     with pytest.raises(UserError, match=f"^{line}resnet18_booster.skip: missing, no value given"):
         model_file.load(Path("w.safetensors"), torch.device("cpu"))
     tensors = {"head.weight": torch.zeros(2, 3)}
     save_file(
         tensors, "older.safetensors", {"fer": json.dumps({"classes": p.classes, "labels": "plurality"})}
     )
-    with pytest.raises(UserError, match=f"^older.{line[2:]}it lacks model, settings, align"):
+    with pytest.raises(UserError, match=f"^older.{line[2:]}model: missing, no value given .and 6 more"):
         model_file.load(Path("older.safetensors"), torch.device("cpu"))
     network, start = started(project, "w.safetensors", model="resnet18_booster")
     assert (start.fresh, start.left) == ([], [])
@@ -211,8 +211,12 @@ def test_what_does_not_fit_is_one_line(project: Path) -> None:
     for end in (".pth", ".safetensors"):
         Path(f"w{end}").write_bytes(b"not weights")
         assert f"w{end}: " in refused(project, f"w{end}")
-    torch.save([1, 2], "w.pth")
-    assert "allowed: a state_dict" in refused(project, "w.pth")
+    for content in ([1, 2], {"conv1.weight": torch.zeros(1).to_sparse()}):
+        torch.save(content, "w.pth")
+        with pytest.raises(
+            UserError, match=r"w\.pth: found content other than named tensors, allowed: a state_dict"
+        ):
+            pretrained._pickled_tensors(Path("w.pth"))
     weights = models.resnet18().state_dict()
     save_file(weights, "w.safetensors")
     assert "conv1.weight is 64 x 3 x 7 x 7, allowed for this network: 64 x 1 x 3 x 3" in refused(
@@ -221,6 +225,23 @@ def test_what_does_not_fit_is_one_line(project: Path) -> None:
     standard = {"model": "resnet50", "models.resnet50.stem": "standard"}
     assert "layer1.0.conv1.weight is" in refused(project, "w.safetensors", **standard)
     assert "has no tensor features.0.weight" in refused(project, "w.safetensors", model="vgg19_fer")
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [
+        (5, "classes: found 5"),
+        (["fear"] * 2, "each name once"),
+        (["fear", "anger", "disgust"], "not one of 3 classes"),
+    ],
+)
+def test_classes_of_an_earlier_run_that_are_none_are_one_line(
+    tmp_path: Path, classes: object, said: str
+) -> None:
+    tensors = {"head.weight": torch.zeros(2, 3), "head.bias": torch.zeros(2)}
+    save_file(tensors, tmp_path / "w.safetensors", {"fer": json.dumps({"classes": classes})})
+    with pytest.raises(UserError, match=said):
+        pretrained._safe_tensors(tmp_path / "w.safetensors")
 
 
 def test_another_network_that_begins_alike_is_refused(project: Path) -> None:

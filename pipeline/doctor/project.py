@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from pipeline.core.progress import in_bytes
 from pipeline.doctor import Finding, fault, ok, warning
 from pipeline.experiments import broker
 from pipeline.faces.detectors import detector_module
-from pipeline.faces.weights import Packaged, resolve
+from pipeline.faces.weights import Packaged, missing_pack, resolve
 from pipeline.params.model import Align, Alignment
 from pipeline.tables import inventory
 from pipeline.tables.paths import DETECTORS, INGESTED, RAW
@@ -85,11 +84,8 @@ def _missing_weights(choice: str, packaged: Packaged) -> str:
     path = DETECTORS / packaged.file
     if choice == "package" and not path.exists():
         return f"{path} is not downloaded yet: {packaged.distribution} {packaged.version}"
-    pack = Path("~/.insightface/models").expanduser() / choice
-    is_pack = packaged.packs and choice != "package" and re.fullmatch(r"\w+", choice)
-    if is_pack and not Path(choice).exists() and not pack.exists():
-        return f"{pack} is not downloaded yet: insightface's pack {choice}"
-    return ""
+    pack = missing_pack(choice, packaged)
+    return f"{pack} is not downloaded yet: insightface's pack {choice}" if pack else ""
 
 
 def disk(datasets: list[str], align: Align) -> Iterator[Finding]:

@@ -48,7 +48,7 @@ from pipeline.params.load import PARAMS_FILE
 from pipeline.params.refusal import Conflict, wordings
 from pipeline.params.rewrite import with_values
 from pipeline.params.settings import MACHINE, SHIPPED, flat, in_use
-from pipeline.params.types import Block, Positive
+from pipeline.params.types import Block, Line, Lines, Positive
 
 RECIPES = Path("recipes")
 MOST_ROWS = 1_000  # of a grid
@@ -71,8 +71,8 @@ class Variant(Block):
     """A row of a table."""
 
     params: Overrides = Field(default_factory=dict)
-    paper: dict[str, Annotated[float, Field(ge=-1, le=1)]] = Field(default_factory=dict)
-    deviations: list[str] = Field(default_factory=list)
+    paper: dict[Line, Annotated[float, Field(ge=-1, le=1)]] = Field(default_factory=dict)
+    deviations: list[Lines] = Field(default_factory=list)
 
 
 class Recipe(Block):
@@ -90,10 +90,10 @@ class Recipe(Block):
         grid: values by key; each combination of them is a row.
     """
 
-    title: str
-    source: str = ""
-    note: str = ""
-    deviations: list[str] = Field(default_factory=list)
+    title: Line
+    source: Line = ""
+    note: Lines = ""
+    deviations: list[Lines] = Field(default_factory=list)
     runs: Positive = 1
     params: Overrides = Field(default_factory=dict)
     short: Overrides = Field(default_factory=dict)

@@ -76,6 +76,7 @@ def write(
         sha256=lambda content: hashlib.sha256(content).hexdigest(),
         recall=_recall,
         setting=_setting,
+        code=lambda text: f"`{text.replace('`', '')}`",
         terms=dataset_terms,
         json=json.dumps,
     )

@@ -14,9 +14,12 @@ from pathlib import Path
 
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.files import replacing
+from pipeline.core.progress import note
 from pipeline.core.scratch import temporary_folder
 from pipeline.tables.paths import DETECTORS
 
+# Where insightface keeps its model packs.
+PACKS = Path("~/.insightface/models")
 INSIGHTFACE_LICENCE = "insightface's pretrained models are for non-commercial research only"
 
 
@@ -66,6 +69,14 @@ class Weights:
     origin: str
     sha256: str
     licence: str
+
+
+def missing_pack(choice: str, packaged: Packaged) -> Path | None:
+    """Return the folder of insightface's model pack that `align.weights` chooses, if the pack is not there yet."""
+    if not packaged.packs or choice == "package" or not re.fullmatch(r"\w+", choice) or Path(choice).exists():
+        return None
+    folder = PACKS.expanduser() / choice
+    return None if folder.exists() else folder
 
 
 def resolve(choice: str, packaged: Packaged) -> Weights:
@@ -124,6 +135,7 @@ def fetch(packaged: Packaged, folder: Path) -> Path:
         if found != packaged.sha256:
             raise UserError.of(path, f"SHA-256 {found}", f"{packaged.sha256}; delete the file and run again")
         return path
+    note(f"weights: downloading {path} with the package {packaged.distribution} {packaged.version}, by pip")
     with temporary_folder() as scratch:
         content = _member(_download(packaged, scratch), packaged)
     with replacing(path) as temporary:
@@ -139,7 +151,8 @@ def _download(packaged: Packaged, scratch: Path) -> Path:
     requirements.write_text(f"{name} --hash=sha256:{packaged.archive_sha256}\n", encoding="utf-8")
     # `--no-binary :all:` would also build the build backend from source.
     form = "--only-binary" if packaged.archive.endswith(".whl") else "--no-binary"
-    options = ["--quiet", "--no-input", "--no-deps", form, packaged.distribution]
+    options = ["--quiet", "--no-input", "--no-cache-dir", "--disable-pip-version-check", "--no-deps", form]
+    options.append(packaged.distribution)
     command = [sys.executable, "-m", "pip", "download", *options, "-d", str(scratch), "-r", str(requirements)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     archive = scratch / packaged.archive
@@ -180,6 +193,8 @@ def _insightface(name: str, packaged: Packaged) -> Path:
     import onnx
     from insightface.utils.storage import ensure_available
 
+    if folder := missing_pack(name, packaged):
+        note(f"weights: downloading insightface's model pack {name} from github.com to {folder}")
     try:
         pack = Path(ensure_available("models", name))
         # The detector has nine outputs. Small files first: recognition networks have hundreds of MB.

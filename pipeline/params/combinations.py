@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.params.methods import BLOCKS
 from pipeline.params.refusal import Conflict
@@ -42,25 +42,43 @@ def check(p: Params) -> None:
         names = attrgetter(key)(p)
         fits = names is None or 0 < len(names) == len(set(names) & set(p.datasets))
         _require(p, key, fits, f"null or names from datasets, each once: {', '.join(p.datasets)}")
-    side, crop = p.align.face_size, p.train.crop
-    _require(p, "train.crop", crop <= side, f"at most align.face_size, which is {side}")
+    check_crop("train.crop", p.train.crop, p.align.face_size, *p.chosen("model"))
     waits = p.train.patience and p.train.best == "last"
     _require(p, "train.patience", not waits, "0 while train.best is last: no epoch is better than another")
     for key in ("train.saturation", "train.hue"):
         grey_too = p.align.colour or not attrgetter(key)(p)
         _require(p, key, grey_too, "0 while align.colour is false: grey has none")
-    if p.model.startswith("vgg"):
-        _require(p, "train.crop", crop >= 32, f"at least 32 while model is {p.model}")
     if p.model == "svm_deep_features":
         _check_svm(p)
-    if p.model == "densenet121" and p.chosen("model")[1].stem == "standard":
-        _require(p, "train.crop", crop >= 32, "at least 32 while models.densenet121.stem is standard")
     if p.evaluate.ten_crop:
         smaller = "false while train.crop equals align.face_size: nothing to crop"
-        _require(p, "evaluate.ten_crop", crop < side, smaller)
+        _require(p, "evaluate.ten_crop", p.train.crop < p.align.face_size, smaller)
         once = "false while evaluate.ten_crop is true: its crops are mirrored too"
         _require(p, "evaluate.mirror", not p.evaluate.mirror, once)
     _check_gan(p)
+
+
+def check_crop(key: str, crop: int, face_size: int, model: str, settings: Any) -> None:
+    """Reject a crop that is larger than the face, or that the network would pool to nothing.
+
+    Args:
+        key: key of the crop.
+        crop, face_size: sides in pixels.
+        model, settings: name and settings of the network.
+
+    Raises:
+        Conflict: as `check`.
+    """
+    if crop > face_size:
+        raise Conflict(key, crop, f"at most align.face_size, which is {face_size}")
+    pooled = {
+        f"model is {model}": model.startswith("vgg"),
+        "models.densenet121.stem is standard": model == "densenet121" and settings.stem == "standard",
+        "models.svm_deep_features.side is null": model == "svm_deep_features" and settings.side is None,
+    }
+    for why, holds in pooled.items():
+        if holds and crop < 32:
+            raise Conflict(key, crop, f"at least 32 while {why}")
 
 
 def _require(p: Params, key: str, holds: bool, allowed: str) -> None:
@@ -89,8 +107,6 @@ def _check_gan(p: Params) -> None:
 
 def _check_svm(p: Params) -> None:
     """Reject settings that a support vector machine cannot use: it learns no shares and makes no steps."""
-    enlarged = p.train.crop >= 32 or p.chosen("model")[1].side
-    _require(p, "train.crop", enlarged, "at least 32 while models.svm_deep_features.side is null")
     for key, value in {"augment": "none", "loss": "softmax", "train.torchrun": None}.items():
         allowed = f"{value or 'null'} while model is svm_deep_features"
         _require(p, key, attrgetter(key)(p) == value, allowed)

@@ -20,6 +20,7 @@ from pipeline.params.types import (
     Count,
     Decay,
     Fraction,
+    Line,
     NonNegative,
     Positive,
     Rate,
@@ -43,6 +44,16 @@ class Ingest(Block):
     rafdb: Literal["original", "aligned"]
 
 
+def _class_names(value: list[str]) -> list[str]:
+    """Return names if all of them are classes, each once."""
+    return distinct([one_of(name, CLASSES) for name in value])
+
+
+# Also of what a model file says, see `pipeline.inference.model_file`.
+Classes = Annotated[list[str], Field(min_length=2), AfterValidator(_class_names)]
+Crop = Annotated[int, Field(ge=16)]
+Precision = Literal["auto", "float32", "bfloat16"]
+Rule = Literal["plurality", "majority", "distribution"]
 Mode = Literal["five_point", "crop", "none"]
 
 
@@ -59,7 +70,7 @@ class Align(Block):
     mode: Mode
     landmarks: Literal["detect", "given"]
     detector: str
-    weights: str
+    weights: Line
     # Not `size`: DVC ignores keys of that name when it looks for an earlier run.
     face_size: Annotated[int, Field(ge=16, le=512)]
     colour: bool
@@ -98,7 +109,7 @@ class Alignment(Align):
 class Labels(Block):
     """Settings for turning votes into labels."""
 
-    rule: Literal["plurality", "majority", "distribution"]
+    rule: Rule
     merge: dict[str, str]
     min_votes: Count
     min_share: Fraction
@@ -129,7 +140,7 @@ class Train(Block):
     datasets: list[str] | None
     epochs: Positive
     batch_size: Annotated[int, Field(ge=2)]
-    crop: Annotated[int, Field(ge=16)]
+    crop: Crop
     mirror: bool
     resized_crop: Annotated[list[Share], Field(min_length=2, max_length=2)] | None
     rotation: Annotated[float, Field(ge=0, le=180, allow_inf_nan=False)]
@@ -141,7 +152,7 @@ class Train(Block):
     hue: Annotated[float, Field(ge=0, le=0.5, allow_inf_nan=False)]
     albumentations: Any
     workers: Annotated[int, Field(ge=0, le=64)]
-    torchrun: str | None
+    torchrun: Line | None
     label_smoothing: Fraction
     sampling: Literal["natural", "over", "under"]
     schedule: Literal["constant", "cosine", "flat_cosine", "step", "multi_step", "one_cycle"]
@@ -154,7 +165,7 @@ class Train(Block):
     clip: NonNegative
     best: Literal["accuracy", "macro_recall", "macro_f1", "loss", "last"]
     patience: Count
-    precision: Literal["auto", "float32", "bfloat16"]
+    precision: Precision
     device: Literal["auto", "cpu", "cuda"]
     checkpoint_seconds: NonNegative
     synthetic: Literal["beside", "alone"]
@@ -207,7 +218,7 @@ class Params(Block):
 
     seed: Annotated[int, Field(ge=0, lt=2**32)]
     datasets: Annotated[list[str], Field(min_length=1)]
-    classes: Annotated[list[str], Field(min_length=2)]
+    classes: Classes
     augment: str
     loss: str
     model: str
@@ -237,11 +248,6 @@ class Params(Block):
     @classmethod
     def _datasets(cls, value: list[str]) -> list[str]:
         return distinct([one_of(name, choices("dataset")) for name in value])
-
-    @field_validator("classes")
-    @classmethod
-    def _classes(cls, value: list[str]) -> list[str]:
-        return distinct([one_of(name, CLASSES) for name in value])
 
     @property
     def train_datasets(self) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.params.types import UNCHOSEN, Block, Fraction, Positive, Rate
+from pipeline.params.types import UNCHOSEN, Block, Fraction, Line, Rate
 
 Stem = Literal["small", "standard"]
 Scaling = Literal["faces", "imagenet", "unit"]
@@ -16,9 +16,9 @@ class NetworkSettings(Block):
     """Settings that all networks share."""
 
     dropout: Fraction
-    extra: Positive | None
+    extra: Annotated[int, Field(ge=1, le=65_536)] | None
     frozen: Annotated[int, Field(ge=0, le=5)]
-    weights: str | None
+    weights: Line | None
     scaling: Scaling
 
     @model_validator(mode="after")
@@ -80,7 +80,7 @@ class LightSettings(NetworkSettings):
 class DeepFeaturesSettings(Block):
     """Settings of the deep features and of the support vector machine: `C` is scikit-learn's weight of errors."""
 
-    weights: Annotated[dict[Literal["vgg13", "vgg16", "vgg19"], str | None], Field(min_length=1)]
+    weights: Annotated[dict[Literal["vgg13", "vgg16", "vgg19"], Line | None], Field(min_length=1)]
     top: Literal["small", "standard"]
     batch_norm: bool
     scaling: Scaling

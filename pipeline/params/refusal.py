@@ -49,10 +49,10 @@ def _line(error: Any, model: type[BaseModel]) -> str:
     if isinstance(cause, Conflict):
         return str(cause)
     # pydantic adds this step to the path if the key itself is wrong.
-    key = ".".join(str(part) for part in error["loc"] if part != "[key]")
+    key = ".".join(str(part) for part in error["loc"] if part != "[key]")[:120]
     if error["type"] == "extra_forbidden":
         known = _keys_beside(error["loc"], model)
-        close = difflib.get_close_matches(str(error["loc"][-1]), known, 1)
+        close = difflib.get_close_matches(str(error["loc"][-1])[:80], known, 1)
         hint = f" (did you mean {close[0]}?)" if close else ""
         return f"{key}: unknown key, allowed here: {', '.join(known)}{hint}"
     if error["type"] == "missing":

@@ -8,7 +8,9 @@ from __future__ import annotations
 import difflib
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from pipeline.core.errors import printable
 
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -50,6 +52,23 @@ def share_or_count(value: Any) -> Any:
 
 # Before the types, whose two messages would tell neither what was meant nor the key alone.
 Amount = Annotated[Count | Annotated[float, Field(ge=0, lt=1)], BeforeValidator(share_or_count)]
+
+
+def _line(value: str) -> str:
+    """Return `value` if it has no line breaks or other control characters, which a terminal would obey."""
+    if printable(value) != value:
+        raise ValueError("text without line breaks and other control characters")
+    return value
+
+
+def _lines(value: str) -> str:
+    """Return `value` if its lines are as `_line` wants them."""
+    _line(value.replace("\n", ""))
+    return value
+
+
+Line = Annotated[str, AfterValidator(_line)]
+Lines = Annotated[str, AfterValidator(_lines)]
 
 
 def one_of(value: str, allowed: tuple[str, ...]) -> str:

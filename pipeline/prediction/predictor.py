@@ -13,7 +13,8 @@ import torch
 
 from pipeline.core.errors import UserError
 from pipeline.core.parallel import chunks, cores, ordered
-from pipeline.faces.detectors import load_detector
+from pipeline.faces.detectors import detector_module, load_detector
+from pipeline.faces.weights import missing_pack
 from pipeline.inference.crops import VIEWS
 from pipeline.inference.device import pick, pick_precision
 from pipeline.inference.model_file import TrainedModel, load
@@ -171,10 +172,17 @@ class Predictor:
 
 
 def _weights(classifier: TrainedModel) -> Path | None:
-    """Return the detector's weights file after loading it once; None if nothing is detected."""
+    """Return the detector's weights file after loading it once; None if nothing is detected.
+
+    Raises:
+        UserError: they do not fit, cannot be downloaded, or are a model pack: a model file does not start its download.
+    """
     settings = classifier.align
     if settings.mode == "none":
         return None
+    if pack := missing_pack(settings.weights, detector_module(settings.detector).PACKAGED):
+        there = f"one that is there; `insightface-cli model.download {pack.name}` downloads it"
+        raise UserError.of("the model's align.weights", f"a model pack that is not in {pack.parent}", there)
     return load_detector(settings.detector, settings.weights, settings.threshold)[1].path
 
 

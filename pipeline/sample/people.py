@@ -25,6 +25,7 @@ from pipeline.core.parallel import chunks, cores, ordered
 from pipeline.core.progress import track
 from pipeline.sample.drawing.expression import ActionUnits, combined, expression
 from pipeline.sample.drawing.scene import Scene, render
+from pipeline.tables.csv_cells import row_writer
 from pipeline.tables.vocabulary import CLASSES, SPLITS, VOTES
 
 ANNOTATORS = 10

@@ -9,7 +9,6 @@ both runs have are loaded.
 from __future__ import annotations
 
 import hashlib
-import json
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from pipeline.core.errors import UserError, one_line
-from pipeline.inference.model_file import build_network
+from pipeline.inference.model_file import build_network, classes_in
 from pipeline.methods.models import Classifier
 from pipeline.training.weights import PICKLED, SAFE, choices_by_part, existing, is_file, key_of
 
@@ -114,10 +113,14 @@ def _load(network: Classifier, choice: str, key: str, classes: list[str]) -> Loa
 def _safe_tensors(path: Path) -> tuple[dict[str, Tensor], list[str] | None]:
     """Return the tensors of a safetensors file, and its classes if an earlier run wrote it."""
     try:
+        classes = classes_in(path)
         with safe_open(path, "pt") as opened:
-            about = (opened.metadata() or {}).get("fer")
             tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 - not a dict
-        return tensors, json.loads(about)["classes"] if about else None
+        if classes is not None:
+            shapes = tensors["head.weight"].shape[:1], tensors["head.bias"].shape
+            if shapes != ((len(classes),), (len(classes),)):
+                raise ValueError(f"its last layer is not one of {len(classes)} classes")
+        return tensors, classes
     except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
         raise UserError(f"{path}: not a safetensors file of weights: {one_line(error)}") from None
 
@@ -128,12 +131,19 @@ def _pickled_tensors(path: Path) -> dict[str, Tensor]:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise UserError(f"{path}: refused: it holds more than tensors and could run code") from None
-    except (RuntimeError, ValueError, EOFError, OSError, KeyError) as error:
+    except Exception as error:  # the kind depends on the damaged byte
         raise UserError(f"{path}: not a file of weights: {one_line(error)}") from None
     tensors = content.get("state_dict", content) if isinstance(content, dict) else {}
-    if not tensors or not all(isinstance(value, Tensor) for value in tensors.values()):
+    if not tensors or not all(map(_is_plain, tensors.values())):
         raise UserError.of(path, "content other than named tensors", "a state_dict")
     return {str(name).removeprefix("module."): tensor for name, tensor in tensors.items()}
+
+
+def _is_plain(value: object) -> bool:
+    """Return whether a value is a tensor that a network's tensor can be copied from."""
+    if not isinstance(value, Tensor):
+        return False
+    return value.layout == torch.strided and not value.is_quantized and value.device.type == "cpu"
 
 
 @torch.no_grad()

@@ -1,0 +1,164 @@
+"""Model files of strangers: what is not as `train` writes it is one line, never a download, never a lot of memory."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from pipeline.core.errors import UserError
+from pipeline.inference import model_file
+from pipeline.prediction import Predictor
+from pipeline.stages.train import trained_model
+from tests import toy
+
+ABSENT = object()
+Content = tuple[dict[str, Any], dict[str, Tensor]]
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("models") / "m.safetensors"
+
+
+@pytest.fixture(scope="module")
+def content(path: Path) -> Content:
+    """Metadata and tensors as `train` writes them, with the smallest network."""
+    p = toy.PARAMS.model_copy(update={"model": "light"})
+    model_file.save(path, trained_model(p, toy.network(p)))
+    with safe_open(path, "pt") as file:
+        names = list(file.keys())
+        return json.loads(file.metadata()["fer"]), {name: file.get_tensor(name).clone() for name in names}
+
+
+def changed(about: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """Return metadata with another value at a dotted key, or without it if the value is `ABSENT`."""
+    about = block = deepcopy(about)
+    *above, last = key.split(".")
+    for name in above:
+        block = block[name]
+    block[last] = value
+    if value is ABSENT:
+        del block[last]
+    return about
+
+
+def load(path: Path, about: Any, tensors: dict[str, Tensor]) -> str:
+    """Return the line with which a file is refused; "" if it is loaded."""
+    text = about if isinstance(about, str) else json.dumps(about)
+    path.write_bytes(save(tensors, {"fer": text}))
+    try:
+        model_file.load(path, torch.device("cpu"))
+    except UserError as error:
+        line = str(error)
+        assert line.startswith(f"{path}: not a classifier of this project, or one of another version: "), line
+        assert line.isprintable()
+        assert len(line) < 600
+        return line
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("crop", "44; x", "crop: found '44; x', allowed: a whole number"),
+        ("crop", 1_000_000_000, "crop: found 1000000000, allowed: at most align.face_size, which is 48"),
+        ("crop", -44, "crop: found -44, allowed: greater than or equal to 16"),
+        ("crop", ABSENT, "crop: missing, no value given"),
+        ("crops", 44, "crops: unknown key, allowed here: classes, model"),
+        ("classes", ["neutral", "fear"] * 4, "allowed: each name once"),
+        ("classes", ["neutral", "\x1b[31mfear"], "classes: found ["),
+        ("classes", ["neutral", "fear"], "head.bias: found F32 [8], allowed: F32 [2]"),
+        ("align.face_size", 10**9, "align.face_size: found 1000000000, allowed: less than or equal to 512"),
+        ("align.threshold", float("nan"), "align.threshold: found nan"),
+        ("align.weights", "a\n# heading", r"align.weights: found 'a\n# heading', allowed: text without"),
+        ("align.colour", True, "body.0.weight: found F32 [32, 1, 3, 3], allowed: F32 [32, 3, 3, 3]"),
+        ("datasets", ["ferplus", "<img src=x>"], "datasets.1: found '<img src=x>', allowed: a data set's name"),
+        ("model", "resnet9", "resnet9: unknown key, allowed here: resnet18"),
+        ("settings", None, "settings: found None, allowed: a block of keys and values"),
+        ("settings.dropout", "0", "light.dropout: found '0', allowed: a number"),
+        ("settings.extra", 10**12, "light.extra: found 1000000000000, allowed: less than or equal to 65536"),
+        ("settings.extra", 60_000, "body.25.bias: found None, allowed: F32 [60000]"),
+    ],
+)  # fmt: skip
+def test_metadata_that_are_not_allowed_are_one_line(
+    path: Path, content: Content, key: str, value: Any, said: str
+) -> None:
+    about, tensors = content
+    assert said in load(path, changed(about, key, value), tensors)
+
+
+@pytest.mark.parametrize(
+    ("about", "said"),
+    [
+        ("[" * 100_000, "maximum recursion depth"),
+        ("9" * 9_999, "Exceeds the limit"),
+        ("null", "it has no metadata `fer`"),
+        ("[1]", "it has no metadata `fer`"),
+        ("{", "Expecting property name"),
+    ],
+)
+def test_metadata_that_are_no_keys_and_values_are_one_line(
+    path: Path, content: Content, about: str, said: str
+) -> None:
+    assert said in load(path, about, content[1])
+
+
+_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from([10**9, 10**30, -1, 0])
+    | st.floats()
+    | st.text(max_size=8)
+    | st.sampled_from(["light", "resnet50", "none", "/dev/zero", "~", "a" * 9_999]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.data())
+def test_any_other_value_is_loaded_or_one_line(path: Path, content: Content, data: st.DataObject) -> None:
+    about, tensors = content
+    keys = [*about, *(f"{block}.{key}" for block in ("align", "settings") for key in about[block]), "more"]
+    load(
+        path, changed(about, data.draw(st.sampled_from(keys)), data.draw(_VALUES | st.just(ABSENT))), tensors
+    )
+
+
+def test_tensors_of_another_network_are_one_line(path: Path, content: Content) -> None:
+    about, tensors = content
+    weight = tensors["head.weight"]
+    for other, found in {
+        weight[:, :5]: "F32 [8, 5]",
+        weight.double(): "F64 [8, 256]",
+        torch.zeros(0): "F32 [0]",
+    }.items():
+        said = f"head.weight: found {found}, allowed: F32 [8, 256]"
+        assert said in load(path, about, tensors | {"head.weight": other.contiguous()})
+    more = load(path, about, tensors | {"\x1b[2Jmore": weight.clone()})
+    assert r"\x1b[2Jmore: found F32 [8, 256], allowed: None" in more
+    assert load(path, about, tensors) == ""
+
+
+def test_a_model_file_starts_no_download_of_a_pack(
+    path: Path, content: Content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("insightface.utils.storage.download_file", lambda *_, **__: pytest.fail("a download"))
+    about, tensors = content
+    assert load(path, changed(about, "align.weights", "buffalo_l"), tensors) == ""
+    said = f"the model's align.weights: found a model pack that is not in {tmp_path}/.insightface/models, allowed: "
+    with pytest.raises(
+        UserError, match=f"^{said}one that is there; `insightface-cli model.download buffalo_l`"
+    ):
+        Predictor.load(path, "cpu")
