@@ -59,7 +59,7 @@ COMMANDS = (
     "fer predict data/raw/sample/images --output a.csv --annotate marked --explain why --crops ten",
     "fer export --int8",
     "fer report",
-    "fer report plain main --output compared.html",
+    "fer report plain HEAD --output compared.html",
     "git checkout --quiet --force HEAD",
     "fer recipe list",
     "fer recipe show tiny",
@@ -152,7 +152,9 @@ def main() -> None:
         folder, home = Path(scratch, "project"), Path(scratch, "home")
         home.mkdir()
         project(folder)
-        print("| command | processes | look-ups and connections outside | new files in the home folder |")
+        print(
+            "| command | processes with sockets | look-ups and connections outside | new files in the home folder |"
+        )
         print("| --- | --- | --- | --- |")
         for line in COMMANDS:
             before = written(home)

@@ -12,8 +12,10 @@ import logging
 import os
 import shlex
 import signal
+import socket
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +26,10 @@ from torch import Tensor
 from pipeline.core.ending import LAUNCHER
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.parallel import cores
+from pipeline.core.scratch import temporary_folder
+
+# Environment variable: the beginning of the name of the file in which the processes of one machine meet.
+STORE = "FER_STORE"
 
 
 @dataclass(frozen=True)
@@ -101,12 +107,14 @@ def launch(arguments: str, command: Sequence[str]) -> None:
         # Without a folder for logs, torchrun leaves an empty one among the temporary files.
         options = parser.parse_args(["--log-dir", os.devnull, *shlex.split(arguments), "--module", *command])
         local = run.determine_local_world_size(options.nproc_per_node)
+        one_machine = run.parse_min_max_nnodes(options.nnodes) == (1, 1)
     except (ValueError, argparse.ArgumentError) as error:
         raise UserError(f"params.yaml: train.torchrun: {one_line(error)}; see torchrun --help") from None
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores() // local)))
     os.environ[LAUNCHER] = str(os.getpid())
     try:
-        run.run(options)
+        with _meeting_in_files(options) if one_machine else nullcontext():
+            run.run(options)
     except ChildFailedError as error:
         _, failure = error.get_first_failure()
         if failure.exitcode < 0:
@@ -124,6 +132,27 @@ def _refuse(message: str) -> None:
 
 
 @contextmanager
+def _meeting_in_files(options: argparse.Namespace) -> Iterator[None]:
+    """Let the processes of one machine meet in files. At an address, torch would look up the names of hosts."""
+    host = socket.getfqdn
+    with temporary_folder() as folder:
+        options.standalone, options.local_addr = False, "localhost"
+        options.rdzv_backend, options.rdzv_endpoint = "c10d", str(folder / "launcher")
+        options.rdzv_conf = "store_type=file"
+        variables = {STORE: str(folder / "store"), "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+        if sys.platform == "linux" and "GLOO_SOCKET_IFNAME" not in os.environ:
+            variables["GLOO_SOCKET_IFNAME"] = "lo"
+        os.environ |= variables
+        socket.getfqdn = lambda name="": name or socket.gethostname()  # of torchrun's own records
+        try:
+            yield
+        finally:
+            socket.getfqdn = host
+            for name in variables:
+                del os.environ[name]
+
+
+@contextmanager
 def joined() -> Iterator[Processes]:
     """Join the processes that `torchrun` started together with this one. Without torchrun the process is alone.
 
@@ -136,7 +165,12 @@ def joined() -> Iterator[Processes]:
         return
     # In the middle of a sum, a handler would wait for the other processes.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    size, rank, restarts = (
+        int(os.environ[name]) for name in ("WORLD_SIZE", "RANK", "TORCHELASTIC_RESTART_COUNT")
+    )
+    store = dist.FileStore(f"{os.environ[STORE]}-{restarts}", size) if STORE in os.environ else None
+    dist.init_process_group(backend, world_size=size, rank=rank, store=store)
     try:
         yield Processes(dist.get_rank(), dist.get_world_size())
     except UserError:
