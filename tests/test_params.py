@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import random
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import reduce
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import pytest
+from dvc.utils import hydra, serialize
+from dvc.utils.collections import merge_dicts, remove_missing_keys
 from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
@@ -22,6 +27,7 @@ from pipeline.params.gans import Gans
 from pipeline.params.losses import Losses
 from pipeline.params.models import Models
 from pipeline.params.optimizers import Optimizers
+from pipeline.params.rewrite import with_values
 from pipeline.params.types import Block
 
 ROOT = Path(__file__).parents[1]
@@ -256,7 +262,7 @@ def test_a_file_that_would_take_long_to_read_is_one_line(project: Path, text: st
 def test_a_value_that_is_too_deep_is_refused_where_it_stands(project: Path) -> None:
     path = project / "params.yaml"
     path.write_text(
-        path.read_text().replace("albumentations: null", f"albumentations: {'[' * 20_000}{']' * 20_000}")
+        re.sub("(?m)^  albumentations:", f"  albumentations: {'[' * 20_000}{']' * 20_000}", path.read_text())
     )
     assert re.search(
         r"params\.yaml: line \d+: found more than 64 levels, allowed: at most 64$", refused(path)
@@ -312,3 +318,82 @@ def test_help_lists_the_stages_in_the_order_of_the_chain() -> None:
     stages = ["sample", "ingest", "align", "label", "synthesize", "train", "evaluate"]
     places = [done.stdout.index(f" {name} ") for name in stages]
     assert places == sorted(places)
+
+
+# --------------------------------------------------------------------------------------- the form of params.yaml
+
+
+TEXT = (ROOT / "params.yaml").read_text(encoding="utf-8")
+PLAIN = [None, 7, 0.5, 1e-05, True, "mixcut", "a: b, größer", "models/a.safetensors"]
+LISTS = [None, [], ["a"], ["a", "b"], [0.08, 1.0], [{"a": {"p": [1, "x y"]}}]]
+MAPPINGS = [{}, {"a": "b"}, {"c": "d", "a": "e"}]
+ENTRY = re.compile(r"( *)(\w+):(?: [^#]*?)? *(#.*)?")
+
+
+def keys(model: type[Block] = params.Params, values: Any = None, above: str = "") -> dict[str, list[Any]]:
+    """Return values for each key of params.yaml, by dots, that holds no block."""
+    found: dict[str, list[Any]] = {}
+    for name, value in (values or YAML(typ="safe").load(TEXT)).items():
+        annotation = model.model_fields[name].annotation
+        kinds = [get_origin(kind) or kind for kind in (annotation, *get_args(annotation))]
+        inner = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Block)]
+        if inner and value:
+            found |= keys(inner[0], value, f"{above}{name}.")
+        elif not inner:
+            listed = LISTS if list in kinds or Any in kinds else PLAIN
+            found[f"{above}{name}"] = MAPPINGS if dict in kinds else listed
+    return found
+
+
+def outline(text: str, changed: set[str]) -> list[str]:
+    """Return the lines of params.yaml, but of keys that were changed the name and the comment alone."""
+    lines, key, blocks = [], "", []
+    for line in text.splitlines():
+        entry = ENTRY.fullmatch(line)
+        if entry:
+            blocks[len(entry[1]) // 2 :] = [entry[2]]
+            key = ".".join(blocks)
+        within = any(key == of or key.startswith(f"{of}.") for of in changed)
+        if entry and key in changed:
+            lines.append(f"{entry[1]}{entry[2]}: {entry[3]}")
+        elif not within or line.lstrip()[:1] in ("", "#"):
+            lines.append(line)
+    return lines
+
+
+def written_by_dvc(text: str, values: dict[str, Any], path: Path) -> str:
+    """Return the text after `dvc exp run -S`, which merges all values into the file, the unchanged ones too."""
+    path.write_text(text, encoding="utf-8")
+    with serialize.modify_yaml(path) as tree:
+        merge_dicts(tree, values)
+        remove_missing_keys(tree, values)
+    return path.read_text(encoding="utf-8")
+
+
+def test_an_experiment_changes_one_line_of_params_yaml(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(TEXT, encoding="utf-8")
+    hydra.apply_overrides(path, ["augment=mixcut"])
+    changed = [
+        line for line in path.read_text(encoding="utf-8").splitlines() if line not in TEXT.splitlines()
+    ]
+    assert changed == [
+        next(line for line in TEXT.splitlines() if line.startswith("augment:")).replace("none  ", "mixcut", 1)
+    ]
+    assert len(path.read_text(encoding="utf-8").splitlines()) == len(TEXT.splitlines())
+
+
+def test_a_change_of_any_keys_leaves_every_other_line_and_comment(tmp_path: Path) -> None:
+    draw = random.Random(1)
+    text, values = TEXT, YAML(typ="safe").load(TEXT)
+    for share in (0.3, 1.0):  # of the keys
+        changed = {key for key in keys() if draw.random() < share}
+        for key, choices in keys().items():
+            *blocks, last = key.split(".")
+            if key in changed:
+                reduce(dict.get, blocks, values)[last] = draw.choice(choices)
+        values = json.loads(json.dumps(values))  # or DVC would write equal lists as one anchor
+        new = written_by_dvc(text, values, tmp_path / "params.yaml")
+        assert outline(new, changed) == outline(text, changed)
+        assert with_values(text, values) == new, "`fer recipe apply` and DVC write the same"
+        text = new
