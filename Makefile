@@ -38,7 +38,7 @@ docs: $(VENV)/.installed  ## Build the documentation in site/.
 clean:  ## Remove everything that can be made again; raw data stays.
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -rf data/raw/sample data/raw/.sample.* data/ingested data/aligned data/interrupted data/*.parquet data/*.arrow models/gan models/checkpoints
-	rm -rf models/*.safetensors models/*.onnx models/*.card.md models/judges plots dvc_plots site report.html
+	rm -rf models/*.safetensors models/*.onnx models/*.card.md models/judges models/generators plots dvc_plots site report.html
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.installed: requirements.lock requirements-cuda.lock pyproject.toml scripts/install.sh

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,9 +22,9 @@ from pipeline.core.errors import UserError
 from pipeline.inference import samples as data
 from pipeline.quality.filters import TRIES, keep
 from pipeline.stages import synthesize, train
-from pipeline.synthesis import trainer
+from pipeline.synthesis import finished, trainer
 from pipeline.tables import paths, schema, store
-from pipeline.training import judge
+from pipeline.training import checkpoint, judge
 from tests import forked, toy
 
 TINY = {
@@ -46,12 +47,49 @@ def test_generated_faces_carry_class_seed_and_generator_and_repeat(project: Path
     assert {row["label"] for row in table} == {"happiness"}
     assert sorted(row["seed"] for row in table) == list(range(10_000_000, 10_000_012))
     index = json.loads((paths.MODELS / "gan/generators.json").read_text())
+    assert index["happiness"]["label"] == 1
     assert {row["generator"] for row in table} == {f"dcgan/happiness/{index['happiness']['sha256']}"}
     assert (paths.PLOTS / "synthesize/happiness.png").stat().st_size > 0
 
-    first = paths.SYNTHETIC.read_bytes(), (paths.METRICS / "synthesize.json").read_bytes()
+
+def outputs() -> dict[str, bytes]:
+    """Return every file that the stage writes, by path."""
+    folders = (paths.MODELS / "gan", paths.PLOTS / "synthesize")
+    files = [paths.SYNTHETIC, paths.METRICS / "synthesize.json", *(f for d in folders for f in d.iterdir())]
+    return {str(file): file.read_bytes() for file in files}
+
+
+@pytest.mark.parametrize("gan", ["dcgan", "cgan"])
+def test_another_number_of_faces_reuses_the_gan_and_gives_the_faces_of_a_new_training(
+    project: Path, gan: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = {key.replace("dcgan", gan): value for key, value in TINY.items()}
+    toy.write(project, **tiny | {"gan": gan})
     synthesize.run(params.load())
-    assert (paths.SYNTHETIC.read_bytes(), (paths.METRICS / "synthesize.json").read_bytes()) == first
+    toy.set_params(project, **{"gans.images_per_class": 14, "gans.filters.distance": 0.01})
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.GanTrainer, "run", None)
+        synthesize.run(params.load())
+    assert "synthesize: reused the GAN of an earlier run: " in capsys.readouterr().out
+    reused = outputs()
+    [file] = finished.FOLDER.iterdir()
+    tensors, about = checkpoint.restore(file) or ({}, {})
+    if gan == "dcgan":
+        file.write_bytes(file.read_bytes()[:-1])
+    else:
+        checkpoint.store(file, tensors, about | {"file": "gan-of-others.safetensors"})
+    synthesize.run(params.load())
+    assert "reused" not in capsys.readouterr().out
+    assert outputs() == reused
+
+
+def test_only_the_gans_that_were_used_last_are_kept(tmp_path: Path) -> None:
+    for age, name in enumerate("abcd"):
+        (tmp_path / f"{name}.safetensors").touch()
+        os.utime(tmp_path / f"{name}.safetensors", (1000 - age, 1000 - age))
+    (tmp_path / "c.safetensors").touch()
+    checkpoint.keep_newest(tmp_path, 2)
+    assert sorted(file.stem for file in tmp_path.iterdir()) == ["a", "c"]
 
 
 def test_only_the_training_split_reaches_the_gan(project: Path) -> None:
@@ -302,6 +340,7 @@ def test_a_killed_stage_goes_on_and_ends_with_the_same_bytes(project: Path) -> N
     ]
     whole = {str(path): path.read_bytes() for path in files}
     assert not list((paths.MODELS / "checkpoints").iterdir()), "a finished run leaves no checkpoint"
+    shutil.rmtree(finished.FOLDER)
     toy.set_params(project, **{"train.checkpoint_seconds": 0})
     done = forked.run(killed)
     assert done.returncode == -signal.SIGKILL, done.stderr

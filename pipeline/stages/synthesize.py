@@ -74,6 +74,8 @@ def run(p: Params) -> None:
     folder, seconds = MODELS / "checkpoints", p.train.checkpoint_seconds
     setup = GanSetup(name, settings, p.seed, torch_device, precision, p.gans.processes, folder, seconds)
     fitted = fit_generators(setup, samples.gather, labels, p.classes, list(wanted))
+    for remark in fitted.remarks:
+        typer.echo(f"synthesize: {remark}")
     judges = [
         trained(samples, p.classes, p.seed, number, p.gans.judge_epochs, torch_device, precision, seconds)
         for number in range(2 if wanted else 0)
@@ -105,8 +107,6 @@ def run(p: Params) -> None:
         _write_generators(weights, name, classes, made_from)
         _plot(grids, name, classes, fitted)
         write_json(METRICS / "synthesize.json", report)
-    for checkpoint in fitted.checkpoints:
-        checkpoint.unlink(missing_ok=True)
     typer.echo(_summary(name, classes, report))
 
 
@@ -221,7 +221,7 @@ def _write_generators(folder: Path, name: str, classes: dict[str, ClassFaces], m
         file = folder / f"{digest[:16]}.safetensors"
         if not file.exists():  # classes of a conditional GAN share a file
             file.write_bytes(save(generator.weights()))
-        index[cls] = {"gan": name, "sha256": digest, "file": file.name, "label": generator.label}
+        index[cls] = {"gan": name, "sha256": digest, "file": file.name, "label": own.label}
         index[cls] |= {"trained_on": generator.trained_on, "made_from": made_from}
     write_json(folder / "generators.json", index)
 

@@ -17,6 +17,7 @@ from pipeline.core.code import sources
 from pipeline.core.errors import UserError
 from pipeline.core.files import fingerprint
 from pipeline.methods.gans import Generator
+from pipeline.synthesis import finished
 from pipeline.synthesis.task import GanTask
 from pipeline.synthesis.workers import TaskResult, train_tasks
 
@@ -35,13 +36,13 @@ class FittedGenerators:
         generators: generator of each class.
         untrained: the same generators before training, for comparison.
         results: results by name of the task: a class, or `all` for a conditional GAN.
-        checkpoints: files that can be deleted once the generators are stored.
+        remarks: sentences on GANs that were not trained because an earlier run did, or although it did.
     """
 
     generators: dict[str, Generator] = field(default_factory=dict)
     untrained: dict[str, Generator] = field(default_factory=dict)
     results: dict[str, TaskResult] = field(default_factory=dict)
-    checkpoints: list[Path] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,8 @@ def fit_generators(
 ) -> FittedGenerators:
     """Train one GAN per class in `targets`, or a single conditional GAN on all classes.
 
+    A GAN that an earlier run trained with the same setup, faces and code is reused.
+
     Args:
         setup: the GAN and its training.
         gather: returns the training faces at some indices, int64 [n], as uint8 [n, H, W, C].
@@ -106,32 +109,46 @@ def fit_generators(
     if not targets:
         return FittedGenerators()
 
-    def task(name: str, rows: np.ndarray, conditional: bool) -> GanTask:
-        words = json.dumps([setup.name, setup.settings.model_dump(), setup.seed, name, str(setup.precision)])
-        words += torch.__version__
+    def new_task(name: str, rows: np.ndarray, conditional: bool) -> GanTask:
+        own_classes = len(classes) if conditional else 1
+        arguments = (setup.name, setup.settings.model_dump(), setup.seed, name, own_classes)
+        words = json.dumps([*arguments, setup.device.type, str(setup.precision), torch.__version__])
         faces = gather(rows)
         data = sha256(faces.tobytes() + labels[rows].tobytes()).hexdigest()
         path = setup.folder / f"gan-{name}-{fingerprint((words, data), sources(*CODE))}.safetensors"
         own_labels = labels[rows] if conditional else np.zeros(len(rows), np.int64)
         return GanTask(
-            name, faces, own_labels, len(classes) if conditional else 1, module.build, setup.settings, setup.seed,
-            setup.precision, path, setup.checkpoint_seconds,
+            name, faces, own_labels, own_classes, module.build, setup.settings, setup.seed, setup.precision, path,
+            setup.checkpoint_seconds,
         )  # fmt: skip
 
     if module.CONDITIONAL:
-        tasks = [task("all", np.arange(len(labels)), True)]
+        tasks = [new_task("all", np.arange(len(labels)), True)]
     else:
-        tasks = [task(name, np.flatnonzero(labels == classes.index(name)), False) for name in targets]
+        tasks = [new_task(name, np.flatnonzero(labels == classes.index(name)), False) for name in targets]
+    results = {task.name: result for task in tasks if (result := finished.restore(task))}
+    left = [task for task in tasks if task.name not in results]
+    fitted = FittedGenerators(remarks=_remarks(list(results), left))
+    # Each task gets the same share of the cores, however many are left.
     processes = min(len(tasks), setup.processes or worthwhile_processes(setup.device))
-    results = train_tasks(tasks, setup.device, processes, setup.name)
-    fitted = FittedGenerators(checkpoints=[task.path for task in tasks])
-    for done, result in zip(tasks, results, strict=True):
-        fitted.results[done.name] = result
+    trained = train_tasks(left, setup.device, processes, setup.name) if left else []
+    for task, result in zip(left, trained, strict=True):
+        finished.store(task, result)
+        results[task.name] = result
+    for done in tasks:
+        done.path.unlink(missing_ok=True)
+        result = fitted.results[done.name] = results[done.name]
         places = {name: classes.index(name) for name in targets} if module.CONDITIONAL else {done.name: 0}
         for kept, weights in ((fitted.generators, result.weights), (fitted.untrained, None)):
             generators = generators_of(done, weights, setup.device)
             kept.update({name: generators[place] for name, place in places.items()})
     return fitted
+
+
+def _remarks(reused: list[str], trained: list[GanTask]) -> list[str]:
+    remarks = [f"reused the GAN of an earlier run: {', '.join(reused)}"] if reused else []
+    damaged = [path for task in trained if (path := finished.path_of(task)).exists()]
+    return remarks + [f"{path}: found a damaged file, trained its GAN again" for path in damaged]
 
 
 def generators_of(

@@ -65,6 +65,13 @@ def _checksum(tensors: dict[str, Tensor], text: str) -> str:
     return digest.hexdigest()
 
 
+def keep_newest(folder: Path, count: int) -> None:
+    """Delete all checkpoints in a folder but those that were written or touched last."""
+    files = {path: path.stat().st_mtime_ns for path in folder.glob("[!.]*.safetensors")}
+    for path in sorted(files, key=lambda path: files[path], reverse=True)[count:]:
+        path.unlink(missing_ok=True)
+
+
 def prefixed(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors with `prefix.` before their names."""
     return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
