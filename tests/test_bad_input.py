@@ -39,7 +39,9 @@ from pipeline.intake import archive as _archive
 from pipeline.intake import guards, pixel_table
 from pipeline.intake.guards import Rejection
 from pipeline.intake.image import decode, decode_ingested, fingerprint
-from pipeline.stages import ingest
+from pipeline.params.load import load
+from pipeline.params.model import Params
+from pipeline.stages import align, ingest
 from pipeline.tables import schema, store
 from pipeline.tables.journal import journaled
 from tests import odd_pictures as odd
@@ -936,51 +938,67 @@ def test_a_full_disk_loses_nothing_that_ingest_wrote(raw, much):
 
 
 def test_a_full_disk_loses_nothing_that_align_wrote(raw):
-    toy.set_params(Path(), **{"align.mode": "none"})
-    ingest.run(toy.PARAMS, "table")
-    succeed(fer("align", "table"))
+    p = whole_pictures()
+    ingest.run(p, "table")
+    align.run(p, "table")
     for name in range(60):
         shutil.copy(raw / "images/a.png", raw / f"images/{name}.png")
     write_rows(raw, *(f"{name}.png,train,1,0,0" for name in range(60)))
-    ingest.run(toy.PARAMS, "table")
+    ingest.run(p, "table")
     before = results()
     line = line_of(fer("align", "table", prepare=small_files))
     assert line.startswith("fer: data/interrupted/align-table-")
     assert line.endswith("cannot be written: File too large")
     assert results() == before
-    succeed(fer("align", "table"))
+    align.run(p, "table")
+    assert len(store.Faces(Path("data/aligned/table.arrow"))) == 62
+    assert list(Path("data/interrupted").iterdir()) == []
+
+
+def whole_pictures() -> Params:
+    """Return parameters with which `align` looks for no face, here and in params.yaml."""
+    toy.set_params(Path(), **{"align.mode": "none"})
+    return load()
+
+
+def mounted(script: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command behind a script that mounts small disks, which only the two see."""
+    if subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode:
+        pytest.skip("only root mounts")
+    command = ["unshare", "-m", "sh", "-c", script, "sh", sys.executable, "-m", "pipeline", *words]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+
+def test_an_align_whose_table_finds_no_space_left_does_not_begin_anew(raw, monkeypatch):
+    for name in range(60):
+        shutil.copy(raw / "images/a.png", raw / f"images/{name}.png")
+    write_rows(raw, *(f"{name}.png,train,1,0,0" for name in range(60)))
+    p = whole_pictures()
+    ingest.run(p, "table")
+    Path("data/aligned").mkdir()
+    done = mounted('mount -t tmpfs -o size=64k none data/aligned && "$@"', "align", "table")
+    assert done.returncode == 1
+    line = done.stderr.splitlines()[-1]
+    assert line == "fer: data/aligned/table.arrow: cannot be written: No space left on device"
+    monkeypatch.setattr(align, "ordered", lambda function, chunks, engine: map(pytest.fail, chunks))
+    align.run(p, "table")
     assert len(store.Faces(Path("data/aligned/table.arrow"))) == 62
     assert list(Path("data/interrupted").iterdir()) == []
 
 
 def test_a_disk_with_no_space_left_loses_nothing(raw):
-    """A real one, of 64 kB, which only the child sees."""
-    if subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode:
-        pytest.skip("only root mounts")
     ingest.run(toy.PARAMS, "table")
     before = results()
     cv2.imwrite(str(raw / "images/c.png"), odd.pixels(5, 160, 160))
     write_rows(raw, "c.png,train,1,0,0")
     Path("earlier").mkdir()
     Path("small").mkdir()
-    mounted = (
+    script = (
         "mount -t tmpfs -o size=64k none small && cp data/ingested/* small && mount --bind small data/ingested "
         '&& ("$@"; code=$?; ls -A data/ingested; cp -a data/ingested/. earlier; exit $code)'
     )
-    command = [
-        "unshare",
-        "-m",
-        "sh",
-        "-c",
-        mounted,
-        "sh",
-        sys.executable,
-        "-m",
-        "pipeline",
-        "ingest",
-        "table",
-    ]
-    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    done = mounted(script, "ingest", "table")
     assert done.returncode == 1, done.stderr
     lines = done.stderr.splitlines()
     assert lines[-1] == "fer: data/ingested/table.parquet: cannot be written: No space left on device"

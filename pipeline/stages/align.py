@@ -71,8 +71,8 @@ def _align(p: Params, dataset: str, table: Path, output: str | Path) -> dict[str
 
     def batches(done: int) -> Iterator[pa.RecordBatch]:
         pictures = _batches(table, columns)
-        if done:
-            first = sum(map(len, islice(pictures, done))) + 1
+        first = sum(map(len, islice(pictures, done))) + 1
+        if 1 < first <= images:
             typer.echo(f"align {dataset}: going on with an interrupted run at picture {first:,}")
         return ordered(extraction, pictures, p.engine, p.workers, p.memory, lambda batch: sum(_costs(batch)))
 
