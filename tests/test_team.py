@@ -25,7 +25,7 @@ from ruamel.yaml import YAML
 from werkzeug.serving import make_server
 
 from pipeline import params
-from pipeline.stages import align, evaluate, ingest, label, synthesize, train
+from pipeline.stages import align, check, evaluate, ingest, label, synthesize, train
 from pipeline.tables.storage import open_store
 from tests import toy
 
@@ -170,6 +170,7 @@ def chain(home: Path, patch: pytest.MonkeyPatch) -> Path:
     )
     patch.chdir(mine)
     p = params.load()
+    check.run(p)
     ingest.run(p, "table")
     align.run(p, "table")
     for stage in (label, synthesize, train, evaluate):
