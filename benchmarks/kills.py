@@ -42,7 +42,8 @@ CHAIN = ("sample", "ingest sample", "align sample", "label", "synthesize", "trai
 SETTINGS: dict[str, Any] = {
     "sample.pictures": 200,
     "gan": "none",
-    "gans.classes": ["neutral", "happiness", "surprise"],
+    "classes": ["neutral", "happiness"],
+    "gans.classes": ["neutral", "happiness"],
     "gans.images_per_class": 4,
     "gans.judge_epochs": 1,
     "gans.processes": 2,
@@ -54,15 +55,23 @@ SETTINGS: dict[str, Any] = {
     "train.batch_size": 16,
     "train.checkpoint_seconds": 0,
     "train.device": "cpu",
+    "train.precision": "float32",
     "evaluate.bootstrap": 20,
 }
 RECIPE = """title: Two short runs
-params: {seed: 1, datasets: [sample], gan: none, model: light, train.epochs: 1, train.batch_size: 16,
+params: {seed: 1, datasets: [sample], classes: [neutral, happiness], gan: none, model: light, train.epochs: 1, train.batch_size: 16,
   sample.pictures: 200, evaluate.bootstrap: 20}
 variants:
   one: {params: {augment: none}}
   two: {params: {augment: mixup}}
 """
+
+
+class Undisturbed(NamedTuple):
+    """What a command does that nobody kills: the content of the project, and what it leaves itself, such as caches."""
+
+    content: dict[str, str]
+    left: set[str]
 
 
 class Case(NamedTuple):
@@ -162,11 +171,12 @@ class Project:
         found["git stash"] = self._run("git", "stash", "list")
         return found
 
-    def left_over(self) -> list[str]:
+    def left_over(self) -> set[str]:
         """Return temporary files, journals and checkpoints."""
         patterns = ("*.part", "*.old", "data/interrupted/*", "models/checkpoints/*", ".git/*.lock")
         found = [path for pattern in patterns for path in self.here.rglob(pattern)]
-        return [str(path) for path in [*found, *self.temporary.iterdir()] if ".dvc/" not in str(path)]
+        names = {path.relative_to(self.folder).as_posix() for path in [*found, *self.temporary.iterdir()]}
+        return {name for name in names if "/.dvc/" not in name}
 
     def _make(self, done: int) -> None:
         if done:
@@ -265,7 +275,7 @@ def kill(
 def trial(
     project: Project,
     case: Case,
-    expected: dict[str, str],
+    expected: Undisturbed,
     after: float,
     target: str,
     number: signal.Signals,
@@ -300,10 +310,11 @@ def trial(
     if left := gone(mark, LASTS if case.queues else ENDS):
         amiss.append(f"processes left after the repeated command: {left}")
     found = project.content()
-    if different := sorted(name for name in expected | found if expected.get(name) != found.get(name)):
+    names = expected.content.keys() | found.keys()
+    if different := sorted(name for name in names if expected.content.get(name) != found.get(name)):
         amiss.append(f"differ: {different}")
-    if left := project.left_over():
-        amiss.append(f"left over: {left}")
+    if left_over := project.left_over() - expected.left:
+        amiss.append(f"left over: {sorted(left_over)}")
     return target, code, [f"AMISS: {line}" for line in amiss] + ([first] if amiss else [])
 
 
@@ -316,10 +327,10 @@ def measure(project: Project, name: str, kills: int, rng: random.Random) -> tupl
     if code := project.start(case.command, mark, log).wait(LASTS):
         sys.exit(f"{name}: exit code {code}, undisturbed: {log.read_text(errors='replace')}")
     took = time.monotonic() - start
-    left = [*gone(mark, LASTS), *project.left_over()]
-    print(f"{name}, undisturbed: left over: {left}" if left else f"{name}: {took:.1f} s", file=sys.stderr)
-    misses = int(bool(left))
-    expected = project.content()
+    gone(mark, LASTS)
+    expected = Undisturbed(project.content(), project.left_over())
+    print(f"{name}, undisturbed: {took:.1f} s, leaves {sorted(expected.left) or 'nothing'}", file=sys.stderr)
+    misses = 0
     ways = list(product(TARGETS, SIGNALS))
     # A run that DVC has begun, and whose process is killed, has failed for DVC: `--run-all` does not repeat it.
     ways = [way for way in ways if name != "run-all" or way[0] != "child"]
@@ -341,6 +352,7 @@ def measure(project: Project, name: str, kills: int, rng: random.Random) -> tupl
 
 def main(kills: str = "20", *commands: str) -> None:
     rng, failed = random.Random(0), False
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     with tempfile.TemporaryDirectory() as folder:
         project = Project(Path(folder))
         print("| command | undisturbed | process | group | child | had ended | amiss |")
