@@ -38,7 +38,7 @@ TARGETS, SIGNALS = ("parent", "group", "child"), (signal.SIGKILL, signal.SIGTERM
 MARK = "FER_KILLS"  # environment variable that the processes of one trial share
 ENDS = 10.0  # seconds in which the processes of a killed command must end
 LASTS = 600.0  # seconds in which a command must end
-CHAIN = ("sample", "ingest sample", "align sample", "label", "synthesize", "train", "evaluate")
+CHAIN = ("check", "sample", "ingest sample", "align sample", "label", "synthesize", "train", "evaluate")
 SETTINGS: dict[str, Any] = {
     "sample.pictures": 200,
     "gan": "none",
@@ -59,8 +59,9 @@ SETTINGS: dict[str, Any] = {
     "evaluate.bootstrap": 20,
 }
 RECIPE = """title: Two short runs
-params: {seed: 1, datasets: [sample], classes: [neutral, happiness], gan: none, model: light, train.epochs: 1, train.batch_size: 16,
-  sample.pictures: 200, evaluate.bootstrap: 20}
+params:
+  {seed: 1, datasets: [sample], classes: [neutral, happiness], gan: none, model: light, train.epochs: 1,
+  train.batch_size: 16, sample.pictures: 200, evaluate.bootstrap: 20}
 variants:
   one: {params: {augment: none}}
   two: {params: {augment: mixup}}
@@ -96,15 +97,21 @@ TRANSFORMS = [{"__class_fullname__": "RandomGamma", "p": 0.5}]
 QUEUE = "dvc exp run --queue -S train.epochs=1 -S seed="
 CASES = {
     **{name.split()[0]: Case(name, number) for number, name in enumerate(CHAIN)},
-    "synthesize": Case("synthesize", 4, {"gan": "dcgan"}),
-    "train, workers": Case("train", 5, {"train.albumentations": TRANSFORMS, "train.workers": 2}),
-    "train, torchrun": Case("train", 5, {"train.torchrun": "--standalone --nproc-per-node 2"}),
-    "predict": Case("predict data/raw/sample/images --output faces.csv --annotate marked", 7),
-    "export": Case("export --int8", 7),
-    "report": Case("report workspace main", 7),
-    "dvc repro": Case("dvc repro", 0),
-    "run-all": Case("dvc exp run --run-all", 7, {}, True, (f"{QUEUE}2 --name two", f"{QUEUE}3 --name three")),
-    "recipe": Case("recipe run two --wait --jobs 2", 7, {}, True),
+    "synthesize": Case("synthesize", CHAIN.index("synthesize"), {"gan": "dcgan"}),
+    "train-workers": Case(
+        "train", CHAIN.index("train"), {"train.albumentations": TRANSFORMS, "train.workers": 2}
+    ),
+    "train-torchrun": Case(
+        "train", CHAIN.index("train"), {"train.torchrun": "--standalone --nproc-per-node 2"}
+    ),
+    "predict": Case("predict data/raw/sample/images --output faces.csv --annotate marked", len(CHAIN)),
+    "export": Case("export --int8", len(CHAIN)),
+    "report": Case("report workspace main", len(CHAIN)),
+    "repro": Case("dvc repro", 0),
+    "run-all": Case(
+        "dvc exp run --run-all", len(CHAIN), {}, True, (f"{QUEUE}2 --name two", f"{QUEUE}3 --name three")
+    ),
+    "recipe": Case("recipe run two --wait --jobs 2", len(CHAIN), {}, True),
 }
 
 

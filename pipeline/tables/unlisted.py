@@ -8,6 +8,7 @@ from pathlib import Path
 from ruamel.yaml import YAML, YAMLError
 
 from pipeline.core.files import md5_of
+from pipeline.core.last_run import LOCK, cache_folder
 from pipeline.core.locks import locked
 from pipeline.tables.paths import ALIGNED, INGESTED, METRICS
 
@@ -42,19 +43,18 @@ def _restorable(paths: list[Path]) -> list[Path]:
     """Return the files that are as dvc.lock has them, and in DVC's cache."""
     if not paths:
         return []
-    from dvc.repo import NotDvcRepoError, Repo  # here, because it takes a second to load
+    from dvc.config import ConfigError
 
     try:
-        stages = YAML(typ="safe").load(Path("dvc.lock"))["stages"].values()
+        stages = YAML(typ="safe").load(LOCK)["stages"].values()
         md5 = {out["path"]: out["md5"] for stage in stages for out in stage.get("outs", [])}
-        with Repo() as repo:
-            cache = repo.cache.local
-            return [
-                path
-                for path in paths
-                if (oid := md5.get(path.as_posix()))
-                and Path(cache.oid_to_path(oid)).is_file()
-                and md5_of(path) == oid
-            ]
-    except (OSError, YAMLError, KeyError, TypeError, AttributeError, NotDvcRepoError):
+        objects = cache_folder() / "files/md5"
+    except (OSError, YAMLError, ConfigError, KeyError, TypeError, AttributeError):
         return []  # no project of DVC
+    return [
+        path
+        for path in paths
+        if (name := md5.get(path.as_posix()))
+        and (objects / name[:2] / name[2:]).is_file()
+        and md5_of(path) == name
+    ]
