@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.core import memory
 from pipeline.core.errors import UserError
+from pipeline.core.parallel import fitting
 
 UNLIMITED = 9_223_372_036_854_771_712  # as version 1 of control groups says
 
@@ -30,11 +31,12 @@ def write(folder: Path, files: tuple[str, str], limit: object, used: int, stat: 
 
 
 def test_a_setting_is_in_gigabytes_and_the_default_a_quarter(groups: Path) -> None:
-    assert memory.budget(1.5) == 1_500_000_000
-    assert memory.budget(None) == 4 * 10**9
+    assert memory.budget(1.5, 1) == 1_500_000_000
+    assert memory.budget(None, 16) == 4 * 10**9
+    assert memory.budget(None, 2) == 2 * 10**9
     for wrong in (-1.0, float("nan")):
         with pytest.raises(UserError, match=r"^memory: found (-1\.0|nan), allowed: a number of GB$"):
-            memory.budget(wrong)
+            memory.budget(wrong, 1)
 
 
 @pytest.mark.parametrize(
@@ -63,3 +65,9 @@ def test_control_groups_of_version_1_in_a_container(groups: Path) -> None:
     assert memory.available() == 16 * 10**9
     write(groups / "groups/memory", files, 2 * 10**9, 10**9, "inactive_file 1\ntotal_inactive_file 9")
     assert memory.available() == 10**9 + 9
+
+
+def test_no_more_workers_are_started_than_have_room(groups: Path) -> None:
+    assert fitting(8, None, 700_000_000) == 5
+    assert fitting(2, None, 700_000_000) == 2
+    assert fitting(8, 0.001, 700_000_000) == 1

@@ -8,22 +8,24 @@ from pathlib import Path
 
 from pipeline.core.errors import UserError
 
-# The default is one part in this many of the memory that is available.
-SHARE = 4
+# By default pictures take a quarter of the memory that is available, and no more than this many bytes for each worker:
+# a worker has no use for more, as the largest picture takes 0.7 GB.
+SHARE, FOR_A_WORKER = 4, 10**9
 GROUPS, OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
-def budget(gigabytes: float | None) -> float:
+def budget(gigabytes: float | None, workers: int) -> float:
     """Return the bytes that pictures may take in all workers together.
 
     Args:
-        gigabytes: the setting `memory`; None: a quarter of what is available.
+        gigabytes: the setting `memory`; None: a quarter of what is available, and at most 1 GB for each worker.
+        workers: their number.
 
     Raises:
         UserError: it is negative or not a number.
     """
     if gigabytes is None:
-        return available() / SHARE
+        return min(available() / SHARE, workers * FOR_A_WORKER)
     if not gigabytes >= 0:
         raise UserError.of("memory", gigabytes, "a number of GB")
     return gigabytes * 10**9

@@ -59,6 +59,18 @@ def chunks(
         yield chunk
 
 
+def fitting(workers: int | None, memory: float | None, each: int) -> int:
+    """Return the number of workers to start, at least one, if each of them takes `each` bytes.
+
+    Args:
+        workers: their number if there is room for all; None: one per core.
+        memory: GB that they may take together, see `memory.budget`.
+        each: bytes.
+    """
+    workers = workers or cores()
+    return max(1, min(workers, int(budget(memory, workers) // each)))
+
+
 def ordered(
     function: Callable[[A], B],
     items: Iterable[A],
@@ -76,9 +88,9 @@ def ordered(
         items: small, as they are sent to the workers. They are read only as far ahead as the workers need.
         engine: `local` for processes on this machine, `ray` for tasks on the cluster that RAY_ADDRESS names.
         workers: processes on this machine; None: one per core.
-        memory: GB that all items in work may take together on this machine, but one item is always in work; None: a
-            quarter of the available memory.
-        cost: bytes that an item takes, in this process and in a worker, until its result is yielded.
+        memory: GB that all items in work may take together on this machine, see `memory.budget`. One item is always
+            in work.
+        cost: bytes that an item takes, in this process and in a worker, until its result is there.
 
     Raises:
         UserError: a worker was killed (`local`), there is no cluster (`ray`), or `memory` is negative. Errors of
@@ -90,7 +102,8 @@ def ordered(
     first = list(islice(remaining, 2))
     if len(first) < 2:
         return map(function, first)
-    return _in_processes(function, chain(first, remaining), workers or cores(), budget(memory), cost)
+    workers = workers or cores()
+    return _in_processes(function, chain(first, remaining), workers, budget(memory, workers), cost)
 
 
 def _in_processes(
@@ -108,13 +121,14 @@ def _in_processes(
     pool = ProcessPoolExecutor(workers, context, _start, (function,))
     try:
         for item in items:
-            price = cost(item)
+            price, ready = cost(item), []
             while pending and (len(pending) > 2 * workers or used + price > most):
                 done, freed = pending.popleft()
-                yield done.result()
+                ready.append(done.result())
                 used -= freed
             pending.append((pool.submit(_call, item), price))
             used += price
+            yield from ready
         while pending:
             yield pending.popleft()[0].result()
     except BaseException as error:

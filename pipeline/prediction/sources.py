@@ -74,8 +74,8 @@ class InputPicture:
     @property
     def cost(self) -> int:
         """Bytes that the picture takes in memory until it is predicted."""
-        # This process holds an array, and a worker what arrives and the array that it unpacks from that.
-        return self.decoding if self.pixels is None else 3 * self.pixels.nbytes
+        # This process holds an array and sends a copy. A worker holds what arrives and the array that it unpacks.
+        return self.decoding if self.pixels is None else 4 * self.pixels.nbytes
 
 
 def listed(paths: Iterable[str | Path]) -> list[Source]:

@@ -15,7 +15,7 @@ import typer
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import replacing, write_json
-from pipeline.core.parallel import ordered
+from pipeline.core.parallel import fitting, ordered
 from pipeline.core.progress import bar, in_words
 from pipeline.intake.guards import Rejection
 from pipeline.intake.image import LARGEST, decode, fingerprint
@@ -215,9 +215,8 @@ def _pictures(listing: Listing, p: Params) -> Iterator[Iterator[tuple[Record, In
 
     reader = PictureReader(listing.read)
     # A worker decodes one picture at a time. Its size is not known before it is read.
-    for pictures in ordered(
-        reader, places(), p.engine, p.workers, p.memory, lambda _: LARGEST + RESULT_BYTES
-    ):
+    workers = fitting(p.workers, p.memory, LARGEST + RESULT_BYTES)
+    for pictures in ordered(reader, places(), p.engine, workers):
         records = pending.popleft()
         files = [picture.image for picture in pictures if isinstance(picture, IngestedPicture)]
         size, returned = sum(map(len, filter(None, files))), len(pictures) - files.count(None)
