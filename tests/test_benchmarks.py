@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
+import shutil
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -32,6 +33,7 @@ CONSTANTS: dict[str, dict[str, Any]] = {
         "worthwhile_processes": lambda _: 1,
     },
     "loader": {"STEPS": 1},
+    "silent": {"COMMANDS": ["fer check"], "SETTINGS": {}},
     "memory": {"STAGES": ["ingest"]},
     "near_duplicates": {"MANY": 100},
     # The script below asks for no network, so timm need not be imported for it.
@@ -41,7 +43,7 @@ CONSTANTS: dict[str, dict[str, Any]] = {
         "LAUNCH": "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')",
     },
 }
-DETECT = ("align", "memory", "near_duplicates", "predict")
+DETECT = ("align", "memory", "near_duplicates", "predict", "silent")
 # What a reader has done before.
 BEFORE = {
     "align": "fer ingest ferplus; fer ingest facial_expressions",
@@ -84,6 +86,8 @@ def test_a_benchmark_runs(
             (small / "models/detector").symlink_to(found)
     if name == "report" and CHROMIUM is None:
         pytest.skip("found no chromium on the PATH")
+    if name == "silent" and shutil.which("strace") is None:
+        pytest.skip("found no strace on the PATH")
     for before in doc_commands.parsed(command.page, BEFORE.get(name, "")):
         doc_project.execute(small, before)
     module = import_module(f"benchmarks.{name}")

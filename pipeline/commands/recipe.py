@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.commands import completion, examples
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, printable
 from pipeline.core.progress import in_yaml
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def list_recipes() -> None:
     for name in names:
         recipe = recipes.load(name)
         runs = f"{recipe.runs} run{'s' if recipe.runs > 1 else ''}"
-        typer.echo(f"{name}: {recipe.heading}, {runs}")
+        typer.echo(f"{printable(name)}: {recipe.heading}, {runs}")
         typer.echo(f"    {', '.join(recipe.rows())}")
 
 
