@@ -47,6 +47,7 @@ ELSEWHERE = {
     ("docs/team.md", "Start from a fresh clone"): "tests/test_team.py",
     ("docs/team.md", "Run one stage with only the data it reads"): "tests/test_team.py",
     ("docs/team.md", "Share experiments"): "tests/test_team.py",
+    ("docs/team.md", "Use a second worktree"): "tests/test_team.py",
     ("docs/team.md", "Check pull requests"): "tests/test_team.py",
 }
 # ... or on any page, where they begin so.

@@ -251,7 +251,11 @@ def test_extras_that_are_chosen(fit: Path, monkeypatch: pytest.MonkeyPatch) -> N
     toy.set_params(fit, engine="ray")
     with (fit / ".dvc/config").open("a") as file:
         file.write("    remote = storage\n['remote \"storage\"']\n    url = s3://faces/fer\n")
-    faults = said(doctor(), "fault")
+    result = doctor()
+    assert ".dvc/config, with the remote, is not committed -> git commit .dvc/config" in said(
+        result, "warning"
+    )
+    faults = said(result, "fault")
     assert "engine: ray, which is not installed -> pip install fer-pipeline[ray]" in faults
     assert "needs dvc-s3, which is not installed -> pip install fer-pipeline[s3]" in faults
 
@@ -273,6 +277,23 @@ def test_the_repository(fit: Path, config: str | None, state: str, words: str) -
     result = doctor()
     assert words in said(result, state)
     assert "cannot be checked" not in result.output
+
+
+def test_a_second_worktree_shares_the_cache(fit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_AUTHOR_NAME", "me")
+    (fit / ".dvc/cache").mkdir()
+    author = ("-c", "user.name=me", "-c", "user.email=me@example.org")
+    for words in (
+        ("add", ".dvc/config"),
+        (*author, "commit", "-qm", "a"),
+        ("worktree", "add", "-q", "other"),
+    ):
+        subprocess.run(["git", *words], check=True)
+    monkeypatch.chdir(fit / "other")
+    [found] = [of for of in checks.repository() if "second worktree" in of.text]
+    assert found.remedy == f"dvc cache dir --local {fit / '.dvc/cache'}"
+    (fit / "other/.dvc/config.local").write_text("[cache]\n    dir = ../../.dvc/cache\n")
+    assert not any("second worktree" in of.text for of in checks.repository())
 
 
 def test_no_repository(fit: Path, monkeypatch: pytest.MonkeyPatch) -> None:

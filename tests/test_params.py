@@ -221,6 +221,7 @@ def test_a_chosen_method_needs_its_block(project: Path) -> None:
         ("seed: [1\n", "not valid YAML"),
         ("seed: 1\nseed: 2\n", "not valid YAML"),
         ("\tseed: 1\n", "not valid YAML"),
+        ("seed: 1 # a tab\t\ndatasets:\t[sample]\n", "line 2: not valid YAML"),
         ("seed: 1\n", "missing"),
     ],
 )

@@ -212,6 +212,9 @@ def test_comments_within_a_replaced_value_and_the_ends_of_lines_are_kept(project
         "# rarer",
     ]
     assert params.load().gans.classes == ["anger"]
+    Path("params.yaml").write_bytes(text.replace("\n", "\r\n", 5).encode())
+    recipes.apply({"gans.classes": ["anger"]})
+    assert b"\r" not in Path("params.yaml").read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -272,6 +272,9 @@ def test_a_clone_pulls_everything_and_repeats_nothing(shared: Team) -> None:
     assert results(clone) == results(shared.mine)
     said = shared.run(linked, clone)
     assert said.rstrip().endswith("Data and pipelines are up to date.")
+    (block,) = commands()["Use a second worktree"]
+    shared.run(block, clone)
+    assert results(clone.parent / "fer-other") == results(shared.mine)
     assert subprocess.run(["git", "status", "--short"], cwd=clone, capture_output=True).stdout == b""
 
 

@@ -57,7 +57,8 @@ def parse(text: str, source: object) -> Any:
     try:
         if excess := _excess(text):
             raise UserError(f"{source}: {excess}")
-        return YAML(typ="safe").load(text)
+        # With `-S`, DVC reads the file with a parser that is slower and allows no tab between words.
+        return YAML(typ="safe", pure="\t" in text).load(text)
     except UserError:
         raise
     except MarkedYAMLError as error:

@@ -153,9 +153,27 @@ def repository() -> Iterator[Finding]:
     else:
         url = config["remote"][name]["url"]
         yield ok(f"git and DVC; remote {name}: {url}")
+        if git.output("status", "--porcelain", "--", ".dvc/config"):
+            yield warning(
+                ".dvc/config, with the remote, is not committed",
+                "git commit .dvc/config; of an experiment whose commit has no remote, dvc exp push sends no data",
+            )
         if url.startswith("s3://") and find_spec("dvc_s3") is None:
             yield fault("the remote needs dvc-s3, which is not installed", "pip install fer-pipeline[s3]")
     if config["core"].get("analytics", True):
         yield warning("DVC sends statistics of its use", "dvc config core.analytics false")
+    if "dir" not in config["cache"] and (cache := _cache_of_first_worktree()):
+        yield warning(
+            "a second worktree, with a cache of its own: its first dvc repro runs every stage",
+            f"dvc cache dir --local {cache}",
+        )
     for file in broker.damaged():
         yield fault(f"{file}: damaged, and DVC's queue stops at it", f"rm '{file}', then dvc queue start")
+
+
+def _cache_of_first_worktree() -> Path | None:
+    """Return the folder of DVC's cache in the first worktree of git; None if this is the first, or it has none."""
+    words = ("--git-dir", "--git-common-dir", "--show-prefix")
+    own, shared, below = (git.output("rev-parse", word) or "" for word in words)
+    cache = Path(shared).resolve().parent / below / ".dvc/cache"
+    return cache if Path(own).resolve() != Path(shared).resolve() and cache.is_dir() else None

@@ -272,7 +272,8 @@ def applied(overrides: Overrides, path: Path = PARAMS_FILE) -> str:
     except ValueError as error:
         hint = "replace each alias (`*name`) by its value, and write each text of several lines on one line"
         raise UserError(f"{path}: {error}; {hint}") from None
-    return text.replace("\n", "\r\n") if b"\r\n" in path.read_bytes() else text
+    data = path.read_bytes()
+    return text.replace("\n", "\r\n") if 2 * data.count(b"\r\n") > data.count(b"\n") else text
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -74,8 +74,8 @@ def run(p: Params) -> None:
     folder, seconds = MODELS / "checkpoints", p.train.checkpoint_seconds
     setup = GanSetup(name, settings, p.seed, torch_device, precision, p.gans.processes, folder, seconds)
     fitted = fit_generators(setup, samples.gather, labels, p.classes, list(wanted))
-    for remark in fitted.remarks:
-        typer.echo(f"synthesize: {remark}")
+    if fitted.reused:
+        typer.echo(f"synthesize: reused the GAN of an earlier run: {', '.join(fitted.reused)}")
     judges = [
         trained(samples, p.classes, p.seed, number, p.gans.judge_epochs, torch_device, precision, seconds)
         for number in range(2 if wanted else 0)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from pipeline.core.progress import note
 from pipeline.synthesis.task import GanProgress, GanTask
 from pipeline.synthesis.workers import TaskResult
 from pipeline.tables.paths import MODELS
@@ -34,13 +35,14 @@ def store(task: GanTask, result: TaskResult) -> None:
 
 
 def restore(task: GanTask) -> TaskResult | None:
-    """Return the result of a task; None if its file is absent or damaged, or is the result of another task."""
+    """Return the result of a task; None if its file is absent, or damaged or of another task, which is then said."""
     path = path_of(task)
     stored = checkpoint.restore(path)
     if stored is None:
         return None
     tensors, about = stored
-    if about.get("file") != path.name:  # of another task, under this name
+    if about.get("file") != path.name:
+        note(f"{path}: of another training, so this one starts again")
         return None
     path.touch()
     weights = {name: tensor.numpy() for name, tensor in checkpoint.under("generator", tensors).items()}

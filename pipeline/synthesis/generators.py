@@ -36,13 +36,13 @@ class FittedGenerators:
         generators: generator of each class.
         untrained: the same generators before training, for comparison.
         results: results by name of the task: a class, or `all` for a conditional GAN.
-        remarks: sentences on GANs that were not trained because an earlier run did, or although it did.
+        reused: names of the tasks that an earlier run trained.
     """
 
     generators: dict[str, Generator] = field(default_factory=dict)
     untrained: dict[str, Generator] = field(default_factory=dict)
     results: dict[str, TaskResult] = field(default_factory=dict)
-    remarks: list[str] = field(default_factory=list)
+    reused: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def fit_generators(
         tasks = [new_task(name, np.flatnonzero(labels == classes.index(name)), False) for name in targets]
     results = {task.name: result for task in tasks if (result := finished.restore(task))}
     left = [task for task in tasks if task.name not in results]
-    fitted = FittedGenerators(remarks=_remarks(list(results), left))
+    fitted = FittedGenerators(reused=list(results))
     # Each task gets the same share of the cores, however many are left.
     processes = min(len(tasks), setup.processes or worthwhile_processes(setup.device))
     trained = train_tasks(left, setup.device, processes, setup.name) if left else []
@@ -143,12 +143,6 @@ def fit_generators(
             generators = generators_of(done, weights, setup.device)
             kept.update({name: generators[place] for name, place in places.items()})
     return fitted
-
-
-def _remarks(reused: list[str], trained: list[GanTask]) -> list[str]:
-    remarks = [f"reused the GAN of an earlier run: {', '.join(reused)}"] if reused else []
-    damaged = [path for task in trained if (path := finished.path_of(task)).exists()]
-    return remarks + [f"{path}: found a damaged file, trained its GAN again" for path in damaged]
 
 
 def generators_of(

@@ -28,11 +28,12 @@ from pipeline.params.models import LightSettings
 from pipeline.params.optimizers import SgdSettings
 from pipeline.params.types import NoSettings
 from pipeline.tables.paths import MODELS
-from pipeline.training.checkpoint import CODE
+from pipeline.training.checkpoint import CODE, keep_newest
 from pipeline.training.engine import TrainingRun
 from pipeline.training.parts import built_parts, loaded_network
 
 FOLDER = MODELS / "judges"
+KEPT = 16  # of the judges, those that were used last
 MODEL = ("light", LightSettings(dropout=0.0, extra=None, frozen=0, weights=None, scaling="faces"))
 OPTIMIZER = (
     "sgd",
@@ -112,6 +113,7 @@ def trained(
     run = TrainingRun(parts, settings, seed, samples, None, precision, path)
     run.fit(lambda index, figures: None)
     run.save()
+    keep_newest(FOLDER, KEPT)
     weights = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
     prior = np.bincount(samples.labels.numpy(), minlength=len(classes)) / len(samples)
     return Judge(network.eval(), settings.crop, prior, sha256(save(weights)).hexdigest())
