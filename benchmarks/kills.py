@@ -205,6 +205,7 @@ class Project:
                 self._run("git", "config", key, value)
             self._run("dvc", "init", "-q")
         if done == len(CHAIN):
+            self._run(*words("check"))
             self._run("dvc", "commit", "-q", "--force")
         self._run("git", "add", ".")
         self._run("git", "commit", "-qm", "Start", "--allow-empty")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
 import pkgutil
 import shutil
 import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import grimp
@@ -17,32 +16,25 @@ from dvc_data.hashfile.meta import Meta
 from ruamel.yaml import YAML
 
 from pipeline import params
+from tests.doc_project import run
 
 ROOT = Path(__file__).parents[1]
 CHAIN = YAML(typ="safe").load(ROOT / "dvc.yaml")
-DVC = [sys.executable, "-m", "dvc"]
-
-
-def dvc(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "DVC_NO_ANALYTICS": "1"}
-    return subprocess.run([*DVC, *arguments], cwd=cwd, env=environment, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The project's files in a repository of their own, without outputs."""
     folder = tmp_path_factory.mktemp("clone")
     for name in ("params.yaml", "dvc.yaml", ".gitignore", ".dvcignore"):
         shutil.copy(ROOT / name, folder / name)
     shutil.copytree(ROOT / "pipeline", folder / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "data/raw").mkdir(parents=True)
-    git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org"]
-    subprocess.run([*git, "init", "-q"], cwd=folder, check=True)
-    assert dvc("init", "-q", cwd=folder).returncode == 0
-    subprocess.run([*git, "add", "."], cwd=folder, check=True)
-    subprocess.run([*git, "commit", "-qm", "Start"], cwd=folder, check=True)
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DVC_NO_ANALYTICS", "1")
+        run(folder, "git", "init", "-q")
+        run(folder, "dvc", "init", "-q")
+        yield folder
 
 
 def test_stages_and_files_bear_the_contracts_names() -> None:
@@ -156,17 +148,8 @@ def test_the_outputs_are_ignored_by_git(clone: Path) -> None:
 
 
 def test_a_chosen_method_alone_is_a_dependency(clone: Path) -> None:
-    shown = dvc("stage", "list", "--name-only", cwd=clone).stdout.split()
-    assert shown == [
-        "check",
-        "sample",
-        "ingest@sample",
-        "align@sample",
-        "label",
-        "synthesize",
-        "train",
-        "evaluate",
-    ]
-    shown = dvc("status", "train", cwd=clone).stdout
+    names = ["check", "sample", "ingest@sample", "align@sample", "label", "synthesize", "train", "evaluate"]
+    assert run(clone, "dvc", "stage", "list", "--name-only").split() == names
+    shown = run(clone, "dvc", "status", "train")
     assert "pipeline/methods/augments/none.py" in shown
     assert "mixcut" not in shown
