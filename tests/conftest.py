@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -40,6 +40,15 @@ def _one_thread_per_process() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def programs() -> Iterator[Path]:
+    """A folder for the PATH whose `python` and `dvc` start at once; see tests/forked.py."""
+    from tests import forked
+
+    with forked.programs() as folder:
+        yield folder
 
 
 @pytest.fixture

@@ -210,7 +210,9 @@ def _dvc(command: Command, values: dict[str, Any]) -> None:
         except (UserError, DvcException) as error:
             raise Wrong(f"{error}: {error.__cause__}" if error.__cause__ else str(error)) from None
     for target in getattr(parsed, "targets", None) or []:
-        if target.partition("@")[0] not in stages.chain() and not target.startswith(("metrics/", "plots/")):
+        if target.partition("@")[0] not in stages.chain() and not target.startswith(
+            ("metrics/", "plots/", "data/raw/")
+        ):
             raise Wrong(f"there is no stage {target}")
 
 

@@ -14,14 +14,12 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from multiprocessing import forkserver, get_context
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-
-import dvc.cli
-import dvc.repo.experiments.queue.celery
 
 from pipeline import cli
 from pipeline.stages import synthesize, train  # noqa: F401 - for those who are forked
@@ -102,6 +100,14 @@ def programs() -> Iterator[Path]:
 
 
 def _serve(address: str) -> None:
+    for module in (
+        "dvc.cli",
+        "dvc.repo.experiments.queue.celery",
+        "dvclive",
+        "krippendorff",
+        "sklearn.metrics",
+    ):
+        import_module(module)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # who has ended needs no one who waits
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(f"{address}.new")
@@ -132,7 +138,7 @@ def _do(asking: socket.socket) -> None:
     sys.argv = [module, *words]
     code: Any = 1
     try:
-        code = dvc.cli.main(words) if module == "dvc" else cli.main()
+        code = import_module("dvc.cli").main(words) if module == "dvc" else cli.main()
     except SystemExit as end:
         code = end.code
         if isinstance(code, str):

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from scripts.screenshots import CHROMIUM
-from tests import doc_commands, doc_project, forked, toy
+from tests import doc_commands, doc_project, toy
 from tests.doc_commands import Command
 
 # Arguments by name, and constants of the module, that make a benchmark small.
@@ -61,12 +61,12 @@ COMMANDS = {
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def small(tmp_path_factory: pytest.TempPathFactory, programs: Path) -> Iterator[Path]:
     """The small project, with the detector's weights where they can be had."""
     folder = tmp_path_factory.mktemp("benchmarks") / "small"
     folder.mkdir()
     threads, others = torch.get_num_threads(), cv2.getNumThreads()
-    with forked.programs() as programs, pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         doc_project.make(folder, patch, programs)
         toy.set_params(folder, **{"train.batch_size": 8})
         (folder / "train.py").write_text(SCRIPT)

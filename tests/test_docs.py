@@ -31,10 +31,11 @@ from PIL import Image
 from scmrepo.git.backend import pygit2
 
 from pipeline import params
+from pipeline.core import git
 from pipeline.params.methods import BLOCKS, choices
 from scripts import screenshots
 from scripts.documentation import hooks, pages, parameters, stages
-from tests import doc_commands, doc_project, forked, test_new_method, toy
+from tests import doc_commands, doc_project, test_new_method, toy
 from tests.doc_commands import ROOT
 from tests.doc_project import execute
 
@@ -45,6 +46,7 @@ ELSEWHERE = {
     ("docs/cluster.md", "Train in several processes"): "tests/test_processes.py",
     ("docs/team.md", "Set up a remote"): "tests/test_team.py",
     ("docs/team.md", "Start from a fresh clone"): "tests/test_team.py",
+    ("docs/team.md", "Version raw data"): "tests/test_team.py",
     ("docs/team.md", "Run one stage with only the data it reads"): "tests/test_team.py",
     ("docs/team.md", "Share experiments"): "tests/test_team.py",
     ("docs/team.md", "Use a second worktree"): "tests/test_team.py",
@@ -63,16 +65,21 @@ TESTED = {
     "ray start": "tests/test_ray.py",
     "python -m pipeline sample": "tests/test_sample.py",
     "python scripts/screenshots.py": "test_the_pictures_of_a_report_are_drawn",
+    "dvc update": "tests/test_team.py",
+    "dvc config cache.type": "tests/test_team.py",
+    "dvc exp run --queue": "test_experiments_run_in_a_copy_of_the_project",
+    "dvc exp run --run-all": "test_experiments_run_in_a_copy_of_the_project",
+    "dvc exp run --temp": "test_experiments_run_in_a_copy_of_the_project",
 }
 EVIDENCE = ["README.md", "benchmarks/README.md", "docs/ferplus.md", "docs/synthetic.md"]
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def small(tmp_path_factory: pytest.TempPathFactory, programs: Path) -> Iterator[Path]:
     """The small project, after `make demo`."""
     folder = tmp_path_factory.mktemp("docs") / "small"
     folder.mkdir()
-    with forked.programs() as programs, pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         doc_project.make(folder, patch, programs)
         yield folder
 
@@ -126,6 +133,51 @@ def test_commands_run(small: Path, page: str) -> None:
     doc_project.reset(small)
     for command in TO_RUN[page]:
         execute(small, command)
+
+
+IN_A_COPY = [
+    command
+    for page in doc_commands.PAGES
+    for command in doc_commands.commands(page)
+    if re.match("dvc exp run --(queue|run-all|temp)( |$)", command.line) and not command.in_text
+]
+
+
+@pytest.mark.parametrize("dataset", ["sample", "table", "folder"])
+def test_experiments_run_in_a_copy_of_the_project(small: Path, dataset: str) -> None:
+    def experiments() -> set[str]:
+        return set(
+            doc_project.run(small, "git", "for-each-ref", "--format=%(refname)", "refs/exps/*/*/*").split()
+        )
+
+    doc_project.reset(small)
+    page = doc_commands.section("docs/stages/index.md", "Experiments in a copy of the project")
+    # All pages have the same lines.
+    assert {command.words for command in IN_A_COPY} == {c.words for c in page if c.words[1] == "exp"}
+    copying = [command for command in page if "--copy-paths" in command.words]
+    page = [command for command in page if command not in copying]
+    doc_project.run(small, "git", "checkout", "-qb", dataset)
+    earlier, augments = experiments(), ["cutout", "mixcut", "mixup"]
+    if dataset == "sample":  # `make demo` has run and committed it
+        page = [command for command in page if command.words[1] == "exp"]
+    else:
+        for command in copying:
+            words = tuple(word.replace("table", dataset) for word in command.words)
+            execute(small, command._replace(words=words))
+            augments.append("none")
+        toy.set_params(small, datasets=[dataset])
+    for command in page:
+        execute(small, command)
+    assert not doc_project.run(small, "git", "status", "--short").strip()
+    new = experiments() - earlier
+    with contextlib.chdir(small):
+        files = ["params.yaml", f"metrics/ingest/{dataset}.json", "metrics/evaluate.json"]
+        found = [[yaml.safe_load(content) for content in git.contents(ref, files)] for ref in new]
+    assert sorted(settings["augment"] for settings, _, _ in found) == augments
+    for settings, ingested, scores in found:
+        assert settings["datasets"] == [dataset]
+        assert ingested["kept"] == doc_project.PICTURES
+        assert scores["test"]["images"]
 
 
 # What decides a stage's bytes, with an edit that changes them, and what does not.

@@ -296,6 +296,15 @@ def test_a_second_worktree_shares_the_cache(fit: Path, monkeypatch: pytest.Monke
     assert not any("second worktree" in of.text for of in checks.repository())
 
 
+def test_a_damaged_file_of_the_queue(fit: Path) -> None:
+    file = Path(".dvc/tmp/exps/celery/broker/control/celery.exchange")
+    (fit / file).parent.mkdir(parents=True)
+    (fit / file).write_text('[["celery", "')
+    assert f"{file}: damaged, and DVC's queue stops at it -> rm '{file}', then dvc queue start" in said(
+        doctor(), "fault"
+    )
+
+
 def test_no_repository(fit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(fit / ".git")
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(fit.parent))

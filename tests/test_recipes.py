@@ -40,7 +40,7 @@ from pipeline.core import git, programs
 from pipeline.core.errors import UserError
 from pipeline.experiments import broker, overview, queue, recipes, submission
 from pipeline.experiments.queue import QueuedRun, RunState
-from pipeline.experiments.sweep import Sweep, SweepStatus
+from pipeline.experiments.sweep import Sweep, SweepStatus, _paths
 from tests import doc_commands, forked
 
 ROOT = Path(__file__).parents[1]
@@ -750,6 +750,17 @@ def test_a_change_that_git_was_told_not_to_look_at_is_uncommitted(tmp_path, monk
     assert not git.uncommitted()
     Path("größe.py").write_text("after")
     assert git.uncommitted() == ["größe.py"]
+
+
+def test_raw_data_that_dvc_tracks_is_not_copied(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("table", "folder", "sample"):
+        Path(f"data/raw/{name}").mkdir(parents=True)
+        Path(f"data/raw/{name}.dvc").touch()
+    for command in (["init", "-q"], ["add", "data/raw/folder.dvc"]):
+        subprocess.run(["git", *command], check=True)
+    settings = {"datasets": ["table", "folder", "sample"], "model": "light", "align.weights": "package"}
+    assert _paths(settings) == [Path("data/raw/table")]
 
 
 def status(finished: set[str], **states: str) -> SweepStatus:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -112,11 +113,11 @@ class Team:
 
 
 @pytest.fixture(scope="module")
-def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
+def team(tmp_path_factory: pytest.TempPathFactory, programs: Path) -> Iterator[Team]:
     home = tmp_path_factory.mktemp("team")
     store = Store()
     with pytest.MonkeyPatch.context() as patch:
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        path = os.pathsep.join(map(str, (programs, Path(sys.executable).parent, os.environ["PATH"])))
         for name, value in {
             "PATH": path,
             "AWS_ACCESS_KEY_ID": "me",
@@ -329,3 +330,38 @@ def test_a_stale_lock_fails_and_names_what_has_changed(team: Team) -> None:
         "evaluate: changed outs: metrics/evaluate.json is deleted",
         said.splitlines()[-1],
     ]
+
+
+def test_raw_data_is_versioned_and_reaches_a_colleague(filed: Path, team: Team) -> None:
+    track, imported, receive = commands()["Version raw data"]
+    colleague, _ = team.clone("colleague", f"git clone -q -b folder {team.home / 'fer.git'} fer")
+    clone, _ = team.clone("tracked", f"git clone -q -b folder {team.home / 'fer.git'} fer")
+    shutil.copytree(team.home / "raw/table", clone / "data/raw/table")
+    for name in toy.CLASSES:
+        shutil.copytree(team.home / "raw/table/images", team.home / "raw/pictures" / name)
+    for block in (track, imported):
+        team.run(block, clone)
+    assert team.run(receive, colleague).rstrip().endswith("Data and pipelines are up to date.")
+    kept = {"table": team.home / "raw/table", "folder": team.home / "raw/pictures"}
+    for name, folder in kept.items():
+        assert contents(colleague / "data/raw" / name) == contents(folder)
+
+    # What is imported follows its source.
+    (team.home / "raw/pictures" / toy.CLASSES[0] / "0.png").unlink()
+    page = (ROOT / "docs/team.md").read_text()
+    update, links = (re.search(f"`(dvc {words}.*?)`", page)[1] for words in ("update", "config cache"))
+    team.run(update, clone)
+    assert contents(clone / "data/raw/folder") == contents(kept["folder"])
+
+    # Links into DVC's cache are read like pictures.
+    before = (colleague / "data/ingested/table.parquet").read_bytes()
+    team.run(f"{links.replace('reflink,', '')}; dvc checkout --relink data/raw/table.dvc", colleague)
+    assert all(picture.is_symlink() for picture in (colleague / "data/raw/table/images").iterdir())
+    with contextlib.chdir(colleague):
+        ingest.run(params.load(), "table")
+    assert (colleague / "data/ingested/table.parquet").read_bytes() == before
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return the files of a folder by place."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
