@@ -103,7 +103,6 @@ def _serve(address: str) -> None:
     for module in (
         "dvc.cli",
         "dvc.repo.experiments.queue.celery",
-        "dvclive",
         "krippendorff",
         "sklearn.metrics",
     ):

@@ -191,7 +191,7 @@ def _stale(files: RunFiles, outputs: list[Output]) -> Iterator[str]:
 
 
 def _curve(path: Path) -> Curve | None:
-    """Return a curve from a file of DVCLive; None if it has no finite values."""
+    """Return a curve from its file; None if it has no finite values."""
     epochs, values = [], []
     with path.open(encoding="utf-8", errors="replace", newline="") as file:
         rows = csv.reader(file, delimiter="\t")

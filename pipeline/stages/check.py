@@ -61,7 +61,8 @@ def _may_be_missing() -> bool:
 
     A copy has no raw data, nor earlier outputs that could be lost.
     """
-    if Path.cwd().parent.parts[-3:] == (".dvc", "tmp", "exps"):
+    # `--temp` makes its copy in `standalone`, the queue one level higher.
+    if any(folder.parts[-3:] == (".dvc", "tmp", "exps") for folder in Path.cwd().parents):
         return True
     import psutil
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -75,21 +73,19 @@ def _train(p: Params, group: Processes) -> None:
         for part, start in starts.items():
             typer.echo(f"train: weights {choices_by_part(p.chosen('model')[1])[part]}: {start}")
 
-    with _curves(group) as log:
-        if p.model == "svm_deep_features":
-            cost, crop = p.chosen("model")[1].C, p.train.crop
-            figures = fit_head(network, train, valid, p.classes, cost, p.seed, crop, precision)
-            log(0, figures)
-            state = TrainingState(1, 0, [figures])
-        else:
-            parts = training_parts(p, network, train)
-            training = TrainingRun(parts, p.train, p.seed, train, valid, precision, unfinished, group)
-            state = training.state
-            if training.resumed and not group.rank:
-                typer.echo(
-                    f"train: resuming an interrupted run at epoch {state.epoch + 1}, step {state.step}"
-                )
-            training.fit(log)
+    log = _curves(group)
+    if p.model == "svm_deep_features":
+        cost, crop = p.chosen("model")[1].C, p.train.crop
+        figures = fit_head(network, train, valid, p.classes, cost, p.seed, crop, precision)
+        log(0, figures)
+        state = TrainingState(1, 0, [figures])
+    else:
+        parts = training_parts(p, network, train)
+        training = TrainingRun(parts, p.train, p.seed, train, valid, precision, unfinished, group)
+        state = training.state
+        if training.resumed and not group.rank:
+            typer.echo(f"train: resuming an interrupted run at epoch {state.epoch + 1}, step {state.step}")
+        training.fit(log)
     if group.rank:
         return
 
@@ -183,23 +179,22 @@ def trained_model(p: Params, network: Classifier, gan_data: Sequence[str] = ()) 
     )
 
 
-@contextmanager
-def _curves(group: Processes) -> Iterator[Callable[[int, EpochFigures], None]]:
-    """Yield a function that adds an epoch's figures to the curves. Process 0 alone writes them."""
+def _curves(group: Processes) -> Callable[[int, EpochFigures], None]:
+    """Return a function that adds an epoch's figures to the curves. Process 0 alone writes them.
+
+    Each figure has a file, `plots/metrics/<split>/<figure>.tsv`, in the form of DVCLive.
+    """
     if group.rank:
-        yield lambda index, figures: None
-        return
-    from dvclive import Live  # here, because it takes a second to load and only process 0 needs it
-
-    # DVCLive would continue half-written curves of another run; the checkpoint has the whole history.
+        return lambda index, figures: None
+    # A resumed run writes all of its epochs: the checkpoint has their figures.
     shutil.rmtree(LIVE_CURVES, ignore_errors=True)
-    os.environ.setdefault("DVCLIVE_LOGLEVEL", "WARNING")
-    with Live(str(LIVE_CURVES), dvcyaml=False, save_dvc_exp=False, report=None) as live:
 
-        def log(index: int, figures: EpochFigures) -> None:
-            for name, value in figures.items():
-                live.log_metric(name, value)
-            live.next_step()
+    def log(index: int, figures: EpochFigures) -> None:
+        for name, value in figures.items():
+            path = LIVE_CURVES / "plots/metrics" / f"{name}.tsv"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            head = "" if path.exists() else f"step\t{path.stem}\n"
+            with path.open("a", encoding="utf-8") as file:
+                file.write(f"{head}{index}\t{value}\n")
 
-        yield log
-    (LIVE_CURVES / "metrics.json").unlink(missing_ok=True)  # metrics/train.json has these figures
+    return log
