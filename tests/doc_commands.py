@@ -263,7 +263,7 @@ def _link(command: Command, values: dict[str, Any]) -> None:
 
 def _git(command: Command, values: dict[str, Any]) -> None:
     known = ("add", "checkout", "clean", "clone", "commit", "config", "diff")
-    known += ("pull", "push", "restore", "stash", "status", "tag")
+    known += ("pull", "push", "restore", "stash", "status", "tag", "worktree")
     if command.words[1] not in known:
         raise Wrong(f"git {command.words[1]}: allowed here: {', '.join(known)}")
 

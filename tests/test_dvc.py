@@ -96,6 +96,8 @@ def test_every_stage_depends_on_the_modules_it_imports() -> None:
                 continue
             if file.is_relative_to("pipeline/params"):  # it decides nothing: tests/test_params.py
                 continue
+            if file == Path("pipeline/__init__.py"):  # it keeps libraries silent: tests/test_silent.py
+                continue
             covered = any(str(file) == dep or str(file).startswith(f"{dep}/") for dep in description["deps"])
             assert covered, f"{stage} imports {file} and does not depend on it"
 

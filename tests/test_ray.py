@@ -68,7 +68,9 @@ class Node:
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[list[Node]]:
     """Two nodes, the first one started as the documentation says; the last test takes the second one away."""
-    [start] = {c.words for c in doc_commands.commands("docs/cluster.md") if c.words[:2] == ("ray", "start")}
+    [start] = {
+        c.words for c in doc_commands.commands("docs/cluster.md") if c.words[:3] == ("ray", "start", "--head")
+    }
     # Sockets lie in the folder, and a socket's path has at most 107 characters.
     folder = Path(tempfile.mkdtemp(prefix="ray", dir="/tmp"))
     started = []

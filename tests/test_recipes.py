@@ -80,11 +80,13 @@ def document() -> dict:
 MACHINE = {
     "engine": "ray",
     "gans.processes": 3,
+    "memory": 2.5,
     "train.checkpoint_seconds": 7,
     "train.device": "cpu",
     "train.precision": "float32",
     "train.torchrun": None,  # a support vector machine allows nothing else
     "train.workers": 2,
+    "workers": 3,
 }
 
 
@@ -596,6 +598,7 @@ def test_a_sweep_survives_the_kill_of_a_run_and_of_its_workers(repository):
     recipe = yaml.safe_load(Path("recipes/tiny.yaml").read_text())
     write(recipe | {"variants": recipe["variants"] | {"cut": {"params": {"augment": "cutout"}}}})
     commit()
+    until(lambda: not queue.workers())
     assert list(sweep().submit(["cut"], 1)) == [("tiny-short-cut-s1", "queued")]
     assert re.search(
         r"4 done, 1 waiting\n1 run has no worker in DVC's queue; `fer recipe run", invoke("status")
@@ -647,14 +650,17 @@ def check_that_a_kill_in_the_moment_of_queueing_is_undone() -> None:
 
 
 def kill_the_workers_of_the_last_run(folder: Path) -> None:
-    """Kill the workers while one run is left, and cut off the file that says where its copy of the project is."""
+    """Kill the workers and the run that is left, and cut off the file that says where its copy of the project is."""
     run = "mixup-2"
     until(lambda: {"tiny-short-plain-s1", "tiny-short-plain-s2"} <= git.experiment_refs().keys())
     until(Path(f"runs-{run}").exists)
     for process in processes(folder):
         if "queue-worker" in process.info["cmdline"]:
             process.kill()
-    copy = psutil.Process(int(Path(f"runs-{run}").read_text())).cwd()
+    stage = psutil.Process(int(Path(f"runs-{run}").read_text()))
+    copy = stage.cwd()
+    for process in (*stage.parents()[:1], stage):
+        process.kill()
     for file in Path(".dvc/tmp/exps/run").glob("*/*.run"):
         if copy in file.read_text():
             file.write_text(file.read_text()[:50])

@@ -166,10 +166,10 @@ def joined() -> Iterator[Processes]:
     # In the middle of a sum, a handler would wait for the other processes.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    size, rank, restarts = (
-        int(os.environ[name]) for name in ("WORLD_SIZE", "RANK", "TORCHELASTIC_RESTART_COUNT")
-    )
-    store = dist.FileStore(f"{os.environ[STORE]}-{restarts}", size) if STORE in os.environ else None
+    size, rank = int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
+    store = None
+    if STORE in os.environ:  # each restart meets in a file of its own
+        store = dist.FileStore(f"{os.environ[STORE]}-{os.environ['TORCHELASTIC_RESTART_COUNT']}", size)
     dist.init_process_group(backend, world_size=size, rank=rank, store=store)
     try:
         yield Processes(dist.get_rank(), dist.get_world_size())
