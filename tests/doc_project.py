@@ -193,7 +193,8 @@ def reset(folder: Path) -> None:
     _link(folder)
     run(folder, "git", "checkout", "-qf", "main")
     run(folder, "git", "clean", "-fdq")
-    (folder / ".git/hooks/pre-commit").unlink(missing_ok=True)
+    for name in (".git/hooks/pre-commit", ".dvc/config.local"):
+        (folder / name).unlink(missing_ok=True)
     for name in ("ingested", "aligned"):
         shutil.rmtree(folder / "data" / name)
     run(folder, "dvc", "checkout", "-q", "--force")
