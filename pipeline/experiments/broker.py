@@ -1,8 +1,9 @@
 """The JSON files of DVC's queue: find damaged ones and put them aside.
 
-DVC's workers exchange files, and open a file before they lock it. A worker that reads a file in this moment finds it
-empty and ends with `Unrecoverable error: JSONDecodeError`. A kill or a full disk leaves files that are cut off. They
-end every later worker, and many of DVC's commands, with the same error.
+DVC's workers exchange messages in files. A worker that writes a file first empties it and then locks it. If another
+worker reads the file in between, it finds the file empty and ends with `Unrecoverable error: JSONDecodeError`. A kill
+or a full disk leaves files that are cut off. They end every later worker, and many of DVC's commands, with the same
+error.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 FOLDER = Path(".dvc/tmp/exps")
 MOMENT = 0.5  # seconds in which a file that is being written becomes whole
 PATTERNS = (
-    "celery/broker/*/*",  # messages to workers, messages that they have taken, and who reads which
+    "celery/broker/*/*",  # messages to workers, messages that they have taken, and which worker reads what
     "celery/result/celery-task-meta-*",  # which runs have ended
     "run/*/*.json",  # exit codes
     "run/*/*.run",  # where the copy of the project is

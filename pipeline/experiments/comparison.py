@@ -223,7 +223,7 @@ def compare(
 def _warnings(evaluations: dict[str, EvaluationBySeed]) -> Iterator[str]:
     """Yield the warnings about the scores of the runs.
 
-    A warning that does not apply to every row with runs starts with the names of the rows to which it applies.
+    If a warning applies only to some of the rows that have runs, it starts with the names of those rows.
     """
     rows: dict[str, list[str]] = {}
     for row, seeds in evaluations.items():

@@ -14,7 +14,7 @@ from pipeline.experiments.queue import RunState
 from pipeline.experiments.sweep import SweepStatus
 
 INTERVAL = 5.0  # seconds between two checks of the queue
-CHECKS = 3  # consecutive checks without a worker before nobody waits for one: a new worker needs a moment to appear
+CHECKS = 3  # stop after so many checks in a row without a worker; a new worker takes a moment to appear
 STYLES = {RunState.FAILED: "red", RunState.INTERRUPTED: "yellow", RunState.LOST: "yellow"}
 
 

@@ -1,8 +1,8 @@
 """DVC's queue of experiments: list and remove runs, and start workers.
 
-DVC marks a run as running until its worker reports the end. A killed worker never does. This module counts a
-run as running in only two cases: the run's process is the child of a live worker, or some live worker has no run
-process at the moment. That worker may be starting this run or saving its result.
+DVC marks a run as running until its worker reports the end. A killed worker never does. This module counts such a run
+as running only if a live worker may be at work on it: the worker has a child that is the run's process, or it has no
+child at the moment, so that it may be starting this run or saving its result.
 
 `_iter_done_tasks` is private to DVC. It yields Celery's id of each task. The workers' logs name a task by this id when
 they report its duration. The public `iter_done` yields no ids and takes 0.3 s of CPU for 60 ended runs instead of
@@ -179,9 +179,9 @@ def workers() -> list[psutil.Process]:
 def remove(unwanted: Iterable[QueuedRun]) -> list[Path]:
     """Remove ended, interrupted and lost runs from the queue.
 
-    The process of an interrupted run may have finished although its worker was killed. DVC then saves its result first.
-    Processes that are left in the run's copy of the project are killed, its checkpoints are moved into the workspace,
-    and the copy is deleted.
+    If the process of an interrupted run finished although its worker was killed, the result is saved before the run is
+    removed. Processes that are left in the run's copy of the project are killed, the checkpoints in the copy are moved
+    into the workspace, and the copy is deleted.
 
     Returns:
         Those of `CHECKPOINTS` that are not empty in the workspace. A run resumes from them.
@@ -260,9 +260,10 @@ def _durations(folder: Path) -> dict[str, float]:
 
 
 def _copy_of(revision: str, folder: Path) -> Path:
-    """Return the copy of the project in which a run works, by the commit that it has; an empty path if there is none.
+    """Return the copy of the project in which a run works, or an empty path if there is no copy.
 
-    DVC's own note of where the copy is may be damaged, or the worker was killed before it made the copy.
+    The commit of the queued run, which the copy contains, tells which copy it is. DVC's own note of the place may be
+    damaged. There is no copy if the worker was killed before it made one.
     """
     for ref in folder.glob("tmp*/.git/refs/exps/exec/EXEC_MERGE"):
         if ref.read_text(encoding="ascii").strip() == revision:

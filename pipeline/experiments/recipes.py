@@ -206,9 +206,9 @@ def shipped() -> Overrides:
 
 
 def settings(overrides: Overrides) -> Overrides:
-    """Return every setting of a row that can change a result by more than rounding: shipped values or the row's.
+    """Return a row's values for all settings, with the shipped values of those that the row does not set.
 
-    Settings of the machine are left out, unless the row sets them.
+    Settings of the machine change a result by rounding at most. They are left out, unless the row sets them.
     """
     return {key: value for key, value in shipped().items() if key not in MACHINE} | overrides
 
@@ -247,7 +247,9 @@ def check(rows: Iterable[Overrides], path: Path = PARAMS_FILE) -> None:
 
 
 def apply(overrides: Overrides, path: Path = PARAMS_FILE) -> None:
-    """Write all settings of a row into `params.yaml` and keep its comments. A symbolic link and the mode stay.
+    """Write all settings of a row into `params.yaml` and keep its comments.
+
+    If `params.yaml` is a symbolic link, it stays one. The file's mode stays too.
 
     Settings of the machine keep their values, unless the row sets them. Nothing changes if a value is not allowed.
 

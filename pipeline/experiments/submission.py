@@ -88,7 +88,7 @@ def alone(*, wait: bool = False) -> Iterator[None]:
     """Let no other process queue the runs of a sweep while the block runs. Undo what a killed one has left behind.
 
     Args:
-        wait: wait for another process that does.
+        wait: if another process is queueing runs, wait until it has finished.
 
     Raises:
         UserError: another process is queueing runs, and is not waited for.

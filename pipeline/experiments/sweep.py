@@ -38,7 +38,7 @@ class SweepStatus(NamedTuple):
         return [run for run in self.unfinished.values() if run.state == state]
 
     def left_alone(self) -> list[QueuedRun]:
-        """Return the runs that no worker will end: interrupted and lost ones, and without a worker waiting ones."""
+        """Return the interrupted and lost runs. If no worker lives, return the waiting runs too."""
         waiting = [] if self.workers else self.of(RunState.WAITING)
         return [*waiting, *self.of(RunState.INTERRUPTED), *self.of(RunState.LOST)]
 
@@ -113,7 +113,9 @@ class Sweep(NamedTuple):
             yield from self._queue(wanted, stale)
 
     def resume(self) -> Iterator[tuple[str, str]]:
-        """Queue the interrupted and lost runs of any row and seed again, after other processes that queue runs.
+        """Queue the interrupted and lost runs of any row and seed again.
+
+        If another process is queueing runs, wait until it has finished.
 
         Yields:
             As `submit`.

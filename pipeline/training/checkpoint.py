@@ -35,7 +35,7 @@ def store(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None
 
 
 def restore(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Return what `store` wrote; None if the file is absent, or damaged, which is then said.
+    """Return what `store` wrote; None if the file is absent or damaged. Print a line if it is damaged.
 
     Raises:
         UserError: the file cannot be read.

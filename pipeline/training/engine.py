@@ -229,7 +229,8 @@ class TrainingRun:
         if settings.clip:
             nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip)
         self.optimizer.step()
-        # The loss updates its state, such as class centres. The last of several views shows the unmixed faces.
+        # The loss updates its state, such as class centres, from the last view. If there are several views, the last
+        # one shows the unmixed faces.
         targets = batch_transform.smooth(views[-1].targets, settings.label_smoothing)
         self.loss.update(self.processes.whole(features, size), self.processes.whole(targets, size))
         self.average.update()
@@ -241,9 +242,9 @@ class TrainingRun:
         """Return two sums, the last view's features, and the trained parameters with their gradients.
 
         The first sum is the loss summed over the samples: with the reduction `sum` the loss itself, otherwise the loss
-        times `size`. The second one counts right predictions for
-        the last view: each sample adds the share that the predicted class has in its target before smoothing, as in
-        mixup's published code.
+        times `size`. The second sum is the number of right predictions for the last view. A sample with a mixed target
+        counts with the share that its target, before smoothing, gives to the predicted class, as in mixup's published
+        code.
 
         Args:
             size: samples in the whole batch.

@@ -158,4 +158,4 @@ def _unchanged(faces: Any) -> Any:
 def _prepare_worker(worker: int) -> None:
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, and with it its workers
-    worker_ends_with_parent()  # at once: torch looks for the parent every five seconds, between two batches
+    worker_ends_with_parent()  # torch's own check comes late: every five seconds, and only between two batches

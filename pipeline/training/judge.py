@@ -33,7 +33,7 @@ from pipeline.training.engine import TrainingRun
 from pipeline.training.parts import built_parts, loaded_network
 
 FOLDER = MODELS / "judges"
-KEPT = 16  # of the judges, those that were used last
+KEPT = 16  # so many judges stay in `FOLDER`; the one that was not used for the longest time goes first
 MODEL = ("light", LightSettings(dropout=0.0, extra=None, frozen=0, weights=None, scaling="faces"))
 OPTIMIZER = (
     "sgd",

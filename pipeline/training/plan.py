@@ -28,7 +28,7 @@ Order = Callable[[np.random.Generator], np.ndarray]
 class Batch:
     """The batch for one step of a plan. Each field has one entry per sample, int64 unless noted.
 
-    In a batch that `part` returned, `partner` and `draws` have no entries for partners from outside the part.
+    The exception is a batch that `part` returned: there `partner` and `draws` can be shorter than `samples`.
     """
 
     samples: Tensor  # row in the training set

@@ -119,7 +119,7 @@ def _safe_tensors(path: Path) -> tuple[dict[str, Tensor], list[str] | None]:
         if classes is not None:
             shapes = tensors["head.weight"].shape[:1], tensors["head.bias"].shape
             if shapes != ((len(classes),), (len(classes),)):
-                raise ValueError(f"its last layer is not one of {len(classes)} classes")
+                raise ValueError(f"it names {len(classes)} classes, and its last layer has another number")
         return tensors, classes
     except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
         raise UserError(f"{path}: not a safetensors file of weights: {one_line(error)}") from None
@@ -179,9 +179,8 @@ def _copied(
         # Older files lack the count of batches, which has no effect with a fixed momentum.
         if given is None and name.endswith("num_batches_tracked"):
             continue
-        # The file may lack two kinds of tensors: those that are not in `network.names`, such as the layer `extra`, and
-        # those of a booster (`AccuracyBooster`), which are in `network.names` although no library publishes
-        # weights for them.
+        # Two kinds of tensors need not be in the file. The first is not in `network.names`, such as the layer `extra`.
+        # The second, the tensors of a booster (`AccuracyBooster`), is in it, but nobody publishes weights for them.
         if given is None and name in network.names and ".booster." not in name:
             raise UserError(f"{source}: has no tensor {names[name]}, allowed: weights of this network")
         if given is None:

@@ -133,7 +133,7 @@ def _refuse(message: str) -> None:
 
 @contextmanager
 def _meeting_in_files(options: argparse.Namespace) -> Iterator[None]:
-    """Let the processes of one machine meet in files. At an address, torch would look up the names of hosts."""
+    """Let the processes of one machine meet in files. To meet at a network address, torch would look up host names."""
     host = socket.getfqdn
     with temporary_folder() as folder:
         options.standalone, options.local_addr = False, "localhost"
@@ -143,7 +143,7 @@ def _meeting_in_files(options: argparse.Namespace) -> Iterator[None]:
         if sys.platform == "linux" and "GLOO_SOCKET_IFNAME" not in os.environ:
             variables["GLOO_SOCKET_IFNAME"] = "lo"
         os.environ |= variables
-        socket.getfqdn = lambda name="": name or socket.gethostname()  # of torchrun's own records
+        socket.getfqdn = lambda name="": name or socket.gethostname()  # torchrun records the host's name
         try:
             yield
         finally:
@@ -163,7 +163,8 @@ def joined() -> Iterator[Processes]:
     if not launched():
         yield Processes()
         return
-    # In the middle of a sum, a handler would wait for the other processes.
+    # Let SIGTERM end the process at once. A handler in Python would run only after the sum over all processes that is
+    # under way, and that sum never ends if another process has ended.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     size, rank = int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])

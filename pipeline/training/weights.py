@@ -1,4 +1,4 @@
-"""Which weights a network starts from, as `models.<name>.weights` names them. Torch is not loaded to look at them."""
+"""Which weights a network starts from, as `models.<name>.weights` names them. This module does not import torch."""
 
 from __future__ import annotations
 
