@@ -1,7 +1,7 @@
-"""Faces per second of training on an idle machine and beside busy loops, with and without the limit on spinning.
+"""Faces per second of training on an idle machine and beside busy loops, with and without care for the threads.
 
-"plain" is OpenMP's default: a thread that waits spins for up to 3 ms. "limited" is what `fer` does
-(pipeline/core/spinning.py). Each measurement is a process of its own; the four take turns.
+"plain" is torch alone, "kept" is what `fer` does (pipeline/core/threads.py). Each measurement is a process of its own;
+the four take turns.
 
     python benchmarks/busy.py [seconds] [loops] [model] [batch]     (in a folder with the outputs of `label`)
 """
@@ -21,17 +21,17 @@ from pathlib import Path
 ROUNDS = 3
 
 
-def measure(seconds: float, model: str, batch: int, limited: bool) -> float:
+def measure(seconds: float, model: str, batch: int, kept: bool) -> float:
     """Return the faces per second of the training step."""
     from pipeline import params
-    from pipeline.core import spinning
+    from pipeline.core import threads
     from pipeline.inference import device
     from pipeline.inference.samples import LabelledFaces
     from pipeline.stages.train import starting_network, training_parts
     from pipeline.training.engine import TrainingRun
 
-    if not limited:
-        spinning.watch = lambda: None  # type: ignore[assignment]
+    if not kept:
+        threads.keep_apart = lambda: None  # type: ignore[assignment]
     p = params.load()
     p = p.model_copy(update={"model": model, "train": p.train.model_copy(update={"batch_size": batch})})
     where = device.pick("cpu")
@@ -66,28 +66,28 @@ def busy(loops: int) -> Iterator[None]:
 
 
 def main(seconds: str = "8", loops: str = "2", model: str = "light", batch: str = "32") -> None:
-    from pipeline.core import spinning
+    from pipeline.core import threads
 
-    def child(limited: bool) -> float:
+    def child(kept: bool) -> float:
         environment = {
             key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_"))
         }
-        environment |= spinning.SPINNING if limited else {}
-        command = [sys.executable, __file__, "child", seconds, model, batch, str(limited)]
+        environment |= {"GOMP_SPINCOUNT": threads.SPINS} if kept else {}
+        command = [sys.executable, __file__, "child", seconds, model, batch, str(kept)]
         return float(subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout)
 
     rates: dict[tuple[bool, bool], list[float]] = {}
     for _ in range(ROUNDS):
-        for limited in (False, True):
-            rates.setdefault((limited, False), []).append(child(limited))
+        for kept in (False, True):
+            rates.setdefault((kept, False), []).append(child(kept))
             with busy(int(loops)):
-                rates.setdefault((limited, True), []).append(child(limited))
+                rates.setdefault((kept, True), []).append(child(kept))
     found = {key: statistics.median(values) for key, values in rates.items()}
     print(f"{model}, batch {batch}, {os.cpu_count()} cores, {loops} busy loops; faces/s, median of {ROUNDS}")
-    for limited, name in ((False, "plain"), (True, "limited")):
-        idle, beside = found[limited, False], found[limited, True]
+    for kept, name in ((False, "plain"), (True, "kept")):
+        idle, beside = found[kept, False], found[kept, True]
         print(f"{name:>8}: idle {idle:7.1f}, busy {beside:7.1f}; busy/idle {beside / idle:.2f}")
-    print(f"idle, limited/plain: {found[True, False] / found[False, False]:.2f}")
+    print(f"idle, kept/plain: {found[True, False] / found[False, False]:.2f}")
 
 
 if __name__ == "__main__":

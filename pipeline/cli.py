@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from pipeline.commands import completion, data, doctor, examples, export, predict, recipe, report
-from pipeline.core import spinning
+from pipeline.core import threads
 from pipeline.core.ending import end_orderly
 from pipeline.core.errors import UserError
 from pipeline.core.files import file_error
@@ -137,7 +137,7 @@ def main() -> None:
     # and once more at the end, takes a fifth of the time in which a command starts.
     gc.set_threshold(100_000, 20, 20)
     atexit.register(gc.freeze)
-    spinning.prepare()
+    threads.limit_spinning()
     end_orderly()
     status: str | int | None
     try:

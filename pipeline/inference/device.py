@@ -6,7 +6,7 @@ import os
 
 import torch
 
-from pipeline.core import spinning
+from pipeline.core import threads
 from pipeline.core.errors import UserError
 
 
@@ -27,7 +27,7 @@ def pick(name: str) -> torch.device:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     if name == "cpu" or not torch.cuda.is_available():
-        spinning.watch()
+        threads.keep_apart()
         return torch.device("cpu")
     gpus, rank = torch.cuda.device_count(), int(os.environ.get("LOCAL_RANK", 0))
     if rank >= gpus:
