@@ -17,6 +17,7 @@ from pipeline.core.ending import end_orderly
 from pipeline.core.errors import UserError
 from pipeline.core.files import file_error
 from pipeline.core.last_run import kept_on_failure
+from pipeline.core.scratch import choose_temporary_folder
 from pipeline.tables.paths import ALIGNED, INGESTED
 
 app = typer.Typer(
@@ -138,6 +139,7 @@ def main() -> None:
     gc.set_threshold(100_000, 20, 20)
     atexit.register(gc.freeze)
     threads.limit_spinning()
+    choose_temporary_folder()
     end_orderly()
     status: str | int | None
     try:

@@ -146,6 +146,23 @@ def test_what_a_killed_process_was_writing_goes_and_a_live_ones_stays(
     assert [list(path.iterdir()) for path in users] == [[path / "own"] for path in users]
 
 
+@pytest.mark.parametrize("variables", [{}, {"TMPDIR": "own"}, {"TMPDIR": "nowhere", "TEMP": "own"}])
+def test_the_temporary_folder_is_pythons_and_nothing_is_written_to_find_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+) -> None:
+    (tmp_path / "own").mkdir()
+    for name in ("TMPDIR", "TEMP", "TMP"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, str(tmp_path / value))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    expected = tempfile.gettempdir()
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_get_default_tempdir", None)  # which would write a file
+    scratch.choose_temporary_folder()
+    assert tempfile.gettempdir() == expected
+
+
 def replace_and_die(folder: Path) -> None:
     rename, renamed = Path.rename, []
 

@@ -7,6 +7,7 @@ would not do: they are used again, and machines may share the folder.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,6 +18,17 @@ from pathlib import Path
 from pipeline.core.locks import NO_LOCKS, hold, locked, release
 
 SUFFIX, LOCK = ".part", ".lock"
+
+
+def choose_temporary_folder() -> None:
+    """Set the folder for temporary files to the one that Python would choose, without its trial.
+
+    Python tries a folder with a file that has no suffix of its own. A kill would leave this file behind for ever.
+    """
+    for name in (*map(os.environ.get, ("TMPDIR", "TEMP", "TMP")), "/tmp"):
+        if name and os.path.isdir(name) and os.access(name, os.W_OK | os.X_OK):
+            tempfile.tempdir = os.path.abspath(name)
+            return
 
 
 @contextmanager
