@@ -12,8 +12,8 @@ from pipeline.experiments.layout import TextTable
 
 HEAD_WIDTH = 17  # characters of a score with its deviation and mark
 
-# LaTeX's `\@nodocument` raises an error before `\begin{document}` and is `\relax` after it. So the file knows whether
-# it is compiled by itself or `\input` into a paper.
+# The file has to know whether it is compiled by itself or `\input` into a paper. LaTeX's macro `\@nodocument` tells:
+# after `\begin{document}` it equals `\relax`, before it does not.
 HEAD = r"""% Compile this file by itself with pdflatex, or write \usepackage{booktabs} into your preamble and \input it.
 \expandafter\ifx\csname @nodocument\endcsname\relax
 \def\ferend{}

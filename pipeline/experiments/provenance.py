@@ -28,8 +28,8 @@ class FinishedRun(NamedTuple):
     Attributes:
         evaluation: `metrics/evaluate.json`.
         settings: its `params.yaml`, by dotted key.
-        inputs: MD5 of the code and the raw data that its stages read, by path; without the stage `check`, which decides
-            nothing.
+        inputs: MD5 of the code and the raw data that its stages read, by path. The stage `check` is left out, because
+            no result depends on it.
         outputs: MD5 of the files that its stages wrote, by path.
         weights: SHA-256 of the files of weights that training started from, by path.
     """

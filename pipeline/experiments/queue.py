@@ -1,8 +1,8 @@
 """DVC's queue of experiments: list and remove runs, and start workers.
 
-DVC marks a run as running until its worker reports the end. A killed worker never does. This module counts such a run
-as running only if a live worker may be at work on it: the worker has a child that is the run's process, or it has no
-child at the moment, so that it may be starting this run or saving its result.
+DVC marks a run as running until its worker reports the end, and a killed worker never reports it. So this module looks
+at the processes. It counts a run as running if the run's process is the child of a live worker. It also does if a live
+worker has no child at the moment, because that worker may be starting this run or saving its result.
 
 `_iter_done_tasks` is private to DVC. It yields Celery's id of each task. The workers' logs name a task by this id when
 they report its duration. The public `iter_done` yields no ids and takes 0.3 s of CPU for 60 ended runs instead of
@@ -121,8 +121,8 @@ class QueuedRun(NamedTuple):
 def runs() -> dict[str, QueuedRun]:
     """Return the runs in DVC's queue by name. Of runs with the same name, one that has not ended is preferred.
 
-    Damaged files of the queue are put aside, as DVC cannot read a queue with one. A run that is stashed in git, but not
-    in the queue, has lost its file.
+    Damaged files of the queue are put aside, because DVC cannot read a queue that has damaged files. A run that is
+    stashed in git, but not in the queue, has lost its file.
     """
     with repository() as repo:
         queue = repo.experiments.celery_queue
@@ -262,8 +262,8 @@ def _durations(folder: Path) -> dict[str, float]:
 def _copy_of(revision: str, folder: Path) -> Path:
     """Return the copy of the project in which a run works, or an empty path if there is no copy.
 
-    The commit of the queued run, which the copy contains, tells which copy it is. DVC's own note of the place may be
-    damaged. There is no copy if the worker was killed before it made one.
+    Each copy has the commit of its queued run as `EXEC_MERGE`. DVC's own note of the folder may be damaged. There is no
+    copy if the worker was killed before it made one.
     """
     for ref in folder.glob("tmp*/.git/refs/exps/exec/EXEC_MERGE"):
         if ref.read_text(encoding="ascii").strip() == revision:

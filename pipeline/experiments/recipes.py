@@ -254,8 +254,8 @@ def apply(overrides: Overrides, path: Path = PARAMS_FILE) -> None:
     Settings of the machine keep their values, unless the row sets them. Nothing changes if a value is not allowed.
 
     Raises:
-        UserError: the row has a key that is neither in the file nor shipped, a value is not allowed, or the file has a
-            setting in use that neither the shipped file nor the row has.
+        UserError: a value is not allowed. Or the row has a key that is neither in `params.yaml` nor in the shipped
+            file. Or `params.yaml` has a setting in use for which neither the row nor the shipped file has a value.
     """
     with rewriting(path) as temporary:
         temporary.write_text(applied(overrides, path), encoding="utf-8", newline="")

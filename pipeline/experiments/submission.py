@@ -34,9 +34,9 @@ def check_committed() -> None:
 def put(name: str, params: str, paths: Iterable[Path]) -> None:
     """Add an experiment to the queue.
 
-    DVC takes the settings from `params.yaml` in the workspace. So while DVC queues the run and holds the lock
-    of its repository, `params.yaml` holds the run's text and HEAD is detached. If the process is killed meanwhile, the
-    next process that queues runs restores both, in `alone`. (`--set-param` is not used, because it merges mappings and
+    DVC takes the settings from `params.yaml` in the workspace. So while DVC queues the run and holds the lock of its
+    repository, `params.yaml` holds the run's text and HEAD is detached. If the process is killed meanwhile, `alone`
+    restores both in the next process that queues runs. (`--set-param` is not used, because it merges mappings and
     changes non-ASCII strings.)
 
     Args:
@@ -68,7 +68,7 @@ def put(name: str, params: str, paths: Iterable[Path]) -> None:
             raise UserError.of(
                 ", ".join(saved),
                 f"changes that were saved while {name} was being queued",
-                f"none, so {name} was removed from the queue; "
+                "none while a run is being queued; the run was removed from the queue, and "
                 f"`git show {revision[:10]}:FILE` prints a file as it was saved",
             )
 
@@ -141,7 +141,7 @@ def _git_state() -> dict[str, str | None]:
 def _undo(note: Path) -> None:
     """Restore the branch, the index and `params.yaml`, and drop DVC's stash, after a process was killed in `put`.
 
-    What the user has saved or committed since stays.
+    Whatever the user has saved or committed after the kill is kept.
     """
     before, now = json.loads(note.read_text(encoding="utf-8")), _git_state()
     params = PARAMS_FILE.as_posix()

@@ -2,7 +2,7 @@
 
 This module calls these numbers `draws`. The geometric transforms of one face are combined into one affine map. The
 result is interpolated bilinearly from the whole face, not from the crop. So rotation and translation show what lies
-outside the crop. Beyond its edges the face continues as its mirror image. With black there instead, training would show
+outside the crop. Beyond the edges of the face they show its mirror image. With black there instead, training would show
 black corners that never occur in evaluation. Colour follows in a fixed order: brightness, contrast, saturation, hue.
 Angles and factors have the meaning of torchvision's `affine` and `adjust_*`. Without geometric transforms the crop is
 cut out at whole pixels.
@@ -164,8 +164,8 @@ def colour(images: Tensor, draws: dict[str, Tensor]) -> Tensor:
     if "brightness" in draws:
         images = (images * _per_sample(draws["brightness"])).clamp_(0, 1)
     if "contrast" in draws:
-        # A sum over the whole image at once may add in another order, and round differently, from batch to batch. So
-        # each row is summed first, and then the sums of the rows in float64.
+        # If the whole image were summed at once, the order of the sum, and with it the rounding, could depend on the
+        # batch. So each row is summed first, and then the sums of the rows in float64.
         mean = images.sum(3, keepdim=True).sum(2, keepdim=True, dtype=torch.float64).float()
         mean = _grey(mean / (images.shape[2] * images.shape[3]))
         images = _blend(images, mean, draws["contrast"])

@@ -65,7 +65,7 @@ class TrainingRun:
         settings: the block `train`.
         seed: of everything random.
         train: samples to learn from.
-        valid: samples that choose the best epoch; None if there are none, and the last epoch is kept.
+        valid: samples that choose the best epoch. None: the last epoch is kept.
         precision: of the forward passes.
         path: of the checkpoint. `fit` leaves the last one there; the caller deletes or keeps it.
         processes: the processes that train together; each has its own `TrainingRun`.
@@ -242,9 +242,9 @@ class TrainingRun:
         """Return two sums, the last view's features, and the trained parameters with their gradients.
 
         The first sum is the loss summed over the samples: with the reduction `sum` the loss itself, otherwise the loss
-        times `size`. The second sum is the number of right predictions for the last view. A sample with a mixed target
-        counts with the share that its target, before smoothing, gives to the predicted class, as in mixup's published
-        code.
+        times `size`. The second sum is the number of right predictions for the last view. If a target mixes two classes
+        and one of them is predicted, the share of this class in the target is added, as in mixup's published code. This
+        target is not smoothed.
 
         Args:
             size: samples in the whole batch.
@@ -281,8 +281,8 @@ class TrainingRun:
         classes = self.network.head.out_features
         batches = outputs(self.network, samples.batches(size), self.settings.crop, crops, self.precision)
         logits = torch.cat([torch.empty(0, classes), *(views[0].float().cpu() for views, _ in batches)])
-        # The class of the largest probability, not of the largest logit, as in evaluation: rounding may make two
-        # probabilities equal whose logits differ.
+        # Evaluation compares probabilities, so this does too. The largest logit can be another class: rounding may make
+        # the two largest probabilities equal.
         predicted = logits.softmax(1).argmax(1)
         counts = validation.confusion(samples.labels, predicted, classes)
         loss = validation.cross_entropy(logits, samples.labels)

@@ -179,8 +179,9 @@ def _copied(
         # Older files lack the count of batches, which has no effect with a fixed momentum.
         if given is None and name.endswith("num_batches_tracked"):
             continue
-        # Two kinds of tensors need not be in the file. The first is not in `network.names`, such as the layer `extra`.
-        # The second, the tensors of a booster (`AccuracyBooster`), is in it, but nobody publishes weights for them.
+        # Two kinds of tensors need not be in the file: those without a name in `network.names`, like the layer `extra`,
+        # and the tensors of a booster (`AccuracyBooster`). Boosters have names there, but no library publishes their
+        # weights.
         if given is None and name in network.names and ".booster." not in name:
             raise UserError(f"{source}: has no tensor {names[name]}, allowed: weights of this network")
         if given is None:

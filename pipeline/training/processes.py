@@ -28,7 +28,8 @@ from pipeline.core.errors import UserError, one_line
 from pipeline.core.parallel import cores
 from pipeline.core.scratch import temporary_folder
 
-# Environment variable: the beginning of the name of the file in which the processes of one machine meet.
+# Environment variable with a path. The processes of one machine find each other through a file (`dist.FileStore`) whose
+# name begins with this path.
 STORE = "FER_STORE"
 
 
@@ -133,7 +134,10 @@ def _refuse(message: str) -> None:
 
 @contextmanager
 def _meeting_in_files(options: argparse.Namespace) -> Iterator[None]:
-    """Let the processes of one machine meet in files. To meet at a network address, torch would look up host names."""
+    """Let the processes of one machine find each other through files.
+
+    Through the network, torch would look up host names.
+    """
     host = socket.getfqdn
     with temporary_folder() as folder:
         options.standalone, options.local_addr = False, "localhost"
@@ -163,8 +167,8 @@ def joined() -> Iterator[Processes]:
     if not launched():
         yield Processes()
         return
-    # Let SIGTERM end the process at once. A handler in Python would run only after the sum over all processes that is
-    # under way, and that sum never ends if another process has ended.
+    # Let SIGTERM end the process at once. While a process waits for another one in a sum, it runs no handler in Python,
+    # and if the other one has ended, it waits for ever.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     size, rank = int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])

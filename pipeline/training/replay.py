@@ -18,7 +18,7 @@ _RECORDING = threading.Lock()
 
 @dataclass(frozen=True)
 class Recorded:
-    """A CUDA graph, the tensors that it reads, and its result, whose tensors each replay overwrites."""
+    """A CUDA graph, the tensors that it reads, and the tensors of its result. A replay overwrites the result."""
 
     graph: torch.cuda.CUDAGraph
     inputs: list[Tensor]

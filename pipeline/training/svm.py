@@ -42,8 +42,9 @@ def fit_head(
         precision: of the features.
 
     Returns:
-        `train/loss`, the mean squared hinge loss summed over the classes, and `train/accuracy`; with a split valid also
-        `valid/accuracy`, `valid/macro_recall` and `valid/macro_f1`.
+        `train/loss` and `train/accuracy`; with a split valid also `valid/accuracy`, `valid/macro_recall` and
+        `valid/macro_f1`. The loss of a sample is the sum of the squared hinge losses of all classes. `train/loss` is
+        the mean over the samples.
 
     Raises:
         UserError: all training faces have the same class.
