@@ -1,9 +1,9 @@
 """The JSON files of DVC's queue: find damaged ones and put them aside.
 
-DVC's workers exchange messages in files. A worker that writes a file first empties it and then locks it. If another
-worker reads the file in between, it finds the file empty and ends with `Unrecoverable error: JSONDecodeError`. A kill
-or a full disk leaves files that are cut off. They end every later worker, and many of DVC's commands, with the same
-error.
+DVC's workers exchange messages in files. Before a worker writes a file, it empties the file and then locks it. If
+another worker reads the file in between, it finds the file empty and ends with `Unrecoverable error: JSONDecodeError`.
+A kill or a full disk leaves files that are cut off. They end every later worker, and many of DVC's commands, with the
+same error.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from pipeline.experiments import layout
 from pipeline.experiments.comparison import Comparison
 from pipeline.experiments.layout import TextTable
 
-HEAD_WIDTH = 17  # characters of a score with its deviation and mark
+HEAD_WIDTH = 17  # characters of a score with its standard deviation and its `*`
 
 # The file has to know whether it is compiled by itself or `\input` into a paper. LaTeX's macro `\@nodocument` tells:
 # after `\begin{document}` it equals `\relax`, before it does not.

@@ -102,8 +102,8 @@ def explanation(comparison: Comparison) -> str:
         )
     else:
         text += (
-            f"There are no p-values. They need a seed with predictions of {baseline} and of another row that is scored "
-            "on the same images and labels, and there is no such seed."
+            f"There are no p-values. They need predictions of {baseline} and of another row for the same seed, the "
+            "same images and the same labels."
         )
     return text
 

@@ -19,7 +19,7 @@ STYLES = {RunState.FAILED: "red", RunState.INTERRUPTED: "yellow", RunState.LOST:
 
 
 def follow(current_status: Callable[[], SweepStatus], console: Console) -> SweepStatus:
-    """Show the state of a sweep until no run is waiting or running, or no worker lives. Return the last status.
+    """Show the state of a sweep until all its runs have ended or no worker is alive. Return the last status.
 
     Args:
         current_status: returns the state of the sweep.

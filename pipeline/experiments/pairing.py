@@ -18,7 +18,7 @@ class PairedTests:
     """Tests of each row against the baseline, over the seeds for which the predictions of both exist.
 
     `others` are rows whose settings of images or labels differ from the baseline's. They may still have the same images
-    and labels. Only the predictions show whether they have. So if such a row's predictions cannot be paired with the
+    and labels, which only the predictions show. So if such a row's predictions cannot be paired with the
     baseline's, the row counts as scored on other images or labels (`unlike`).
     """
 

@@ -102,7 +102,7 @@ def _first(names: list[str], what: str) -> list[str]:
 
 
 def md5_in(repo: Any) -> Callable[[str], str | None]:
-    """Return a function that hashes files and folders as DVC does; DVC's state knows the hashes of unchanged files."""
+    """Return a function that hashes files and folders as DVC does. DVC remembers the hashes of unchanged files."""
     from dvc.fs import localfs
     from dvc_data.hashfile.build import build
 

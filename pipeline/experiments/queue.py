@@ -1,8 +1,9 @@
 """DVC's queue of experiments: list and remove runs, and start workers.
 
 DVC marks a run as running until its worker reports the end, and a killed worker never reports it. So this module looks
-at the processes. It counts a run as running if the run's process is the child of a live worker. It also does if a live
-worker has no child at the moment, because that worker may be starting this run or saving its result.
+at the processes. A run whose process is the child of a live worker counts as running. If its process is not there, the
+run still counts as running while some live worker has no child, because this worker may be starting the run or saving
+its result.
 
 `_iter_done_tasks` is private to DVC. It yields Celery's id of each task. The workers' logs name a task by this id when
 they report its duration. The public `iter_done` yields no ids and takes 0.3 s of CPU for 60 ended runs instead of
@@ -262,8 +263,8 @@ def _durations(folder: Path) -> dict[str, float]:
 def _copy_of(revision: str, folder: Path) -> Path:
     """Return the copy of the project in which a run works, or an empty path if there is no copy.
 
-    Each copy has the commit of its queued run as `EXEC_MERGE`. DVC's own note of the folder may be damaged. There is no
-    copy if the worker was killed before it made one.
+    Each copy has the commit of its queued run as `EXEC_MERGE`. DVC also writes the path of the copy into a file, but
+    this file may be damaged. There is no copy if the worker was killed before it made one.
     """
     for ref in folder.glob("tmp*/.git/refs/exps/exec/EXEC_MERGE"):
         if ref.read_text(encoding="ascii").strip() == revision:

@@ -23,7 +23,8 @@ class Answers(NamedTuple):
     """Labels and predictions of one run.
 
     Attributes:
-        labels: true class of each image, [N] integers from 0; -1 if the run's split does not contain the image.
+        labels: true class of each image of any run, [N] integers from 0; -1 for an image that is not in this run's
+        split.
         predicted: predicted class of each image, in the same form.
     """
 

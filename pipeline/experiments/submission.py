@@ -27,7 +27,9 @@ def check_committed() -> None:
     files = git.uncommitted() or ([] if tracked == f"H {PARAMS_FILE}" else [str(PARAMS_FILE)])
     if files:
         others = f" and {len(files) - 5} more" if len(files) > 5 else ""
-        allowed = "files as in the last commit, on which each run works; commit or stash the changes first"
+        allowed = (
+            "files as in the last commit, which is what each run uses; commit or stash the changes first"
+        )
         raise UserError.of(", ".join(files[:5]) + others, "changes that are not committed", allowed)
 
 

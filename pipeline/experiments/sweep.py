@@ -97,8 +97,9 @@ class Sweep(NamedTuple):
             The name of each experiment that changed, and what was done.
 
         Raises:
-            UserError: before anything is queued: a value is not allowed, changes are not committed, or another process
-                is queueing. After the first run is queued: DVC rejects an experiment, or a tracked file is saved.
+            UserError: a value is not allowed, changes are not committed, or another process is queueing; then nothing
+                has been queued. Or DVC rejects an experiment, or a tracked file is saved; then the runs before this one
+                have been queued.
         """
         overrides = {row: self.recipe.overrides(row, self.short) for row in rows}
         check(overrides.values())

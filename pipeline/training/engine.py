@@ -242,9 +242,9 @@ class TrainingRun:
         """Return two sums, the last view's features, and the trained parameters with their gradients.
 
         The first sum is the loss summed over the samples: with the reduction `sum` the loss itself, otherwise the loss
-        times `size`. The second sum is the number of right predictions for the last view. If a target mixes two classes
-        and one of them is predicted, the share of this class in the target is added, as in mixup's published code. This
-        target is not smoothed.
+        times `size`. The second sum is the number of right predictions for the last view, compared with targets that
+        are not smoothed. If a target mixes two classes and one of them is predicted, the prediction counts as the share
+        of this class, as in mixup's published code.
 
         Args:
             size: samples in the whole batch.
@@ -276,13 +276,13 @@ class TrainingRun:
         return totals
 
     def _scores(self, samples: Samples) -> EpochFigures:
-        """Return the figures of valid from the samples of all processes."""
+        """Return the figures of the split valid. Each process passes its own samples, and gets the figures of all."""
         crops, size = VIEWS["centre"]
         classes = self.network.head.out_features
         batches = outputs(self.network, samples.batches(size), self.settings.crop, crops, self.precision)
         logits = torch.cat([torch.empty(0, classes), *(views[0].float().cpu() for views, _ in batches)])
-        # Evaluation compares probabilities, so this does too. The largest logit can be another class: rounding may make
-        # the two largest probabilities equal.
+        # Evaluation predicts the first of the classes with the largest probability. Two probabilities can be equal
+        # after rounding although their logits differ, so the class with the largest logit may be a different one.
         predicted = logits.softmax(1).argmax(1)
         counts = validation.confusion(samples.labels, predicted, classes)
         loss = validation.cross_entropy(logits, samples.labels)

@@ -1,9 +1,10 @@
 """Small classifiers that judge synthetic faces.
 
-They learn only from `LabelledFaces.learnable`: the training faces without exact or near copies of faces in valid or
-test, and without copies of one another. So no face of valid or test influences the measures and filters that use these
-classifiers. A judge's network, optimiser and loss are fixed, and so are their settings. If the judges used the run's
-network and settings, an experiment that changes these would change the measure together with the result.
+They learn only from `LabelledFaces.learnable`. These are the training faces, after exact and near copies of faces in
+valid and test, and copies of each other, have been removed. So no face of valid or test influences the measures and
+filters that use these classifiers. A judge's network, optimiser and loss are fixed, and so are their settings. If the
+judges used the run's network and settings, an experiment that changes these would change the measure together with the
+result.
 """
 
 from __future__ import annotations

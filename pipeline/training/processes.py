@@ -167,8 +167,8 @@ def joined() -> Iterator[Processes]:
     if not launched():
         yield Processes()
         return
-    # Let SIGTERM end the process at once. While a process waits for another one in a sum, it runs no handler in Python,
-    # and if the other one has ended, it waits for ever.
+    # Let SIGTERM end the process at once. A handler in Python would not run during a sum over the processes, and a sum
+    # whose other process has ended never returns.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     size, rank = int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])

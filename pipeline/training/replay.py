@@ -48,7 +48,8 @@ class Replays:
         """Return `work(*inputs)`, in tensors that stay valid until the next call.
 
         Args:
-            work: may read other tensors if they keep their addresses; it must read nothing else that changes.
+            work: may also read tensors that are no inputs, if they keep their addresses. Anything else that it reads,
+                such as a number, must not change from call to call.
             inputs: of any shapes; each set of shapes is recorded separately.
             kind: separates different work on the same shapes.
         """

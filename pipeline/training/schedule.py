@@ -16,10 +16,10 @@ def learning_rate_factor(train: Train, step: int, steps: int) -> float:
 
     The rate first rises in a linear warm-up. The schedules `step` and `multi_step` count epochs from the start of the
     run, warm-up included, as torch's StepLR and MultiStepLR do, so a drop may fall into the warm-up. `schedule_start`
-    and `schedule_every` may be fractions of an epoch, such as 10,000 / 1,338; each drop then comes at the nearest
-    training step. `cosine` falls from the end of the warm-up. `flat_cosine` falls from the middle of the run, as in the
-    residual-convnet paper's code; if the warm-up ends later, it falls from there. In `one_cycle` (Smith & Topin 2019)
-    the warm-up is the rise of the cycle; rise and fall are half cosines, and the momentum stays constant.
+    and `schedule_every` need not be whole epochs (10,000 steps / 1,338 steps per epoch = 7.47 epochs); each drop comes
+    at the nearest training step. `cosine` falls from the end of the warm-up. `flat_cosine` falls from the middle of the
+    run, as in the residual-convnet paper's code; if the warm-up ends later, it falls from there. In `one_cycle` (Smith
+    & Topin 2019) the warm-up is the rise of the cycle; rise and fall are half cosines, and the momentum stays constant.
 
     Args:
         train: the block `train`.

@@ -80,9 +80,7 @@ class WholeBatch(TorchFunctionMode):
 
     def _bernoulli(self, mask: Tensor, p: float = 0.5, *, generator: torch.Generator | None = None) -> Tensor:
         rows = self.processes.part(self.count)
-        if (
-            len(mask) != rows.stop - rows.start
-        ):  # the mask has no entry per sample, so all processes draw the same
+        if len(mask) != rows.stop - rows.start:  # one mask for all samples: each process draws the same
             return mask.bernoulli_(p, generator=generator)
         return mask.copy_(self._whole(mask).bernoulli_(p, generator=generator)[rows])
 
