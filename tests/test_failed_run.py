@@ -111,6 +111,17 @@ def test_a_refused_value_costs_nothing(
     assert REFUSED[change] in said
 
 
+def test_raw_data_that_has_gone_costs_nothing(
+    run_before: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    raw = "data/raw/sample"
+    shutil.rmtree(raw)
+    assert dvc.main(["repro", "--single-item", "ingest@sample"]) != 0
+    assert results() == {file: md5 for file, md5 in run_before.items() if not file.startswith(raw)}
+    # It is DVC that finds the folder missing; it logs why with the error that it raises.
+    assert raw in str(caplog.records[-1].exc_info[1].__cause__)
+
+
 def started(*words: str) -> subprocess.Popen[bytes]:
     """Start a long training in DVC, in a group of processes of its own; return once it has finished an epoch."""
     shutil.rmtree("plots/live", ignore_errors=True)

@@ -11,7 +11,7 @@ runs: 5                           # with the seeds 1, 2, ...
 params:                           # shared by all rows, by dotted key of params.yaml
   datasets: [ferplus]
   train.epochs: 250
-short:                            # with `--short`, these replace other values: for a machine without a GPU
+short:                            # for a machine without a GPU: `--short` sets these after those of all other blocks
   train.epochs: 6
 variants:
   mixcut:

@@ -23,8 +23,8 @@ class Answers(NamedTuple):
     """Labels and predictions of one run.
 
     Attributes:
-        labels: true class of each image of any run, [N] integers from 0; -1 for an image that is not in this run's
-        split.
+        labels: true classes, [N] integers from 0, of the N images that at least one of the compared runs has in its
+            split; -1 for an image that this run has not.
         predicted: predicted class of each image, in the same form.
     """
 

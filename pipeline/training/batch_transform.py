@@ -1,11 +1,11 @@
 """Geometric and colour transforms of a batch of faces.
 
-The argument `draws` holds the random numbers of the transforms, which are `Batch.transform` in the plan. The geometric
-transforms of one face are combined into one affine map. The result is interpolated bilinearly from the whole face, not
-from the crop. So rotation and translation show what lies outside the crop. Beyond the edges of the face they show its
-mirror image. With black there instead, training would show black corners that never occur in evaluation. Colour follows
-in a fixed order: brightness, contrast, saturation, hue. Angles and factors have the meaning of torchvision's `affine`
-and `adjust_*`. Without geometric transforms the crop is cut out at whole pixels.
+The argument `draws` holds the random numbers of the transforms. They come from the plan, as `Batch.transform`. The
+geometric transforms of one face are combined into one affine map. The result is interpolated bilinearly from the whole
+face, not from the crop. So rotation and translation show what lies outside the crop. Beyond the edges of the face they
+show its mirror image. With black there instead, training would show black corners that never occur in evaluation.
+Colour follows in a fixed order: brightness, contrast, saturation, hue. Angles and factors have the meaning of
+torchvision's `affine` and `adjust_*`. Without geometric transforms the crop is cut out at whole pixels.
 """
 
 from __future__ import annotations
@@ -216,7 +216,7 @@ def turn_hue(images: Tensor, turns: Tensor) -> Tensor:
     sixths.mul_(per_spread).add_(is_green, alpha=2).add_(is_blue, alpha=4).add_(6 * turns[:, None, None])
     sixths.sub_((sixths / 6).floor_(), alpha=6)
     # Red has the hue 0, green 2, blue 4. If the new hue is at most 1 away from a channel's own hue, the channel is
-    # `value`. From a distance of 1 to one of 2, it falls linearly to `value - spread`. Farther away it stays there.
+    # `value`. Between the distances 1 and 2 it falls linearly to `value - spread`. Farther away it stays there.
     below = [(sixths - 3).abs_().neg_().add_(2), (sixths - 2).abs_().sub_(1), (sixths - 4).abs_().sub_(1)]
     turned = [value.addcmul(part.clamp_(0, 1), spread, value=-1) for part in below]
     return torch.stack(turned, 1).clamp_(0, 1)

@@ -209,8 +209,8 @@ def _with_channels(weight: Tensor, channels: int) -> Tensor:
     """Return a first convolution's weights [O, C, h, w] for another number of channels.
 
     One channel gets the sum of the weights: a grey face then has the output that an RGB face with three such channels
-    had before. Each of three channels gets a third of the sum: an RGB face then has the output that a grey face, the
-    mean of its channels, had before.
+    had before. Each of three channels gets a third of the sum: an RGB face then has the output that the mean of the
+    face's three channels had before.
     """
     total = weight.sum(1, keepdim=True)
     return total if channels == 1 else total.expand(-1, channels, -1, -1) / channels

@@ -136,7 +136,7 @@ def _refuse(message: str) -> None:
 def _meeting_in_files(options: argparse.Namespace) -> Iterator[None]:
     """Let the processes of one machine find each other through files.
 
-    Through the network, torch would look up host names.
+    If they used the network for this, torch would look up host names.
     """
     host = socket.getfqdn
     with temporary_folder() as folder:

@@ -30,7 +30,8 @@ class Replays:
 
     The first call runs the work directly, which also creates an optimiser's state and a library's handles. The second
     call records the work, and later calls replay it. All three compute the same. Work that cannot be recorded, such as
-    a network that reads a result back to the CPU, keeps running directly, and so does all work that comes later.
+    a network that reads a result back to the CPU, keeps running directly. After such work nothing new is recorded, and
+    what has been recorded is still replayed.
 
     Args:
         device: of the work; only work on a GPU is recorded.

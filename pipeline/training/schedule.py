@@ -39,7 +39,7 @@ def learning_rate_factor(train: Train, step: int, steps: int) -> float:
 
 
 def _fall(step: int, start: float, steps: int) -> float:
-    """Return 1 up to the step `start`, then half a cosine down to 0 after the last step."""
+    """Return 1 up to the step `start`, then half a cosine. It would reach 0 one step after the last one."""
     return 0.5 * (1 + math.cos(math.pi * max(step - start, 0) / max(steps - start, 1)))
 
 
