@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import os
 import sys
 from importlib import import_module
 from importlib.metadata import version
@@ -16,6 +17,7 @@ from pipeline.core import threads
 from pipeline.core.ending import end_orderly
 from pipeline.core.errors import UserError
 from pipeline.core.files import file_error
+from pipeline.core.git import show_to_git
 from pipeline.core.last_run import kept_on_failure
 from pipeline.core.scratch import choose_temporary_folder
 from pipeline.tables.paths import ALIGNED, INGESTED
@@ -44,6 +46,8 @@ def _run(stage: str, *arguments: str | None) -> None:
     # `fer --help` and errors in params.yaml appear at once.
     from pipeline import params
 
+    if stage == "check" and "DVC_EXP_BASELINE_REV" in os.environ:  # `dvc exp run`
+        show_to_git(params.PARAMS_FILE)
     with kept_on_failure():
         p = params.load()
         import_module(f"pipeline.stages.{stage}").run(p, *arguments)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterable
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -40,6 +42,17 @@ def uncommitted() -> list[str]:
     if listed is None:
         raise UserError("git status: failed; run this in the git repository of the project")
     return [*(entry[3:] for entry in listed.split("\0") if entry), *_hidden()]
+
+
+def show_to_git(path: Path) -> None:
+    """Let git notice that DVC has changed a file.
+
+    DVC checks a file out and then writes its own content into it. If both happen in the same second, and both contents
+    have the same size, git takes the file for unchanged, until its time changes.
+    """
+    with suppress(OSError):
+        times = path.stat()
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns - 10**9))
 
 
 def _hidden() -> list[str]:
