@@ -215,7 +215,7 @@ def test_with_the_librarys_weights_the_features_are_the_librarys(name: str) -> N
     else:
         maps = library.features(scaled)
     maps = F.relu(maps) if name == "densenet121" else maps
-    torch.testing.assert_close(ours(images)[1], maps.mean((2, 3)), rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(ours(images)[1], maps.mean((2, 3)), rtol=1e-3, atol=5e-5)
 
 
 @pytest.mark.parametrize("name", [name for name in choices("model") if not name.startswith(("vgg", "svm"))])

@@ -232,7 +232,7 @@ def test_what_does_not_fit_is_one_line(project: Path) -> None:
     [
         (5, "classes: found 5"),
         (["fear"] * 2, "each name once"),
-        (["fear", "anger", "disgust"], "not one of 3 classes"),
+        (["fear", "anger", "disgust"], "names 3 classes, and its last layer has another number"),
     ],
 )
 def test_classes_of_an_earlier_run_that_are_none_are_one_line(

@@ -26,9 +26,9 @@ CODE = ("core", "tables", "params", "methods", "inference", "training")
 
 
 def store(path: Path, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
-    """Write tensors, and `about` as JSON."""
+    """Write tensors, and `about` as JSON. The same values give the same bytes: the metadata has a single key."""
     tensors, text = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}, json.dumps(about)
-    data = save(tensors, {"about": text, "sha256": _checksum(tensors, text)})
+    data = save(tensors, {_checksum(tensors, text): text})
     with replacing(path) as temporary, temporary.open("wb") as file:
         file.write(data)
         os.fsync(file.fileno())  # hours of work survive a crash of the machine
@@ -43,7 +43,7 @@ def restore(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     try:
         with safe_open(path, "pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-            text, checksum = (file.metadata()[key] for key in ("about", "sha256"))
+            [(checksum, text)] = file.metadata().items()
         if _checksum(tensors, text) != checksum:
             raise ValueError("a byte has changed")
         return tensors, json.loads(text)
