@@ -91,11 +91,11 @@ def nodes() -> Iterator[list[Node]]:
 
 
 def write(project: Path) -> None:
-    """Write the data set `table`: 400 pictures of noise, some of them torn."""
+    """Write the data set `table`: 160 pictures of noise, some of them torn."""
     images = project / "data/raw/table/images"
     images.mkdir(parents=True)
     rows = ["image,split,label"]
-    for index in range(400):
+    for index in range(160):
         rows.append(f"{index}.png,train,fear")
         face = np.random.default_rng(index).integers(0, 256, (20, 20), dtype=np.uint8)
         data = cv2.imencode(".png", face)[1].tobytes()
