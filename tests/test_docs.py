@@ -25,6 +25,7 @@ import pytest
 import yaml
 from dvc import cli as dvc
 from dvc.exceptions import DvcException
+from dvc.rwlock import RWLockFileCorruptedError
 from dvc.utils import hydra
 from mkdocs.__main__ import cli as mkdocs
 from packaging.requirements import Requirement
@@ -541,6 +542,7 @@ def test_what_dvc_says_before_it_runs_anything_is_quoted_as_it_says_it(tmp_path:
     for part in ("Could not override 'augmnt'", "use +augmnt="):
         assert part in text
         assert part in str(raised.value.__cause__)
+    assert f"`{RWLockFileCorruptedError('.dvc/tmp/rwlock')}`" in text
     unknown_user = "Git user name and email must be configured"
     assert unknown_user in text
     assert unknown_user in inspect.getsource(pygit2)  # the library by which DVC makes a commit

@@ -296,13 +296,17 @@ def test_a_second_worktree_shares_the_cache(fit: Path, monkeypatch: pytest.Monke
     assert not any("second worktree" in of.text for of in checks.repository())
 
 
-def test_a_damaged_file_of_the_queue(fit: Path) -> None:
-    file = Path(".dvc/tmp/exps/celery/broker/control/celery.exchange")
-    (fit / file).parent.mkdir(parents=True)
+@pytest.mark.parametrize(
+    ("file", "then"),
+    [
+        (".dvc/tmp/exps/celery/broker/control/celery.exchange", ", then dvc queue start"),
+        (".dvc/tmp/rwlock", ""),
+    ],
+)
+def test_a_damaged_file_of_dvc(fit: Path, file: str, then: str) -> None:
+    (fit / file).parent.mkdir(parents=True, exist_ok=True)
     (fit / file).write_text('[["celery", "')
-    assert f"{file}: damaged, and DVC's queue stops at it -> rm '{file}', then dvc queue start" in said(
-        doctor(), "fault"
-    )
+    assert f"{file}: damaged, and DVC stops at it -> rm '{file}'{then}" in said(doctor(), "fault")
 
 
 def test_no_repository(fit: Path, monkeypatch: pytest.MonkeyPatch) -> None:

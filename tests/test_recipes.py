@@ -800,7 +800,7 @@ def test_workers_that_always_end_are_not_replaced_for_ever(project, monkeypatch)
 
 
 # What a kill, a full disk or a power cut makes of a file.
-@given(st.sampled_from(broker.PATTERNS), st.data())
+@given(st.sampled_from([pattern for pattern in broker.PATTERNS if "*" in pattern]), st.data())
 def test_a_file_of_the_queue_that_is_not_whole_is_put_aside(pattern, data):
     whole = json.dumps({"body": "YWJj", "headers": {"id": "1", "expires": None}}).encode()
     cut = st.integers(0, len(whole) - 1).map(lambda size: whole[:size])
@@ -819,14 +819,14 @@ def test_a_file_of_the_queue_that_is_not_whole_is_put_aside(pattern, data):
         good, bad = files
         assert good.read_bytes() == whole
         assert not bad.exists()
-        aside = Path(folder, "damaged", bad.name)
+        aside = Path(folder, "exps/damaged", bad.name)
         assert aside.read_bytes() == files[bad]
-        assert told.getvalue() == f"DVC's queue: found a damaged file, moved it to {aside}\n"
+        assert told.getvalue() == f"DVC: found a damaged file, moved it to {aside}\n"
         assert not broker.damaged(Path(folder))
 
 
 def test_a_file_of_the_queue_that_is_being_written_stays(tmp_path):
-    file = tmp_path / "celery/broker/in/1.celery.msg"
+    file = tmp_path / "exps/celery/broker/in/1.celery.msg"
     file.parent.mkdir(parents=True)
     file.write_bytes(b"")
     writing = threading.Timer(broker.MOMENT / 5, file.write_text, ("{}",))

@@ -168,7 +168,8 @@ def repository() -> Iterator[Finding]:
             f"dvc cache dir --local {cache}",
         )
     for file in broker.damaged():
-        yield fault(f"{file}: damaged, and DVC's queue stops at it", f"rm '{file}', then dvc queue start")
+        then = ", then dvc queue start" if "exps" in file.parts else ""
+        yield fault(f"{file}: damaged, and DVC stops at it", f"rm '{file}'{then}")
 
 
 def _cache_of_first_worktree() -> Path | None:

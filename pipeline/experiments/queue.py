@@ -127,7 +127,7 @@ def runs() -> dict[str, QueuedRun]:
     """
     with repository() as repo:
         queue = repo.experiments.celery_queue
-        put_damaged_files_aside(Path(os.path.relpath(Path(queue.pid_dir).parent)))
+        put_damaged_files_aside(Path(os.path.relpath(repo.tmp_dir)))
         held = _held_revisions()
         stashed = queue.stash.stash_revs
         # The order matters: a run that moves on between two steps appears in both, and the later state counts.
