@@ -14,19 +14,20 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dvc import cli as dvc
 from ruamel.yaml import YAML
 
 from pipeline import params
-from pipeline.core import last_run
+from pipeline.core import ending, last_run
 from pipeline.core.errors import UserError
 from pipeline.core.files import write_json
 from pipeline.stages import check, evaluate, train
 from pipeline.tables import paths
 from scripts.documentation import stages
-from tests import doc_commands, toy
+from tests import doc_commands, forked, toy
 
 ROOT = Path(__file__).parents[1]
 OUTPUTS = [
@@ -207,6 +208,41 @@ def test_what_is_gone_of_the_last_run_is_put_back(locked: Path, monkeypatch: pyt
     last_run.put_back()
     assert Path("data/aligned/table.arrow").read_bytes() == b"t", "the stage that failed had made it once"
     assert small.read_bytes() == b"mine", "what is there stays"
+
+
+def fail_slowly(folder: Path) -> None:
+    """Run a stage that waits, and puts back what is gone once it is told to end; both take a while."""
+    ending.end_orderly()
+    original = last_run._put_back
+
+    def slow(*given: Any) -> None:
+        time.sleep(0.2)
+        original(*given)
+
+    last_run._put_back = slow
+    with contextlib.chdir(folder), last_run.kept_on_failure():
+        (folder / "begun").touch()
+        time.sleep(60)
+
+
+@pytest.mark.parametrize(
+    "signals", [("SIGINT", "SIGINT"), ("SIGTERM", "SIGTERM"), ("SIGHUP", "SIGTERM"), ("SIGINT", "SIGHUP")]
+)
+def test_a_second_signal_costs_nothing(
+    locked: Path, monkeypatch: pytest.MonkeyPatch, signals: tuple[str, str]
+) -> None:
+    monkeypatch.setenv("DVC_STAGE", "label")
+    process = forked.start(fail_slowly, Path.cwd())
+    while not Path("begun").exists():
+        assert process.is_alive()
+        time.sleep(0.01)
+    for name in signals:
+        os.kill(process.pid or 0, getattr(signal, name))
+        time.sleep(0.03)
+    process.join()
+    assert process.exitcode
+    assert Path("data/aligned/sample.arrow").read_bytes() == b"s"
+    assert Path("plots/label/in/b.bin").read_bytes() == bytes(2**21)
 
 
 def test_a_cache_on_another_disk_is_linked(locked: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,17 +7,53 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 # Seconds between two looks at the parent.
 INTERVAL = 0.2
+# Signals that tell a process to end; the second one comes from a terminal that is closed.
+TOLD = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 # Variable with the process id of the `fer` that started torchrun's processes, which have no other way to know it.
 LAUNCHER = "FER_LAUNCHER"
 
 
 def end_orderly() -> None:
-    """Turn SIGTERM into `SystemExit`, so that temporary files are removed and workers are ended."""
-    signal.signal(signal.SIGTERM, _exit)
+    """Turn SIGTERM and SIGHUP into `SystemExit`, so that temporary files are removed and workers are ended."""
+    _handle(*TOLD, handler=_exit)
+
+
+def end_at_once() -> None:
+    """Undo `end_orderly` in a worker, which has the handlers of its parent if it was forked."""
+    _handle(*TOLD, handler=signal.SIG_DFL)
+
+
+@contextmanager
+def only_first_signal() -> Iterator[None]:
+    """Let the first SIGINT, SIGTERM or SIGHUP end the block, and ignore later ones until the block has ended."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, *TOLD)}
+    handled = {number: handler for number, handler in before.items() if callable(handler)}
+
+    def first(number: int, frame: FrameType | None) -> None:
+        for other in handled:
+            signal.signal(other, signal.SIG_IGN)
+        handled[signal.Signals(number)](number, frame)
+
+    for number in handled:
+        signal.signal(number, first)
+    try:
+        yield
+    finally:
+        for number, handler in handled.items():
+            signal.signal(number, handler)
+
+
+def _handle(*numbers: signal.Signals, handler: Any) -> None:
+    for number in numbers:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as under `nohup`
+            signal.signal(number, handler)
 
 
 def _exit(number: int, frame: FrameType | None) -> None:

@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline.core import git
+from pipeline.core.ending import only_first_signal
 from pipeline.core.files import replacing, replacing_folder
 
 LOCK = Path("dvc.lock")
@@ -25,15 +26,21 @@ COPIED_BYTES = 2**20
 
 @contextmanager
 def kept_on_failure() -> Iterator[None]:
-    """Put back the outputs of the last run if the block fails, or is interrupted, in a stage that DVC runs."""
-    try:
+    """Put back the outputs of the last run if the block fails, or is interrupted, in a stage that DVC runs.
+
+    Further signals do not interrupt this. They are common: people press Ctrl-C twice, and a stage ends itself with DVC.
+    """
+    # Processes that torchrun started leave this to the one that started torchrun.
+    if "DVC_STAGE" not in os.environ or "LOCAL_RANK" in os.environ:
         yield
-    except BaseException:
-        # Processes that torchrun started leave this to the one that started torchrun.
-        if "DVC_STAGE" in os.environ and "LOCAL_RANK" not in os.environ:
+        return
+    with only_first_signal():
+        try:
+            yield
+        except BaseException:
             with suppress(Exception):  # the failure of the stage is what the user must see
                 put_back()
-        raise
+            raise
 
 
 def put_back() -> None:

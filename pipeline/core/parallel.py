@@ -14,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import chain, islice
 from typing import Any, TypeVar
 
-from pipeline.core.ending import worker_ends_with_parent
+from pipeline.core.ending import end_at_once, worker_ends_with_parent
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.memory import budget
 
@@ -156,7 +156,7 @@ def _start(function: Callable[[Any], Any]) -> None:
     _function = function
     cv2.setNumThreads(1)  # one picture per core is faster than many cores on one picture
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends its workers
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a forked worker has the handler of its parent
+    end_at_once()
     worker_ends_with_parent()
 
 

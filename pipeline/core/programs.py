@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from tempfile import TemporaryFile
 
 from pipeline.core.errors import UserError, one_line
+
+
+def _no_reason() -> str:
+    """Return why a program that failed said nothing: what it says goes into a temporary file."""
+    folder = tempfile.gettempdir()
+    full = shutil.disk_usage(folder).free < 2**16
+    return f"{folder}: {os.strerror(errno.ENOSPC)}" if full else "no reason given"
 
 
 def output(*command: str, **variables: str) -> str:
@@ -28,7 +38,7 @@ def output(*command: str, **variables: str) -> str:
         out.seek(0)
         errors.seek(0)
         if code:
-            lines = [line for line in errors if line.strip()] or ["no reason given"]
+            lines = [line for line in errors if line.strip()] or [_no_reason()]
             # After the error DVC prints a request for reports.
             marked = [line for line in lines if line.startswith("ERROR")]
             program = Path(command[0]).name if command[0] != sys.executable else "dvc"

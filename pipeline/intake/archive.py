@@ -188,7 +188,8 @@ class TarArchive(_Archive):
             return expanded
         except BROKEN as error:
             raise UserError(
-                f"{self.address}: cannot be expanded into a temporary file: {one_line(error)}"
+                f"{self.address}: cannot be expanded into a temporary file in {tempfile.gettempdir()}: "
+                f"{one_line(error)}"
             ) from None
 
     def _named_members(self) -> Iterator[tuple[str, tuple[int, int] | None]]:
