@@ -24,7 +24,7 @@ from pipeline.core.parallel import chunks
 # Rows of a Parquet row group (each group costs time for every column) and of an Arrow record batch.
 GROUP_ROWS, BATCH_ROWS = 4096, 1024
 # Bytes of encoded pictures in a group. Without a limit, large photographs would not fit into memory.
-GROUP_BYTES = 128 * 2**20
+GROUP_BYTES = 32 * 2**20
 
 # Columns of texts that hardly ever repeat: their dictionary would hold all of them.
 _UNIQUE = ("id", "source", "pixels")
@@ -41,14 +41,18 @@ def read_parquet(path: Path, columns: list[str]) -> pa.Table:
 
 
 def stream_parquet(path: Path, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
-    """Yield columns of a table between stages, at most `rows` rows at a time.
+    """Yield columns of a table between stages, at most `rows` rows at a time. No batch has rows of two row groups.
+
+    A row group bounds the bytes of pictures; batches across groups would have several of them in memory.
 
     Raises:
         UserError: the file is missing or damaged, or lacks one of these columns.
     """
     with _reading(path, columns), pq.ParquetFile(path) as file:
         file.schema_arrow.empty_table().select(columns)
-        yield from file.iter_batches(rows, columns=columns)
+        for group in range(file.num_row_groups):
+            yield from file.iter_batches(rows, row_groups=[group], columns=columns)
+            pa.default_memory_pool().release_unused()
 
 
 def take_parquet(path: Path, column: str, rows: Sequence[int]) -> Iterator[Any]:
