@@ -33,7 +33,7 @@ def write(folder: Path, files: tuple[str, str], limit: object, used: int, stat: 
 def test_a_setting_is_in_gigabytes_and_the_default_a_quarter(groups: Path) -> None:
     assert memory.budget(1.5, 1) == 1_500_000_000
     assert memory.budget(None, 16) == 4 * 10**9
-    assert memory.budget(None, 2) == 2 * 10**9
+    assert memory.budget(None, 2) == 1.5 * 10**9
     for wrong in (-1.0, float("nan")):
         with pytest.raises(UserError, match=r"^memory: found (-1\.0|nan), allowed: a number of GB$"):
             memory.budget(wrong, 1)

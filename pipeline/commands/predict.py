@@ -77,7 +77,7 @@ def predict(
             metavar="GB",
             help="Let pictures take at most this much memory in all processes together. A picture that takes more is "
             "worked on alone.",
-            show_default="a quarter of the free memory, 1 GB per process",
+            show_default="a quarter of the free memory, 0.75 GB per process",
         ),
     ] = None,
 ) -> None:

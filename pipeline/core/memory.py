@@ -10,7 +10,7 @@ from pipeline.core.errors import UserError
 
 # By default pictures take a quarter of the memory that is available, and no more than this many bytes for each worker:
 # a worker has no use for more, as the largest picture takes 0.7 GB.
-SHARE, FOR_A_WORKER = 4, 10**9
+SHARE, FOR_A_WORKER = 4, 3 * 10**9 // 4
 GROUPS, OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
@@ -18,7 +18,7 @@ def budget(gigabytes: float | None, workers: int) -> float:
     """Return the bytes that pictures may take in all workers together.
 
     Args:
-        gigabytes: the setting `memory`; None: a quarter of what is available, and at most 1 GB for each worker.
+        gigabytes: the setting `memory`; None: a quarter of what is available, and at most 0.75 GB for each worker.
         workers: their number.
 
     Raises:

@@ -77,7 +77,7 @@ class Predictor:
             faces: `all` faces of a picture, or the `main` face that `align` would choose.
             workers: processes that find faces; None: one per core.
             memory: GB that pictures may take in all processes together; None: a quarter of the available memory, and
-                at most 1 GB for each process. A picture that takes more is worked on alone.
+                at most 0.75 GB for each process. A picture that takes more is worked on alone.
 
         Raises:
             UserError: the file does not exist or is not a model, or the weights cannot be downloaded.
