@@ -10,7 +10,7 @@ help:  ## Show this list.
 
 demo: $(VENV)/.installed  ## Set up the environment and run the whole chain on the embedded sample.
 	$(RUN) dvc repro
-	@echo "Next:  . $(BIN)/activate;  git commit -am 'Demo on this machine';  dvc exp run -S augment=mixcut"
+	@echo "Next:  . $(BIN)/activate;  git commit --allow-empty -am 'Demo on this machine';  dvc exp run -S augment=mixcut"
 
 test: $(VENV)/.installed lint  ## Check formatting, lint, types and imports, then run the tests.
 	$(RUN) python -m pytest -q -n 2

@@ -33,6 +33,8 @@ def read(path: Path, source: Path | None = None) -> Any:
     """
     source = source or path
     try:
+        if path.exists() and not path.is_file():  # reading a pipe would wait for somebody who writes
+            raise UserError(f"{source}: not a file")
         with path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)
     except OSError as error:

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from pipeline.core import git
+from pipeline.core.errors import no_raw_data
 from pipeline.experiments import provenance, queue, submission
 from pipeline.experiments.queue import QueuedRun, RunState
 from pipeline.experiments.recipes import Overrides, Recipe, applied, check, settings
@@ -97,12 +98,17 @@ class Sweep(NamedTuple):
             The name of each experiment that changed, and what was done.
 
         Raises:
-            UserError: a value is not allowed, changes are not committed, or another process is queueing; then nothing
-                has been queued. Or DVC rejects an experiment, or a tracked file is saved; then the runs before this one
-                have been queued.
+            UserError: a value is not allowed, raw data is missing, changes are not committed, or another process is
+                queueing; then nothing has been queued. Or DVC rejects an experiment, or a tracked file is saved; then
+                the runs before this one have been queued.
         """
         overrides = {row: self.recipe.overrides(row, self.short) for row in rows}
         check(overrides.values())
+        for path in dict.fromkeys(
+            path for row in overrides.values() for path in _raw_data(row.get("datasets", []))
+        ):
+            if not path.exists():
+                raise no_raw_data(path)
         with submission.alone():
             submission.check_committed()
             wanted = {
@@ -241,11 +247,16 @@ class Sweep(NamedTuple):
         return (row, int(seed)) if row and seed.isdecimal() else None
 
 
+def _raw_data(datasets: list[str]) -> list[Path]:
+    """Return the folders of raw data that DVC does not track. A run gets a copy of them."""
+    # DVC restores what it tracks: the output of the stage `sample`, and the folders of data/raw/*.dvc.
+    raw = [RAW / dataset for dataset in datasets if dataset != "sample"]
+    return [path for path in raw if not git.output("ls-files", f"{path}.dvc")]
+
+
 def _paths(settings: Overrides) -> list[Path]:
     """Return the files and folders outside git that a run needs: raw data and weights."""
-    # DVC restores what it tracks: the output of the stage `sample`, and the folders of data/raw/*.dvc.
-    raw = [RAW / dataset for dataset in settings["datasets"] if dataset != "sample"]
-    raw = [path for path in raw if not git.output("ls-files", f"{path}.dvc")]
+    raw = _raw_data(settings["datasets"])
     chosen = settings.get(f"models.{settings['model']}.weights")
     names = [settings["align.weights"], *(chosen.values() if isinstance(chosen, dict) else [chosen])]
     # A value that is no file is the name of published weights.

@@ -79,6 +79,10 @@ def missing_pack(choice: str, packaged: Packaged) -> Path | None:
     return None if folder.exists() else folder
 
 
+# Of a file with a detector's weights. The largest that is published has 17 MB; a file of a system may have no end.
+MOST_BYTES = 2**30
+
+
 def resolve(choice: str, packaged: Packaged) -> Weights:
     """Return the weights that `align.weights` chooses. Download missing weights.
 
@@ -114,7 +118,12 @@ def own_file(choice: str, packaged: Packaged) -> Path | None:
     try:
         path = Path(choice).expanduser()
         if path.is_file():
-            return path
+            size = path.stat().st_size
+            if 0 < size <= MOST_BYTES:
+                return path
+            raise UserError.of(
+                "align.weights", f"{choice!r} with {size:,} bytes", f"a file of 1 to {MOST_BYTES:,} bytes"
+            )
         reason = "which is a folder" if path.is_dir() else "which is no file"
     except (OSError, RuntimeError) as error:  # RuntimeError: ~name without such a user
         reason = f"which cannot be read: {one_line(error)}"

@@ -109,9 +109,14 @@ def dimensions(file: IO[bytes]) -> tuple[int, int]:
     else:
         try:
             file.seek(0)
-            with Image.open(file, formats=FORMATS) as image:
+            # Pillow reads the header of a PPM byte by byte, however long its comments are.
+            with Image.open(io.BytesIO(head) if head[:1] == b"P" else file, formats=FORMATS) as image:
                 width, height = image.size
-                frames = getattr(image, "n_frames", 1) if image.format in ("PNG", "GIF", "WEBP") else 1
+                # The second frame of a GIF is enough to know. To count them, Pillow would read all.
+                if image.format == "GIF":
+                    frames = 1 + image.is_animated
+                elif image.format in ("PNG", "WEBP"):
+                    frames = getattr(image, "n_frames", 1)
         except UnidentifiedImageError:
             raise Rejection("unreadable_image", f"not a picture; allowed: {', '.join(FORMATS)}") from None
         except Image.DecompressionBombError:
@@ -122,7 +127,7 @@ def dimensions(file: IO[bytes]) -> tuple[int, int]:
             raise Rejection("unreadable_image", f"the header is damaged: {error}") from None
     check_pixels(width, height)
     if frames > 1:
-        raise Rejection.of("animated", f"{frames} frames", "one")
+        raise Rejection.of("animated", "more than one frame", "one")
     return width, height
 
 

@@ -214,9 +214,9 @@ def _range(schema: dict[str, Any]) -> str:
     least, most = schema.get("minimum"), schema.get("maximum")
     above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
     bounds = [
-        f"from {least}" if least is not None else "",
+        f"from {least:,.15g}" if least is not None else "",
         f"above {above}" if above is not None else "",
-        f"to {most}" if most is not None else "",
+        f"to {most:,.15g}" if most is not None else "",
         f"below {below}" if below is not None else "",
     ]
     return "".join(f" {bound}" for bound in bounds if bound)
