@@ -114,7 +114,7 @@ def dimensions(file: IO[bytes]) -> tuple[int, int]:
                 width, height = image.size
                 # The second frame of a GIF is enough to know. To count them, Pillow would read all.
                 if image.format == "GIF":
-                    frames = 1 + image.is_animated
+                    frames = 1 + getattr(image, "is_animated", False)
                 elif image.format in ("PNG", "WEBP"):
                     frames = getattr(image, "n_frames", 1)
         except UnidentifiedImageError:
