@@ -3,7 +3,7 @@
 "plain" is torch alone, "kept" is what `fer` does (pipeline/core/threads.py). Each measurement is a process of its own;
 the four take turns.
 
-    python benchmarks/busy.py [seconds] [loops] [model] [batch]     (in a folder with the outputs of `label`)
+    python benchmarks/busy.py [seconds] [loops] [model] [batch] [rounds]    (in a folder with the outputs of `label`)
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-ROUNDS = 3
 
 
 def measure(seconds: float, model: str, batch: int, kept: bool) -> float:
@@ -65,7 +63,9 @@ def busy(loops: int) -> Iterator[None]:
             process.wait()
 
 
-def main(seconds: str = "8", loops: str = "2", model: str = "light", batch: str = "32") -> None:
+def main(
+    seconds: str = "8", loops: str = "2", model: str = "light", batch: str = "32", rounds: str = "3"
+) -> None:
     from pipeline.core import threads
 
     def child(kept: bool) -> float:
@@ -77,13 +77,13 @@ def main(seconds: str = "8", loops: str = "2", model: str = "light", batch: str 
         return float(subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout)
 
     rates: dict[tuple[bool, bool], list[float]] = {}
-    for _ in range(ROUNDS):
+    for _ in range(int(rounds)):
         for kept in (False, True):
             rates.setdefault((kept, False), []).append(child(kept))
             with busy(int(loops)):
                 rates.setdefault((kept, True), []).append(child(kept))
     found = {key: statistics.median(values) for key, values in rates.items()}
-    print(f"{model}, batch {batch}, {os.cpu_count()} cores, {loops} busy loops; faces/s, median of {ROUNDS}")
+    print(f"{model}, batch {batch}, {os.cpu_count()} cores, {loops} busy loops; faces/s, median of {rounds}")
     for kept, name in ((False, "plain"), (True, "kept")):
         idle, beside = found[kept, False], found[kept, True]
         print(f"{name:>8}: idle {idle:7.1f}, busy {beside:7.1f}; busy/idle {beside / idle:.2f}")

@@ -22,6 +22,9 @@ from tests.doc_commands import Command
 # Arguments by name, and constants of the module, that make a benchmark small.
 ARGUMENTS: dict[str, Any] = {
     "rounds": "1",
+    "seconds": "0.2",
+    "loops": "1",
+    "model": "light",
     "steps": "1",
     "count": "8",
     "cases": ("small",),

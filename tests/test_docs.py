@@ -393,7 +393,7 @@ def test_make_pages_writes_the_page_of_a_new_method_and_keeps_what_is_written_by
     page = (tmp_path / "docs/methods/augment/noise.md").read_text(encoding="utf-8")
     assert page.startswith("# noise\n")
     assert "Noise: normal noise is added to every face." in page
-    assert "| `deviation` | `0.1` | number from 0 | of grey |" in page
+    assert "| `deviation` | `0.1` | number from 0 to 1,000,000,000 | of grey |" in page
     assert "[`noise`](noise.md)" in (tmp_path / "docs/methods/augment/index.md").read_text(encoding="utf-8")
     assert (tmp_path / "docs/methods/augment/mixcut.md").read_bytes() == (
         ROOT / "docs/methods/augment/mixcut.md"
