@@ -1,4 +1,4 @@
-"""How torch's threads wait for each other: briefly, and on different cores."""
+"""Let torch's threads wait for each other briefly, and on different cores."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import os
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core import threads
+from tests.test_ending import wait_for
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="torch has libgomp on Linux alone")
 PRINTED = """
@@ -22,14 +21,6 @@ from pipeline.core import threads
 threads.limit_spinning()
 print({name: os.environ[name] for name in sorted(threads.OWN & os.environ.keys())})
 """
-
-
-def until(condition: Callable[[], bool]) -> bool:
-    """Wait at most ten seconds for a condition."""
-    end = time.monotonic() + 10
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.005)
-    return condition()
 
 
 @LINUX
@@ -74,10 +65,10 @@ def test_a_thread_moves_away_and_may_go_anywhere_again(monkeypatch: pytest.Monke
     monkeypatch.setattr(threads, "_threads", reported)
     threads.keep_apart.__wrapped__()
     try:
-        assert until(lambda: len(os.sched_getaffinity(second.native_id)) == 1)
+        wait_for(lambda: len(os.sched_getaffinity(second.native_id)) == 1)
         assert os.sched_getaffinity(second.native_id).isdisjoint({min(cores)})
         assert os.sched_getaffinity(first.native_id) == cores
         told[0] = False
-        assert until(lambda: os.sched_getaffinity(second.native_id) == cores)
+        wait_for(lambda: os.sched_getaffinity(second.native_id) == cores)
     finally:
         end.set()

@@ -33,20 +33,21 @@ def end_at_once() -> None:
 @contextmanager
 def only_first_signal() -> Iterator[None]:
     """Let the first SIGINT, SIGTERM or SIGHUP end the block, and ignore later ones until the block has ended."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, *TOLD)}
-    handled = {number: handler for number, handler in before.items() if callable(handler)}
+    handlers = {
+        number: handler for number in (signal.SIGINT, *TOLD) if callable(handler := signal.getsignal(number))
+    }
 
     def first(number: int, frame: FrameType | None) -> None:
-        for other in handled:
+        for other in handlers:
             signal.signal(other, signal.SIG_IGN)
-        handled[signal.Signals(number)](number, frame)
+        handlers[signal.Signals(number)](number, frame)
 
-    for number in handled:
+    for number in handlers:
         signal.signal(number, first)
     try:
         yield
     finally:
-        for number, handler in handled.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
@@ -61,7 +62,11 @@ def _exit(number: int, frame: FrameType | None) -> None:
 
 
 def worker_ends_with_parent() -> None:
-    """End this worker process of `multiprocessing` when its parent ends, even if the parent is killed."""
+    """End this worker process of `multiprocessing` when its parent ends, even if the parent is killed.
+
+    Ctrl-C is left to the parent, which then ends its workers.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent and parent.pid:
         _end_after(parent.pid)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import os
-import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -155,7 +154,6 @@ def _start(function: Callable[[Any], Any]) -> None:
     global _function
     _function = function
     cv2.setNumThreads(1)  # one picture per core is faster than many cores on one picture
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then ends its workers
     end_at_once()
     worker_ends_with_parent()
 

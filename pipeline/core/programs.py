@@ -14,13 +14,6 @@ from tempfile import TemporaryFile
 from pipeline.core.errors import UserError, one_line
 
 
-def _no_reason() -> str:
-    """Return why a program that failed said nothing: what it says goes into a temporary file."""
-    folder = tempfile.gettempdir()
-    full = shutil.disk_usage(folder).free < 2**16
-    return f"{folder}: {os.strerror(errno.ENOSPC)}" if full else "no reason given"
-
-
 def output(*command: str, **variables: str) -> str:
     """Run a program and return what it prints.
 
@@ -44,3 +37,10 @@ def output(*command: str, **variables: str) -> str:
             program = Path(command[0]).name if command[0] != sys.executable else "dvc"
             raise UserError(f"{program}: {one_line((marked or lines)[-1])}")
         return out.read()
+
+
+def _no_reason() -> str:
+    """Return why a program that failed said nothing: what it says goes into a temporary file."""
+    folder = tempfile.gettempdir()
+    full = shutil.disk_usage(folder).free < 2**16
+    return f"{folder}: {os.strerror(errno.ENOSPC)}" if full else "no reason given"

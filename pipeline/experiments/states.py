@@ -13,7 +13,7 @@ RANGE_STDS = 2
 
 
 class State(StrEnum):
-    """How far a row has come towards the paper's scores."""
+    """State how far a row has come towards the paper's scores."""
 
     STALE = "stale"
     SHORT_FORM = "short form"

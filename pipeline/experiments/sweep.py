@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from statistics import fmean
 from types import MappingProxyType
@@ -104,9 +104,8 @@ class Sweep(NamedTuple):
         """
         overrides = {row: self.recipe.overrides(row, self.short) for row in rows}
         check(overrides.values())
-        for path in dict.fromkeys(
-            path for row in overrides.values() for path in _raw_data(row.get("datasets", []))
-        ):
+        datasets = dict.fromkeys(name for row in overrides.values() for name in row.get("datasets", []))
+        for path in _raw_data(datasets):
             if not path.exists():
                 raise no_raw_data(path)
         with submission.alone():
@@ -247,7 +246,7 @@ class Sweep(NamedTuple):
         return (row, int(seed)) if row and seed.isdecimal() else None
 
 
-def _raw_data(datasets: list[str]) -> list[Path]:
+def _raw_data(datasets: Iterable[str]) -> list[Path]:
     """Return the folders of raw data that DVC does not track. A run gets a copy of them."""
     # DVC restores what it tracks: the output of the stage `sample`, and the folders of data/raw/*.dvc.
     raw = [RAW / dataset for dataset in datasets if dataset != "sample"]

@@ -102,7 +102,7 @@ def dimensions(file: IO[bytes]) -> tuple[int, int]:
     Raises:
         Rejection: a picture that must not be decoded: `unreadable_image`, `too_large` or `animated`.
     """
-    frames, head = 1, file.read(_HEAD)
+    animated, head = False, file.read(_HEAD)
     if head[:16] == _PNG_NAME and len(head) >= _PNG_START.size and b"acTL" not in head[: head.find(b"IDAT")]:
         # Pillow takes longer over the header of a small PNG than OpenCV over all of it.
         _, width, height = _PNG_START.unpack_from(head)
@@ -112,11 +112,8 @@ def dimensions(file: IO[bytes]) -> tuple[int, int]:
             # Pillow reads the header of a PPM byte by byte, however long its comments are.
             with Image.open(io.BytesIO(head) if head[:1] == b"P" else file, formats=FORMATS) as image:
                 width, height = image.size
-                # The second frame of a GIF is enough to know. To count them, Pillow would read all.
-                if image.format == "GIF":
-                    frames = 1 + getattr(image, "is_animated", False)
-                elif image.format in ("PNG", "WEBP"):
-                    frames = getattr(image, "n_frames", 1)
+                # Not `n_frames`: to count the frames of a GIF, Pillow reads all of it.
+                animated = image.format in ("PNG", "GIF", "WEBP") and getattr(image, "is_animated", False)
         except UnidentifiedImageError:
             raise Rejection("unreadable_image", f"not a picture; allowed: {', '.join(FORMATS)}") from None
         except Image.DecompressionBombError:
@@ -126,7 +123,7 @@ def dimensions(file: IO[bytes]) -> tuple[int, int]:
         except Exception as error:  # a damaged header can make a parser raise anything
             raise Rejection("unreadable_image", f"the header is damaged: {error}") from None
     check_pixels(width, height)
-    if frames > 1:
+    if animated:
         raise Rejection.of("animated", "more than one frame", "one")
     return width, height
 

@@ -7,7 +7,6 @@ several streams run at the same time, those of several processes take turns.
 from __future__ import annotations
 
 import multiprocessing
-import signal
 import threading
 from collections.abc import Callable, Sequence
 from concurrent import futures
@@ -164,7 +163,6 @@ class _Worker:
 
 
 def _serve(pipe: Connection, threads: int, deterministic: bool) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends its workers
     worker_ends_with_parent()
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(deterministic)

@@ -8,7 +8,6 @@ processes nor on the order of batches. Here all transforms of a pipeline share o
 from __future__ import annotations
 
 import random
-import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -157,5 +156,4 @@ def _unchanged(faces: Any) -> Any:
 
 def _prepare_worker(worker: int) -> None:
     cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, and with it its workers
     worker_ends_with_parent()  # torch's own check comes late: every five seconds, and only between two batches

@@ -1,4 +1,4 @@
-"""Which weights a network starts from, as `models.<name>.weights` names them. This module does not import torch."""
+"""Read from `models.<name>.weights` which weights a network starts from. This module does not import torch."""
 
 from __future__ import annotations
 

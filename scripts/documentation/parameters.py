@@ -211,15 +211,8 @@ def _words(schema: dict[str, Any], defs: dict[str, Any]) -> str:
 
 
 def _range(schema: dict[str, Any]) -> str:
-    least, most = schema.get("minimum"), schema.get("maximum")
-    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
-    bounds = [
-        f"from {least:,.15g}" if least is not None else "",
-        f"above {above}" if above is not None else "",
-        f"to {most:,.15g}" if most is not None else "",
-        f"below {below}" if below is not None else "",
-    ]
-    return "".join(f" {bound}" for bound in bounds if bound)
+    words = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}
+    return "".join(f" {word} {schema[key]:,.15g}" for key, word in words.items() if key in schema)
 
 
 def sections() -> str:
