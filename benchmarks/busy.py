@@ -1,7 +1,7 @@
 """Faces per second of training on an idle machine and beside busy loops, with and without care for the threads.
 
-"plain" is torch alone, "kept" is what `fer` does (pipeline/core/threads.py). Each measurement is a process of its own;
-the four take turns.
+"plain" is torch alone, "kept" is what `fer` does (pipeline/core/threads.py). Each has a process of its own in each
+round, which measures the idle machine first and then the busy one.
 
     python benchmarks/busy.py [seconds] [loops] [model] [batch] [rounds]    (in a folder with the outputs of `label`)
 """
@@ -17,10 +17,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.training.engine import TrainingRun
 
 
-def measure(seconds: float, model: str, batch: int, kept: bool) -> float:
-    """Return the faces per second of the training step."""
+def measure(seconds: float, loops: int, model: str, batch: int, kept: bool) -> list[float]:
+    """Return the faces per second of training on an idle machine and beside busy loops."""
     from pipeline import params
     from pipeline.core import threads
     from pipeline.inference import device
@@ -38,6 +42,14 @@ def measure(seconds: float, model: str, batch: int, kept: bool) -> float:
     unused = Path(tempfile.mkdtemp(), "unused")
     precision = device.pick_precision(p.train.precision, where)
     run = TrainingRun(parts, p.train, p.seed, train, None, precision, unused)
+    rates = [rate(run, seconds)]
+    with busy(loops):
+        rates.append(rate(run, seconds))
+    return rates
+
+
+def rate(run: TrainingRun, seconds: float) -> float:
+    """Return the faces per second of the training step."""
     plan = run.plan(0)
     faces, begin, warm = 0, time.perf_counter(), False
     for step in (step for _ in range(10**6) for step in plan):
@@ -68,30 +80,30 @@ def main(
 ) -> None:
     from pipeline.core import threads
 
-    def child(kept: bool) -> float:
+    def child(kept: bool) -> list[float]:
         environment = {
             key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_"))
         }
         environment |= {"GOMP_SPINCOUNT": threads.SPINS} if kept else {}
-        command = [sys.executable, __file__, "child", seconds, model, batch, str(kept)]
-        return float(subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout)
+        command = [sys.executable, __file__, "child", seconds, loops, model, batch, str(kept)]
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
+        return [float(word) for word in done.stdout.split()]
 
-    rates: dict[tuple[bool, bool], list[float]] = {}
+    rates: dict[str, list[list[float]]] = {"plain": [], "kept": []}
     for _ in range(int(rounds)):
-        for kept in (False, True):
-            rates.setdefault((kept, False), []).append(child(kept))
-            with busy(int(loops)):
-                rates.setdefault((kept, True), []).append(child(kept))
-    found = {key: statistics.median(values) for key, values in rates.items()}
+        for name, measured in rates.items():
+            measured.append(child(name == "kept"))
     print(f"{model}, batch {batch}, {os.cpu_count()} cores, {loops} busy loops; faces/s, median of {rounds}")
-    for kept, name in ((False, "plain"), (True, "kept")):
-        idle, beside = found[kept, False], found[kept, True]
-        print(f"{name:>8}: idle {idle:7.1f}, busy {beside:7.1f}; busy/idle {beside / idle:.2f}")
-    print(f"idle, kept/plain: {found[True, False] / found[False, False]:.2f}")
+    idle = {}
+    for name, measured in rates.items():
+        idle[name], beside = map(statistics.median, zip(*measured, strict=True))
+        print(f"{name:>8}: idle {idle[name]:7.1f}, busy {beside:7.1f}; busy/idle {beside / idle[name]:.2f}")
+    print(f"idle, kept/plain: {idle['kept'] / idle['plain']:.2f}")
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["child"]:
-        print(measure(float(sys.argv[2]), sys.argv[3], int(sys.argv[4]), sys.argv[5] == "True"))
+        _, _, seconds, loops, model, batch, kept = sys.argv
+        print(*measure(float(seconds), int(loops), model, int(batch), kept == "True"))
     else:
         main(*sys.argv[1:])

@@ -22,12 +22,29 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipeline import cli
-from pipeline.stages import synthesize, train  # noqa: F401 - for those who are forked
 
 ROOT = Path(__file__).parents[1]
 # Not forked from the process of the tests: its threads, and what it did with a GPU, would be lacking.
 CONTEXT = get_context("forkserver")
-CONTEXT.set_forkserver_preload([__name__])
+# With what the forked would import one by one, in seconds: what our stages, DVC and the tests themselves need.
+CONTEXT.set_forkserver_preload(
+    [
+        "albumentations",
+        "dvc.cli",
+        "dvc.repo.experiments.queue.celery",
+        "krippendorff",
+        "networkx",
+        "pandas",
+        "pipeline.stages.evaluate",
+        "pipeline.stages.synthesize",
+        "pipeline.stages.train",
+        "pygit2",
+        "sklearn.metrics",
+        "tests.doc_commands",
+        "tests.toy",
+        __name__,
+    ]
+)
 
 
 def start(
@@ -100,13 +117,6 @@ def programs() -> Iterator[Path]:
 
 
 def _serve(address: str) -> None:
-    for module in (
-        "dvc.cli",
-        "dvc.repo.experiments.queue.celery",
-        "krippendorff",
-        "sklearn.metrics",
-    ):
-        import_module(module)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # who has ended needs no one who waits
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(f"{address}.new")

@@ -33,5 +33,9 @@ def figure_file(path: Path, width: float, height: float) -> Iterator[Figure]:
         figure = Figure(figsize=(width, height), dpi=DPI)
         FigureCanvasAgg(figure)
         yield figure
+        if layout := figure.get_layout_engine():
+            # Once is enough: `savefig` would lay the figure out and draw it twice.
+            layout.execute(figure)
+            figure.set_layout_engine("none")
         with replacing(path) as temporary:
             figure.savefig(temporary, format="png", metadata={"Software": None})

@@ -22,7 +22,8 @@ def pick(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError.of("params.yaml: train.device", "'cuda'", "auto or cpu, as torch sees no GPU here")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS is not deterministic
-    torch.use_deterministic_algorithms(True)
+    # Not `use_deterministic_algorithms`, which imports torch's compiler, a second of processor time.
+    torch.set_deterministic_debug_mode("error")
     # Filling fresh memory costs a launch per tensor on a GPU; no operation reads memory before writing it.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False

@@ -165,7 +165,7 @@ class _Worker:
 def _serve(pipe: Connection, threads: int, deterministic: bool) -> None:
     worker_ends_with_parent()
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
+    torch.set_deterministic_debug_mode("error" if deterministic else "default")
     unreported = 0
 
     def count(steps: int) -> None:
