@@ -439,8 +439,8 @@ def repository(project, monkeypatch):
     for name in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{name}_NAME", "fer")
         monkeypatch.setenv(f"GIT_{name}_EMAIL", "fer@example.org")
-    monkeypatch.setattr(overview, "INTERVAL", 0.5)
-    monkeypatch.setattr(overview, "CHECKS", 10)  # 5 seconds for a worker to start on a loaded machine
+    monkeypatch.setattr(overview, "INTERVAL", 1)
+    monkeypatch.setattr(overview, "CHECKS", 2)
     Path("score.py").write_text(SCORE.replace("ROOT", repr(str(project))))
     Path("dvc.yaml").write_text(yaml.safe_dump(STAGE))
     Path("data/raw/folder").mkdir(parents=True)
@@ -535,9 +535,7 @@ def test_a_sweep_survives_the_kill_of_a_run_and_of_its_workers(repository):
     os.kill(int(Path("runs-none-1").read_text()), signal.SIGKILL)
     until(lambda: Path("runs-none-2").exists())
     # Then kill both workers, and let one of their runs finish.
-    for process in processes(repository):
-        if "queue-worker" in process.info["cmdline"]:
-            process.kill()
+    kill_the_workers(repository)
     shown = " ".join(invoke("status").split())
     assert shown.startswith("0 done, 1 waiting, 1 failed, 2 interrupted")
     assert shown.endswith("3 runs have no worker in DVC's queue; `fer recipe run tiny --short` goes on")
@@ -598,7 +596,7 @@ def test_a_sweep_survives_the_kill_of_a_run_and_of_its_workers(repository):
     recipe = yaml.safe_load(Path("recipes/tiny.yaml").read_text())
     write(recipe | {"variants": recipe["variants"] | {"cut": {"params": {"augment": "cutout"}}}})
     commit()
-    until(lambda: not queue.workers())
+    kill_the_workers(repository)
     assert list(sweep().submit(["cut"], 1)) == [("tiny-short-cut-s1", "queued")]
     assert re.search(
         r"4 done, 1 waiting\n1 run has no worker in DVC's queue; `fer recipe run", invoke("status")
@@ -649,14 +647,18 @@ def check_that_a_kill_in_the_moment_of_queueing_is_undone() -> None:
     assert not git.output("stash", "list")
 
 
+def kill_the_workers(folder: Path) -> None:
+    for process in processes(folder):
+        if "queue-worker" in process.info["cmdline"]:
+            process.kill()
+
+
 def kill_the_workers_of_the_last_run(folder: Path) -> None:
     """Kill the workers and the run that is left, and cut off the file that says where its copy of the project is."""
     run = "mixup-2"
     until(lambda: {"tiny-short-plain-s1", "tiny-short-plain-s2"} <= git.experiment_refs().keys())
     until(Path(f"runs-{run}").exists)
-    for process in processes(folder):
-        if "queue-worker" in process.info["cmdline"]:
-            process.kill()
+    kill_the_workers(folder)
     stage = psutil.Process(int(Path(f"runs-{run}").read_text()))
     copy = stage.cwd()
     for process in (*stage.parents()[:1], stage):
