@@ -28,7 +28,7 @@ from typer.testing import CliRunner
 
 from pipeline import params
 from pipeline.cli import app
-from pipeline.experiments import queue, recipes
+from pipeline.experiments import overview, queue, recipes
 from pipeline.params.settings import flat
 from scripts.documentation import stages
 from tests import test_affectnet, test_ckplus, test_ferplus, test_rafdb, toy
@@ -247,6 +247,7 @@ def _stand_ins(folder: Path, patch: pytest.MonkeyPatch, programs: Path) -> None:
         "DVC_NO_ANALYTICS": "1",
     }.items():
         patch.setenv(name, str(value))
+    patch.setattr(overview, "INTERVAL", 0.5)
     patch.setattr(queue, "sys", SimpleNamespace(executable=str(programs / "python")))
     patch.setattr("shellingham.detect_shell", lambda: ("bash", "/bin/bash"))
     patch.setattr("webbrowser.open", lambda url: True)

@@ -15,7 +15,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from importlib import import_module
-from multiprocessing import forkserver, get_context
+from multiprocessing import forkserver, get_context, set_start_method
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -175,6 +175,9 @@ def _begin(
     function: Callable[..., object],
     arguments: tuple[Any, ...],
 ) -> None:
+    set_start_method(
+        None, force=True
+    )  # as in a new process; a fork server of its own would import everything again
     os.environ.clear()
     os.environ.update(environment)
     for number, file in ((1, out), (2, errors)):

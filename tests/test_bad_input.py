@@ -106,7 +106,8 @@ def stopped(dataset: str = "table") -> str:
 def fer(*arguments: str, prepare: Callable[[], None] | None = None) -> subprocess.Popen[str]:
     """Start the command line in the current folder."""
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "pipeline", *arguments]
+    # Where a file has a limit, no compiled module is cut off.
+    command = [sys.executable, *(["-B"] if prepare else []), "-m", "pipeline", *arguments]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, env=environment, text=True, preexec_fn=prepare, **pipes)
 

@@ -160,34 +160,34 @@ def test_experiments_run_in_a_copy_of_the_project(small: Path) -> None:
     page = [command for command in page if command not in (copying, all_queued)]
     own = yaml.safe_load((small / "params.yaml").read_text(encoding="utf-8"))["augment"]
     earlier, expected = experiments(), Counter[tuple[str, str]]()
-    for dataset in ("sample", "table", "folder"):
-        doc_project.run(small, "git", "checkout", "-qb", dataset, "main")
-        if dataset != "sample":  # which `make demo` has run and committed
-            words = tuple(word.replace("table", dataset) for word in copying.words)
-            execute(small, copying._replace(words=words))
-            expected[dataset, own] += 1
-            toy.set_params(small, datasets=[dataset])
+    for names in ("sample", "table,folder"):
+        doc_project.run(small, "git", "checkout", "-qb", names.replace(",", "-"), "main")
+        built_in = names == "sample"  # which `make demo` has run and committed
+        if not built_in:
+            words = [word.replace("[table]", f"[{names}]") for word in copying.words]
+            words += ["--copy-paths", "data/raw/folder"]
+            execute(small, copying._replace(words=tuple(words)))
+            expected[names, own] += 1
+            toy.set_params(small, datasets=names.split(","))
         for command in page:
-            if dataset != "sample" or command.words[1] == "exp":
+            if not built_in or command.words[1] == "exp":
                 # Of the lists of values, `sample` has one as it is, the others the first values.
-                words = tuple(
-                    word if dataset == "sample" else word.partition(",")[0] for word in command.words
-                )
-                execute(small, command._replace(words=words))
-        expected.update([(dataset, "cutout"), (dataset, "mixup")])
+                words = [word if built_in else word.partition(",")[0] for word in command.words]
+                execute(small, command._replace(words=tuple(words)))
+        expected.update([(names, "cutout"), (names, "mixup")])
         assert not doc_project.run(small, "git", "status", "--short").strip()
     expected["sample", "mixcut"] += 1
-    execute(small, all_queued)  # runs of three commits
+    execute(small, all_queued)  # runs of two commits
     with contextlib.chdir(small):
         found = Counter[tuple[str, str]]()
         for ref in experiments() - earlier:
             settings = yaml.safe_load(git.contents(ref, ["params.yaml"])[0])
-            [dataset] = settings["datasets"]
-            files = [f"metrics/ingest/{dataset}.json", "metrics/evaluate.json"]
-            ingested, scores = map(yaml.safe_load, git.contents(ref, files))
-            assert ingested["kept"] == doc_project.PICTURES
+            names = settings["datasets"]
+            files = ["metrics/evaluate.json", *(f"metrics/ingest/{name}.json" for name in names)]
+            scores, *ingested = map(yaml.safe_load, git.contents(ref, files))
+            assert [counts["kept"] for counts in ingested] == [doc_project.PICTURES] * len(names)
             assert scores["test"]["images"]
-            found[dataset, settings["augment"]] += 1
+            found[",".join(names), settings["augment"]] += 1
     assert found == expected
 
 

@@ -67,7 +67,7 @@ def test_work_that_is_given_up_leaves_no_process_behind(folder):
 def test_results_arrive_where_no_file_can_be_written(folder):
     code = "from tests.test_parallel import *; print(sum(found['array'].sum() for found in ordered(results, range(9))))"
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-B", "-c", code],  # no compiled module is cut off
         env=os.environ | {"TMPDIR": str(folder)},
         cwd=Path(__file__).parents[1],
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, 4_096)),

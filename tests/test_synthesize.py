@@ -361,7 +361,7 @@ def test_a_disk_that_fills_up_costs_one_line_and_no_earlier_result(project: Path
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    stage = [sys.executable, "-m", "pipeline", "synthesize"]
+    stage = [sys.executable, "-B", "-m", "pipeline", "synthesize"]  # no compiled module is cut off
     done = subprocess.run(stage, capture_output=True, text=True, preexec_fn=short_of_space)
     assert done.returncode == 1
     said = [line for line in done.stderr.splitlines() if line.startswith("fer: ")]

@@ -20,6 +20,7 @@ from pipeline.intake.listing import Listing
 from pipeline.intake.tree import Tree, open_tree
 from pipeline.methods.models import Classifier
 from pipeline.params.methods import BLOCKS
+from pipeline.params.rewrite import with_values
 from pipeline.stages.train import starting_network, trained_model, training_parts
 from pipeline.tables import paths, schema, store
 from pipeline.training.engine import TrainingRun
@@ -148,13 +149,14 @@ def answer(records: Callable[[Tree], Listing], folder: Path) -> str:
 
 
 def set_params(project: Path, **changes: Any) -> None:
-    """Set parameters in the folder's params.yaml by dotted key, as `dvc exp run -S` does."""
-    yaml = YAML()
-    tree = yaml.load(project / "params.yaml")
+    """Set parameters in the folder's params.yaml by dotted key, as `fer recipe apply` does."""
+    path = project / "params.yaml"
+    text = path.read_text(encoding="utf-8")
+    tree = YAML(typ="safe").load(text)
     for key, value in changes.items():
         block = tree
         *parents, last = key.split(".")
         for name in parents:
             block = block[name]
         block[last] = value
-    yaml.dump(tree, project / "params.yaml")
+    path.write_text(with_values(text, tree), encoding="utf-8")

@@ -28,7 +28,8 @@ def pick(name: str) -> torch.device:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
     if name == "cpu" or not torch.cuda.is_available():
-        threads.keep_apart()
+        if torch.get_num_threads() > 1:
+            threads.keep_apart()
         return torch.device("cpu")
     gpus, rank = torch.cuda.device_count(), int(os.environ.get("LOCAL_RANK", 0))
     if rank >= gpus:
