@@ -48,6 +48,19 @@ def detector_of(weights_of: Callable[[str], Path]) -> Callable[[str], FaceDetect
 
 
 @pytest.fixture(scope="session")
+def published(
+    shared_data: Path, detector_of: Callable[[str], FaceDetector]
+) -> dict[str, tuple[list[np.ndarray], list[Detection | None]]]:
+    """A hundred pictures of two published sets, and the faces that SCRFD finds in them."""
+    found = {}
+    for folder in ("ferplus/FER2013Valid", "facial_expressions/images"):
+        paths = sorted(path for path in (shared_data / folder).iterdir() if path.suffix != ".csv")
+        pictures = [cv2.imread(str(path)) for path in paths[:: len(paths) // 100][:100]]
+        found[folder] = pictures, detector_of("scrfd").detect(pictures)
+    return found
+
+
+@pytest.fixture(scope="session")
 def canvas() -> np.ndarray:
     """insightface's photo of six people on a canvas of 640 x 640."""
     photo = get_image("t1")
@@ -190,17 +203,16 @@ def test_faces_that_fill_the_picture_are_found_where_scrfd_finds_them(
     ferplus: float,
     facial_expressions: float,
     detector_of: Callable[[str], FaceDetector],
-    shared_data: Path,
+    published: dict[str, tuple[list[np.ndarray], list[Detection | None]]],
 ) -> None:
     rates = {"ferplus/FER2013Valid": ferplus, "facial_expressions/images": facial_expressions}
     for folder, least in rates.items():
-        paths = sorted(path for path in (shared_data / folder).iterdir() if path.suffix != ".csv")
-        pictures = [cv2.imread(str(path)) for path in paths[:: len(paths) // 100][:100]]
+        pictures, of_scrfd = published[folder]
         found = detector_of(name).detect(pictures)
         assert np.mean([face is not None for face in found]) >= least
         pairs = [
             (face.landmarks, other.landmarks)
-            for face, other in zip(found, detector_of("scrfd").detect(pictures), strict=True)
+            for face, other in zip(found, of_scrfd, strict=True)
             if face and other
         ]
         apart = [

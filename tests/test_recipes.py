@@ -20,6 +20,7 @@ from copy import deepcopy
 from functools import reduce
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -435,10 +436,12 @@ STAGE = {
 
 
 @pytest.fixture
-def repository(project, monkeypatch):
+def repository(project, monkeypatch, programs):
     for name in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{name}_NAME", "fer")
         monkeypatch.setenv(f"GIT_{name}_EMAIL", "fer@example.org")
+    # DVC's workers call the programs in this folder, which start at once.
+    monkeypatch.setattr(queue, "sys", SimpleNamespace(executable=str(programs / "python")))
     monkeypatch.setattr(overview, "INTERVAL", 1)
     monkeypatch.setattr(overview, "CHECKS", 2)
     Path("score.py").write_text(SCORE.replace("ROOT", repr(str(project))))
