@@ -20,7 +20,7 @@ gc.set_threshold(100_000, 20, 20)  # as in pipeline/cli.py
 # `make test VENV=...` hands its variables to every `make` under it; tests that call one mean their own folder's.
 for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES", "VENV", "PYTHON"):
     os.environ.pop(name, None)
-# The programs that tests start would compile the same modules again and again.
+# Otherwise each program that a test starts would compile the same modules again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # The suite runs in several processes, and a loaded machine is no reason to fail.

@@ -26,7 +26,7 @@ from pipeline import cli
 ROOT = Path(__file__).parents[1]
 # Not forked from the process of the tests: its threads, and what it did with a GPU, would be lacking.
 CONTEXT = get_context("forkserver")
-# With what the forked would import one by one, in seconds: what our stages, DVC and the tests themselves need.
+# What our stages, DVC and the tests need is imported once, before any fork. It takes seconds.
 CONTEXT.set_forkserver_preload(
     [
         "albumentations",
@@ -175,9 +175,8 @@ def _begin(
     function: Callable[..., object],
     arguments: tuple[Any, ...],
 ) -> None:
-    set_start_method(
-        None, force=True
-    )  # as in a new process; a fork server of its own would import everything again
+    # As in a new process. A fork server of its own would import everything again.
+    set_start_method(None, force=True)
     os.environ.clear()
     os.environ.update(environment)
     for number, file in ((1, out), (2, errors)):
