@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import re
 import sys
 from importlib import import_module
 from importlib.metadata import version
@@ -136,6 +137,14 @@ def _root(
     pass
 
 
+def _refuse_empty(arguments: list[str]) -> None:
+    """Refuse an argument without text: as a path it would mean the current folder."""
+    for number, argument in enumerate(arguments, 1):
+        if not argument or re.fullmatch(r"--?[\w-]+=", argument):
+            found = f"'{argument}'"
+            raise UserError.of(f"argument {number}", found, "a value; a variable of the shell may be empty")
+
+
 def main() -> None:
     """Run `fer`. Print an error that the user can correct as one line, with exit code 1."""
     # Imports make a million objects that stay until the end. Looking through them for garbage after every 700 new ones,
@@ -147,6 +156,7 @@ def main() -> None:
     end_orderly()
     status: str | int | None
     try:
+        _refuse_empty(sys.argv[1:])
         app(prog_name="fer")
     except UserError as error:
         status = f"fer: {error}"

@@ -890,6 +890,14 @@ def test_the_command_line_answers_in_one_line(raw, content, message):
     assert results() == {}
 
 
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [(["predict", ""], "2: found ''"), (["report", "--output="], "2: found '--output='")],
+)
+def test_an_argument_without_text_is_no_folder(raw, arguments, found):
+    assert line_of(fer(*arguments)).startswith(f"fer: argument {found}, allowed: a value")
+
+
 def test_the_command_line_succeeds_and_counts_what_it_rejects(raw):
     (raw / "images/cut.png").write_bytes(PNG[:300])
     write_rows(raw, "cut.png,train,1,0,0", "../x,train,1,0,0")
