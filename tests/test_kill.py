@@ -93,7 +93,9 @@ def results() -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
-def test_a_killed_run_ends_with_the_same_bytes(project: Path, settings: str) -> None:
+def test_a_killed_run_ends_with_the_same_bytes(
+    project: Path, settings: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     toy.write(project, model="light", **SETTINGS[settings], **{"train.epochs": 3, "train.batch_size": 18})
     assert forked.run(forked.fer, "train").returncode == 0
     unbroken = results()
@@ -106,7 +108,10 @@ def test_a_killed_run_ends_with_the_same_bytes(project: Path, settings: str) -> 
         killed = forked.run(point)
         assert killed.returncode == -signal.SIGKILL, (point, killed.stderr)
         assert len(list((paths.MODELS / "checkpoints").glob("[!.]*.safetensors"))) == 1, point
-    resumed = subprocess.run(TRAIN, check=True, capture_output=True, text=True)
+    environment = {name: value for name, value in os.environ.items() if name != "TORCHINDUCTOR_CACHE_DIR"}
+    environment["TMPDIR"] = str(temporary := tmp_path_factory.mktemp("temporary"))
+    resumed = subprocess.run(TRAIN, env=environment, check=True, capture_output=True, text=True)
     place = "epoch 3, step 1" if len(points) == 3 else "epoch 2, step 3"
     assert f"resuming an interrupted run at {place}" in resumed.stdout
     assert results() == unbroken
+    assert not list(temporary.iterdir())

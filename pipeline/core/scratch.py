@@ -23,11 +23,13 @@ SUFFIX, LOCK = ".part", ".lock"
 def choose_temporary_folder() -> None:
     """Set the folder for temporary files to the one that Python would choose, without its trial.
 
-    Python tries a folder with a file that has no suffix of its own. A kill would leave this file behind for ever.
+    Python tries a folder with a file that has no suffix of its own. A kill would leave this file behind for ever. torch
+    would make a folder there for its compiler, which nothing here uses, and never remove it.
     """
     for name in (*map(os.environ.get, ("TMPDIR", "TEMP", "TMP")), "/tmp"):
         if name and os.path.isdir(name) and os.access(name, os.W_OK | os.X_OK):
             tempfile.tempdir = os.path.abspath(name)
+            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", tempfile.tempdir)
             return
 
 
