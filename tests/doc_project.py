@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from fnmatch import fnmatch
 from itertools import pairwise
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -28,10 +27,10 @@ from typer.testing import CliRunner
 
 from pipeline import params
 from pipeline.cli import app
-from pipeline.experiments import overview, queue, recipes
+from pipeline.experiments import overview, recipes
 from pipeline.params.settings import flat
 from scripts.documentation import stages
-from tests import test_affectnet, test_ckplus, test_ferplus, test_rafdb, toy
+from tests import forked, test_affectnet, test_ckplus, test_ferplus, test_rafdb, toy
 from tests.doc_commands import ROOT, Command, parsed
 
 # A command runs as it is documented, but for what makes it long: these settings have these values, in params.yaml and
@@ -248,7 +247,7 @@ def _stand_ins(folder: Path, patch: pytest.MonkeyPatch, programs: Path) -> None:
     }.items():
         patch.setenv(name, str(value))
     patch.setattr(overview, "INTERVAL", 0.5)
-    patch.setattr(queue, "sys", SimpleNamespace(executable=str(programs / "python")))
+    forked.call_from_workers(programs, patch)
     patch.setattr("shellingham.detect_shell", lambda: ("bash", "/bin/bash"))
     patch.setattr("webbrowser.open", lambda url: True)
     patch.setattr("dvc.ui.Console.confirm", lambda *_: True)

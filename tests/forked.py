@@ -19,9 +19,14 @@ from multiprocessing import forkserver, get_context, set_start_method
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 from pipeline import cli
+from pipeline.experiments import queue
+
+if TYPE_CHECKING:
+    import pytest
 
 ROOT = Path(__file__).parents[1]
 # Not forked from the process of the tests: its threads, and what it did with a GPU, would be lacking.
@@ -114,6 +119,11 @@ def programs() -> Iterator[Path]:
         finally:
             server.kill()
             server.join()
+
+
+def call_from_workers(programs: Path, patch: pytest.MonkeyPatch) -> None:
+    """Have the workers of DVC's queue, and who starts them, call the programs in a folder that `programs` yields."""
+    patch.setattr(queue, "sys", SimpleNamespace(executable=str(programs / "python")))
 
 
 def _serve(address: str) -> None:

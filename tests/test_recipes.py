@@ -20,7 +20,6 @@ from copy import deepcopy
 from functools import reduce
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -440,10 +439,9 @@ def repository(project, monkeypatch, programs):
     for name in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{name}_NAME", "fer")
         monkeypatch.setenv(f"GIT_{name}_EMAIL", "fer@example.org")
-    # DVC's workers call the programs in this folder, which start at once.
-    monkeypatch.setattr(queue, "sys", SimpleNamespace(executable=str(programs / "python")))
+    forked.call_from_workers(programs, monkeypatch)
     monkeypatch.setattr(overview, "INTERVAL", 1)
-    monkeypatch.setattr(overview, "CHECKS", 2)
+    monkeypatch.setattr(overview, "CHECKS", 5)  # 5 seconds for a worker to start on a loaded machine
     Path("score.py").write_text(SCORE.replace("ROOT", repr(str(project))))
     Path("dvc.yaml").write_text(yaml.safe_dump(STAGE))
     Path("data/raw/folder").mkdir(parents=True)
@@ -599,7 +597,7 @@ def test_a_sweep_survives_the_kill_of_a_run_and_of_its_workers(repository):
     recipe = yaml.safe_load(Path("recipes/tiny.yaml").read_text())
     write(recipe | {"variants": recipe["variants"] | {"cut": {"params": {"augment": "cutout"}}}})
     commit()
-    kill_the_workers(repository)
+    until(lambda: not queue.workers())
     assert list(sweep().submit(["cut"], 1)) == [("tiny-short-cut-s1", "queued")]
     assert re.search(
         r"4 done, 1 waiting\n1 run has no worker in DVC's queue; `fer recipe run", invoke("status")
