@@ -89,7 +89,11 @@ def ingested() -> dict[str, dict]:
 
 def rejected() -> list[tuple[str, str, str]]:
     with open("data/ingested/ckplus.rejected.csv", newline="") as file:
-        return [(row["file"], row["row"], row["reason"]) for row in csv.DictReader(file)]
+        return [
+            (row["file"], row["row"], row["reason"])
+            for row in csv.DictReader(file)
+            if row["reason"] != "not_read"
+        ]
 
 
 def metrics() -> dict:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pipeline import params
 from pipeline.core.errors import UserError
 from pipeline.datasets import facial_expressions, folder
+from pipeline.intake.options import Options
 from pipeline.intake.tree import open_tree
 from pipeline.stages import align, ingest, label
 from tests import toy
@@ -36,7 +37,7 @@ def write(root: Path, *rows: str, images: tuple[str, ...] = ()) -> Path:
 
 @real
 def test_every_real_image_is_accounted_for():
-    listing = facial_expressions.records(open_tree(SHARED))
+    listing = facial_expressions.records(open_tree(SHARED), Options())
     records = toy.listed(listing)
     images = set(os.listdir(SHARED / "images"))
     listed = {record["name"] for record in records} | {row.record for row in listing.rejected}
@@ -54,7 +55,9 @@ def test_every_real_image_is_accounted_for():
 
 @real
 def test_a_person_of_the_real_set_is_one_group():
-    groups = {r["name"]: r["group"] for r in toy.listed(facial_expressions.records(open_tree(SHARED)))}
+    groups = {
+        r["name"]: r["group"] for r in toy.listed(facial_expressions.records(open_tree(SHARED), Options()))
+    }
     assert groups["Alejandro_Toledo_0004.jpg"] == groups["Alejandro_Toledo_0037.jpg"] == "Alejandro_Toledo"
     assert sum(group is None for group in groups.values()) == 4  # named after the repository
 
@@ -105,7 +108,7 @@ def test_rows_that_agree_are_one_record_and_rows_that_do_not_are_none(tmp_path):
         "1,f.jpg",
         images=("Ann_Lee_01.jpg", "Bo_2.jpg", "c.jpg", "d.jpg", "alone.jpg"),
     )
-    listing = facial_expressions.records(open_tree(tmp_path))
+    listing = facial_expressions.records(open_tree(tmp_path), Options())
     records = toy.listed(listing)
     assert [(r["name"], r["label"], r["group"], r["split"], r["row"]) for r in records] == [
         ("Ann_Lee_01.jpg", "happiness", "Ann_Lee", None, 2),
@@ -127,11 +130,13 @@ def test_a_wrong_tree_is_answered_with_the_expected_one(tmp_path):
     with pytest.raises(
         UserError, match=r"found legend\.csv; expected: data/legend\.csv and the folder images/"
     ):
-        facial_expressions.records(open_tree(tmp_path))
+        facial_expressions.records(open_tree(tmp_path), Options())
     write(tmp_path)
-    (tmp_path / "data/legend.csv").write_text("image,label\n")
-    with pytest.raises(UserError, match=r"legend\.csv: found no column user\.id, emotion, expected"):
-        facial_expressions.records(open_tree(tmp_path))
+    (tmp_path / "data/legend.csv").write_text("image,name\n")
+    with pytest.raises(
+        UserError, match=r"legend\.csv: found no column label, expected: user\.id, image, emotion"
+    ):
+        facial_expressions.records(open_tree(tmp_path), Options())
 
 
 CELL = st.sampled_from(["1", "a_1.jpg", "..", "", '"', "fear", "FEAR", "é", "\0"]) | st.text(max_size=4)
@@ -144,7 +149,7 @@ def test_no_legend_breaks_the_reader(tmp_path, rows):
     text = "user.id,image,emotion\n" + "\n".join(rows)
     (tmp_path / "data/legend.csv").write_bytes(text.encode("utf-8", "surrogatepass"))
     try:
-        listing = facial_expressions.records(open_tree(tmp_path))
+        listing = facial_expressions.records(open_tree(tmp_path), Options())
     except UserError:
         return
     assert all(r["label"] in ("fear",) for r in toy.listed(listing) if r["name"] == "a_1.jpg")
@@ -156,7 +161,7 @@ def test_folders_named_after_classes(tmp_path, top):
     for name in names:
         (tmp_path / top / name).parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(tmp_path / top / name), np.zeros((9, 9), np.uint8))
-    listing = folder.records(open_tree(tmp_path))
+    listing = folder.records(open_tree(tmp_path), Options())
     split = {"": None, "train/": "train", "val/": "valid"}[top]
     assert {r["name"]: (r["label"], r["split"]) for r in toy.listed(listing)} == {
         f"{top}happiness/a.png": ("happiness", split),
@@ -175,15 +180,15 @@ def test_files_outside_the_splits_are_rejected_by_name(tmp_path):
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"")
-    listing = folder.records(open_tree(tmp_path))
+    listing = folder.records(open_tree(tmp_path), Options())
     assert {r["name"]: r["split"] for r in toy.listed(listing)} == dict(
         zip(names[:2], ("train", "test"), strict=True)
     )
-    assert sorted(row.file for row in listing.rejected) == sorted(names[2:])
+    assert sorted(row.file for row in listing.rejected) == sorted(names[2:5])  # f.txt is no picture
     assert {row.reason for row in listing.rejected} == {"no_split"}
 
 
 def test_no_folder_named_after_a_class_is_answered_with_the_expected_tree(tmp_path):
     (tmp_path / "puzzled").mkdir()
     with pytest.raises(UserError, match=r"found puzzled/; expected: one folder for each class"):
-        folder.records(open_tree(tmp_path))
+        folder.records(open_tree(tmp_path), Options())

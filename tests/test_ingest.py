@@ -20,6 +20,7 @@ from pipeline.intake import image
 from pipeline.intake.guards import Rejection
 from pipeline.intake.image import decode, fingerprint
 from pipeline.intake.listing import Listing
+from pipeline.intake.options import Options
 from pipeline.intake.tree import open_tree
 from pipeline.stages import ingest
 from tests import toy
@@ -55,7 +56,7 @@ def ingested() -> list[dict]:
 
 def rejected() -> list[dict[str, str]]:
     with open("data/ingested/table.rejected.csv", encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+        return [row for row in csv.DictReader(file) if row["reason"] != "not_read"]
 
 
 def metrics() -> dict:
@@ -184,7 +185,7 @@ TEXT = st.builds(
 
 def listed(folder: Path) -> tuple[Listing | None, str]:
     try:
-        return table.records(open_tree(folder)), ""
+        return table.records(open_tree(folder), Options()), ""
     except UserError as error:
         return None, str(error)
 

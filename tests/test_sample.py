@@ -13,6 +13,7 @@ import pytest
 from pipeline import params
 from pipeline.core.errors import UserError
 from pipeline.datasets import sample
+from pipeline.intake.options import Options
 from pipeline.intake.tree import open_tree
 from pipeline.sample import people
 from pipeline.sample.drawing import scene
@@ -233,7 +234,7 @@ def test_the_stage_writes_a_table_that_the_adapter_reads(
         rows = list(csv.reader(file))
     assert rows[0] == ["image", "split", "group", *VOTES]
     assert len(rows) == 201
-    listing = sample.records(open_tree(folder))
+    listing = sample.records(open_tree(folder), Options())
     assert (len(toy.listed(listing)), len(listing.rejected)) == (200, 0)
     assert listing.notes["images_without_row"] == 0
     assert "200 pictures (neutral" in capsys.readouterr().out

@@ -14,6 +14,7 @@ from moto.server import ThreadedMotoServer
 
 from pipeline.core.errors import UserError
 from pipeline.datasets import table
+from pipeline.intake.options import Options
 from pipeline.intake.tree import open_tree
 from pipeline.tables.storage import local_copy, open_store
 from tests import doc_commands, toy
@@ -86,7 +87,7 @@ def test_the_tree_of_a_bucket_is_that_of_the_folder(store: str) -> None:
     assert sorted(bucket.files()) == sorted(folder.files())
     place = "images/0 \u00e9.png"
     assert bucket.read(place) == folder.read(place)
-    assert len(toy.listed(table.records(bucket))) == 32
+    assert len(toy.listed(table.records(bucket, Options()))) == 32
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ from pipeline.intake import csv_rows
 from pipeline.intake.guards import Rejection
 from pipeline.intake.landmarks import five, numbers
 from pipeline.intake.listing import Listing
+from pipeline.intake.options import Options
 from pipeline.intake.tree import Tree, wrong_tree
 
 LABELS: dict[float, str] = {
@@ -95,7 +96,7 @@ _EXPECTED = (
 )
 
 
-def records(tree: Tree) -> Listing:
+def records(tree: Tree, options: Options) -> Listing:
     """List AffectNet in whichever of its two forms lies in `tree`.
 
     Raises:
@@ -142,14 +143,14 @@ def _add_list(tree: Tree, file: str, split: str, images: str, listing: Listing, 
     rows = csv_rows.lines(tree, file)
     first = next(rows, (0, ""))
     rows = chain([first], rows)
-    names = list(COLUMNS)
+    names, mark = list(COLUMNS), ","
     if COLUMNS[0] in first[1] or not first[1]:
-        names = csv_rows.header(tree, file, rows, _USED)
+        names, mark = csv_rows.header(tree, file, rows, _USED)
     used = itemgetter(*map(names.index, _USED))
     for row, line in rows:
         image = line.strip()[:80]
         try:
-            image, *corner_and_size, points, code = used(csv_rows.cells(line, len(names)))
+            image, *corner_and_size, points, code = used(csv_rows.cells(line, len(names), mark))
             if not _NAME.fullmatch(image):
                 raise Rejection.of("bad_image_name", repr(image[:80]), "names like 689/737db2.jpg")
             named.add(image)

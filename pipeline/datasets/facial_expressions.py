@@ -16,20 +16,19 @@ from __future__ import annotations
 
 import re
 
-from pipeline.intake import csv_rows
-from pipeline.intake.classes import class_name
+from pipeline.intake.cell_table import CellTable
 from pipeline.intake.guards import Rejection
 from pipeline.intake.listing import Listing
+from pipeline.intake.options import Options
 from pipeline.intake.tree import Tree, wrong_tree
 
 LEGEND = "data/legend.csv"
 IMAGES = "images"
-_COLUMNS = ("user.id", "image", "emotion")
 _PERSON = re.compile(r"(.+)_\d+\.\w+")
 _NO_PERSON = "facial-expressions"  # four files are named after the repository
 
 
-def records(tree: Tree) -> Listing:
+def records(tree: Tree, options: Options) -> Listing:
     """List `data/legend.csv`, and reject the pictures that it does not name.
 
     Raises:
@@ -37,20 +36,20 @@ def records(tree: Tree) -> Listing:
     """
     if not tree.has(LEGEND) or f"{IMAGES}/" not in tree.entries():
         raise wrong_tree(tree, f"{LEGEND} and the folder {IMAGES}/")
-    rows = csv_rows.lines(tree, LEGEND)
-    header = csv_rows.header(tree, LEGEND, rows, _COLUMNS)
-    image_column, emotion_column = header.index("image"), header.index("emotion")
+    table = CellTable(tree, LEGEND, "user.id, image, emotion")
+    image_column, emotion_column = (table.required(name) for name in ("image", "label"))
 
     listing = Listing(tree.read, ("valid", "test"))
     labels: dict[str, list[tuple[int, str]]] = {}  # row and label by image
-    for row, line in rows:
+    for row, line, cells in table.rows():
         image = line.strip()
         try:
-            cells = csv_rows.cells(line, len(header))
+            if isinstance(cells, Rejection):
+                raise cells
             image = cells[image_column]
             if not image or "/" in image or image in (".", ".."):
                 raise Rejection("bad_image_name", f"found {image[:80]!r}, expected: a file name in {IMAGES}/")
-            labels.setdefault(image, []).append((row, class_name(cells[emotion_column])))
+            labels.setdefault(image, []).append((row, options.names.label(cells[emotion_column])))
         except Rejection as why:
             listing.reject(LEGEND, row, image, why)
             labels.setdefault(image, [])

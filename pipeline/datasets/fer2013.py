@@ -16,9 +16,11 @@ An id is `fer2013/<number of the row, from 0, five digits>`, in folders `fer2013
 
 from __future__ import annotations
 
-from pipeline.intake.classes import add_folders, class_folders, reject_others, split_folders
+from pipeline.intake.class_folders import add_below, class_folders, pictures, reject, split_folders
 from pipeline.intake.guards import Rejection
 from pipeline.intake.listing import Listing
+from pipeline.intake.names import Names
+from pipeline.intake.options import Options
 from pipeline.intake.pixel_table import FILES, USAGES, PixelTable
 from pipeline.intake.tree import Tree, wrong_tree
 
@@ -27,7 +29,7 @@ TRAIN, TEST = "train.csv", "test.csv"
 _EXPECTED = f"{', '.join(FILES)}, {TRAIN} (and {TEST}), or train/ and test/ with folders like angry/"
 
 
-def records(tree: Tree) -> Listing:
+def records(tree: Tree, options: Options) -> Listing:
     """List FER2013 in whichever of its published forms lies in `tree`.
 
     Raises:
@@ -42,9 +44,11 @@ def records(tree: Tree) -> Listing:
             for number, _ in enumerate(PixelTable(tree, TEST, ("pixels",)).rows()):
                 why = Rejection("no_label", f"{TEST} is published without labels")
                 listing.reject(TEST, number + 2, f"{number:05d}", why)
+                listing.expected["no_label"] += 1
         return listing
-    if folders := {f: split for f, split in split_folders(tree).items() if class_folders(tree, f)}:
-        return _folder_form(tree, folders)
+    names = options.names
+    if folders := {f: split for f, split in split_folders(tree).items() if class_folders(tree, names, f)}:
+        return _folder_form(tree, names, folders)
     raise wrong_tree(tree, _EXPECTED)
 
 
@@ -72,13 +76,20 @@ def _label(code: str) -> str:
     return CODES[int(code)]
 
 
-def _folder_form(tree: Tree, folders: dict[str, str]) -> Listing:
+def _folder_form(tree: Tree, names: Names, folders: dict[str, str]) -> Listing:
     named = {_usage(place) for folder in folders for place in tree.files(folder)} - {None}
     missing = [split for split in ("valid", "test") if split not in {*folders.values(), *named}]
     listing = Listing(tree.read, missing)
     for folder in folders:
-        add_folders(listing, tree, folder, lambda place: _usage(place) or folders[place.split("/")[0]])
-    reject_others(listing, tree, folders)
+        add_below(listing, tree, names, folder, lambda place: _usage(place) or folders[place.split("/")[0]])
+    for place in pictures(tree):
+        if place.split("/")[0] not in folders:
+            reject(
+                listing,
+                place,
+                "no_split",
+                f"the file is outside {', '.join(folders)}, which hold the pictures",
+            )
     return listing
 
 

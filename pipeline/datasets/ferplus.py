@@ -36,6 +36,7 @@ from pipeline.core.errors import UserError
 from pipeline.intake import csv_rows
 from pipeline.intake.guards import Rejection
 from pipeline.intake.listing import Listing, votes_of
+from pipeline.intake.options import Options
 from pipeline.intake.pixel_table import FILES, USAGES, PixelTable
 from pipeline.intake.tree import Tree, wrong_tree
 from pipeline.tables.vocabulary import VOTES
@@ -51,7 +52,7 @@ _EXPECTED = (
 )
 
 
-def records(tree: Tree) -> Listing:
+def records(tree: Tree, options: Options) -> Listing:
     """List FER+ in whichever of its published forms lies in `tree`.
 
     Raises:
@@ -81,6 +82,11 @@ def records(tree: Tree) -> Listing:
                 listing.add(image[:-4], split, f"{FOLDERS[split]}/{image}", file, row, votes=votes)
     else:
         raise wrong_tree(tree, _EXPECTED)
+    if not pixels:  # folders circulate without their pictures
+        without = [split for split in FOLDERS if not pictures.get(split)]
+        listing.expected["missing_image"] += sum(
+            count for (split, _), count in listing.counts().items() if split in without
+        )
     images = (
         place.removeprefix(f"{FOLDERS[split]}/") for split in pictures for place in tree.files(FOLDERS[split])
     )
@@ -121,7 +127,7 @@ def _add_votes_file(
     """
     path = f"{tree.address}/{VOTES_FILE}"
     rows = csv_rows.lines(tree, VOTES_FILE)
-    header = csv_rows.header(tree, VOTES_FILE, rows, _COLUMNS)
+    header, mark = csv_rows.header(tree, VOTES_FILE, rows, _COLUMNS)
     usage_and_image = itemgetter(header.index("Usage"), header.index("Image name"))
     vote_cells = itemgetter(*(header.index(name) for name in VOTES))
     label_votes: dict[str, dict[str, list[tuple[int, tuple[int, ...]]]]] = {}
@@ -138,7 +144,7 @@ def _add_votes_file(
         offset, pixel_cells = next(pixel_rows, (0, {}))
         matched += offset > 0
         try:
-            cells = csv_rows.cells(line, len(header))
+            cells = csv_rows.cells(line, len(header), mark)
             usage, image = usage_and_image(cells)
             named.add(image)
             if pixel_cells and pixel_cells["Usage"] != usage:

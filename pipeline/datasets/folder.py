@@ -1,41 +1,67 @@
 """Pictures in folders that are named after classes.
 
     data/raw/folder/
-        happiness/   a.jpg ...      or      train/ happiness/ a.jpg ...
-        sadness/     b.jpg ...              test/  happiness/ ...
+        happiness/   a.jpg ...      or      train/ happiness/ ...      or      happiness/ train/ ...
+        sadness/     b.jpg ...              test/  happiness/ ...                         test/  ...
 
-Folder names are class names in upper or lower case: neutral happiness surprise sadness anger disgust fear contempt,
-or the adjectives (`Happy`). Folders above them may name splits: train, training, val, valid, validation, test, testing.
-A split without a folder is drawn from the training pictures. A class's folder may have folders inside it. A file in a
-folder of another name is rejected.
+Classes and splits may be spelled in many ways: `Happy`, `0_angry`, `Training`, `val`, `PublicTest`; `ingest.names` maps
+any other name of a class. A split without a folder is drawn from the training pictures. A class's folder may have
+folders inside it. All other pictures are rejected; so is, if there are folders of splits, a picture outside of them.
 
 An id is `folder/<path>`.
 """
 
 from __future__ import annotations
 
-from pipeline.intake.classes import add_folders, class_folders, reject_others, split_folders
+from pipeline.core.errors import UserError
+from pipeline.intake.class_folders import add, folders, pictures, reject
 from pipeline.intake.listing import Listing
+from pipeline.intake.names import UnknownNames, split_name
+from pipeline.intake.options import Options
 from pipeline.intake.tree import Tree, wrong_tree
+from pipeline.tables.vocabulary import SPLITS
 
-_EXPECTED = "one folder for each class (happiness/, sadness/, ...), or train/ and test/ that hold them"
+_EXPECTED = (
+    "one folder for each class (happiness/, sadness/, ...), also in train/ and test/, or with these inside"
+)
 
 
-def records(tree: Tree) -> Listing:
-    """List every file.
+def records(tree: Tree, options: Options) -> Listing:
+    """List every picture.
 
     Raises:
         UserError: there is no folder named after a class.
     """
-    splits = {folder: split for folder, split in split_folders(tree).items() if class_folders(tree, folder)}
-    if splits:
-        listing = Listing(tree.read, [split for split in ("valid", "test") if split not in splits.values()])
-        for folder in splits:
-            add_folders(listing, tree, folder, lambda place: splits[place.split("/")[0]])
-        reject_others(listing, tree, splits)
-        return listing
-    if not class_folders(tree):
-        raise wrong_tree(tree, _EXPECTED)
-    listing = Listing(tree.read, ("valid", "test"))
-    add_folders(listing, tree, "", lambda _: None)
+    names = options.names
+    inside = {name: folders(tree, name) for name in folders(tree)}
+    # The split of each folder above or below those of classes, by its place.
+    above = {n: split for n in inside if (split := split_name(n)) and any(map(names.get, inside[n]))}
+    classes = [name for name in inside if name not in above and names.get(name)]
+    below = {f"{n}/{f}": split for n in classes for f in inside[n] if (split := split_name(f))}
+    if not above and not classes:
+        raise _no_class(tree, inside)
+    splits = above | below
+    listing = Listing(tree.read, [split for split in SPLITS[1:] if split not in splits.values()])
+    outside = f"the file is outside {', '.join(f'{name}/' for name in splits)[:200]}, which hold the pictures"
+    for place in pictures(tree):
+        first, second, *_ = [*place.split("/")[:-1], "", ""]
+        if first in above and second:
+            add(listing, names, place, second, above[first])
+        elif splits and f"{first}/{second}" not in below and first not in above:
+            reject(listing, place, "no_split", outside)
+        elif not first or first in above:
+            reject(listing, place, "no_label", "the file lies in no folder named after a class")
+        else:
+            add(listing, names, place, first, below.get(f"{first}/{second}"))
     return listing
+
+
+def _no_class(tree: Tree, inside: dict[str, list[str]]) -> UserError:
+    """Return the error for a tree in which no folder has a known name of a class."""
+    of_splits = [name for name in inside if split_name(name)]
+    unknown = {below for split in of_splits for below in inside[split]}
+    if not of_splits:
+        unknown = {name for name in inside if any(pictures(tree, name))}
+    if len(unknown) < 2:
+        return wrong_tree(tree, _EXPECTED)
+    return UnknownNames(tree.address, sorted(unknown))

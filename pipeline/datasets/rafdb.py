@@ -41,9 +41,11 @@ import numpy as np
 
 from pipeline.core.errors import UserError
 from pipeline.intake import csv_rows
+from pipeline.intake.cell_table import CellTable
 from pipeline.intake.guards import Rejection
 from pipeline.intake.landmarks import as_seen, numbers
 from pipeline.intake.listing import Listing
+from pipeline.intake.options import Options
 from pipeline.intake.tree import Tree, wrong_tree
 
 CODES = {
@@ -66,17 +68,13 @@ _EXPECTED = (
 )
 
 
-def records(tree: Tree, pictures: str) -> Listing:
+def records(tree: Tree, options: Options) -> Listing:
     """List RAF-DB in whichever of its two forms lies in `tree`.
-
-    Args:
-        tree: the data set's files.
-        pictures: `original` or `aligned`.
 
     Raises:
         UserError: the tree is neither or lacks these pictures, or a list of labels cannot be read or has the code 0.
     """
-    official = tree.has(LABEL_FILE)
+    official, pictures = tree.has(LABEL_FILE), options.rafdb
     if official:
         kinds = [kind for kind in ("original", "aligned") if tree.entries(f"Image/{kind}")]
     else:
@@ -181,21 +179,22 @@ def _kaggle(tree: Tree) -> Listing:
 def _kaggle_rows(tree: Tree, split: str, places: set[str], listing: Listing) -> set[str]:
     """Add the rows of a split's CSV; return the names in them."""
     file, named = f"{split}_labels.csv", set()
-    rows = csv_rows.lines(tree, file)
-    names = csv_rows.header(tree, file, rows, ("image", "label"))
-    for row, line in rows:
+    table = CellTable(tree, file, "image, label")
+    image_column, label_column = table.required("image"), table.required("label")
+    for row, line, cells in table.rows():
         image = line.strip()[:80]
         try:
-            cell = dict(zip(names, csv_rows.cells(line, len(names)), strict=True))
-            image = cell["image"]
+            if isinstance(cells, Rejection):
+                raise cells
+            image, code = cells[image_column], cells[label_column]
             named.add(image)
             stem = _stem(image, split)
-            label = _label(cell["label"], f"{tree.address}/{file}, row {row}")
-            place = f"{KAGGLE}/{split}/{cell['label']}/{image}"
-            others = (code for code in CODES if f"{KAGGLE}/{split}/{code}/{image}" in places)
-            if place not in places and (code := next(others, None)):
+            label = _label(code, f"{tree.address}/{file}, row {row}")
+            place = f"{KAGGLE}/{split}/{code}/{image}"
+            others = (other for other in CODES if f"{KAGGLE}/{split}/{other}/{image}" in places)
+            if place not in places and (other := next(others, None)):
                 raise Rejection(
-                    "contradicting_label", f"found the label {cell['label']}, the picture lies in {code}/"
+                    "contradicting_label", f"found the label {code}, the picture lies in {other}/"
                 )
             listing.add(stem, split, place, file, row, label=label)
         except Rejection as why:

@@ -1,118 +1,239 @@
-"""Your own pictures: a folder and a CSV file. The embedded sample has the same form.
+"""Your own pictures: a folder and a table. The embedded sample has the same form.
 
     data/raw/table/
-        labels.csv
+        labels.csv     or any other one .csv, .tsv or .parquet file, or one for each split: train.csv, test.csv
         images/        PNG, JPEG, BMP, GIF, WebP, TIFF or PPM, also in folders inside it
 
-`labels.csv` is UTF-8, separated by commas, with a header. Its columns, in any order, in upper or lower case:
+A CSV file is UTF-8, separated by commas, semicolons, tabs or `|`, with a header. Its columns, in any order, in upper or
+lower case, under these or other usual names (`filename`, `emotion`, `usage`, `person`, `xmin`):
 
-    image    path of the picture inside images/
-    split    optional: train, valid (or val) or test; without this column the stage `label` draws valid and test
-    group    optional: the person in the picture
-    label    one of neutral happiness surprise sadness anger disgust fear contempt unknown NF, or an adjective (Happy)
+    image         path of the picture inside images/
+    split         optional: train, valid (or val) or test; the stage `label` draws the splits that do not occur
+    group         optional: the person in the picture
+    label         one of neutral happiness surprise sadness anger disgust fear contempt unknown NF, another spelling
+                  (Happy), a class in `classes` of params.yaml, or a label that `ingest.names` maps to a class
+    x1 y1 x2 y2   optional: the face's box in pixels. A picture with several faces has a row for each.
 
 Or, instead of `label`, one column per name with its number of votes: at least two classes. A missing column counts
-as 0 votes. `unknown` is "cannot tell", `NF` is "no face".
+as 0 votes. `unknown` is "cannot tell", `NF` is "no face". Shares of votes (0.8) count as that many votes out of 1,000.
 
-An id is `table/<image>`, extension included, so that `a.png` and `a.jpg` are two pictures.
+Rows for one face that disagree are all rejected.
+
+An id is `table/<image>`, extension included, so that `a.png` and `a.jpg` are two pictures; of a picture with several
+boxes it is `table/<image>#<x1>,<y1>,<x2>,<y2>`.
 """
 
 from __future__ import annotations
 
-import difflib
-from pathlib import PurePosixPath
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
 
 from pipeline.core.errors import UserError
-from pipeline.intake import csv_rows
-from pipeline.intake.classes import CLASS_OF, SPLIT_OF
-from pipeline.intake.guards import Rejection, leads_out
+from pipeline.intake.cell_table import COLUMNS, ENDINGS, CellTable
+from pipeline.intake.guards import Rejection
+from pipeline.intake.landmarks import numbers
 from pipeline.intake.listing import Listing, votes_of
+from pipeline.intake.locator import Locator
+from pipeline.intake.names import CLASS_OF, Names, split_name, split_of
+from pipeline.intake.options import Options
 from pipeline.intake.tree import Tree, wrong_tree
 from pipeline.tables.vocabulary import CLASSES, SPLITS, VOTES
 
 FILE = "labels.csv"
 IMAGES = "images"
-_VOCABULARY = {name.lower(): name for name in VOTES}
-_LABELS = CLASS_OF | _VOCABULARY
+_BOX = ("x1", "y1", "x2", "y2")
 _EXPECTED = f"image, and either label or vote columns ({', '.join(VOTES)})"
 
 
-def records(tree: Tree) -> Listing:
-    """List the rows of `labels.csv`.
+class _Row(NamedTuple):
+    """A row of a table that names a picture and its label."""
+
+    file: str
+    row: int
+    place: str
+    split: str | None
+    group: str | None
+    box: tuple[float, ...] | None
+    label: str | None
+    votes: tuple[int, ...] | None
+
+
+def records(tree: Tree, options: Options) -> Listing:
+    """List the rows of the table.
 
     Raises:
-        UserError: the file or the folder is missing, or the header lacks columns.
+        UserError: there is no table or no picture, or the header lacks columns.
     """
     top = tree.entries()
-    if FILE not in top or f"{IMAGES}/" not in top:
+    files = [FILE] if FILE in top else [name for name in top if name.lower().endswith(ENDINGS)]
+    if not files or (FILE in top and f"{IMAGES}/" not in top) or not any(e.endswith("/") for e in top):
         raise wrong_tree(tree, f"{FILE} and the folder {IMAGES}/")
-    rows = csv_rows.lines(tree, FILE)
-    header = csv_rows.header(tree, FILE, rows, (), _EXPECTED)
-    columns, ignored = _columns(f"{tree.address}/{FILE}", header)
-
-    listing = Listing(tree.read, () if "split" in columns else ("valid", "test"))
-    named = set[str]()
-    for row, line in rows:
-        name = line.strip()[:80]
-        try:
-            cells = csv_rows.cells(line, len(header))
-            cell = {column: text for column, text in zip(columns, cells, strict=True) if column}
-            name = cell["image"]
-            named.add(str(PurePosixPath(name)))
-            _add(listing, row, cell)
-        except Rejection as why:
-            listing.reject(FILE, row, name, why)
+    if len(files) > 1 and not all(split_name(name.rpartition(".")[0]) for name in files):
+        raise wrong_tree(
+            tree, f"one table, {FILE}, or a table for each split, such as train.csv and test.csv"
+        )
+    listing = Listing(tree.read)
+    locator, ignored = Locator(tree, IMAGES), list[str]()
+    rows: defaultdict[str, list[_Row]] = defaultdict(list)
+    for file in files:
+        split = split_name(file.rpartition(".")[0]) if len(files) > 1 else None
+        for row in _rows(tree, file, listing, locator, options.names, split, ignored):
+            rows[row.place].append(row)
+    for of_picture in rows.values():
+        _add(listing, of_picture)
+    named = {row.split for of_picture in rows.values() for row in of_picture}
+    listing.draw = tuple(split for split in SPLITS[1:] if split not in named)
     if ignored:
         listing.notes["ignored_columns"] = ", ".join(ignored)
-    places = (place.removeprefix(f"{IMAGES}/") for place in tree.files(IMAGES))
-    listing.notes["images_without_row"] = sum(place not in named for place in places)
+    used = listing.used()
+    listing.notes["images_without_row"] = sum(place not in used for place in tree.files(IMAGES))
     return listing
 
 
-def _columns(path: str, header: list[str]) -> tuple[list[str], list[str]]:
-    """Return the canonical name of each column, "" for an unused one, and the names of the unused ones."""
-    known = {"image": "image", "split": "split", "group": "group", "label": "label", **_VOCABULARY}
-    columns = [known.get(name.lower(), "") for name in header]
-    ignored = [name for name, column in zip(header, columns, strict=True) if name and not column]
-    found = ", ".join(header)[:200]
-    for name in ignored:
-        # Ignoring a misspelt column of votes would change labels.
-        if close := difflib.get_close_matches(name.lower(), known, 1, cutoff=0.8):
-            raise UserError(f"{path}: found the column {name}, did you mean {known[close[0]]}?")
-    classes = sum(name in CLASSES for name in columns)
-    votes = sum(name in VOTES for name in columns)
-    if "image" not in columns or (votes == 0 and "label" not in columns):
-        raise UserError(f"{path}: found the columns {found}, expected: {_EXPECTED}")
+def _rows(
+    tree: Tree,
+    file: str,
+    listing: Listing,
+    locator: Locator,
+    names: Names,
+    split: str | None,
+    ignored: list[str],
+) -> Iterator[_Row]:
+    """Yield the usable rows of a table, and reject the others.
+
+    Args:
+        tree: the data set's files.
+        file: the table in it.
+        listing: takes the rejected rows.
+        locator: finds the pictures.
+        names: the classes of labels.
+        split: of all rows, if the table is a split's.
+        ignored: takes the names of the columns that are not used.
+    """
+    table = CellTable(tree, file, _EXPECTED)
+    columns, votes = table.columns(), _vote_columns(table, names)
+    ignored += table.ignored({*columns.values(), *votes.values()}, [*COLUMNS, *CLASS_OF])
+    _check(table, columns, list(votes))
+    box = [columns[name] for name in _BOX if name in columns]
+    shares = bool(votes) and _has_shares(CellTable(tree, file, _EXPECTED), votes)
+    for row, line, cells in table.rows():
+        name, place = line.strip()[:80], ""
+        try:
+            if isinstance(cells, Rejection):
+                raise cells
+            cell = {column: cells[number] for column, number in columns.items()}
+            name = cell["image"]
+            place = locator.place(name)
+            yield _Row(
+                file,
+                row,
+                place,
+                split_of(cell["split"]) if "split" in cell else split,
+                cell.get("group") or None,
+                _box([cells[number] for number in box]) if len(box) == len(_BOX) else None,
+                None if votes else names.label(cell["label"]),
+                votes_of(tuple(votes), _counts([cells[n] for n in votes.values()], shares))
+                if votes
+                else None,
+            )
+        except Rejection as why:
+            listing.reject(file, row, name, why, place)
+
+
+def _vote_columns(table: CellTable, names: Names) -> dict[str, int]:
+    """Return the number of each column of votes, by class.
+
+    Raises:
+        UserError: two columns are one class's.
+    """
+    votes: dict[str, int] = {}
+    for number, header in enumerate(table.header):
+        if name := names.get(header):
+            if name in votes:
+                found = f"the columns {table.header[votes[name]]} and {header}, both votes for {name}"
+                raise UserError(f"{table.path}: found {found}, expected: one of them")
+            votes[name] = number
+    return votes
+
+
+def _check(table: CellTable, columns: Mapping[str, int], votes: list[str]) -> None:
+    """Check that a table has the columns that it must have.
+
+    Raises:
+        UserError: it lacks some, or has both forms of labels.
+    """
+    found = ", ".join(table.header)[:200]
+    classes = sum(name not in ("unknown", "NF") for name in votes)
+    if "image" not in columns or not (votes or "label" in columns):
+        raise UserError(f"{table.path}: found the columns {found}, expected: {_EXPECTED}")
     if votes and "label" in columns:
-        raise UserError(f"{path}: found both label and vote columns ({found}), expected: one or the other")
+        raise UserError(
+            f"{table.path}: found both label and vote columns ({found}), expected: one or the other"
+        )
     if votes and classes < 2:
         raise UserError(
-            f"{path}: found votes for {classes} class ({found}), expected: at least 2 of {CLASSES}"
+            f"{table.path}: found votes for {classes} class ({found}), expected: at least 2 of {CLASSES}"
         )
-    return columns, ignored
 
 
-def _add(listing: Listing, row: int, cell: dict[str, str]) -> None:
-    name, split = _inside(cell["image"]), SPLIT_OF.get(cell.get("split", "").lower())
-    if "split" in cell and split is None:
-        raise Rejection.of("bad_split", repr(cell["split"][:40]), SPLITS)
-    votes = label = None
-    if "label" in cell:
-        label = _LABELS.get(cell["label"].lower())
-        if label is None:
-            raise Rejection.of("unknown_label", repr(cell["label"][:40]), VOTES)
-    else:
-        names = tuple(column for column in cell if column in VOTES)
-        votes = votes_of(names, tuple(cell[column] for column in names))
-    group = cell.get("group") or None
-    listing.add(name, split, f"{IMAGES}/{name}", FILE, row, votes=votes, label=label, group=group)
+def _has_shares(table: CellTable, votes: Mapping[str, int]) -> bool:
+    """Return whether votes are shares: there are fractions, and nothing above 1."""
+    found = {
+        number
+        for _, _, cells in table.rows()
+        if not isinstance(cells, Rejection)
+        for number in numbers([cells[column] for column in votes.values()])
+    }
+    return any(number % 1 for number in found) and max(found) <= 1
 
 
-def _inside(text: str) -> str:
-    """Return the path of a picture inside `images/` in its shortest form."""
-    path = PurePosixPath(text)
-    if not path.name and not leads_out(text):
-        raise Rejection("no_image_name", f"found {text!r}, expected: the path of a picture in {IMAGES}/")
-    if leads_out(text):
-        raise Rejection.of("outside_folder", repr(text[:80]), f"paths inside {IMAGES}/")
-    return str(path)
+def _counts(cells: Iterable[str], shares: bool) -> tuple[str, ...]:
+    """Return votes as whole numbers: `8.0` as `8`; shares as votes out of 1,000."""
+    return tuple(
+        f"{1_000 * number:.0f}" if shares else f"{number:.0f}" if number % 1 == 0 else cell
+        for cell, number in zip(cells, numbers(list(cells)), strict=True)
+    )
+
+
+def _box(cells: list[str]) -> tuple[float, ...] | None:
+    """Return the box of a face, None if all cells are empty."""
+    return tuple(numbers(cells)) if any(cells) else None
+
+
+def _add(listing: Listing, rows: list[_Row]) -> None:
+    """Add the faces in a picture, or reject the rows that disagree about a face.
+
+    Args:
+        listing: takes them.
+        rows: of one picture.
+    """
+    boxes = {row.box for row in rows}
+    faces = defaultdict(list)
+    for row in rows:
+        # A row without a box could be about any face.
+        faces[row.box if None not in boxes else None].append(row)
+    for box, of_face in faces.items():
+        if len({(row.label, row.votes) for row in of_face}) > 1:
+            says = ", ".join(f"row {row.row} {row.label or 'has other votes'}" for row in of_face[:4])
+            remedy = "; columns x1 y1 x2 y2 tell faces apart" if None in boxes else ""
+            for row in of_face:
+                why = Rejection("contradictory_label", f"rows of one face disagree: {says}{remedy}")
+                listing.reject(row.file, row.row, row.place, why, row.place)
+            continue
+        name = unicodedata.normalize("NFC", rows[0].place.removeprefix(f"{IMAGES}/"))
+        if box and len(faces) > 1:
+            name += "#" + ",".join(f"{number:g}" for number in box)
+        for row in of_face:
+            listing.add(
+                name,
+                row.split,
+                row.place,
+                row.file,
+                row.row,
+                votes=row.votes,
+                label=row.label,
+                group=row.group,
+                box=row.box,
+            )

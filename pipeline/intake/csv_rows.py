@@ -6,6 +6,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from pipeline.core.errors import UserError, mismatch, one_line
 from pipeline.intake.guards import BROKEN, Rejection
@@ -37,14 +38,28 @@ def lines(tree: Tree, place: str) -> Iterator[tuple[int, str]]:
                 if not line.isascii() and (bad := next((c for c in line if "\udc80" <= c <= "\udcff"), None)):
                     byte = f"byte {ord(bad) - 0xDC00:#04x}"
                     raise UserError(f"{path}, row {row}: found {byte}, expected: text in UTF-8")
-                if line.strip(", \t\n"):
+                if line.strip(",;| \t\n"):
                     yield row, line
         except BROKEN as error:
             raise UserError(f"{path}: cannot be read: {one_line(error)}") from None
 
 
-def cells(line: str, expected: int) -> list[str]:
+def separator(line: str) -> str:
+    """Return the character that separates the cells of a header: a comma unless another one gives more columns."""
+    columns = {}
+    for mark in ",;\t|":
+        with suppress(csv.Error):
+            columns[mark] = len(_split(line, mark))
+    return max(columns, key=lambda mark: columns[mark], default=",")
+
+
+def cells(line: str, expected: int, mark: str = ",") -> list[str]:
     """Split a line into its cells, without the white space around them.
+
+    Args:
+        line: a row.
+        expected: number of cells.
+        mark: what separates them.
 
     Raises:
         Rejection: `bad_row` if the quotes do not match or there are more or fewer cells than `expected`.
@@ -52,7 +67,7 @@ def cells(line: str, expected: int) -> list[str]:
     if len(line) > _LONGEST_ROW:
         raise Rejection.of("bad_row", f"a row of {len(line):,} characters", f"{_LONGEST_ROW:,}")
     try:
-        split = _split(line.rstrip())
+        split = _split(line.rstrip("\n") if mark == "\t" else line.rstrip(), mark)
     except csv.Error as error:
         raise Rejection("bad_row", f"not a CSV row: {error}") from None
     if len(split) != expected:
@@ -62,8 +77,8 @@ def cells(line: str, expected: int) -> list[str]:
 
 def header(
     tree: Tree, place: str, rows: Iterator[tuple[int, str]], required: Sequence[str], expected: str = ""
-) -> list[str]:
-    """Take the header from `rows` and return its column names, without the white space around them.
+) -> tuple[list[str], str]:
+    """Take the header from `rows`. Return its column names, without the white space around them, and the separator.
 
     Args:
         tree: the data set's files.
@@ -82,7 +97,7 @@ def header(
     try:
         if len(line) > _LONGEST_ROW:
             raise csv.Error(mismatch(f"{len(line):,} characters", f"{_LONGEST_ROW:,}"))
-        names = _split(line)
+        names = _split(line, mark := separator(line))
     except csv.Error as error:
         raise UserError(f"{path}: the header is not a CSV row ({error}), expected: {expected}") from None
     counts = Counter(name.lower() for name in names if name)
@@ -93,9 +108,12 @@ def header(
         )
     if missing := [name for name in required if name not in names]:
         raise UserError(f"{path}: found no column {', '.join(missing)}, expected: {expected}")
-    return names
+    return names, mark
 
 
-def _split(line: str) -> list[str]:
-    split = next(csv.reader([line], strict=True, skipinitialspace=True)) if '"' in line else line.split(",")
+def _split(line: str, mark: str) -> list[str]:
+    if '"' in line:
+        split = next(csv.reader([line], strict=True, skipinitialspace=True, delimiter=mark))
+    else:
+        split = line.split(mark)
     return [cell.strip() for cell in split]

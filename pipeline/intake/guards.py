@@ -26,6 +26,13 @@ BROKEN = (
 )
 
 
+_DOCUMENTS = frozenset(  # by ending, or by name without one
+    """txt md rst pdf doc docx odt rtf html htm tex bib csv tsv xls xlsx json jsonl yaml yml xml toml ini cfg log
+    py ipynb m r sh bat npy npz mat pkl pth pt onnx h5 hdf5 parquet arrow feather db sqlite zip tar gz tgz bz2 xz 7z rar
+    lnk url cache md5 sha256 readme license licence notice citation copying authors changelog version""".split()  # noqa: SIM905 - a list of strings takes 70 lines
+)
+
+
 class Rejection(Exception):
     """One record cannot be used; the records around it can.
 
@@ -60,6 +67,12 @@ def check_size(size: int) -> None:
 def leads_out(place: str) -> bool:
     """Return whether a path is absolute or has `..` in it, so that it may leave the tree."""
     return place.startswith("/") or ".." in PurePosixPath(place).parts
+
+
+def is_document(place: str) -> bool:
+    """Return whether a file is, by its ending, text, a table or an archive: no picture that somebody would miss."""
+    name, dot, ending = place.rpartition("/")[2].rpartition(".")
+    return ending.lower() in _DOCUMENTS if dot and name else (name or ending).lower() in _DOCUMENTS
 
 
 def is_hidden(place: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -71,6 +72,7 @@ class Listing:
 
     Attributes:
         rejected: the rejected rows.
+        expected: number of rejected rows by reason that the data set is published with. They are no sign of a mistake.
         notes: what else a user should know, for the metrics: counts, or a few words.
     """
 
@@ -79,9 +81,11 @@ class Listing:
     ) -> None:
         self.read, self.draw, self.keep_repeats = read, tuple(draw), keep_repeats
         self.rejected: list[RejectedRow] = []
+        self.expected: Counter[str] = Counter()
         self.notes: dict[str, Any] = {}
         self._waiting: list[Record] = []
         self._packed: list[pa.RecordBatch] = []
+        self._used: set[str] = set()
 
     def add(
         self,
@@ -119,10 +123,31 @@ class Listing:
         if len(self._waiting) == _PACK:
             self._pack()
 
-    def reject(self, file: str, row: int, name: str, why: Rejection) -> None:
-        """Add a row that cannot be used; `name` is what is known of the record's name."""
+    def reject(self, file: str, row: int, name: str, why: Rejection, place: str = "") -> None:
+        """Add a row that cannot be used.
+
+        Args:
+            file: as for `add`.
+            row: as for `add`.
+            name: what is known of the record's name.
+            why: the reason.
+            place: of the row's picture, if it is known.
+        """
         record = RejectedRow(printable(file), row, printable(name[:80]), why.reason, why.detail)
         self.rejected.append(record)
+        self._used |= {file, place}
+
+    def counts(self) -> Counter[tuple[str | None, str | None]]:
+        """Return the number of records by split and label."""
+        self._pack()
+        columns = ((batch["split"].to_pylist(), batch["label"].to_pylist()) for batch in self._packed)
+        return Counter(pair for splits, labels in columns for pair in zip(splits, labels, strict=True))
+
+    def used(self) -> set[str]:
+        """Return the places of the files that records and rejected rows are about."""
+        self._pack()
+        of_records = (batch[column].to_pylist() for batch in self._packed for column in ("place", "file"))
+        return self._used.union(*of_records)
 
     def __len__(self) -> int:
         return len(self._waiting) + sum(map(len, self._packed))

@@ -15,15 +15,16 @@ from pipeline.intake.guards import Rejection, check_size
 
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # opening a pipe must not block
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
-# DVC's cache names a file by the MD5 of its content, so a link can lead only to content that its author knew.
-_IN_DVC_CACHE = re.compile(r"/[0-9a-f]{2}/[0-9a-f]{30}")
+# DVC's cache and Hugging Face's name a file by the hash of its content, so a link can lead only to content that its
+# author knew.
+_IN_CACHE = re.compile(r".*(/[0-9a-f]{2}/[0-9a-f]{30}|/blobs/([0-9a-f]{40}|[0-9a-f]{64}))", re.DOTALL)
 
 
 class LocalFolder:
     """A folder on this machine, or a symbolic link to one.
 
-    Links to folders directly inside it are part of it, and so are links to files in DVC's cache, with which DVC saves
-    disk space (`cache.type: symlink`).
+    Links to folders directly inside it are part of it. So are links to whatever lies in it, and links to files in
+    DVC's cache (`cache.type: symlink`) and in Hugging Face's.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,14 +44,19 @@ class LocalFolder:
         return os.path.isfile(self._path(place))
 
     def files(self, under: str = "") -> Iterator[str]:
-        """See `Tree`. Links to folders are followed only directly inside the root."""
-        folders = [under]
+        """See `Tree`. A link to a folder outside the tree, or to one above, counts as a file, which `read` rejects."""
+        folders = [(under, os.path.realpath(self._path(under)), frozenset[str]())]
         while folders:
-            folder = folders.pop()
+            folder, real, above = folders.pop()
             for entry in self._scan(folder):
                 place = f"{folder}/{entry.name}" if folder else entry.name
-                if entry.is_dir(follow_symlinks=False) or (not folder and _is_folder(entry)):
-                    folders.append(place)
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append((place, f"{real}/{entry.name}", above))
+                    continue
+                target = os.path.realpath(entry.path) if _is_folder(entry) else ""
+                loop = target in above or f"{real}/".startswith(f"{target}/")
+                if target and self._is_inside(target) and not loop:
+                    folders.append((place, target, above | {real, target}))
                 else:
                     yield place
 
@@ -112,12 +118,13 @@ class LocalFolder:
     def _check(self, path: str, place: str) -> str:
         """Return the real path of a path; reject one outside of the tree and of DVC's cache."""
         real = os.path.realpath(path, strict=True)
-        inside = any(real == root or real.startswith(root.rstrip("/") + "/") for root in self._roots)
-        if not inside and not _IN_DVC_CACHE.fullmatch(real[-34:]):
-            raise Rejection(
-                "outside_folder", f"{place} leads to {real}, allowed: files inside {self.address}"
-            )
+        if not self._is_inside(real) and not _IN_CACHE.fullmatch(real):
+            remedy = f"files inside {self.address}, and links to folders directly in it"
+            raise Rejection("outside_folder", f"{place} leads to {real}, allowed: {remedy}")
         return real
+
+    def _is_inside(self, real: str) -> bool:
+        return any(real == root or real.startswith(root.rstrip("/") + "/") for root in self._roots)
 
     def _path(self, place: str) -> str:
         return f"{self._root}/{place}" if place else self._root

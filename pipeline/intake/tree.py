@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Any, Protocol
 
 from pipeline.core.errors import UserError, no_raw_data
 from pipeline.intake.archive import archive
 from pipeline.intake.bucket import Bucket
+from pipeline.intake.guards import Rejection, is_document, leads_out
 from pipeline.intake.local_folder import LocalFolder
+from pipeline.intake.names import split_name
 from pipeline.tables.storage import is_remote
 
 
@@ -51,6 +53,66 @@ class Tree(Protocol):
         """
 
 
+class Part:
+    """A folder of a tree, as a tree that notes which files are opened.
+
+    Args:
+        tree: the whole tree.
+        folder: the folder's place in it, "" for all of it.
+
+    Attributes:
+        opened: places of the files that were opened or read in this process.
+    """
+
+    def __init__(self, tree: Tree, folder: str = "") -> None:
+        self._tree, self.folder = tree, folder
+        self.address = f"{tree.address}/{folder}" if folder else tree.address
+        self.opened: set[str] = set()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"opened": set()}
+
+    def entries(self, under: str = "") -> list[str]:
+        """See `Tree`."""
+        return self._tree.entries(self._place(under))
+
+    def has(self, place: str) -> bool:
+        """See `Tree`."""
+        return self._tree.has(self._place(place))
+
+    def files(self, under: str = "") -> Iterator[str]:
+        """See `Tree`."""
+        start = len(self._place("")) + bool(self.folder)
+        return (place[start:] for place in self._tree.files(self._place(under)))
+
+    def open(self, place: str) -> IO[bytes]:
+        """See `Tree`."""
+        file = self._tree.open(self._place(place))
+        self.opened.add(place)
+        return file
+
+    def read(self, place: str) -> bytes:
+        """See `Tree`."""
+        if leads_out(place):  # of this part, although not of the tree
+            raise Rejection.of("outside_folder", repr(place[:80]), f"files inside {self.address}")
+        data = self._tree.read(self._place(place))
+        self.opened.add(place)
+        return data
+
+    def inner(self) -> Part | None:
+        """Return the only folder at the top, beside which lie nothing but documents such as a README; else None."""
+        entries = self.entries()
+        folders = [entry[:-1] for entry in entries if entry.endswith("/")]
+        if len(folders) != 1 or split_name(folders[0]):
+            return None
+        if not all(map(is_document, set(entries) - {f"{folders[0]}/"})):
+            return None
+        return Part(self._tree, self._place(folders[0]))
+
+    def _place(self, place: str) -> str:
+        return "/".join(filter(None, (self.folder, place)))
+
+
 def open_tree(address: str | Path) -> Tree:
     """Return the tree at a path or an `s3://` address.
 
@@ -80,7 +142,11 @@ def open_tree(address: str | Path) -> Tree:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def wrong_tree(tree: Tree, expected: str) -> UserError:
+class WrongTree(UserError):
+    """A tree that is not laid out as the data set's module expects."""
+
+
+def wrong_tree(tree: Tree, expected: str) -> WrongTree:
     """Return the error for a tree that is not laid out as the data set's module expects."""
     found = ", ".join(tree.entries()[:8]) or "nothing"
-    return UserError(f"{tree.address}: found {found}; expected: {expected}")
+    return WrongTree(f"{tree.address}: found {found}; expected: {expected}")

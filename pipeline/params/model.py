@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from pipeline.params.augments import Augments
 from pipeline.params.gans import Gans
@@ -38,10 +38,19 @@ class Sample(Block):
     seed: Count
 
 
+def _texts(value: Any) -> Any:
+    """Return a mapping with its keys as text: YAML takes the label 0 for a number."""
+    if not isinstance(value, dict):
+        return value
+    return {str(key): name for key, name in value.items()}
+
+
 class Ingest(Block):
-    """Choices among the forms in which a data set is published."""
+    """How data sets are read: the form of some, the names of classes, and what to do about rejected records."""
 
     rafdb: Literal["original", "aligned"]
+    names: Annotated[dict[str, str], BeforeValidator(_texts)]
+    rejected: Literal["stop", "accept"]
 
 
 def _class_names(value: list[str]) -> list[str]:

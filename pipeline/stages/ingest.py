@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,11 +16,15 @@ from pipeline.core.errors import UserError
 from pipeline.core.files import replacing, write_json
 from pipeline.core.parallel import fitting, ordered
 from pipeline.core.progress import bar, in_words
+from pipeline.datasets import listed
 from pipeline.intake.guards import Rejection
 from pipeline.intake.image import LARGEST, decode, fingerprint
 from pipeline.intake.landmarks import inside
 from pipeline.intake.listing import Listing, Record, RejectedRow
+from pipeline.intake.names import Names
+from pipeline.intake.options import Options
 from pipeline.intake.tree import open_tree
+from pipeline.intake.unread import Unread, unread
 from pipeline.params.methods import choices
 from pipeline.params.model import Params
 from pipeline.tables.csv_cells import row_writer
@@ -52,15 +55,17 @@ def run(p: Params, dataset: str, source: str | Path | None = None, output: str |
     if dataset not in choices("dataset"):
         raise UserError.of("dataset", repr(dataset), choices("dataset"))
     tree = open_tree(source or RAW / dataset)
-    form = p.ingest.model_dump().get(dataset)
-    records = import_module(f"pipeline.datasets.{dataset}").records
-    listing = records(tree, form) if form else records(tree)
+    listing, part = listed(dataset, tree, Options(Names(p.ingest.names, p.classes), p.ingest.rafdb))
     with upload(output) as folder:
         table, rejected = folder / f"{dataset}.parquet", folder / f"{dataset}.rejected.csv"
         # All outputs are whole before the first one replaces that of an earlier run.
         with replacing(rejected) as new_rejected, replacing(table) as new_table:
-            kept = _write(listing, p, dataset, new_table, new_rejected, tree.address)
+            kept = _write_table(listing, p, dataset, new_table, tree.address)
             reasons = _reasons(listing.rejected)
+            if p.ingest.rejected == "stop":
+                _check_rejected(listing, kept.total(), tree.address)
+            not_read = unread(tree, part, listing)
+            _write_rejected(listing.rejected, not_read, new_rejected)
             splits = {split or "none": kept[split] for split in (*SPLITS, None) if kept[split]}
             total = kept.total() + sum(reasons.values())
             metrics = {
@@ -70,6 +75,8 @@ def run(p: Params, dataset: str, source: str | Path | None = None, output: str |
                 "splits": splits,
                 "notes": listing.notes,
             }
+            if not_read:
+                metrics["not_read"] = sum(row.files for row in not_read)
             write_json(
                 (METRICS / "ingest" if Path(output) == INGESTED else folder) / f"{dataset}.json", metrics
             )
@@ -81,24 +88,58 @@ def run(p: Params, dataset: str, source: str | Path | None = None, output: str |
         typer.echo(
             f"ingest {dataset}: rejected {sum(reasons.values()):,} ({in_words(reasons)}), listed in {rejected}"
         )
+    if not_read:
+        names = ", ".join(
+            f"{row.place} {row.files:,}" if row.files > 1 else row.place for row in not_read[:5]
+        )
+        more = f" and {len(not_read) - 5:,} more, listed in {rejected}" if len(not_read) > 5 else ""
+        typer.echo(f"ingest {dataset}: not read {metrics['not_read']:,} files: {names}{more}")
 
 
-def _write(
-    listing: Listing, p: Params, dataset: str, table: Path, rejected: Path, address: str
-) -> Counter[str | None]:
-    """Write the table and the list of rejected rows; return the number of kept records by split."""
+def _write_table(listing: Listing, p: Params, dataset: str, table: Path, address: str) -> Counter[str | None]:
+    """Write the table; return the number of kept records by split."""
     kept: Counter[str | None] = Counter()
     schema = ingested(listing.draw)
     chunks = (pa.RecordBatch.from_pylist(rows, schema) for rows in _rows(listing, p, dataset, kept))
     fill(table, table.suffix, schema, chunks)
     if not kept:
         raise UserError(f"{address}: found no usable record: {_first_reason(listing.rejected)}")
-    with rejected.open("w", encoding="utf-8", newline="") as file:
+    return kept
+
+
+def _write_rejected(rejected: list[RejectedRow], not_read: list[Unread], path: Path) -> None:
+    """Write the rejected rows, then the files that no record is about."""
+    with path.open("w", encoding="utf-8", newline="") as file:
         write = row_writer(file)
         write(RejectedRow._fields)
-        for row in sorted(listing.rejected, key=lambda row: (row.file, row.row, row.record)):
+        for row in sorted(rejected, key=lambda row: (row.file, row.row, row.record)):
             write(row)
-    return kept
+        for unread in not_read:
+            detail = f"{unread.files:,} files, such as {unread.example}" if unread.place.endswith("/") else ""
+            write(RejectedRow(unread.place, 0, "", "not_read", detail))
+
+
+def _check_rejected(listing: Listing, kept: int, address: str) -> None:
+    """Check that at most a tenth of the records is rejected, apart from what is published that way.
+
+    Raises:
+        UserError: more are. The message has the most frequent reasons.
+    """
+    rejected = (Counter(row.reason for row in listing.rejected) - listing.expected).total()
+    total = kept + rejected
+    if 10 * rejected <= total:
+        return
+    reasons = []
+    for reason, count in Counter(row.reason for row in listing.rejected).most_common():
+        rows = [row for row in listing.rejected if row.reason == reason]
+        [(detail, _)] = Counter(row.detail for row in rows).most_common(1)
+        first = next(row for row in rows if row.detail == detail)
+        where = f"{first.file}, row {first.row}" if first.row else first.file
+        reasons.append(f"{reason} {count:,} (such as {where}: {detail[:200]})")
+    raise UserError(
+        f"{address}: rejected {rejected:,} of {total:,} records, allowed: a tenth, or any number with "
+        f"ingest.rejected: accept. Found {'; '.join(reasons)}"
+    )
 
 
 def _rows(

@@ -1,0 +1,138 @@
+"""Tables that strangers made, as CSV, TSV or Parquet, whose columns have one of several names."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.core.errors import UserError, one_line
+from pipeline.intake import csv_rows
+from pipeline.intake.guards import Rejection
+from pipeline.intake.names import spelled
+from pipeline.intake.tree import Tree
+
+ENDINGS = (".csv", ".tsv", ".parquet")
+# Names of a column, the one that counts first. `spelled` makes them alike: `File Name` is `file_name`.
+COLUMNS = {
+    "image": "image img filename file_name file filepath file_path path image_path img_path image_name img_name "
+    "image_file imagename images pth",
+    "label": "label emotion expression class target labels emotions expressions class_name category "
+    "facial_expression emotion_label expression_label",
+    "split": "split usage subset partition set",
+    "group": "group person subject person_id subject_id identity participant participant_id",
+    "x1": "x1 xmin x_min left",
+    "y1": "y1 ymin y_min top",
+    "x2": "x2 xmax x_max right",
+    "y2": "y2 ymax y_max bottom",
+}
+_USUAL = frozenset(name for usual in COLUMNS.values() for name in usual.split())
+# Numbers of rows, as pandas writes them: nothing that anybody would miss.
+_INDEX = frozenset({"", "index", "idx", "id", "no", "number", "unnamed:_0", "level_0"})
+
+
+class CellTable:
+    """A table in a data set's folder, whose cells are text.
+
+    Args:
+        tree: the data set's files.
+        place: the table in it; its ending tells the form.
+        expected: for messages, the columns that it must have.
+
+    Attributes:
+        path: its path, for messages.
+        header: names of its columns.
+
+    Raises:
+        UserError: it cannot be read, or has no header.
+    """
+
+    def __init__(self, tree: Tree, place: str, expected: str) -> None:
+        self.path, self.place, self._tree = f"{tree.address}/{place}", place, tree
+        self._expected = expected
+        self._parquet = place.lower().endswith(".parquet")
+        if self._parquet:
+            with self._file() as file:
+                self.header: list[str] = file.schema_arrow.names
+        else:
+            self._rows = csv_rows.lines(tree, place)
+            self.header, self._mark = csv_rows.header(tree, place, self._rows, (), expected)
+
+    def columns(self) -> dict[str, int]:
+        """Return the number of each known column, by its name in `COLUMNS`."""
+        spelling = [spelled(name) for name in self.header]
+        return {
+            column: spelling.index(name)
+            for column, usual in COLUMNS.items()
+            if (name := next((name for name in usual.split() if name in spelling), None))
+        }
+
+    def required(self, column: str) -> int:
+        """Return the number of a column.
+
+        Raises:
+            UserError: the table has no such column.
+        """
+        columns = self.columns()
+        if column not in columns:
+            raise UserError(f"{self.path}: found no column {column}, expected: {self._expected}")
+        return columns[column]
+
+    def ignored(self, used: Collection[int], known: Iterable[str]) -> list[str]:
+        """Return the names of the columns that are not used, without numbers of rows.
+
+        Args:
+            used: numbers of the columns that are used.
+            known: names that a column may have.
+
+        Raises:
+            UserError: the name of such a column is close to a known one. To ignore a misspelt column of votes would
+                change labels.
+        """
+        ignored, known = [], list(known)
+        for name in (name for number, name in enumerate(self.header) if number not in used):
+            spelling = spelled(name)
+            close = difflib.get_close_matches(spelling, known, 1, cutoff=0.8)
+            if close and spelling not in _USUAL:
+                raise UserError(f"{self.path}: found the column {name}, did you mean {close[0]}?")
+            if spelling not in _INDEX:
+                ignored.append(name)
+        return ignored
+
+    def rows(self) -> Iterator[tuple[int, str, list[str] | Rejection]]:
+        """Yield the number of each row, its text, and its cells or why it has none. Can be called once.
+
+        Row numbers are a spreadsheet's: the first row after the header is 2.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        if self._parquet:
+            yield from self._parquet_rows()
+            return
+        for row, line in self._rows:
+            try:
+                yield row, line, csv_rows.cells(line, len(self.header), self._mark)
+            except Rejection as why:
+                yield row, line, why
+
+    def _parquet_rows(self) -> Iterator[tuple[int, str, list[str] | Rejection]]:
+        row = 1
+        with self._file() as file:
+            try:
+                for batch in file.iter_batches(4096):
+                    for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                        row += 1
+                        cells = ["" if value is None else str(value).strip() for value in values]
+                        yield row, ", ".join(cells), cells
+            except (OSError, pa.ArrowException) as error:
+                raise UserError(f"{self.path}: cannot be read: {one_line(error)}") from None
+
+    def _file(self) -> Any:
+        try:
+            return pq.ParquetFile(self._tree.open(self.place))
+        except (OSError, pa.ArrowException) as error:
+            raise UserError(f"{self.path}: cannot be read: {one_line(error)}") from None

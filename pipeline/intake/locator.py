@@ -1,0 +1,62 @@
+"""Find the pictures that a table names."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import defaultdict
+from pathlib import PurePosixPath
+
+from pipeline.intake.guards import Rejection, leads_out
+from pipeline.intake.tree import Tree
+
+
+class Locator:
+    """Finds the file that is meant by a path in a table.
+
+    The path may have back-slashes, another Unicode form than on disk, an `images/` too many or too few. It may also
+    lack the folders between `images/` and the file, if only one file there has the name.
+
+    Args:
+        tree: the data set's files.
+        folder: the folder that paths are relative to, `images`.
+    """
+
+    def __init__(self, tree: Tree, folder: str) -> None:
+        self._folder = folder
+        self._places: dict[str, str] = {}  # by the path in Unicode's composed form
+        self._by_name: defaultdict[str, list[str]] = defaultdict(list)
+        everywhere = f"{folder}/" not in tree.entries()
+        for place in sorted(tree.files()):
+            path = unicodedata.normalize("NFC", place)
+            self._places[path] = place
+            if everywhere or place.startswith(f"{folder}/"):
+                self._by_name[path.rpartition("/")[2]].append(path)
+
+    def place(self, text: str) -> str:
+        """Return the place of a file; of a file that does not exist, the place where it should be.
+
+        Raises:
+            Rejection: `no_image_name`, `outside_folder`, or `ambiguous_image` if several files could be meant.
+        """
+        text = unicodedata.normalize("NFC", text)
+        if (exact := f"{self._folder}/{text}") in self._places:
+            return self._places[exact]
+        path = PurePosixPath(text.replace("\\", "/"))
+        if leads_out(str(path)) or (path.parts and path.parts[0].endswith(":")):
+            raise Rejection.of("outside_folder", repr(text[:80]), f"paths inside {self._folder}/")
+        if not path.name:
+            raise Rejection(
+                "no_image_name", f"found {text!r}, expected: the path of a picture in {self._folder}/"
+            )
+        tail = str(path).removeprefix(f"{self._folder}/")
+        for candidate in (f"{self._folder}/{path}", str(path), f"{self._folder}/{tail}", tail):
+            if candidate in self._places:
+                return self._places[candidate]
+        return self._below(str(path)) or f"{self._folder}/{path}"
+
+    def _below(self, path: str) -> str | None:
+        """Return the place of the only file whose path ends with a path; None if there is none."""
+        found = [place for place in self._by_name[path.rpartition("/")[2]] if place.endswith(f"/{path}")]
+        if len(found) > 1:
+            raise Rejection.of("ambiguous_image", f"{len(found)} files: {', '.join(found[:3])}"[:200], "one")
+        return self._places[found[0]] if found else None

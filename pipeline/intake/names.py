@@ -1,0 +1,127 @@
+"""The one vocabulary of all data sets: how people spell classes and splits.
+
+A spelling counts in any case, in any Unicode form, with spaces, hyphens or underscores between words, and with a
+number in front (`0_Angry`). What else a person's labels are called is told by `ingest.names` in `params.yaml`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+
+from pipeline.core.errors import UserError
+from pipeline.intake.guards import Rejection
+from pipeline.tables.vocabulary import CLASSES, SPLITS, VOTES
+
+_SPELLINGS = {
+    "neutral": "neutrality neutral_face",
+    "happiness": "happy happily joy joyful happyness",
+    "surprise": "surprised surprising suprise suprised surprize astonished",
+    "sadness": "sad unhappy sorrow",
+    "anger": "angry angered",
+    "disgust": "disgusted disgusting",
+    "fear": "fearful afraid scared",
+    "contempt": "contemptuous",
+    "unknown": "uncertain not_sure unsure",
+    "NF": "no_face non_face not_a_face noface nonface",
+}
+_SPLIT_SPELLINGS = {
+    "train": "train training trn tr",
+    "valid": "valid val validation validate dev devel development eval evaluation publictest",
+    "test": "test testing tst privatetest",
+}
+_NUMBER_IN_FRONT = re.compile(r"\d+[_ .)]+(?=\D)")
+_SPLIT_NOISE = re.compile(r"(?<=..)(sets?|data|dataset|split|images|imgs|pictures|faces|folder)$")
+
+
+def spelled(text: str) -> str:
+    """Return a label without what people spell differently: case, Unicode form, white space, hyphens."""
+    return re.sub(r"[\s_-]+", "_", unicodedata.normalize("NFKC", text).strip().casefold())
+
+
+CLASS_OF = {spelled(name): name for name in VOTES} | {
+    spelling: name for name, spellings in _SPELLINGS.items() for spelling in spellings.split()
+}
+_SPLIT_OF = {
+    spelling: split for split, spellings in _SPLIT_SPELLINGS.items() for spelling in spellings.split()
+}
+
+
+def split_name(text: str) -> str | None:
+    """Return the split that a person calls `Training`, `val_set` or `PublicTest`; None if it is none."""
+    letters = re.sub(r"[^a-z]", "", unicodedata.normalize("NFKC", text).casefold())
+    return _SPLIT_OF.get(letters) or _SPLIT_OF.get(_SPLIT_NOISE.sub("", letters))
+
+
+def split_of(text: str) -> str:
+    """Return the split that a cell names.
+
+    Raises:
+        Rejection: `bad_split`.
+    """
+    split = split_name(text)
+    if split is None:
+        raise Rejection.of("bad_split", repr(text[:40]), SPLITS)
+    return split
+
+
+class Names:
+    """Class names as a data set spells them.
+
+    Args:
+        own: a person's label to the name of its class, `ingest.names`.
+        declared: names of classes beside the ten that need no declaration, `classes`.
+
+    Attributes:
+        seen: number of times that each label occurred, by label and class. "" is the class of an unknown label.
+    """
+
+    def __init__(self, own: Mapping[str, str] | None = None, declared: Iterable[str] = ()) -> None:
+        own = own or {}
+        self._classes = dict.fromkeys([*CLASSES, *declared, *own.values()])
+        new = [name for name in self._classes if name not in CLASS_OF.values()]
+        self._class_of = CLASS_OF | {spelled(name): name for name in new}
+        self._class_of |= {spelled(label): name for label, name in own.items()}
+        self.seen: Counter[tuple[str, str]] = Counter()
+
+    def get(self, text: str) -> str | None:
+        """Return the class of a label; None if nothing knows the label."""
+        label = spelled(text)
+        return self._class_of.get(label) or self._class_of.get(_NUMBER_IN_FRONT.sub("", label, count=1))
+
+    def label(self, text: str) -> str:
+        """Return the class of a label, and count the label.
+
+        Raises:
+            Rejection: `unknown_label`, with the known names that are close to it.
+        """
+        name = self.get(text)
+        self.seen[text.strip(), name or ""] += 1
+        if name is None:
+            raise Rejection("unknown_label", f"found {text[:40]!r}, {self._hint(text)}")
+        return name
+
+    def _hint(self, text: str) -> str:
+        close = difflib.get_close_matches(spelled(text), self._class_of, 1, cutoff=0.7)
+        if close:
+            return f"did you mean {self._class_of[close[0]]}? ingest.names can say so"
+        return f"allowed: {', '.join(self._classes)}, or a label that ingest.names maps to a class"
+
+
+class UnknownNames(UserError):
+    """Nothing knows any of the names of classes in a data set.
+
+    Args:
+        source: the data set's path.
+        names: the names.
+    """
+
+    def __init__(self, source: str, names: Sequence[str]) -> None:
+        super().__init__(
+            f"{source}: found {', '.join(map(repr, names[:12]))} where classes are named, expected: their classes in "
+            f"ingest.names, such as {{{names[0]}: happiness}}; `fer import` asks for them"
+        )
+        self.names = tuple(names)
