@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.commands import completion, data, doctor, examples, export, predict, recipe, report
+from pipeline.commands import completion, data, doctor, examples, export, importing, predict, recipe, report
 from pipeline.core import threads
 from pipeline.core.ending import end_orderly
 from pipeline.core.errors import UserError
@@ -112,6 +112,9 @@ _add_stage("train", "Train the classifier. A run that was killed resumes from it
 _add_stage("evaluate", "Score the classifier on each split.")
 
 
+app.command(
+    "import", epilog=examples("fer import ~/pictures", "fer import faces.zip --names '0=anger,1=disgust'")
+)(importing.import_)
 app.add_typer(recipe.app, name="recipe")
 app.command(epilog=examples("fer report", "fer report workspace my-experiment main -o mine.html"))(
     report.report

@@ -44,9 +44,9 @@ from pipeline import params
 from pipeline.core import yaml
 from pipeline.core.errors import UserError
 from pipeline.core.files import rewriting
+from pipeline.params.change import rewritten
 from pipeline.params.load import PARAMS_FILE
 from pipeline.params.refusal import Conflict, wordings
-from pipeline.params.rewrite import with_values
 from pipeline.params.settings import MACHINE, SHIPPED, flat, in_use
 from pipeline.params.types import Block, Line, Lines, Positive
 
@@ -269,13 +269,7 @@ def applied(overrides: Overrides, path: Path = PARAMS_FILE) -> str:
     """
     document = read(path)
     override(document, overrides, path)
-    try:
-        text = with_values(path.read_text(encoding="utf-8-sig"), document)
-    except ValueError as error:
-        hint = "replace each alias (`*name`) by its value, and write each text of several lines on one line"
-        raise UserError(f"{path}: {error}; {hint}") from None
-    data = path.read_bytes()
-    return text.replace("\n", "\r\n") if 2 * data.count(b"\r\n") > data.count(b"\n") else text
+    return rewritten(path, document)
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -1,0 +1,159 @@
+"""`fer import`: bring your own pictures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.commands import completion
+from pipeline.core.errors import UserError, printable
+
+if TYPE_CHECKING:
+    from pipeline.importing.recognition import Recognised
+    from pipeline.params.model import Params
+
+_MOST = 5  # files that are named
+
+
+def import_(
+    path: Annotated[
+        Path, typer.Argument(help="A folder, an archive of it, or a table with its pictures beside it.")
+    ],
+    names: Annotated[
+        str,
+        typer.Option(
+            help="Classes of labels that nothing knows: '0=anger,1=disgust'; `0=-` leaves the label out."
+        ),
+    ] = "",
+    form: Annotated[
+        str | None,
+        typer.Option(
+            help="Form of the data set, instead of the best fitting one.", autocompletion=completion.datasets
+        ),
+    ] = None,
+    copy: Annotated[
+        bool, typer.Option("--copy", help="Copy the files; without this option they are linked.")
+    ] = False,
+    accept: Annotated[
+        bool,
+        typer.Option(
+            "--accept-rejected", help="Go on although more than a tenth of the records is rejected."
+        ),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,
+) -> None:
+    """Bring your own pictures: recognise their layout, show what is read, and set params.yaml for a training on them.
+
+    Nothing is changed before it has been shown. Pictures are not decoded yet: the stage `ingest` does that, and rejects
+    those that it cannot read.
+    """
+    from pipeline import params
+    from pipeline.core.progress import in_yaml
+    from pipeline.importing.placing import classes_of, free_place, place, settings
+    from pipeline.importing.recognition import forms, recognise
+    from pipeline.params.change import set_values
+
+    p = params.load()
+    if not path.exists():
+        raise UserError(f"{path}: not found, expected: a folder, an archive or a table")
+    if form is not None and form not in forms():
+        raise UserError.of("--form", repr(form), forms())
+    own = {**p.ingest.names, **_parsed(names)}
+    found = recognise(path, own, p.classes, p.ingest.rafdb, form)
+    if found.unknown:
+        _show(found, p)
+        own |= _ask(found, yes)
+        found = recognise(path, own, p.classes, p.ingest.rafdb, found.form)
+    _show(found, p)
+    free_place(found)
+    classes = classes_of(found)
+    if len(classes) < 2:
+        raise UserError(f"{path}: found the classes {', '.join(classes) or 'none'}, expected: at least two")
+    accept = accept or _check_rejected(found, yes)
+    changes = settings(found, p, own, accept)
+    typer.echo(f"{'Copy' if copy else 'Link'} it to data/raw/{found.form}, and set in params.yaml:")
+    for key, value in changes.items():
+        typer.echo(f"  {key}: {in_yaml(value)}")
+    if not yes:
+        typer.confirm("Go on?", default=True, abort=True)
+    place(found, copy)
+    set_values(changes, params.PARAMS_FILE)
+    typer.echo("Done. Train on these pictures:\n\n    dvc exp run\n")
+
+
+def _parsed(text: str) -> dict[str, str]:
+    """Return the classes in the option `--names`, by label."""
+    pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
+    for label, equals, name in pairs:
+        if not (label.strip() and equals and name.strip()):
+            raise UserError.of("--names", repr(label + equals + name), "LABEL=CLASS, joined by commas")
+    return {label.strip(): _class(name) for label, _, name in pairs}
+
+
+def _class(name: str) -> str:
+    from pipeline.intake.names import Names
+
+    return "unknown" if name.strip() == "-" else Names().get(name) or name.strip()
+
+
+def _ask(found: Recognised, yes: bool) -> dict[str, str]:
+    """Return the classes of the labels that nothing knows.
+
+    Raises:
+        UserError: nobody can be asked.
+    """
+    if yes:
+        option = ",".join(f"{label}=..." for label in found.unknown)
+        raise UserError(
+            f"{found.source}: found {len(found.unknown)} labels whose class nothing knows, expected: "
+            f"--names '{printable(option)[:300]}', with a class or - for each"
+        )
+    typer.echo("\nWhich class is it? A name of your own becomes a class; - leaves the pictures out.")
+    return {
+        label: _class(
+            typer.prompt(f"{printable(label)} ({count:,})", default=None if label.isdigit() else label)
+        )
+        for label, count in found.unknown.items()
+    }
+
+
+def _show(found: Recognised, p: Params) -> None:
+    """Print what a data set would give."""
+    from pipeline.core.progress import in_words
+    from pipeline.intake.unread import unread
+
+    inside = f", in {found.part.folder}/" if found.part.folder else ""
+    typer.secho(f"{found.source}: {found.form}{inside}, {len(found.listing):,} pictures", bold=True)
+    if splits := found.splits():
+        drawn = f"; {' and '.join(found.listing.draw)} will be drawn from train" if found.listing.draw else ""
+        typer.echo(f"splits: {in_words(splits)}{drawn}")
+    for label, name, count in found.labels():
+        typer.echo(f"  {printable(label)} -> {name or '?'} {count:,}")
+    for reason, count in Counter(row.reason for row in found.listing.rejected).most_common():
+        rows = [row for row in found.listing.rejected if row.reason == reason]
+        shown = ", ".join(f"{row.file}, row {row.row}" if row.row else row.file for row in rows[:_MOST])
+        typer.echo(
+            f"left out, {reason}: {count:,} ({shown}{', ...' if count > _MOST else ''}): {rows[0].detail}"
+        )
+    for row in unread(found.tree, found.part, found.listing)[:_MOST]:
+        typer.echo(f"not read: {row.place}{f' ({row.files:,} files)' if row.files > 1 else ''}")
+
+
+def _check_rejected(found: Recognised, yes: bool) -> bool:
+    """Return whether more than a tenth of the records is rejected, and a person accepts it.
+
+    Raises:
+        UserError: nobody accepts it.
+    """
+    rejected = (Counter(row.reason for row in found.listing.rejected) - found.listing.expected).total()
+    total = len(found.listing) + rejected
+    if 10 * rejected <= total:
+        return False
+    text = f"{rejected:,} of {total:,} records would be left out"
+    if yes:
+        raise UserError(f"{found.source}: {text}, allowed: a tenth, or any number with --accept-rejected")
+    typer.confirm(f"{text}. Go on with the others?", default=False, abort=True)
+    return True

@@ -1,0 +1,1 @@
+"""Bring a person's pictures into the project, for `fer import`."""

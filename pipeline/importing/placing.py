@@ -1,0 +1,93 @@
+"""Put a person's files where the stages look for them, and write the settings that they need."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.errors import UserError
+from pipeline.importing.recognition import Recognised
+from pipeline.params.model import Params
+from pipeline.tables.paths import RAW
+from pipeline.tables.vocabulary import CLASSES
+
+
+def free_place(found: Recognised) -> Path:
+    """Return where the files of a data set belong.
+
+    Raises:
+        UserError: other files are there.
+    """
+    place = RAW / found.form
+    if os.path.lexists(place) and place.resolve() != found.source.resolve():
+        what = f"a link to {place.readlink()}" if place.is_symlink() else "other files"
+        raise UserError(
+            f"{place}: found {what}, expected: nothing; move them away, or remove the link, and repeat"
+        )
+    return place
+
+
+def place(found: Recognised, copy: bool) -> Path:
+    """Link or copy the files of a data set to where the stages look for them. Files that are there already stay.
+
+    Raises:
+        UserError: other files are there, or there is no room.
+    """
+    path = free_place(found)
+    if os.path.lexists(path):
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not copy:
+        path.symlink_to(os.path.relpath(found.source.resolve(), path.parent.resolve()))
+        return path
+    temporary = path.with_name(f".fer-import-{path.name}")
+    try:
+        if found.source.is_dir():
+            shutil.copytree(found.source, temporary)
+        else:
+            shutil.copyfile(found.source, temporary)
+        temporary.rename(path)
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
+        else:
+            temporary.unlink(missing_ok=True)
+    return path
+
+
+def classes_of(found: Recognised) -> list[str]:
+    """Return the classes of a data set, the known ones first, in their order."""
+    names = {name for _, name, _ in found.labels()} - {"", "unknown", "NF"}
+    if not names:  # it has votes
+        return list(CLASSES)
+    return [name for name in CLASSES if name in names] + sorted(names - set(CLASSES))
+
+
+def settings(found: Recognised, p: Params, names: Mapping[str, str], accept: bool) -> dict[str, Any]:
+    """Return the values of `params.yaml` that a training on a data set alone needs and that differ.
+
+    Args:
+        found: the data set.
+        p: `params.yaml`.
+        names: a person's label to the name of its class.
+        accept: whether any number of records may be rejected.
+    """
+    wanted = {
+        "datasets": [found.form],
+        "classes": classes_of(found),
+        "ingest.names": dict(names),
+        "ingest.rejected": "accept" if accept else p.ingest.rejected,
+        "gan": "none",
+        "labels.merge": {},
+        "train.datasets": None,
+        "gans.datasets": None,
+    }
+    present = p.model_dump()
+    flat = {
+        key: present[key] if "." not in key else present[key.split(".")[0]][key.split(".")[1]]
+        for key in wanted
+    }
+    return {key: value for key, value in wanted.items() if flat[key] != value}

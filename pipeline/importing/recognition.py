@@ -1,0 +1,126 @@
+"""Recognise the layout of a person's files among all forms of data sets."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.core.errors import UserError
+from pipeline.datasets import listed
+from pipeline.intake.listing import Listing
+from pipeline.intake.names import Names, UnknownNames
+from pipeline.intake.options import Options
+from pipeline.intake.tree import Part, Tree, WrongTree, open_tree
+from pipeline.params.methods import choices
+from pipeline.tables.vocabulary import SPLITS
+
+# The forms that fit many trees come last. Of forms that find as many pictures and splits, the first one is taken.
+_GENERAL = ("yolo", "huggingface", "webdataset", "table", "folder", "fer2013")
+
+
+@dataclass
+class Recognised:
+    """A data set that was recognised.
+
+    Attributes:
+        form: name of its module in `pipeline/datasets/`.
+        source: the folder or the archive that holds it.
+        tree: its files.
+        part: the part of the tree that was read.
+        listing: its records and rejected rows.
+        names: of its classes, with the labels that it was asked about.
+        unknown: labels that nothing knows, and the number of their pictures.
+    """
+
+    form: str
+    source: Path
+    tree: Tree
+    part: Part
+    listing: Listing
+    names: Names
+    unknown: dict[str, int]
+
+    def labels(self) -> list[tuple[str, str, int]]:
+        """Return each label as found, its class and the number of records; "" for a label that nothing knows."""
+        seen = [
+            (label, "" if label in self.unknown else name, n) for (label, name), n in self.names.seen.items()
+        ]
+        if seen:
+            return sorted(seen, key=lambda row: (row[1] == "", row[1], row[0]))
+        classes = Counter[str]()
+        for (_, name), count in self.listing.counts().items():
+            if name is not None:
+                classes[name] += count
+        return sorted((name, name, count) for name, count in classes.items())
+
+    def splits(self) -> dict[str, int]:
+        """Return the number of records by split; `none` is of those without one."""
+        counts = Counter[str]()
+        for (split, _), count in self.listing.counts().items():
+            counts[split or "none"] += count
+        return {split: counts[split] for split in (*SPLITS, "none") if counts[split]}
+
+
+def forms() -> list[str]:
+    """Return the forms of data sets, those that fit few trees first."""
+    names = [name for name in choices("dataset") if name != "sample"]
+    return sorted(names, key=lambda name: (name in _GENERAL, _GENERAL.index(name) if name in _GENERAL else 0))
+
+
+def recognise(
+    path: Path, own: Mapping[str, str], declared: list[str], rafdb: str, form: str | None
+) -> Recognised:
+    """Return the form that finds most pictures in a folder, an archive or a table.
+
+    Args:
+        path: a folder, an archive, or a table with its pictures beside it.
+        own: a person's label to the name of its class.
+        declared: names of classes beyond the known ones.
+        rafdb: `ingest.rafdb`.
+        form: the only form to try; None: all.
+
+    Raises:
+        UserError: no form fits. The message has what each of the general forms expects.
+    """
+    source = path.parent if path.suffix.lower() in (".csv", ".tsv", ".parquet") and path.is_file() else path
+    found: list[Recognised] = []
+    refusals: dict[str, str] = {}
+    for name in [form] if form else forms():
+        try:
+            found.append(_recognised(name, source, own, declared, rafdb))
+        except UserError as error:
+            if form or not isinstance(error, WrongTree):
+                refusals[name] = str(error)
+    if found:
+        return max(found, key=_fit)
+    if refusals:
+        raise UserError(*(f"as {name}: {refusal}" for name, refusal in refusals.items()))
+    entries = ", ".join(open_tree(source).entries()[:8]) or "nothing"
+    raise UserError(
+        f"{source}: found {entries}; expected: folders named after classes, a table such as labels.csv with a folder "
+        "of pictures, or a published data set (docs/methods/dataset/index.md shows the layouts)"
+    )
+
+
+def _recognised(
+    form: str, source: Path, own: Mapping[str, str], declared: list[str], rafdb: str
+) -> Recognised:
+    tree, names = open_tree(source), Names(own, declared)
+    asked: tuple[str, ...] = ()
+    try:
+        listing, part = listed(form, tree, Options(names, rafdb))
+    except UnknownNames as error:  # count the pictures of each as if it were the name of a class
+        asked = error.names
+        names = Names({**own, **{name: name for name in asked}}, declared)
+        listing, part = listed(form, tree, Options(names, rafdb))
+    seen = sorted(names.seen.items())
+    unknown = {label: count for (label, name), count in seen if not name or label in asked}
+    return Recognised(form, source, tree, part, listing, names, unknown)
+
+
+def _fit(one: Recognised) -> tuple[int, int, int]:
+    """Return how well a form fits: pictures, among equal ones splits; then a form that asks about names."""
+    known = {label: count for (label, name), count in one.names.seen.items() if not name}
+    return len(one.listing) + sum(known.values()), len(one.splits()), len(one.unknown)

@@ -1,0 +1,169 @@
+"""`fer import` recognises pictures in the forms in which people have them, and sets the project up for them."""
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import cv2
+import pytest
+from typer.testing import CliRunner
+
+from pipeline import params
+from pipeline.cli import app
+from pipeline.core.errors import UserError
+from pipeline.stages import ingest
+from tests import odd_pictures as odd
+
+NAMES = {"Angry": "anger", "Happy": "happiness", "sad": "sadness"}
+CODES = "0=anger,1=happiness,2=sadness"
+
+
+def write(path: Path, number: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), odd.pixels(number))
+
+
+def folders(root: Path, names: list[str], top: str = "", splits: tuple[str, ...] = ("",)) -> Path:
+    """Write two pictures of each class and split."""
+    places = [
+        root / top / split / name / f"{number}.png" for split in splits for name in names for number in (1, 2)
+    ]
+    for number, place in enumerate(places):
+        write(place, number)
+    return root
+
+
+def table(root: Path, name: str = "labels.csv") -> Path:
+    lines = [",File Name;emotion".replace(",", "")]
+    for number, label in enumerate(("Angry", "HAPPY ", "sad", "angry", "happy", "SADNESS")):
+        write(root / f"images/{number}.png", number)
+        lines.append(f"images\\{number}.png;{label}")
+    (root / name).write_text("\n".join(lines) + "\n")
+    return root
+
+
+def zipped(root: Path) -> Path:
+    folders(root / "in", [*NAMES], "My Faces", ("Training", "PublicTest"))
+    (root / "in/README.md").touch()
+    with zipfile.ZipFile(root / "faces.zip", "w") as archive:
+        for path in (root / "in").rglob("*.*"):
+            archive.write(path, path.relative_to(root / "in"))
+    return root / "faces.zip"
+
+
+FORMS = {
+    "folders": (lambda root: folders(root, [*NAMES]), "folder", {}, 6),
+    "folders in folders of splits": (
+        lambda root: folders(root, [*NAMES], "", ("train", "val_set", "TEST")), "folder", {}, 18,
+    ),
+    "folders above folders of splits": (
+        lambda root: [folders(root / name, ["train", "test"]) for name in NAMES][0].parent, "folder", {}, 12,  # noqa: RUF015
+    ),
+    "codes": (lambda root: folders(root, ["0", "1", "2"]), "folder", {"names": CODES}, 6),
+    "codes in a folder around": (
+        lambda root: folders(root, ["0", "1", "2"], "MMAFEDB", ("train", "test")), "folder", {"names": CODES}, 12,
+    ),
+    "some codes": (lambda root: folders(root, ["Angry", "Happy", "2"]), "folder", {"names": "2=sadness"}, 6),
+    "table": (table, "table", {}, 6),
+    "table of another name": (lambda root: table(root, "list.csv") / "list.csv", "table", {}, 6),
+    "zip": (zipped, "folder", {}, 12),
+}  # fmt: skip
+
+
+def run(path: Path, *options: str, answers: str | None = None) -> str:
+    done = CliRunner().invoke(app, ["import", str(path), *options], input=answers)
+    if isinstance(done.exception, UserError):
+        raise done.exception
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+@pytest.fixture
+def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("mine")
+
+
+@pytest.mark.parametrize(("make", "form", "options", "pictures"), FORMS.values(), ids=FORMS)
+def test_pictures_are_recognised_and_all_of_them_are_read(project, mine, make, form, options, pictures):
+    source = make(mine)
+    printed = run(source, "--yes", *(part for key, value in options.items() for part in (f"--{key}", value)))
+    assert f": {form}" in printed
+    assert f"{pictures} pictures" in printed
+    assert printed.endswith("Train on these pictures:\n\n    dvc exp run\n\n")
+    p = params.load()
+    assert (p.datasets, p.gan, p.classes) == ([form], "none", ["happiness", "sadness", "anger"])
+    ingest.run(p, form)
+    assert json.loads(Path(f"metrics/ingest/{form}.json").read_text())["kept"] == pictures
+    link = Path("data/raw", form)
+    assert link.is_symlink()
+    assert link.resolve() == (source if source.suffix != ".csv" else source.parent).resolve()
+
+
+def test_it_asks_about_names_and_changes_nothing_before(project, mine):
+    folders(mine, ["0", "1", "lustig"])
+    before = Path("params.yaml").read_bytes()
+    done = CliRunner().invoke(app, ["import", str(mine)], input="anger\nsad\nhappy\nn\n")
+    assert done.exit_code == 1
+    assert Path("params.yaml").read_bytes() == before
+    assert not Path("data").exists()
+    printed = run(mine, answers="anger\nsad\nhappy\ny\n")
+    assert "0 -> ? 2" in printed
+    assert "lustig -> happiness 2" in printed
+    p = params.load()
+    assert p.ingest.names == {"0": "anger", "1": "sadness", "lustig": "happiness"}
+    assert p.classes == ["happiness", "sadness", "anger"]
+    ingest.run(p, "folder")
+
+
+def test_the_rest_of_params_yaml_stays(project, mine):
+    before = Path("params.yaml").read_text().splitlines()
+    run(folders(mine, [*NAMES]), "--yes")
+    after = Path("params.yaml").read_text().splitlines()
+    removed = [line for line in before if line not in after]
+    assert [line.split(":")[0] for line in removed] == [
+        "- sample",
+        "- neutral",
+        "- surprise",
+        "- disgust",
+        "- fear",
+        "- contempt",
+        "gan",
+    ]
+    run(mine, "--yes")  # again: the link is there, and nothing changes
+    assert Path("params.yaml").read_text().splitlines() == after
+
+
+def test_copies_stay_when_the_source_goes(project, mine):
+    run(folders(mine / "in", [*NAMES]), "--copy", "--yes")
+    shutil.rmtree(mine / "in")
+    ingest.run(params.load(), "folder")
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "message"),
+    [
+        (lambda root: root / "absent", [], "absent: not found, expected: a folder, an archive or a table"),
+        (lambda root: root, [], "found nothing; expected: folders named after classes, a table"),
+        (lambda root: folders(root, ["happy"]), [], "found the classes happiness, expected: at least two"),
+        (lambda root: folders(root, ["0", "1"]), [], "expected: --names '0=...,1=...', with a class or - for each"),
+        (lambda root: folders(root, ["0", "1"]), ["--names", "0"], "--names: found '0', allowed: LABEL=CLASS"),
+        (lambda root: folders(root, [*NAMES]), ["--form", "folders"], "--form: found 'folders', allowed: affectnet"),
+        (lambda root: folders(root, [*NAMES]), ["--form", "ferplus"], "expected: FER2013Train/"),
+        (lambda root: folders(folders(root, [*NAMES]), ["."]), [], "2 of 8 records would be left out"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_imported_is_one_line_and_changes_nothing(project, mine, make, options, message):
+    before = Path("params.yaml").read_bytes()
+    with pytest.raises(UserError) as error:
+        run(make(mine), "--yes", *options)
+    assert message in str(error.value)
+    assert Path("params.yaml").read_bytes() == before
+    assert not Path("data").exists()
+
+
+def test_other_files_in_the_place_are_never_replaced(project, mine):
+    write(Path("data/raw/folder/happy/old.png"), 1)
+    with pytest.raises(UserError, match="data/raw/folder: found other files, expected: nothing"):
+        run(folders(mine, [*NAMES]), "--yes")
+    assert Path("data/raw/folder/happy/old.png").exists()
