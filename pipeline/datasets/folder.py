@@ -14,7 +14,7 @@ An id is `folder/<path>`.
 from __future__ import annotations
 
 from pipeline.core.errors import UserError
-from pipeline.intake.class_folders import add, folders, pictures, reject
+from pipeline.intake.class_folders import add, folders, pictures, reject, reject_unlabelled
 from pipeline.intake.listing import Listing
 from pipeline.intake.names import UnknownNames, split_name
 from pipeline.intake.options import Options
@@ -50,7 +50,7 @@ def records(tree: Tree, options: Options) -> Listing:
         elif splits and f"{first}/{second}" not in below and first not in above:
             reject(listing, place, "no_split", outside)
         elif not first or first in above:
-            reject(listing, place, "no_label", "the file lies in no folder named after a class")
+            reject_unlabelled(listing, tree, place, "the file lies in no folder named after a class")
         else:
             add(listing, names, place, first, below.get(f"{first}/{second}"))
     return listing

@@ -53,6 +53,17 @@ def add_below(
             add(listing, names, place, parts[depth], split_of(place))
 
 
+def reject_unlabelled(listing: Listing, tree: Tree, place: str, detail: str) -> None:
+    """Reject a file in no folder named after a class. A link to a folder outside the tree is named as such."""
+    why = Rejection("no_label", detail)
+    if "." not in place.rpartition("/")[2]:
+        try:
+            tree.read(place)
+        except Rejection as link:
+            why = link if link.reason == "outside_folder" else why
+    listing.reject(place, 0, place, why)
+
+
 def reject(listing: Listing, place: str, reason: str, detail: str) -> None:
     """Reject a file."""
     listing.reject(place, 0, place, Rejection(reason, detail))

@@ -1,0 +1,224 @@
+"""Own pictures in `folder` and `table`, in the forms in which people have them: every file is read or named."""
+
+import csv
+import json
+import unicodedata
+from pathlib import Path
+
+import cv2
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.core.errors import UserError
+from pipeline.stages import ingest
+from tests import odd_pictures as odd
+from tests import toy
+
+ROOT = {name: Path("data/raw", name) for name in ("folder", "table")}
+
+
+def write(*places: str, form: str = "folder") -> None:
+    for place in places:
+        path = ROOT[form] / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix == ".png":
+            cv2.imwrite(str(path), odd.pixels(sum(place.encode())))
+        else:
+            path.write_text("text")
+
+
+def ingested(form: str = "folder", p=toy.SHIPPED) -> dict[str, tuple[str, str | None]]:
+    """Ingest, and return the label and the split of each record."""
+    ingest.run(p, form)
+    rows = pq.read_table(f"data/ingested/{form}.parquet").to_pylist()
+    return {row["id"].removeprefix(f"{form}/"): (row["label"], row["split"]) for row in rows}
+
+
+def listed(form: str = "folder") -> dict[str, str]:
+    """Return the reason for each rejected row and each file that was not read."""
+    with open(f"data/ingested/{form}.rejected.csv", newline="") as file:
+        return {
+            row["file"] + f":{row['row']}" * (row["row"] != "0"): row["reason"]
+            for row in csv.DictReader(file)
+        }
+
+
+def counts(form: str = "folder") -> tuple[int, int, int]:
+    metrics = json.loads(Path(f"metrics/ingest/{form}.json").read_text())
+    return metrics["kept"], sum(metrics["rejected"].values()), metrics.get("not_read", 0)
+
+
+def with_names(**names: str):
+    return toy.SHIPPED.model_copy(update={"ingest": toy.SHIPPED.ingest.model_copy(update={"names": names})})
+
+
+# ---------------------------------------------------------------------------------------------------- folders
+
+
+@pytest.mark.parametrize("form", ["{split}/{name}", "{name}/{split}"])
+@pytest.mark.parametrize(
+    "splits", [("Training", "Testing"), ("train_set", "test_set"), ("TRAIN", "PrivateTest")]
+)
+def test_splits_lie_above_or_below_classes(project, form, splits):
+    places = [
+        form.format(split=split, name=name) + "/a.png"
+        for split in splits
+        for name in ("happy", "Sad", "3_Fear")
+    ]
+    write(*places)
+    labels = ["happiness", "sadness", "fear"] * 2
+    of_splits = ["train"] * 3 + ["test"] * 3
+    assert ingested() == dict(zip(places, zip(labels, of_splits, strict=True), strict=True))
+    assert counts() == (6, 0, 0)
+    assert pq.read_schema("data/ingested/folder.parquet").metadata[b"draw"] == b"valid"
+
+
+def test_pictures_outside_are_refused_by_name_or_listed(project):
+    write("train/happy/a.png", "test/b.png", "happy/c.png", "notes/d.png", "notes/e.txt", "README")
+    with pytest.raises(UserError) as error:
+        ingested()
+    message = str(error.value)
+    assert message.startswith(
+        "data/raw/folder: rejected 3 of 4 records, allowed: a tenth, or any number with ingest.rej"
+    )
+    assert "no_split 3 (such as " in message
+    assert "\n" not in message
+    assert not Path("data/ingested/folder.parquet").exists()
+    assert ingested(p=toy.PARAMS) == {"train/happy/a.png": ("happiness", "train")}
+    assert listed() == {
+        **dict.fromkeys(("test/b.png", "happy/c.png", "notes/d.png"), "no_split"),
+        **dict.fromkeys(("notes/e.txt", "README"), "not_read"),
+    }
+    assert counts() == (1, 3, 2)
+
+
+@pytest.mark.parametrize("top", ["MMAFEDB", "archive (1)/data"])
+def test_one_folder_around_them_is_entered(project, top):
+    write(f"{top}/train/happy/a.png", f"{top}/valid/sad/b.png", f"{top}/test/happy/c.png", "README.md")
+    assert ingested() == {
+        "train/happy/a.png": ("happiness", "train"),
+        "valid/sad/b.png": ("sadness", "valid"),
+        "test/happy/c.png": ("happiness", "test"),
+    }
+    assert listed() == {"README.md": "not_read"}
+
+
+@pytest.mark.parametrize("top", ["", "train/", "data/train/"])
+def test_codes_for_classes_need_names(project, top):
+    write(*(f"{top}{code}/a.png" for code in range(7)))
+    with pytest.raises(UserError, match=r"found '0', '1', '2', '3', '4', '5', '6' where .*`fer import`"):
+        ingested()
+    classes = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+    labels = ingested(p=with_names(**dict(zip("0123456", classes, strict=True))))
+    assert tuple(label for _, (label, _) in sorted(labels.items())) == classes
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [("all/happy", ""), ("../../../elsewhere", "outside_folder"), ("..", "no_label")],
+)
+def test_a_class_may_be_a_link_inside_the_tree(project, target, reason):
+    """Of one that leads elsewhere the remedy is named."""
+    write(*(f"train/sad/{number}.png" for number in range(20)))
+    Path("elsewhere").mkdir()
+    if target.startswith("all"):
+        write("all/happy/a.png")
+    Path("data/raw/folder/train/happy").symlink_to("../" + target if target != ".." else "..")
+    records = ingested(p=toy.PARAMS)
+    if not reason:
+        assert records["train/happy/a.png"] == ("happiness", "train")
+        assert listed() == {"all/happy/a.png": "no_split"}
+        return
+    assert len(records) == 20
+    assert listed() == {"train/happy": reason}
+
+
+def test_what_is_linked_at_the_top_is_read(project):
+    write("sad/a.png")
+    Path("elsewhere").mkdir()
+    cv2.imwrite("elsewhere/b.png", odd.pixels(1))
+    Path("data/raw/folder/happy").symlink_to("../../../elsewhere")
+    assert set(ingested()) == {"sad/a.png", "happy/b.png"}
+
+
+def test_a_file_of_hugging_faces_cache_is_read(project):
+    write("sad/a.png")
+    blob = Path("blobs", "ab" * 32)
+    blob.parent.mkdir()
+    cv2.imwrite("blobs/b.png", odd.pixels(1))
+    Path("blobs/b.png").rename(blob)
+    Path("data/raw/folder/sad/b.png").symlink_to(Path("../../../..", blob))
+    assert set(ingested()) == {"sad/a.png", "sad/b.png"}
+
+
+# ----------------------------------------------------------------------------------------------------- tables
+
+
+def table(header: str, *rows: str, name: str = "labels.csv") -> None:
+    ROOT["table"].mkdir(parents=True, exist_ok=True)
+    (ROOT["table"] / name).write_text("\n".join((header, *rows)) + "\n")
+
+
+def test_spellings_of_labels_and_splits_cost_no_row(project):
+    labels = ["Happy", "SAD", "angry ", "Suprise", "no face", "Neutral", "3_fear", "DISGUSTED"]
+    write(*(f"images/{number}.png" for number in range(64)), form="table")
+    splits = ("Training", "val", "PrivateTest")
+    table("image,label,split", *(f"{n}.png,{labels[n % 8]},{splits[n % 3]}" for n in range(64)))
+    assert len(ingested("table")) == 64
+    assert counts("table") == (64, 0, 0)
+
+
+@pytest.mark.parametrize("bad", ["hapy", "?"])
+def test_a_table_that_loses_half_of_its_rows_stops(project, bad):
+    write(*(f"images/{number}.png" for number in range(64)), form="table")
+    table("image,label", *(f"{n}.png,{bad if n % 2 else 'sad'}" for n in range(64)))
+    with pytest.raises(UserError) as error:
+        ingested("table")
+    assert (
+        "rejected 32 of 64 records, allowed: a tenth, or any number with ingest.rejected: accept. Found "
+        in str(error.value)
+    )
+    assert f"unknown_label 32 (such as labels.csv, row 3: found '{bad}', " in str(error.value)
+    assert ("did you mean happiness?" in str(error.value)) == (bad == "hapy")
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_names_in_another_unicode_form_are_found(project, form):
+    other = {"NFC": "NFD", "NFD": "NFC"}[form]
+    write("images/" + unicodedata.normalize(form, "José.png"), form="table")
+    table("image,label", unicodedata.normalize(other, "José.png") + ",sad")
+    assert ingested("table") == {"José.png": ("sadness", None)}
+
+
+def test_files_of_splits_and_parquet(project):
+    write("images/a.png", "images/sub/b.png", form="table")
+    table("filename;emotion", "a.png;happy", name="train.csv")
+    pq.write_table(
+        pa.table({"path": ["images/sub/b.png"], "target": ["Sad"], "idx": [0]}), "data/raw/table/test.parquet"
+    )
+    assert ingested("table") == {"a.png": ("happiness", "train"), "sub/b.png": ("sadness", "test")}
+
+
+def test_rows_that_disagree_about_a_face_are_rejected(project):
+    write("images/two.png", *(f"images/{number}.png" for number in range(20)), form="table")
+    rows = [f"{number}.png,sad,,,," for number in range(20)]
+    table("image,label,x1,y1,x2,y2", *rows, "two.png,sad,1,1,5,5", "two.png,happy,6,2,15,11")
+    assert {name: label for name, (label, _) in ingested("table").items() if "two" in name} == {
+        "two.png#1,1,5,5": "sadness",
+        "two.png#6,2,15,11": "happiness",
+    }
+    table("image,label,x1,y1,x2,y2", *rows, "two.png,sad,,,,", "two.png,happy,,,,")
+    assert "two.png" not in ingested("table")
+    assert listed("table") == {"labels.csv:22": "contradictory_label", "labels.csv:23": "contradictory_label"}
+
+
+@pytest.mark.parametrize(
+    ("cells", "votes"), [("8.0,2.0", (8, 2)), ("0.8,0.2", (800, 200)), ("0.125,.875", (125, 875))]
+)
+def test_votes_may_be_floats_or_shares(project, cells, votes):
+    write("images/a.png", form="table")
+    table("image,happy,sad", f"a.png,{cells}")
+    ingested("table")
+    (row,) = pq.read_table("data/ingested/table.parquet").to_pylist()
+    assert (row["votes"]["happiness"], row["votes"]["sadness"]) == votes
