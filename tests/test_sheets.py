@@ -90,7 +90,7 @@ def png(row: int, height: int = 20, width: int = 20) -> bytes:
 def sheet(faces: Faces, labels: Any, votes: np.ndarray, mode: str = "five_point", images: Any = None) -> Path:
     path = Path("sheet.png")
     images = images or (lambda rows: [png(row) for row in rows])
-    sheets.contact_sheet(path, "d", faces, np.array(labels), votes, CLASSES, mode, images)
+    sheets.contact_sheet(path, "d", faces, np.array(labels), votes, VOTES, CLASSES, mode, images)
     return path
 
 

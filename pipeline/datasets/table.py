@@ -39,7 +39,7 @@ from pipeline.intake.locator import Locator
 from pipeline.intake.names import CLASS_OF, Names, split_name, split_of
 from pipeline.intake.options import Options
 from pipeline.intake.tree import Tree, wrong_tree
-from pipeline.tables.vocabulary import CLASSES, SPLITS, VOTES
+from pipeline.tables.vocabulary import CLASSES, NO_CLASS, SPLITS, VOTES
 
 FILE = "labels.csv"
 IMAGES = "images"
@@ -74,7 +74,10 @@ def records(tree: Tree, options: Options) -> Listing:
         raise wrong_tree(
             tree, f"one table, {FILE}, or a table for each split, such as train.csv and test.csv"
         )
-    listing = Listing(tree.read)
+    votes = {
+        name for file in files for name in _vote_columns(CellTable(tree, file, _EXPECTED), options.names)
+    }
+    listing = Listing(tree.read, vocabulary=(*VOTES, *sorted(votes.difference(VOTES))))
     locator, ignored = Locator(tree, IMAGES), list[str]()
     rows: defaultdict[str, list[_Row]] = defaultdict(list)
     for file in files:
@@ -134,7 +137,9 @@ def _rows(
                 cell.get("group") or None,
                 _box([cells[number] for number in box]) if len(box) == len(_BOX) else None,
                 None if votes else names.label(cell["label"]),
-                votes_of(tuple(votes), _counts([cells[n] for n in votes.values()], shares))
+                votes_of(
+                    tuple(votes), _counts([cells[n] for n in votes.values()], shares), listing.vocabulary
+                )
                 if votes
                 else None,
             )
@@ -165,7 +170,7 @@ def _check(table: CellTable, columns: Mapping[str, int], votes: list[str]) -> No
         UserError: it lacks some, or has both forms of labels.
     """
     found = ", ".join(table.header)[:200]
-    classes = sum(name not in ("unknown", "NF") for name in votes)
+    classes = sum(name not in NO_CLASS for name in votes)
     if "image" not in columns or not (votes or "label" in columns):
         raise UserError(f"{table.path}: found the columns {found}, expected: {_EXPECTED}")
     if votes and "label" in columns:

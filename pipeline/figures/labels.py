@@ -16,7 +16,6 @@ from pipeline.figures.sheet import Grid, sheet
 from pipeline.intake.image import decode_ingested
 from pipeline.labels.agreement import entropy, most_divided, tied
 from pipeline.tables.store import Faces
-from pipeline.tables.vocabulary import VOTES
 
 COLUMNS = 10
 ROWS = 2  # of pictures without a face; the examples have one row for each class
@@ -67,6 +66,7 @@ def contact_sheet(
     faces: Faces,
     labels: np.ndarray,
     votes: np.ndarray,
+    vocabulary: Sequence[str],
     classes: Sequence[str],
     mode: str,
     images: Callable[[list[int]], Iterable[bytes]],
@@ -78,7 +78,8 @@ def contact_sheet(
         dataset: its name.
         faces: the aligned table, N rows.
         labels: class names, [N]; "" for pictures that are no samples.
-        votes: int [N, 10] in the order of `VOTES`; zeros for pictures with a single label.
+        votes: int [N, V]; zeros for pictures with a single label.
+        vocabulary: V names in the order of the votes.
         classes: names in label order.
         mode: of `align` for this data set: `five_point`, `crop` or `none`.
         images: returns the encoded pictures of some rows of the table; called only for rows on the sheet.
@@ -91,7 +92,7 @@ def contact_sheet(
     parts = [
         _examples(faces, labels, usable, classes, mode),
         _not_found(faces, status, mode, images),
-        _disputed(faces, votes, usable),
+        _disputed(faces, votes, vocabulary, usable),
     ]
     width = LEFT + COLUMNS * CELLS.width + GAP
     with sheet(path, width, TITLE + sum(part.height for part in parts) + 2 * GAP) as axes:
@@ -138,23 +139,26 @@ def _not_found(
     return SheetPart(f"no face found: {fate}", [replace(rows[0], title=counts), *rows[1:]], "")
 
 
-def _disputed(faces: Faces, votes: np.ndarray, usable: np.ndarray) -> SheetPart:
+def _disputed(faces: Faces, votes: np.ndarray, vocabulary: Sequence[str], usable: np.ndarray) -> SheetPart:
     divided, ties = most_divided(votes, usable, COLUMNS), tied(votes, usable)
     rows = []
     if len(divided):
         most, least = entropy(votes[divided[[0, -1]]])
-        rows.append(_row_with_votes(f"most divided\n{most:.2f} to {least:.2f} bits", faces, votes, divided))
+        title = f"most divided\n{most:.2f} to {least:.2f} bits"
+        rows.append(_row_with_votes(title, faces, votes, vocabulary, divided))
     if len(ties):
-        rows.append(_row_with_votes(f"ties\n{len(ties):,}", faces, votes, ties[:COLUMNS]))
+        rows.append(_row_with_votes(f"ties\n{len(ties):,}", faces, votes, vocabulary, ties[:COLUMNS]))
     empty = "none: all votes for a face are for the same" if votes[usable].any() else "no votes"
     return SheetPart("faces in dispute", rows, empty)
 
 
-def _row_with_votes(title: str, faces: Faces, votes: np.ndarray, rows: np.ndarray) -> SheetRow:
+def _row_with_votes(
+    title: str, faces: Faces, votes: np.ndarray, vocabulary: Sequence[str], rows: np.ndarray
+) -> SheetRow:
     """Return a row of faces, captioned with the two entries that have most votes."""
     leading = np.argsort(-votes[rows], axis=1, kind="stable")[:, :2]
     captions = [
-        "\n".join(f"{VOTES[i]} {votes[row, i]}" for i in pair)
+        "\n".join(f"{vocabulary[i]} {votes[row, i]}" for i in pair)
         for row, pair in zip(rows, leading, strict=True)
     ]
     return SheetRow(title, [faces[row] for row in rows], captions)

@@ -67,6 +67,7 @@ class Listing:
         read: returns the encoded picture at a place, or raises `Rejection`. It is called for each record in another
             process, so it must survive pickling, and for large pictures once more.
         draw: splits that the data set does not publish; `label` draws them from the training pictures.
+        vocabulary: names that an annotator can vote for, in the order of the records' votes.
         keep_repeats: whether a record with the name, split, votes and label of an earlier one is kept under the
             name `<name>-row<N>`.
 
@@ -77,9 +78,15 @@ class Listing:
     """
 
     def __init__(
-        self, read: Callable[[str], bytes], draw: Sequence[str] = (), *, keep_repeats: bool = False
+        self,
+        read: Callable[[str], bytes],
+        draw: Sequence[str] = (),
+        *,
+        vocabulary: Sequence[str] = VOTES,
+        keep_repeats: bool = False,
     ) -> None:
         self.read, self.draw, self.keep_repeats = read, tuple(draw), keep_repeats
+        self._voted, self._labels = tuple(vocabulary), set[str]()
         self.rejected: list[RejectedRow] = []
         self.expected: Counter[str] = Counter()
         self.notes: dict[str, Any] = {}
@@ -109,8 +116,8 @@ class Listing:
             place: where `read` finds the picture.
             file: the file that holds the record's row, relative to the data set's folder.
             row: its number as in a spreadsheet, from 1; 0 if the file itself is the record.
-            votes: annotators per entry of `VOTES`, or None if the data set has single labels.
-            label: an entry of `VOTES`, or None if the data set has votes.
+            votes: annotators per name in the vocabulary, or None if the data set has single labels.
+            label: a class name, `unknown` or `NF`, or None if the data set has votes.
             group: the person in the picture, if known.
             box: of the face, x1, y1, x2, y2 in pixels, if the data set gives one. Any numbers are allowed, NaN
                 included: `ingest` drops a box that does not lie in the picture.
@@ -119,9 +126,16 @@ class Listing:
         if printable(name) != name or printable(place) != place:
             allowed = "names in UTF-8 without control characters"
             return self.reject(file, row, name, Rejection.of("bad_image_name", printable(name)[:80], allowed))
+        if label is not None:
+            self._labels.add(label)
         self._waiting.append(Record(name, split, place, file, row, votes, label, group, box, landmarks))
         if len(self._waiting) == _PACK:
             self._pack()
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """Return the names that an annotator can vote for, then the other labels of the records, sorted."""
+        return (*self._voted, *sorted(self._labels.difference(self._voted)))
 
     def reject(self, file: str, row: int, name: str, why: Rejection, place: str = "") -> None:
         """Add a row that cannot be used.
@@ -179,17 +193,20 @@ class Listing:
 
 
 @lru_cache(2**12)  # few of all possible votes ever occur
-def votes_of(names: tuple[str, ...], cells: tuple[str, ...]) -> tuple[int, ...]:
-    """Return the votes in the order of `VOTES`; an entry without a cell has none.
+def votes_of(
+    names: tuple[str, ...], cells: tuple[str, ...], vocabulary: tuple[str, ...] = VOTES
+) -> tuple[int, ...]:
+    """Return the votes in the order of the vocabulary; a name without a cell has none.
 
     Args:
-        names: entry of the vocabulary for each cell.
+        names: name in the vocabulary for each cell.
         cells: text of each cell, without white space around it.
+        vocabulary: of the listing.
 
     Raises:
         Rejection: `bad_votes` for anything but whole numbers from 0, `no_votes` if nobody voted.
     """
-    votes = dict.fromkeys(VOTES, 0)
+    votes = dict.fromkeys(vocabulary, 0)
     for name, text in zip(names, cells, strict=True):
         if not (text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS):
             allowed = f"whole numbers from 0, of at most {_MOST_DIGITS} digits"

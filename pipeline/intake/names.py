@@ -14,17 +14,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pipeline.core.errors import UserError
 from pipeline.intake.guards import Rejection
-from pipeline.tables.vocabulary import CLASSES, SPLITS, VOTES
+from pipeline.tables.vocabulary import CLASSES, SPLITS, SYNONYMS, VOTES
 
-_SPELLINGS = {
-    "neutral": "neutrality neutral_face",
-    "happiness": "happy happily joy joyful happyness",
-    "surprise": "surprised surprising suprise suprised surprize astonished",
-    "sadness": "sad unhappy sorrow",
-    "anger": "angry angered",
-    "disgust": "disgusted disgusting",
-    "fear": "fearful afraid scared",
-    "contempt": "contemptuous",
+_NO_CLASS = {
     "unknown": "uncertain not_sure unsure",
     "NF": "no_face non_face not_a_face noface nonface",
 }
@@ -42,9 +34,11 @@ def spelled(text: str) -> str:
     return re.sub(r"[\s_-]+", "_", unicodedata.normalize("NFKC", text).strip().casefold())
 
 
-CLASS_OF = {spelled(name): name for name in VOTES} | {
-    spelling: name for name, spellings in _SPELLINGS.items() for spelling in spellings.split()
-}
+CLASS_OF = (
+    {spelled(name): name for name in VOTES}
+    | SYNONYMS
+    | {word: name for name, words in _NO_CLASS.items() for word in words.split()}
+)
 _SPLIT_OF = {
     spelling: split for split, spellings in _SPLIT_SPELLINGS.items() for spelling in spellings.split()
 }

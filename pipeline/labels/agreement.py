@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import krippendorff
@@ -13,11 +14,12 @@ from pipeline.tables.vocabulary import VOTES
 PAIRS = 10
 
 
-def summary(votes: np.ndarray) -> dict[str, Any]:
+def summary(votes: np.ndarray, vocabulary: Sequence[str] = VOTES) -> dict[str, Any]:
     """Return measures of agreement, which show how difficult the task is.
 
     Args:
-        votes: int [N, V] in the order of `VOTES`, only of pictures with votes.
+        votes: int [N, V], only of pictures with votes.
+        vocabulary: V names in the order of the votes.
 
     Returns:
         Nothing if N is 0, otherwise
@@ -30,7 +32,8 @@ def summary(votes: np.ndarray) -> dict[str, Any]:
           small sample. If pictures have different numbers of votes, kappa gives pictures equal weight and alpha
           gives votes equal weight.
         - `second_choice`: `<first>_<second>` counts the pictures in which the first entry has most votes and the
-          second entry has the next most, for the ten most frequent pairs. The first entry in `VOTES` wins a tie.
+          second entry has the next most, for the ten most frequent pairs. The first entry in the vocabulary wins a
+          tie. The key is `<first>, <second>` if a name has a `_` itself.
     """
     if not len(votes):
         return {}
@@ -44,7 +47,7 @@ def summary(votes: np.ndarray) -> dict[str, Any]:
     }
     coefficients = {"fleiss_kappa": fleiss_kappa(votes), "alpha": alpha(votes)}
     measures |= {name: value for name, value in coefficients.items() if value is not None}
-    return {**measures, "second_choice": second_choices(votes)}
+    return {**measures, "second_choice": second_choices(votes, vocabulary)}
 
 
 def entropy(votes: np.ndarray) -> np.ndarray:
@@ -53,16 +56,17 @@ def entropy(votes: np.ndarray) -> np.ndarray:
     return -np.sum(shares * np.log2(np.where(shares > 0, shares, 1)), axis=1)
 
 
-def second_choices(votes: np.ndarray) -> dict[str, int]:
+def second_choices(votes: np.ndarray, vocabulary: Sequence[str] = VOTES) -> dict[str, int]:
     """Count the most frequent pairs of first and second choice in votes [N, V], as in `summary`."""
     first, second = np.argsort(-votes, axis=1, kind="stable")[:, :2].T
     split = np.take_along_axis(votes, second[:, None], axis=1)[:, 0] > 0
-    counts = np.bincount(first[split] * len(VOTES) + second[split], minlength=len(VOTES) ** 2)
+    counts = np.bincount(first[split] * len(vocabulary) + second[split], minlength=len(vocabulary) ** 2)
     most = np.argsort(-counts, kind="stable")[:PAIRS]
+    names = ((vocabulary[pair // len(vocabulary)], vocabulary[pair % len(vocabulary)]) for pair in most)
     return {
-        f"{VOTES[pair // len(VOTES)]}_{VOTES[pair % len(VOTES)]}": int(counts[pair])
-        for pair in most
-        if counts[pair]
+        (", " if "_" in "".join(pair) else "_").join(pair): int(count)
+        for pair, count in zip(names, counts[most], strict=True)
+        if count
     }
 
 

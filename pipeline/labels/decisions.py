@@ -15,7 +15,7 @@ from pipeline.labels.pictures import Pictures, use_published_valid
 from pipeline.labels.splits import DRAWN, TooFewPictures, draw, random_order
 from pipeline.params.model import Labels
 from pipeline.tables import schema
-from pipeline.tables.vocabulary import SPLITS, VOTES
+from pipeline.tables.vocabulary import SPLITS
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,9 @@ def decide(pictures: Pictures, classes: Sequence[str], settings: Labels, seed: i
     """
     pictures = use_published_valid(pictures, settings.published_valid)
     clusters = duplicates.clusters(pictures.pixels, pictures.low, pictures.signs)
-    winners, targets, reasons = voting.decide(pictures.votes, pictures.single, classes, settings)
+    winners, targets, reasons = voting.decide(
+        pictures.votes, pictures.single, classes, settings, pictures.vocabulary
+    )
     left_out = pictures.published == "drop"
     reasons = np.select([left_out, pictures.missing], ["published_valid", "missing_face"], reasons).astype(
         object
@@ -70,7 +72,7 @@ def decide(pictures: Pictures, classes: Sequence[str], settings: Labels, seed: i
     usable = np.flatnonzero(reasons == "")
     leaking = duplicates.leaking(settings.duplicates, splits[usable], clusters[usable])
     reasons[usable[leaking]] = "duplicate"
-    return Decisions(pictures, clusters, splits, np.array(VOTES)[winners], targets, reasons)
+    return Decisions(pictures, clusters, splits, np.array(pictures.vocabulary)[winners], targets, reasons)
 
 
 def _splits(
@@ -88,7 +90,7 @@ def _splits(
         duplicates.links([None if out else key for out, key in zip(left_out, keys, strict=True)])
         for keys in (clusters.tolist(), pictures.groups)
     ]
-    kinds = len(VOTES) + 1  # the first one: no majority
+    kinds = len(pictures.vocabulary) + 1  # the first one: no majority
     try:
         return draw(
             splits=pictures.published,
@@ -103,7 +105,7 @@ def _splits(
         dataset, winner = divmod(error.stratum, kinds)
         raise UserError.of(
             "params.yaml: labels.valid + labels.test",
-            f"{error.wanted:,} pictures of {VOTES[winner - 1]} in {names[dataset]}",
+            f"{error.wanted:,} pictures of {pictures.vocabulary[winner - 1]} in {names[dataset]}",
             f"fewer than {error.found:,}, those that can be drawn; the rest is train",
         ) from None
 
@@ -191,5 +193,7 @@ def _counts(decisions: Decisions, classes: Sequence[str], rows: np.ndarray) -> d
             split: {name: of_split.count(name) for name in classes} for split, of_split in labels.items()
         },
         "dropped": dropped(decisions.reasons[rows]),
-        "agreement": agreement.summary(pictures.votes[rows & pictures.votes.any(axis=1)]),
+        "agreement": agreement.summary(
+            pictures.votes[rows & pictures.votes.any(axis=1)], pictures.vocabulary
+        ),
     }

@@ -12,9 +12,11 @@ import pyarrow.compute as pc
 from pipeline.core.errors import UserError
 from pipeline.labels import likeness
 from pipeline.labels.splits import DRAWN
+from pipeline.params.types import hint
 from pipeline.tables.paths import ALIGNED, INGESTED
-from pipeline.tables.schema import DRAW
+from pipeline.tables.schema import DRAW, vocabulary_of
 from pipeline.tables.store import Faces, read_parquet
+from pipeline.tables.vocabulary import NO_CLASS, VOTES
 
 _COLUMNS = ["id", "dataset", "split", "votes", "label", "group", "pixels"]
 
@@ -29,7 +31,8 @@ class Pictures:
         published: split of each picture, [N]; "" if the data set does not publish it, `drop` for a published valid
             picture that is left out.
         drawable: whether the data set draws valid and test, bool [N, 2].
-        votes: int [N, 10] in the order of `VOTES`; zeros for pictures with a single label.
+        vocabulary: V names: `VOTES`, and behind them the other classes of the data sets.
+        votes: int [N, V] in the order of the vocabulary; zeros for pictures with a single label.
         single: the labels of the pictures without votes, in order.
         groups: data set and group of each picture; None for a picture without a group.
         missing: whether a picture has no face and nothing instead of it, bool [N].
@@ -41,6 +44,7 @@ class Pictures:
     datasets: np.ndarray
     published: np.ndarray
     drawable: np.ndarray
+    vocabulary: tuple[str, ...]
     votes: np.ndarray
     single: list[str]
     groups: list[tuple[str, str] | None]
@@ -50,18 +54,22 @@ class Pictures:
     signs: np.ndarray
 
 
-def read_pictures(names: Sequence[str]) -> Pictures:
+def read_pictures(names: Sequence[str], classes: Sequence[str]) -> Pictures:
     """Return the pictures of data sets.
 
+    Args:
+        names: of the data sets.
+        classes: names in label order, which gives the order of the classes that are not in `VOTES`.
+
     Raises:
-        UserError: a data set was not ingested or aligned, or its tables do not belong together.
+        UserError: a data set was not ingested or aligned, its tables do not belong together, or a class is in none.
     """
-    tables, descriptors = zip(*map(_one_dataset, names), strict=True)
+    tables, votes, descriptors = zip(*map(_one_dataset, names), strict=True)
+    vocabulary = _united([name for part in votes for name in part], classes, names)
     table = pa.concat_tables(tables, promote_options="default")
     order = pc.sort_indices(table["id"])
     table = table.take(order).combine_chunks()
     low, signs = (np.concatenate(parts)[order] for parts in zip(*descriptors, strict=True))
-    votes = [column.fill_null(0).to_numpy(zero_copy_only=False) for column in table["votes"].flatten()]
     datasets = table["dataset"].to_numpy()
     groups = zip(datasets.tolist(), table["group"].to_pylist(), strict=True)
     return Pictures(
@@ -71,7 +79,8 @@ def read_pictures(names: Sequence[str]) -> Pictures:
         drawable=np.array(
             [[split in text.split(",") for split in DRAWN] for text in table["draw"].to_pylist()]
         ),
-        votes=np.stack(votes, axis=1).astype(np.int64),
+        vocabulary=vocabulary,
+        votes=np.concatenate([_in_order(part, vocabulary) for part in votes])[order],
         single=table["label"].drop_null().to_pylist(),
         groups=[None if group is None else (dataset, group) for dataset, group in groups],
         missing=np.array(table["status"]) == "missing",
@@ -107,8 +116,35 @@ def use_published_valid(pictures: Pictures, uses: Mapping[str, str]) -> Pictures
     return replace(pictures, published=published, drawable=drawable)
 
 
-def _one_dataset(name: str) -> tuple[pa.Table, tuple[np.ndarray, np.ndarray]]:
-    """Return the table of a data set with the columns `status` (of the face) and `draw`, and its descriptors."""
+def _united(found: Sequence[str], classes: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """Return `VOTES`, then the other names that were found: those of `classes` in their order, the rest sorted.
+
+    Raises:
+        UserError: a class is neither in `VOTES` nor among those that were found, so that it may be misspelt.
+    """
+    vocabulary = tuple(dict.fromkeys((*VOTES, *(name for name in classes if name in found), *sorted(found))))
+    for name in classes:
+        if name not in vocabulary:
+            allowed = ", ".join(other for other in vocabulary if other not in NO_CLASS)
+            raise UserError.of(
+                "params.yaml: classes",
+                f"{name}, which no record of {', '.join(names)} has",
+                f"{allowed}{hint(name, vocabulary)}",
+            )
+    return vocabulary
+
+
+def _in_order(votes: Mapping[str, np.ndarray], vocabulary: Sequence[str]) -> np.ndarray:
+    """Return the votes by name, [N] each, as one array, int64 [N, V]; zeros for the names that are not there."""
+    [rows] = {len(column) for column in votes.values()}
+    ordered = np.zeros((rows, len(vocabulary)), np.int64)
+    for name, column in votes.items():
+        ordered[:, vocabulary.index(name)] = column
+    return ordered
+
+
+def _one_dataset(name: str) -> tuple[pa.Table, dict[str, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Return the table of a data set with the columns `status` (of the face) and `draw`, its votes, its descriptors."""
     path = INGESTED / f"{name}.parquet"
     table = read_parquet(path, _COLUMNS)
     faces = Faces(ALIGNED / f"{name}.arrow")
@@ -121,5 +157,10 @@ def _one_dataset(name: str) -> tuple[pa.Table, tuple[np.ndarray, np.ndarray]]:
     if unknown := set(filter(None, to_draw.split(","))) - set(DRAWN):
         raise UserError.of(path, f"{unknown.pop()!r} to draw", DRAWN)
     table = table.append_column("status", faces.table["status"])
+    columns = table["votes"].combine_chunks().flatten()
+    votes = {
+        voted: column.fill_null(0).to_numpy(zero_copy_only=False)
+        for voted, column in zip(vocabulary_of(table.schema), columns, strict=True)
+    }
     table = table.append_column("draw", pa.array([to_draw] * len(table))).replace_schema_metadata()
-    return table, likeness.descriptors(faces)
+    return table.drop_columns(["votes"]), votes, likeness.descriptors(faces)

@@ -1,7 +1,8 @@
 """Turn the votes for a picture into one label, or into a distribution over classes.
 
-`votes` is an integer array [N, 10] in the order of `VOTES`. The rules return indices into `VOTES`, so `unknown` and
-`NF` can win; `why_dropped` handles them.
+`votes` is an integer array [N, V] in the order of a vocabulary of V names: those of FER+ (`VOTES`), and behind them the
+other classes of the data sets. The rules return indices into the vocabulary, so `unknown` and `NF` can win;
+`why_dropped` handles them.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.params.model import Labels
-from pipeline.tables.vocabulary import CLASSES, VOTES
+from pipeline.tables.vocabulary import NO_CLASS, VOTES
 
 NO_MAJORITY = -1
 
@@ -22,7 +23,7 @@ def plurality(votes: np.ndarray) -> np.ndarray:
 
 
 def without_single(votes: np.ndarray) -> np.ndarray:
-    """Return votes [N, 10] with single votes set to 0 (Barsoum et al. 2016, section 4)."""
+    """Return votes [N, V] with single votes set to 0 (Barsoum et al. 2016, section 4)."""
     return np.where(votes == 1, 0, votes)
 
 
@@ -40,40 +41,46 @@ def majority(votes: np.ndarray) -> np.ndarray:
 RULES = {"plurality": plurality, "majority": majority, "distribution": plurality}
 
 
-def merged(votes: np.ndarray, merge: dict[str, str]) -> np.ndarray:
-    """Return votes [N, 10] with the votes for each key of `merge` added to the class that is its value."""
+def merged(votes: np.ndarray, merge: dict[str, str], vocabulary: Sequence[str] = VOTES) -> np.ndarray:
+    """Return votes [N, V] with the votes for each key of `merge` added to the class that is its value."""
     votes = votes.copy()
     for name, into in merge.items():
-        votes[:, VOTES.index(into)] += votes[:, VOTES.index(name)]
-        votes[:, VOTES.index(name)] = 0
+        if name in vocabulary:
+            votes[:, vocabulary.index(into)] += votes[:, vocabulary.index(name)]
+            votes[:, vocabulary.index(name)] = 0
     return votes
 
 
 def decide(
-    votes: np.ndarray, single: list[str], classes: Sequence[str], settings: Labels
+    votes: np.ndarray,
+    single: list[str],
+    classes: Sequence[str],
+    settings: Labels,
+    vocabulary: Sequence[str] = VOTES,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the winner, the target and the reason to drop each picture.
 
     Args:
-        votes: int [N, 10]; zeros for pictures with a single label.
+        votes: int [N, V]; zeros for pictures with a single label.
         single: the labels of the pictures without votes, in order.
         classes: names in label order, K.
         settings: the block `labels` of `params.yaml`.
+        vocabulary: V names, all of `classes` among them.
 
     Returns:
-        Indices into `VOTES`, or `NO_MAJORITY`, [N]; float32 [N, K]; texts, [N], "" for a usable label.
+        Indices into `vocabulary`, or `NO_MAJORITY`, [N]; float32 [N, K]; texts, [N], "" for a usable label.
     """
     voted = votes.any(axis=1)
-    votes = merged(votes, settings.merge)
+    votes = merged(votes, settings.merge, vocabulary)
     winners = RULES[settings.rule](votes)
-    winners[~voted] = [VOTES.index(settings.merge.get(name, name)) for name in single]
-    targets = one_hot(winners, classes)
+    winners[~voted] = [vocabulary.index(settings.merge.get(name, name)) for name in single]
+    targets = one_hot(winners, classes, vocabulary)
     if settings.rule == "distribution":
         cast = votes[voted]
         if settings.drop_single:  # unless no entry has more than one vote: nothing would be left
             cast = np.where(cast.max(axis=1, keepdims=True) > 1, without_single(cast), cast)
-        targets[voted] = shares(cast, classes)
-    no_label = why_dropped(winners, classes)
+        targets[voted] = shares(cast, classes, vocabulary)
+    no_label = why_dropped(winners, classes, vocabulary)
     weak = too_weak(votes, winners, settings.min_votes, settings.min_share)
     return winners, targets, np.where(no_label == "", weak, no_label)
 
@@ -82,8 +89,8 @@ def too_weak(votes: np.ndarray, winners: np.ndarray, min_votes: int, min_share: 
     """Return which limit the support of a winner misses, [N]: `min_votes` or `min_share`; "" for none.
 
     Args:
-        votes: int [N, 10]. Pictures with a single label have no votes and miss no limit.
-        winners: indices into `VOTES`, [N].
+        votes: int [N, V]. Pictures with a single label have no votes and miss no limit.
+        winners: indices into the vocabulary, [N].
         min_votes: least number of votes for the winner.
         min_share: least share of the winner in all votes for the picture, 0 to 1.
     """
@@ -94,23 +101,22 @@ def too_weak(votes: np.ndarray, winners: np.ndarray, min_votes: int, min_share: 
     return np.where(total > 0, reasons, "")
 
 
-def one_hot(winners: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+def one_hot(winners: np.ndarray, classes: Sequence[str], vocabulary: Sequence[str] = VOTES) -> np.ndarray:
     """Return targets, float32 [N, K] in the order of `classes`; zeros if the winner is none of them."""
-    columns = np.array([VOTES.index(name) for name in classes])
+    columns = np.array([vocabulary.index(name) for name in classes])
     return (winners[:, None] == columns).astype(np.float32)
 
 
-def shares(votes: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+def shares(votes: np.ndarray, classes: Sequence[str], vocabulary: Sequence[str] = VOTES) -> np.ndarray:
     """Return the shares of the votes for `classes`, float32 [N, K]. They sum to 1, or to 0 without such votes."""
-    chosen = votes[:, [VOTES.index(name) for name in classes]].astype(np.float64)
+    chosen = votes[:, [vocabulary.index(name) for name in classes]].astype(np.float64)
     total = chosen.sum(axis=1, keepdims=True)
     return np.divide(chosen, total, out=np.zeros_like(chosen), where=total > 0).astype(np.float32)
 
 
-def why_dropped(winners: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+def why_dropped(winners: np.ndarray, classes: Sequence[str], vocabulary: Sequence[str] = VOTES) -> np.ndarray:
     """Return why a winner is no label, [N]: `no_majority`, `unknown`, `NF`, `class_<name>`; "" for a label."""
     reasons = [
-        "" if name in classes else f"class_{name}" if name in CLASSES else name
-        for name in (*VOTES, "no_majority")
+        "" if name in classes else name if name in NO_CLASS else f"class_{name}" for name in vocabulary
     ]
-    return np.array(reasons)[winners]  # NO_MAJORITY is -1, the last entry
+    return np.array([*reasons, "no_majority"])[winners]  # NO_MAJORITY is -1, the last entry

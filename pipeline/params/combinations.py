@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from pipeline.params.methods import BLOCKS
 from pipeline.params.refusal import Conflict
+from pipeline.params.types import hint
+from pipeline.tables.vocabulary import CLASSES
 
 if TYPE_CHECKING:
     from pipeline.params.model import Params
@@ -25,8 +28,9 @@ def check(p: Params) -> None:
         if name in p.classes:
             allowed = f"nothing while {name} is in classes: remove it from classes"
             raise Conflict(f"labels.merge.{name}", into, allowed)
-        if into not in p.classes:
-            raise Conflict(f"labels.merge.{name}", into, f"one of classes: {', '.join(p.classes)}")
+        if name not in CLASSES:
+            raise Conflict("labels.merge", name, f"one of {', '.join(CLASSES)}{hint(name, CLASSES)}")
+        _check_class(f"labels.merge.{name}", into, p.classes)
     distribution = p.labels.rule == "distribution"
     _require(
         p,
@@ -81,6 +85,12 @@ def check_crop(key: str, crop: int, face_size: int, model: str, settings: Any) -
             raise Conflict(key, crop, f"at least 32 while {why}")
 
 
+def _check_class(key: str, name: str, classes: Sequence[str]) -> None:
+    """Reject a name that is not in `classes`."""
+    if name not in classes:
+        raise Conflict(key, name, f"one of classes: {', '.join(classes)}{hint(name, classes)}")
+
+
 def _require(p: Params, key: str, holds: bool, allowed: str) -> None:
     """Reject the value of `key` if a condition does not hold."""
     if not holds:
@@ -97,8 +107,8 @@ def _check_gan(p: Params) -> None:
     least, most = GAN_SIDES
     fits = least <= p.align.face_size <= most
     _require(p, "align.face_size", fits, f"{least} to {most} while gan is {p.gan}")
-    known = set(gans.classes) <= set(p.classes)
-    _require(p, "gans.classes", known, f"names from classes: {', '.join(p.classes)}")
+    for name in gans.classes:
+        _check_class("gans.classes", name, p.classes)
     _require(p, "gans.classes", len(set(gans.classes)) == len(gans.classes), "each name once")
     if alone and (missing := [name for name in p.classes if name not in gans.classes]):
         allowed = f"beside while gans.classes lacks {', '.join(missing)}, or all classes there"

@@ -17,10 +17,12 @@ from pipeline.params.refusal import Conflict
 from pipeline.params.types import (
     Amount,
     Block,
+    ClassName,
     Count,
     Decay,
     Fraction,
     Line,
+    Meaning,
     NonNegative,
     Positive,
     Rate,
@@ -28,7 +30,6 @@ from pipeline.params.types import (
     distinct,
     one_of,
 )
-from pipeline.tables.vocabulary import CLASSES
 
 
 class Sample(Block):
@@ -49,17 +50,18 @@ class Ingest(Block):
     """How data sets are read: the form of some, the names of classes, and what to do about rejected records."""
 
     rafdb: Literal["original", "aligned"]
-    names: Annotated[dict[str, str], BeforeValidator(_texts)]
+    names: Annotated[dict[str, Meaning], BeforeValidator(_texts)]
     rejected: Literal["stop", "accept"]
 
 
 def _class_names(value: list[str]) -> list[str]:
-    """Return names if all of them are classes, each once."""
-    return distinct([one_of(name, CLASSES) for name in value])
+    """Return names if all of them differ, also in lower case: some file systems do not tell `Pain` from `pain`."""
+    distinct([name.lower() for name in value])
+    return value
 
 
 # Also of what a model file says, see `pipeline.inference.model_file`.
-Classes = Annotated[list[str], Field(min_length=2), AfterValidator(_class_names)]
+Classes = Annotated[list[ClassName], Field(min_length=2), AfterValidator(_class_names)]
 Crop = Annotated[int, Field(ge=16)]
 Precision = Literal["auto", "float32", "bfloat16"]
 Rule = Literal["plurality", "majority", "distribution"]
@@ -119,7 +121,7 @@ class Labels(Block):
     """Settings for turning votes into labels."""
 
     rule: Rule
-    merge: dict[str, str]
+    merge: dict[ClassName, ClassName]
     min_votes: Count
     min_share: Fraction
     drop_single: bool
@@ -127,13 +129,6 @@ class Labels(Block):
     published_valid: Annotated[dict[str, Literal["valid", "test", "drop"]], AfterValidator(_by_dataset)]
     valid: Amount
     test: Amount
-
-    @field_validator("merge")
-    @classmethod
-    def _merge(cls, value: dict[str, str]) -> dict[str, str]:
-        for name in (*value, *value.values()):
-            one_of(name, CLASSES)
-        return value
 
     @model_validator(mode="after")
     def _shares(self) -> Self:

@@ -6,11 +6,14 @@ Settings have no defaults: `params.yaml` holds every value and alone decides wha
 from __future__ import annotations
 
 import difflib
+import re
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from pipeline.core.errors import printable
+from pipeline.tables.vocabulary import CLASSES, NO_CLASS, RESERVED, SYNONYMS
 
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -80,10 +83,40 @@ def one_of(value: str, allowed: tuple[str, ...]) -> str:
         ValueError: it is not. The message lists the allowed values and suggests the closest one.
     """
     if value not in allowed:
-        close = difflib.get_close_matches(value, allowed, 1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
-        raise ValueError(f"one of {', '.join(allowed)}{hint}")
+        raise ValueError(f"one of {', '.join(allowed)}{hint(value, allowed)}")
     return value
+
+
+def hint(value: str, allowed: Iterable[str]) -> str:
+    """Return the closest of the allowed values as a question in brackets; "" if none is close."""
+    close = difflib.get_close_matches(value, list(allowed), 1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+_CLASS_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
+_KNOWN = SYNONYMS | {name: name for name in CLASSES}
+
+
+def class_name(value: str) -> str:
+    """Return `value` if it can name a class: in metrics, whose keys have dots between them, files, figures and tables.
+
+    Raises:
+        ValueError: it has other characters, it is reserved, or it is another word for one of `CLASSES`.
+    """
+    if value in CLASSES:
+        return value
+    if known := _KNOWN.get(value.lower()):
+        raise ValueError(f"{known}, the name of that class (did you mean {known}?)")
+    if not _CLASS_NAME.fullmatch(value):
+        raise ValueError("a letter from a to z, then at most 39 letters, digits, _ and -")
+    if value.lower() in RESERVED:
+        raise ValueError(f"a class name other than {', '.join(sorted(RESERVED))}")
+    return value
+
+
+ClassName = Annotated[str, AfterValidator(class_name)]
+# What a label may stand for: a class, or no class.
+Meaning = Annotated[str, AfterValidator(lambda value: value if value in NO_CLASS else class_name(value))]
 
 
 def distinct(values: list[str]) -> list[str]:

@@ -32,7 +32,7 @@ from pipeline.tables.paths import INGESTED, METRICS, RAW
 from pipeline.tables.schema import ingested
 from pipeline.tables.storage import upload
 from pipeline.tables.store import fill
-from pipeline.tables.vocabulary import SPLITS, VOTES
+from pipeline.tables.vocabulary import SPLITS
 
 # Pictures that a worker reads at a time: enough to hide the hand-over, few enough bytes to keep memory flat.
 CHUNK, CHUNK_BYTES = 1536, 8 * 2**20
@@ -99,7 +99,7 @@ def run(p: Params, dataset: str, source: str | Path | None = None, output: str |
 def _write_table(listing: Listing, p: Params, dataset: str, table: Path, address: str) -> Counter[str | None]:
     """Write the table; return the number of kept records by split."""
     kept: Counter[str | None] = Counter()
-    schema = ingested(listing.draw)
+    schema = ingested(listing.draw, listing.vocabulary)
     chunks = (pa.RecordBatch.from_pylist(rows, schema) for rows in _rows(listing, p, dataset, kept))
     fill(table, table.suffix, schema, chunks)
     if not kept:
@@ -150,6 +150,7 @@ def _rows(
     Kept records are counted by split in `kept`; the others are rejected.
     """
     published: Counter[str] = Counter()
+    no_votes = dict.fromkeys(listing.vocabulary, 0)
     with bar(len(listing), desc=f"ingest {dataset}", unit="images") as shown:
         for chunk in _pictures(listing, p):
             rows: list[dict[str, Any]] = []
@@ -166,7 +167,9 @@ def _rows(
                         published.update({name: 1, f"{name}_ignored": int(not usable)})
                         faces[name] = points if usable else None
                 kept[record.split] += 1
-                rows.append(_row(dataset, record, picture) | faces)
+                # The vocabulary begins with the names that the record's votes are for.
+                votes = record.votes and no_votes | dict(zip(no_votes, record.votes, strict=False))
+                rows.append(_row(dataset, record, picture) | faces | {"votes": votes})
                 size += len(picture.image or b"")
                 if size > BATCH_BYTES:
                     yield rows
@@ -181,7 +184,6 @@ def _row(dataset: str, record: Record, picture: IngestedPicture) -> dict[str, An
         "id": f"{dataset}/{record.name}",
         "dataset": dataset,
         "split": record.split,
-        "votes": record.votes and dict(zip(VOTES, record.votes, strict=True)),
         "label": record.label,
         "group": record.group,
         "source": f"{record.file}, row {record.row}" if record.row else record.file,

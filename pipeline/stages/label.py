@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def run(p: Params) -> None:
     Raises:
         UserError: a data set was not ingested or aligned, or no sample is left.
     """
-    pictures = read_pictures(p.datasets)
+    pictures = read_pictures(p.datasets, p.classes)
     rejected = {name: _rejected(name) for name in p.datasets}
     left = remove_unlisted(p.datasets)
     decisions = decide(pictures, p.classes, p.labels, p.seed)
@@ -49,7 +50,8 @@ def run(p: Params) -> None:
             # The pictures and the tables of the data set are both sorted by id.
             rows = pictures.datasets == name
             labels = np.where(decisions.kept, decisions.labels, "")[rows]
-            _plot(folder, name, labels, pictures.votes[rows], p.classes, p.align.of(name).mode)
+            votes = pictures.votes[rows], pictures.vocabulary
+            _plot(folder, name, labels, *votes, p.classes, p.align.of(name).mode)
         write_json(METRICS / "label.json", metrics)
     _report(decisions, metrics, p.labels)
     if left:
@@ -67,7 +69,13 @@ def _rejected(dataset: str) -> dict[str, int]:
 
 
 def _plot(
-    folder: Path, dataset: str, labels: np.ndarray, votes: np.ndarray, classes: list[str], mode: str
+    folder: Path,
+    dataset: str,
+    labels: np.ndarray,
+    votes: np.ndarray,
+    vocabulary: Sequence[str],
+    classes: list[str],
+    mode: str,
 ) -> None:
     """Plot the faces and the landmarks of a data set.
 
@@ -75,14 +83,15 @@ def _plot(
         folder: of the figures.
         dataset: its name.
         labels: [N] in file order; "" for pictures that are no samples.
-        votes: [N, 10] in file order.
+        votes: [N, V] in file order.
+        vocabulary: V names in the order of the votes.
         classes: names in label order.
         mode: of `align` for this data set.
     """
     faces = Faces(ALIGNED / f"{dataset}.arrow")
     images = partial(take_parquet, INGESTED / f"{dataset}.parquet", "image")
     path = folder / f"{dataset}.png"
-    contact_sheet(path, dataset, faces, labels, votes, classes, mode, images)
+    contact_sheet(path, dataset, faces, labels, votes, vocabulary, classes, mode, images)
     landmarks = faces.table["landmarks"].combine_chunks()
     points = landmarks.drop_null().flatten().to_numpy().reshape(-1, 5, 2)
     rows = np.flatnonzero(landmarks.is_valid())

@@ -205,7 +205,7 @@ def _report(classes: dict[str, ClassFaces], judges: list[Judge], valid: Samples,
 
 def _rows(name: str, classes: dict[str, ClassFaces]) -> Iterator[dict[str, Any]]:
     """Yield the rows of the table of generated faces, sorted by id."""
-    for cls in sorted(classes):
+    for cls in sorted(classes, key="{}/".format):  # as ids: `a-b/` comes before `a/`
         kept = classes[cls].kept
         origin = f"{name}/{cls}/{classes[cls].generator.digest()}"
         for seed, face in zip(kept.seeds, kept.faces, strict=True):
@@ -235,22 +235,22 @@ def _plot(folder: Path, name: str, classes: dict[str, ClassFaces], fitted: Fitte
         if len(some):
             distances, rows = nearest(some, own.training, k=NEAREST)
             title = f"{cls}: {name} and the nearest training faces"
-            sheets.neighbours(folder / f"{cls}_neighbours.png", title, some, own.training[rows], distances)
+            sheets.neighbours(folder / f"{cls}.neighbours.png", title, some, own.training[rows], distances)
         if fitted.results:
             noise = _interpolated_noise(own.generator.latent)
             path = own.generator.of_noise(noise.reshape(-1, noise.shape[2]))
             path = path.reshape(ROWS, STEPS, *path.shape[1:])
             sheets.interpolation(
-                folder / f"{cls}_interpolation.png", f"{cls}: {name}, from face to face", path
+                folder / f"{cls}.interpolation.png", f"{cls}: {name}, from face to face", path
             )
     for task, result in fitted.results.items():
-        file, title = folder / f"{task}_epochs.png", f"{task}: {name} by epoch"
+        file, title = folder / f"{task}.epochs.png", f"{task}: {name} by epoch"
         sheets.by_epoch(file, title, result.progress.shown, result.shown)
     histories = {task: result.progress.history for task, result in fitted.results.items()}
     for figure, ylabel in (("distance", "scores of real less generated faces"), ("critic", "critic's loss")):
         curves = {task: [epoch[figure] for epoch in history] for task, history in histories.items()}
         if curves:
-            sheets.curves(folder / f"{figure}.png", f"{name}: {ylabel}", ylabel, curves)
+            sheets.curves(folder / f"all.{figure}.png", f"{name}: {ylabel}", ylabel, curves)
     if not classes:
         blank = np.full((40, 280), 255, np.uint8)
         note = cv2.putText(blank, "no synthetic faces", (10, 28), cv2.FONT_HERSHEY_SIMPLEX, 0.8, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -121,8 +121,7 @@ def labelled_rows() -> list[Counts]:
     counts = Counter(zip(table["label"].to_pylist(), table["split"].to_pylist(), strict=True))
     rows = [
         {"class": name, **{split: counts[name, split] for split in SPLITS}}
-        for name in CLASSES
-        if any(counts[name, split] for split in SPLITS)
+        for name in _ordered({name for name, _ in counts})
     ]
     return [*rows, {"class": "all", **{split: sum(row[split] for row in rows) for split in SPLITS}}]
 
@@ -137,7 +136,7 @@ def synthetic_faces() -> Counts:
     counts = _counted(SYNTHETIC, faces.table, "label")
     return {
         "faces": len(faces),
-        **{name: counts[name] for name in CLASSES if counts[name]},
+        **{name: counts[name] for name in _ordered(counts)},
         "face": " x ".join(map(str, faces.shape)),
         "size": SYNTHETIC.stat().st_size,
     }
@@ -155,6 +154,11 @@ def predicted_rows() -> Counts:
         **{split: splits[split] for split in SPLITS},
         "size": PREDICTIONS.stat().st_size,
     }
+
+
+def _ordered(names: Iterable[str]) -> list[str]:
+    """Return class names: those of `CLASSES` in their order, then the others, sorted."""
+    return sorted(names, key=lambda name: (CLASSES.index(name) if name in CLASSES else len(CLASSES), name))
 
 
 def _counted(path: Path, table: pa.Table, column: str) -> Counter[str]:

@@ -11,8 +11,16 @@ from pipeline.tables.vocabulary import VOTES
 # Metadata of the ingested table: splits, joined by commas, that the data set does not publish and that `label` draws
 # from its training pictures. Absent if there are none.
 DRAW = b"draw"
+# Metadata of the ingested table: the names that its votes and labels can have, joined by commas. Absent if they are
+# `VOTES`.
+VOCABULARY = b"vocabulary"
 # Metadata of the table of generated faces: SHA-256 of the samples that the GAN learned from, and their data sets.
 MADE_FROM, DATASETS = b"made_from", b"datasets"
+
+
+def _votes(vocabulary: Sequence[str]) -> pa.StructType:
+    return pa.struct([pa.field(name, pa.int32(), nullable=False) for name in vocabulary])
+
 
 _INGESTED = pa.schema(
     [
@@ -23,7 +31,7 @@ _INGESTED = pa.schema(
         pa.field("width", pa.int32(), nullable=False),  # pixels
         pa.field("height", pa.int32(), nullable=False),  # pixels
         # Annotators per vocabulary entry; null where the data set has single labels.
-        pa.field("votes", pa.struct([pa.field(name, pa.int32(), nullable=False) for name in VOTES])),
+        pa.field("votes", _votes(VOTES)),
         pa.field("label", pa.string()),  # class name, null where the data set has votes
         pa.field("group", pa.string()),  # subject or person; null if the data set names none
         pa.field("source", pa.string(), nullable=False),  # file and row the record came from
@@ -61,13 +69,25 @@ PREDICTIONS = pa.schema(
 )
 
 
-def ingested(draw: Sequence[str] = ()) -> pa.Schema:
+def ingested(draw: Sequence[str] = (), vocabulary: Sequence[str] = VOTES) -> pa.Schema:
     """Return the schema of `data/ingested/<dataset>.parquet`.
 
     Args:
         draw: splits that the data set does not publish. They go into the metadata, and `label` draws them.
+        vocabulary: names that votes and labels can have. They go into the metadata too.
     """
-    return _INGESTED.with_metadata({DRAW: ",".join(draw)} if draw else {})
+    metadata = {DRAW: ",".join(draw)} if draw else {}
+    columns = _INGESTED
+    if tuple(vocabulary) != VOTES:
+        metadata[VOCABULARY] = ",".join(vocabulary)
+        columns = columns.set(columns.get_field_index("votes"), pa.field("votes", _votes(vocabulary)))
+    return columns.with_metadata(metadata)
+
+
+def vocabulary_of(columns: pa.Schema) -> tuple[str, ...]:
+    """Return the names that the votes and labels of an ingested table can have, in the order of its votes."""
+    recorded = (columns.metadata or {}).get(VOCABULARY, b"").decode()
+    return tuple(recorded.split(",")) if recorded else VOTES
 
 
 def labels(classes: Sequence[str]) -> pa.Schema:

@@ -1,9 +1,30 @@
 """Names that every table shares: classes, votes, splits. Imports nothing, so that `params.yaml` is read at once."""
 
-# Canonical class names and order (FER+). Every data set maps to them by name, never by position.
+# Class names that need no declaration, in FER+'s order. Every data set maps to them by name, never by position.
 CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
-# What an annotator can vote for: a class, "cannot tell" or "there is no face" (FER+'s ten columns).
-VOTES = (*CLASSES, "unknown", "NF")
+# Other words for them, in lower case, with `_` between words.
+_OTHERS = {
+    "neutral": "neutrality neutral_face",
+    "happiness": "happy happily joy joyful happyness",
+    "surprise": "surprised surprising suprise suprised surprize astonished",
+    "sadness": "sad unhappy sorrow",
+    "anger": "angry angered",
+    "disgust": "disgusted disgusting",
+    "fear": "fearful afraid scared",
+    "contempt": "contemptuous",
+}
+SYNONYMS = {word: name for name, words in _OTHERS.items() for word in words.split()}
+# Votes for no class: "cannot tell" and "there is no face".
+NO_CLASS = ("unknown", "NF")
+# What FER+'s annotators could vote for. A data set with other classes has its own vocabulary, which begins with this.
+VOTES = (*CLASSES, *NO_CLASS)
+# Words that are no class names, in lower case: votes for no class, what metrics and figures hold beside the classes,
+# and what spreadsheets and pandas read as a missing value.
+RESERVED = frozenset(
+    {"unknown", "nf"}
+    | {"all", "classifier", "datasets", "features", "gan", "made_from"}
+    | {"na", "nan", "none", "null"}
+)
 SPLITS = ("train", "valid", "test")
 # The splits in which `evaluate` scores a model:
 # train, valid  of the data sets that the classifier learned from; valid chose the best epoch
