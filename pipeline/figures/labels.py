@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 
 from pipeline.figures.landmarks import evenly_spaced
 from pipeline.figures.png import PALE
-from pipeline.figures.sheet import Grid, sheet
+from pipeline.figures.sheet import Grid, sheet, wrapped
 from pipeline.intake.image import decode_ingested
 from pipeline.labels.agreement import entropy, most_divided, tied
 from pipeline.tables.store import Faces
@@ -22,6 +22,7 @@ ROWS = 2  # of pictures without a face; the examples have one row for each class
 # Inches: a face, the gap to the next one, the column of row titles, a line of a caption, the title of a part and of
 # the sheet.
 FACE, GAP, LEFT, LINE, PART, TITLE = 0.8, 0.06, 1.3, 0.14, 0.5, 0.5
+TITLE_SIZE = 9  # points, of a row
 # Title of the examples, by the mode of `align`.
 EXAMPLES = {
     "five_point": "aligned faces by label",
@@ -33,7 +34,7 @@ CELLS = Grid(FACE, FACE + GAP, FACE + GAP, caption_gap=0.03, fontsize=7)
 
 @dataclass(frozen=True)
 class SheetRow:
-    """One row of pictures. The title has one or two lines."""
+    """One row of pictures. The title has at most five lines."""
 
     title: str
     pictures: Sequence[np.ndarray]  # uint8, H x W x C, RGB or grey (C = 1)
@@ -113,7 +114,8 @@ def _examples(
         of_class = usable[labels[usable] == name]
         if len(of_class):
             chosen = [faces[i] for i in evenly_spaced(of_class, COLUMNS)]
-            rows.append(SheetRow(f"{name}\n{len(of_class):,}", chosen, []))
+            title = wrapped(name, LEFT - 3 * GAP, TITLE_SIZE)
+            rows.append(SheetRow(f"{title}\n{len(of_class):,}", chosen, []))
     return SheetPart(EXAMPLES[mode], rows, "no face has a label")
 
 
@@ -158,7 +160,7 @@ def _row_with_votes(
     """Return a row of faces, captioned with the two entries that have most votes."""
     leading = np.argsort(-votes[rows], axis=1, kind="stable")[:, :2]
     captions = [
-        "\n".join(f"{vocabulary[i]} {votes[row, i]}" for i in pair)
+        "\n".join(wrapped(f"{vocabulary[i]} {votes[row, i]}", FACE, CELLS.fontsize) for i in pair)
         for row, pair in zip(rows, leading, strict=True)
     ]
     return SheetRow(title, [faces[row] for row in rows], captions)
@@ -185,6 +187,6 @@ def _plot_part(axes: Axes, part: SheetPart, top: float) -> None:
         axes.text(LEFT, top + FACE / 8, part.empty, va="center", fontsize=10, color=PALE)
     for row in part.rows:
         middle = top + FACE / 2
-        axes.text(LEFT - 2 * GAP, middle, row.title, ha="right", va="center", fontsize=9)
+        axes.text(LEFT - 2 * GAP, middle, row.title, ha="right", va="center", fontsize=TITLE_SIZE)
         CELLS.plot(axes, row.pictures, LEFT, top, COLUMNS, row.captions)
         top += row.height

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,13 @@ from pipeline.core.files import replacing
 from pipeline.evaluation.calibration import BINS, calibration_error, confidence_bins
 from pipeline.evaluation.intervals import wilson
 from pipeline.figures.png import INK, figure_file
-from pipeline.figures.sheet import Grid, sheet
+from pipeline.figures.sheet import Grid, sheet, wrapped
 from pipeline.tables.csv_cells import row_writer
 
-# The sheet of mistakes; the height of its title in inches.
-COLUMNS, CELLS, TITLE = 8, Grid(side=1.1, width=1.2, height=1.55, caption_gap=0.06), 0.45
+# The sheet of mistakes; the height of its title and of a line of a caption in inches.
+COLUMNS, CELLS, TITLE, LINE = 8, Grid(side=1.1, width=1.2, height=1.55, caption_gap=0.06), 0.45, 0.15
+
+NAME_SIZE = 10  # points, of matplotlib's tick labels
 
 
 def confusion_table(
@@ -48,7 +51,9 @@ def confusion_matrix(
     """
     counts = metrics.confusion_matrix(labels, predicted, labels=np.arange(len(classes)))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = 2.4 + 0.72 * len(classes)
+    names = [wrapped(name, 1.3, NAME_SIZE) for name in classes]
+    longest = max(len(line) for name in names for line in name.split("\n"))
+    side = 2.4 + 0.72 * len(classes) + 0.08 * max(0, longest - 9)
     with figure_file(path, side + 0.6, side - 0.6) as figure:
         figure.set_layout_engine("constrained")
         axes = figure.add_subplot()
@@ -61,8 +66,8 @@ def confusion_matrix(
             number = f"{counts[row, column]:,}"
             axes.text(column, row, f"{share:.0%}", ha="center", va="bottom", fontsize=11, color=colour)
             axes.text(column, row + 0.08, number, ha="center", va="top", fontsize=8, color=colour)
-        axes.set_xticks(range(len(classes)), classes, rotation=35, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(len(classes)), classes)
+        axes.set_xticks(range(len(classes)), names, rotation=35, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(classes)), names)
         axes.set_xlabel("predicted")
         axes.set_ylabel("true")
         # Minor ticks make white lines between the cells.
@@ -121,13 +126,16 @@ def mistakes_sheet(path: Path, split: str, faces: np.ndarray, captions: Sequence
         path: the PNG file.
         split: name of the split, for the title.
         faces: uint8 [M, H, H, C], RGB or grey (C = 1). If M is 0, the sheet says so.
-        captions: M, of one or two lines each.
+        captions: M, of two lines each; longer lines are wrapped.
     """
-    width, height = COLUMNS * CELLS.width, TITLE + CELLS.height * -(-len(faces) // COLUMNS)
+    captions = [wrapped(caption, CELLS.side, CELLS.fontsize) for caption in captions]
+    more = max([0, *(caption.count("\n") - 1 for caption in captions)])
+    cells = replace(CELLS, height=CELLS.height + more * LINE)
+    width, height = COLUMNS * cells.width, TITLE + cells.height * -(-len(faces) // COLUMNS)
     with sheet(path, width, height) as axes:
         mistakes = "the most confident mistakes" if len(faces) else "no mistakes"
         axes.text(width / 2, TITLE / 2, f"{split}: {mistakes}", ha="center", va="center", fontsize=12)
-        CELLS.plot(axes, faces, (CELLS.width - CELLS.side) / 2, TITLE, COLUMNS, captions)
+        cells.plot(axes, faces, (cells.width - cells.side) / 2, TITLE, COLUMNS, captions)
 
 
 def _faces(labels: np.ndarray) -> str:

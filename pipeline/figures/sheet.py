@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
 
 from pipeline.figures.png import figure_file
 
@@ -75,6 +78,30 @@ class Grid:
                 caption_x, caption_y = x + self.side / 2, y + self.side + self.caption_gap
                 size = self.fontsize
                 axes.text(caption_x, caption_y, captions[i], ha="center", va="top", fontsize=size)
+
+
+def wrapped(text: str, width: float, fontsize: float) -> str:
+    """Return text in lines of at most `width` inches, which end behind a space, `_` or `-`, or in a longer word."""
+    lines = []
+    for line in text.split("\n"):
+        rest = ""
+        for word in re.findall(r"[^ _-]*[ _-]*", line):
+            if rest and not _fits(rest + word, width, fontsize):
+                lines.append(rest.rstrip())
+                rest = ""
+            rest += word
+            while not _fits(rest, width, fontsize):
+                count = next((n for n in range(len(rest) - 1, 1, -1) if _fits(rest[:n], width, fontsize)), 1)
+                lines.append(rest[:count])
+                rest = rest[count:]
+        lines.append(rest.rstrip())
+    return "\n".join(lines)
+
+
+def _fits(text: str, width: float, fontsize: float) -> bool:
+    # By name, because a user's settings may name another font.
+    font = FontProperties("DejaVu Sans", size=fontsize)
+    return len(text) < 2 or TextPath((0, 0), text.rstrip(), prop=font).get_extents().width <= 72 * width
 
 
 def plot_picture(

@@ -25,6 +25,7 @@ CAPTIONED = Grid(CELL - GAP, CELL, CELL + 0.2)
 LETTER = 0.1  # width of a letter, so that a long title widens the sheet
 # Colours of Okabe and Ito, which colour-blind people can tell apart.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#B8A800")
+STYLES = ("-", "--", ":", "-.")
 
 
 def real_beside_generated(path: Path, title: str, real: np.ndarray, generated: np.ndarray) -> None:
@@ -108,13 +109,16 @@ def curves(path: Path, title: str, ylabel: str, curves: Mapping[str, Sequence[fl
         ylabel: what the lines show, with its unit.
         curves: by class, at least one, a value for each epoch. Lengths may differ.
     """
-    with figure_file(path, 7.4, 4.2) as figure:
+    # A legend of many or long names needs more room.
+    width = 7.4 + 0.08 * max(0, max(map(len, curves)) - 16)
+    height = max(4.2, 0.6 + 0.19 * len(curves))
+    with figure_file(path, width, height) as figure:
         figure.set_layout_engine("constrained")
         axes = figure.add_subplot()
         for i, (name, values) in enumerate(curves.items()):
             # A line through one epoch is invisible, so a marker shows it.
             marker = "o" if len(values) == 1 else None
-            colour, style = COLOURS[i % len(COLOURS)], "-" if i < len(COLOURS) else "--"
+            colour, style = COLOURS[i % len(COLOURS)], STYLES[i // len(COLOURS) % len(STYLES)]
             epochs = range(1, len(values) + 1)
             axes.plot(epochs, values, label=name, color=colour, linestyle=style, linewidth=1.4, marker=marker)
         longest = max(map(len, curves.values()))

@@ -144,7 +144,7 @@ def _columns(table: Table) -> dict[str, list[float | None]]:
 
 def _sheets(run: FinishedRun, stage: str) -> list[Sheet]:
     return [
-        Sheet(*pictures.sheet(path), path.stem.replace("_", " ").replace("-", ", "))
+        Sheet(*pictures.sheet(path), path.stem.replace("." if stage == "synthesize" else "-", ", "))
         for path in run.sheets(stage)
     ]
 

@@ -138,8 +138,13 @@ def _second_choices(run: FinishedRun) -> Table | None:
     found = counts(run, "Most frequent second choices", LABEL, "agreement", "second_choice")
     if found:
         found.columns[0] = "first, second"
-        found.rows = [[str(name).replace("_", ", "), count] for name, count in found.rows]
+        found.rows = [[_pair(str(name)), count] for name, count in found.rows]
     return found
+
+
+def _pair(key: str) -> str:
+    """Return `first, second`, which the keys of names with a `_` already are."""
+    return key if ", " in key else key.replace("_", ", ")
 
 
 def rejected_rows(run: FinishedRun) -> Iterator[Table]:

@@ -270,9 +270,11 @@ def _interpolated_noise(latent: int) -> np.ndarray:
 def _summary(name: str, classes: dict[str, ClassFaces], report: dict[str, Any]) -> str:
     total = sum(len(own.kept.seeds) for own in classes.values())
     lines = [f"synthesize: {name}, {total:,} faces"]
+    width = max([24, *map(len, classes)])
     if classes:
         lines[0] += f", learned from {', '.join(report['datasets'])}"
-        lines.append("synthesize:        class  faces      FID  untrained   noise  recognised  memorised")
+        heads = "faces      FID  untrained   noise  recognised  memorised"
+        lines.append(f"synthesize: {'class':>{width - 12}}  {heads}")
     for cls in classes:
         row = report[cls]
         values = [row["fid"], row.get("fid_untrained"), row["fid_noise"]]
@@ -280,6 +282,6 @@ def _summary(name: str, classes: dict[str, ClassFaces], report: dict[str, Any]) 
         shares = [row["recognised"]["generated"], row["memorised"]]
         recognised, memorised = ("-" if value is None else f"{value:.3f}" for value in shares)
         lines.append(
-            f"{cls:>24} {row['images']:6,} {fid:>8} {untrained:>10} {noise:>7} {recognised:>11} {memorised:>10}"
+            f"{cls:>{width}} {row['images']:6,} {fid:>8} {untrained:>10} {noise:>7} {recognised:>11} {memorised:>10}"
         )
     return "\n".join(lines)
