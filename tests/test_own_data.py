@@ -46,7 +46,7 @@ def listed(form: str = "folder") -> dict[str, str]:
 
 def counts(form: str = "folder") -> tuple[int, int, int]:
     metrics = json.loads(Path(f"metrics/ingest/{form}.json").read_text())
-    return metrics["kept"], sum(metrics["rejected"].values()), metrics.get("not_read", 0)
+    return metrics["kept"], sum(metrics["rejected"].values()), metrics.get("files_not_read", 0)
 
 
 def with_names(**names: str):

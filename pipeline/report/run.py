@@ -16,7 +16,7 @@ from pipeline.core.errors import UserError, one_line
 from pipeline.core.files import md5_of
 from pipeline.report.revisions import LOCK, METRICS, PARAMS, RunFiles, show
 from pipeline.tables.paths import INGESTED, PLOTS
-from pipeline.tables.vocabulary import SCORED
+from pipeline.tables.vocabulary import NOT_READ, SCORED
 
 REJECTED_ROWS = 20  # shown of each data set
 
@@ -116,7 +116,9 @@ class FinishedRun:
         if path is None:
             return []
         with path.open(encoding="utf-8", errors="replace", newline="") as file:
-            rows = csv.DictReader(file, restkey="", restval="")
+            rows = (
+                row for row in csv.DictReader(file, restkey="", restval="") if row.get("reason") != NOT_READ
+            )
             return [{str(key): str(row[key]) for key in row} for row in itertools.islice(rows, REJECTED_ROWS)]
 
     def curves(self) -> list[Curve]:

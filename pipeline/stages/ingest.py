@@ -32,7 +32,7 @@ from pipeline.tables.paths import INGESTED, METRICS, RAW
 from pipeline.tables.schema import ingested
 from pipeline.tables.storage import upload
 from pipeline.tables.store import fill
-from pipeline.tables.vocabulary import SPLITS
+from pipeline.tables.vocabulary import NOT_READ, SPLITS
 
 # Pictures that a worker reads at a time: enough to hide the hand-over, few enough bytes to keep memory flat.
 CHUNK, CHUNK_BYTES = 1536, 8 * 2**20
@@ -76,7 +76,7 @@ def run(p: Params, dataset: str, source: str | Path | None = None, output: str |
                 "notes": listing.notes,
             }
             if not_read:
-                metrics["not_read"] = sum(row.files for row in not_read)
+                metrics["files_not_read"] = sum(row.files for row in not_read)
             write_json(
                 (METRICS / "ingest" if Path(output) == INGESTED else folder) / f"{dataset}.json", metrics
             )
@@ -93,7 +93,7 @@ def run(p: Params, dataset: str, source: str | Path | None = None, output: str |
             f"{row.place} {row.files:,}" if row.files > 1 else row.place for row in not_read[:5]
         )
         more = f" and {len(not_read) - 5:,} more, listed in {rejected}" if len(not_read) > 5 else ""
-        typer.echo(f"ingest {dataset}: not read {metrics['not_read']:,} files: {names}{more}")
+        typer.echo(f"ingest {dataset}: not read {metrics['files_not_read']:,} files: {names}{more}")
 
 
 def _write_table(listing: Listing, p: Params, dataset: str, table: Path, address: str) -> Counter[str | None]:
@@ -116,7 +116,7 @@ def _write_rejected(rejected: list[RejectedRow], not_read: list[Unread], path: P
             write(row)
         for unread in not_read:
             detail = f"{unread.files:,} files, such as {unread.example}" if unread.place.endswith("/") else ""
-            write(RejectedRow(unread.place, 0, "", "not_read", detail))
+            write(RejectedRow(unread.place, 0, "", NOT_READ, detail))
 
 
 def _check_rejected(listing: Listing, kept: int, address: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -14,7 +15,7 @@ import pyarrow as pa
 from pipeline.core.errors import UserError, no_raw_data, not_made, one_line
 from pipeline.tables.paths import ALIGNED, INGESTED, LABELS, PREDICTIONS, RAW, SYNTHETIC
 from pipeline.tables.store import Faces, read_parquet
-from pipeline.tables.vocabulary import CLASSES, SPLITS
+from pipeline.tables.vocabulary import CLASSES, NOT_READ, SPLITS
 
 Counts = dict[str, Any]  # by the title of the column that shows them
 
@@ -83,10 +84,10 @@ def ingested_rows(dataset: str) -> Counts:
 
 
 def _rejected(path: Path) -> int | None:
-    """Return the number of rows below the header; None if there is no such file."""
+    """Return the number of rejected records; None if there is no such file."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            return max(0, sum(1 for _ in csv.reader(file)) - 1)
+            return sum(NOT_READ not in row for row in itertools.islice(csv.reader(file), 1, None))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, csv.Error) as error:

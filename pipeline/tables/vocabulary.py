@@ -25,6 +25,8 @@ RESERVED = frozenset(
     | {"all", "classifier", "datasets", "features", "gan", "made_from"}
     | {"na", "nan", "none", "null"}
 )
+# In lists of rejected records, the reason of the rows that name files which no record is about.
+NOT_READ = "not_read"
 SPLITS = ("train", "valid", "test")
 # The splits in which `evaluate` scores a model:
 # train, valid  of the data sets that the classifier learned from; valid chose the best epoch
