@@ -12,7 +12,8 @@ lower case, under these or other usual names (`filename`, `emotion`, `usage`, `p
     group         optional: the person in the picture
     label         one of neutral happiness surprise sadness anger disgust fear contempt unknown NF, another spelling
                   (Happy), a class in `classes` of params.yaml, or a label that `ingest.names` maps to a class
-    x1 y1 x2 y2   optional: the face's box in pixels. A picture with several faces has a row for each.
+    x1 y1 x2 y2   optional: the face's box in pixels, which says whom the row is about. A picture with several faces has
+                  a row for each.
 
 Or, instead of `label`, one column per name with its number of votes: at least two classes. A missing column counts
 as 0 votes. `unknown` is "cannot tell", `NF` is "no face". Shares of votes (0.8) count as that many votes out of 1,000.
@@ -28,10 +29,10 @@ from __future__ import annotations
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
 
 from pipeline.core.errors import UserError
 from pipeline.intake.cell_table import COLUMNS, ENDINGS, CellTable
+from pipeline.intake.face_rows import FaceRow, add_faces, corners_of
 from pipeline.intake.guards import Rejection
 from pipeline.intake.landmarks import numbers
 from pipeline.intake.listing import Listing, votes_of
@@ -47,24 +48,11 @@ _BOX = ("x1", "y1", "x2", "y2")
 _EXPECTED = f"image, and either label or vote columns ({', '.join(VOTES)})"
 
 
-class _Row(NamedTuple):
-    """A row of a table that names a picture and its label."""
-
-    file: str
-    row: int
-    place: str
-    split: str | None
-    group: str | None
-    box: tuple[float, ...] | None
-    label: str | None
-    votes: tuple[int, ...] | None
-
-
 def records(tree: Tree, options: Options) -> Listing:
     """List the rows of the table.
 
     Raises:
-        UserError: there is no table or no picture, or the header lacks columns.
+        UserError: there is no table or no picture, the header lacks columns, or nothing knows any of the labels.
     """
     top = tree.entries()
     files = [FILE] if FILE in top else [name for name in top if name.lower().endswith(ENDINGS)]
@@ -77,15 +65,17 @@ def records(tree: Tree, options: Options) -> Listing:
     votes = {
         name for file in files for name in _vote_columns(CellTable(tree, file, _EXPECTED), options.names)
     }
-    listing = Listing(tree.read, vocabulary=(*VOTES, *sorted(votes.difference(VOTES))))
+    vocabulary = (*VOTES, *sorted(votes.difference(VOTES)))
+    listing = Listing(tree.read, vocabulary=vocabulary, face_boxes="pixels")
     locator, ignored = Locator(tree, IMAGES), list[str]()
-    rows: defaultdict[str, list[_Row]] = defaultdict(list)
+    rows: defaultdict[str, list[FaceRow]] = defaultdict(list)
     for file in files:
         split = split_name(file.rpartition(".")[0]) if len(files) > 1 else None
         for row in _rows(tree, file, listing, locator, options.names, split, ignored):
             rows[row.place].append(row)
-    for of_picture in rows.values():
-        _add(listing, of_picture)
+    options.names.check(tree.address)
+    for place, of_picture in rows.items():
+        add_faces(listing, unicodedata.normalize("NFC", place.removeprefix(f"{IMAGES}/")), of_picture)
     named = {row.split for of_picture in rows.values() for row in of_picture}
     listing.draw = tuple(split for split in SPLITS[1:] if split not in named)
     if ignored:
@@ -103,7 +93,7 @@ def _rows(
     names: Names,
     split: str | None,
     ignored: list[str],
-) -> Iterator[_Row]:
+) -> Iterator[FaceRow]:
     """Yield the usable rows of a table, and reject the others.
 
     Args:
@@ -129,7 +119,7 @@ def _rows(
             cell = {column: cells[number] for column, number in columns.items()}
             name = cell["image"]
             place = locator.place(name)
-            yield _Row(
+            yield FaceRow(
                 file,
                 row,
                 place,
@@ -204,41 +194,4 @@ def _counts(cells: Iterable[str], shares: bool) -> tuple[str, ...]:
 
 def _box(cells: list[str]) -> tuple[float, ...] | None:
     """Return the box of a face, None if all cells are empty."""
-    return tuple(numbers(cells)) if any(cells) else None
-
-
-def _add(listing: Listing, rows: list[_Row]) -> None:
-    """Add the faces in a picture, or reject the rows that disagree about a face.
-
-    Args:
-        listing: takes them.
-        rows: of one picture.
-    """
-    boxes = {row.box for row in rows}
-    faces = defaultdict(list)
-    for row in rows:
-        # A row without a box could be about any face.
-        faces[row.box if None not in boxes else None].append(row)
-    for box, of_face in faces.items():
-        if len({(row.label, row.votes) for row in of_face}) > 1:
-            says = ", ".join(f"row {row.row} {row.label or 'has other votes'}" for row in of_face[:4])
-            remedy = "; columns x1 y1 x2 y2 tell faces apart" if None in boxes else ""
-            for row in of_face:
-                why = Rejection("contradictory_label", f"rows of one face disagree: {says}{remedy}")
-                listing.reject(row.file, row.row, row.place, why, row.place)
-            continue
-        name = unicodedata.normalize("NFC", rows[0].place.removeprefix(f"{IMAGES}/"))
-        if box and len(faces) > 1:
-            name += "#" + ",".join(f"{number:g}" for number in box)
-        for row in of_face:
-            listing.add(
-                name,
-                row.split,
-                row.place,
-                row.file,
-                row.row,
-                votes=row.votes,
-                label=row.label,
-                group=row.group,
-                box=row.box,
-            )
+    return corners_of(numbers(cells)) if any(cells) else None

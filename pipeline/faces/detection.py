@@ -196,7 +196,7 @@ def distinct_faces(candidates: Iterable[Detection]) -> list[Detection]:
     """Return the candidates with the landmarks of a face, each face once, best score first."""
     faces: list[Detection] = []
     for face in sorted(candidates, key=lambda face: -face.score):
-        if likeness(face.landmarks) >= LIKENESS and all(_overlap(face, kept) <= SAME_FACE for kept in faces):
+        if likeness(face.landmarks) >= LIKENESS and all(overlap(face, kept) <= SAME_FACE for kept in faces):
             faces.append(face)
     return faces
 
@@ -230,7 +230,7 @@ def _prominence(face: Detection, size: int) -> float:
     return (x2 - x1) * (y2 - y1) * face.score * (1 - 0.5 * min(1.0, float(off_centre)))
 
 
-def _overlap(one: Detection, other: Detection) -> float:
+def overlap(one: Detection, other: Detection) -> float:
     """Return the intersection over union of two boxes."""
     low, high = np.maximum(one.box[:2], other.box[:2]), np.minimum(one.box[2:], other.box[2:])
     shared = float(np.prod(np.maximum(high - low, 0)))

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from pipeline.core.scratch import temporary_folder
 from pipeline.faces.alignment import box_square, similarity, warp, whole_square
+from pipeline.faces.boxed import face_in_box
 from pipeline.faces.detection import Detection, FaceDetector
 from pipeline.faces.detectors import detector_module
 from pipeline.intake.image import decode_ingested
@@ -38,8 +39,8 @@ class Extraction:
         """Return one row of `schema.aligned` for each picture, in order.
 
         Args:
-            pictures: columns `id` and `image` (the encoded file), and with `landmarks: given` also `box` and
-                `landmarks` as in `schema.ingested`.
+            pictures: columns `id` and `image` (the encoded file), and as in `schema.ingested` `box`, if the data set
+                may give boxes, and with `landmarks: given` also `landmarks`.
 
         Raises:
             UserError: an image cannot be decoded, or the weights do not fit the detector.
@@ -50,7 +51,10 @@ class Extraction:
             for name, image in zip(names, pictures["image"].to_pylist(), strict=True)
         ]
         found: list[Detection | None] = [None] * len(decoded)
+        boxes: list[list[float] | None] = [None] * len(decoded)
         if self.weights:
+            if "box" in pictures.schema.names:
+                boxes = pictures["box"].to_pylist()
             if settings.landmarks == "given":
                 found = [_given(row, settings.mode) for row in pictures.select(GIVEN).to_pylist()]
             rows = [row for row, face in enumerate(found) if face is None]
@@ -59,9 +63,12 @@ class Extraction:
                 detected = detector.detect([decoded[row] for row in rows])
                 for row, face in zip(rows, detected, strict=True):
                     found[row] = face
+                for row in rows:
+                    if box := boxes[row]:
+                        found[row] = face_in_box(detector, decoded[row], box, found[row])
         faces = [
-            _row(name, picture, face, settings)
-            for name, picture, face in zip(names, decoded, found, strict=True)
+            _row(name, picture, face, box, settings)
+            for name, picture, face, box in zip(names, decoded, found, boxes, strict=True)
         ]
         return pa.RecordBatch.from_pylist(faces, aligned(settings.face_size, channels(settings.colour)))
 
@@ -75,11 +82,16 @@ def _detector(name: str, weights: bytes, threshold: float) -> FaceDetector:
         return detector_module(name).Detector(path, threshold)
 
 
-def cut(picture: np.ndarray, face: Detection | None, settings: Align) -> np.ndarray:
-    """Return the aligned face, or the central square of a picture without a face: uint8, size x size x channels."""
+def cut(
+    picture: np.ndarray, face: Detection | None, settings: Align, box: list[float] | None = None
+) -> np.ndarray:
+    """Return the aligned face: uint8, size x size x channels.
+
+    Without a face, return the square of the box that the data set gives, or the central square of the picture.
+    """
     size = settings.face_size
     if face is None:
-        transform = whole_square(picture, size)
+        transform = whole_square(picture, size) if box is None else box_square(np.array(box), size)
     elif settings.mode == "crop":
         transform = box_square(face.box, size)
     else:
@@ -101,11 +113,13 @@ def _given(row: dict[str, list[float] | None], mode: str) -> Detection | None:
     return Detection(box, landmarks.reshape(5, 2), np.nan)
 
 
-def _row(name: str, picture: np.ndarray, face: Detection | None, settings: Align) -> dict[str, Any]:
+def _row(
+    name: str, picture: np.ndarray, face: Detection | None, box: list[float] | None, settings: Align
+) -> dict[str, Any]:
     row: dict[str, Any] = {"id": name, "box": None, "landmarks": None, "score": None}
     if face is None and settings.mode != "none" and settings.missing == "drop":
         return row | {"status": "missing", "face": bytes(settings.face_size**2 * channels(settings.colour))}
-    row["face"] = cut(picture, face, settings).tobytes()
+    row["face"] = cut(picture, face, settings, box).tobytes()
     if face is None:
         return row | {"status": "whole"}
     values = {"box": face.box.tolist(), "landmarks": face.landmarks.reshape(10).tolist(), "score": face.score}

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pipeline.intake.guards import Rejection
+
 # Pixels that a point may lie outside of its picture: rounding does that.
 _ALLOWANCE = 1.0
 # Pixels: landmarks closer together than this say nothing about where a face is.
@@ -56,6 +58,30 @@ def as_seen(points: np.ndarray) -> list[float]:
     if across[0] * down[1] - across[1] * down[0] < 0:
         points = points[[1, 0, 2, 4, 3]]
     return points.ravel().tolist()
+
+
+def face_box(box: Sequence[float], width: int, height: int, unit: str) -> list[float]:
+    """Return the box of a face in pixels, cut to its picture.
+
+    Args:
+        box: x1, y1, x2, y2.
+        width: of the picture, pixels.
+        height: likewise.
+        unit: of the box, `pixels` or `shares` of the picture's width and height.
+
+    Raises:
+        Rejection: `bad_box` if it is no box, or less than half of it lies in the picture.
+    """
+    x1, y1, x2, y2 = np.multiply(box, [width, height] * 2 if unit == "shares" else 1.0).tolist()
+    cut = [max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))]
+    sides = cut[2] - cut[0], cut[3] - cut[1]
+    # NaN fails every comparison.
+    if not (min(sides) > 0 and 2 * sides[0] * sides[1] >= (x2 - x1) * (y2 - y1)):
+        found = f"the box {', '.join(f'{value:g}' for value in (x1, y1, x2, y2))}"
+        raise Rejection.of(
+            "bad_box", found, f"x1, y1, x2, y2 in the {width} x {height} pixels of the picture"
+        )
+    return cut
 
 
 def inside(points: Sequence[float], width: int, height: int) -> bool:

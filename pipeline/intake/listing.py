@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.core.errors import printable
 from pipeline.intake.guards import Rejection
@@ -70,6 +71,8 @@ class Listing:
         vocabulary: names that an annotator can vote for, in the order of the records' votes.
         keep_repeats: whether a record with the name, split, votes and label of an earlier one is kept under the
             name `<name>-row<N>`.
+        face_boxes: unit of the boxes, `pixels` or `shares` of the picture's width and height, if a box says which face
+            a record is about. None: boxes are in pixels and are not needed.
 
     Attributes:
         rejected: the rejected rows.
@@ -84,8 +87,10 @@ class Listing:
         *,
         vocabulary: Sequence[str] = VOTES,
         keep_repeats: bool = False,
+        face_boxes: Literal["pixels", "shares"] | None = None,
     ) -> None:
         self.read, self.draw, self.keep_repeats = read, tuple(draw), keep_repeats
+        self.face_boxes = face_boxes
         self._voted, self._labels = tuple(vocabulary), set[str]()
         self.rejected: list[RejectedRow] = []
         self.expected: Counter[str] = Counter()
@@ -119,8 +124,8 @@ class Listing:
             votes: annotators per name in the vocabulary, or None if the data set has single labels.
             label: a class name, `unknown` or `NF`, or None if the data set has votes.
             group: the person in the picture, if known.
-            box: of the face, x1, y1, x2, y2 in pixels, if the data set gives one. Any numbers are allowed, NaN
-                included: `ingest` drops a box that does not lie in the picture.
+            box: of the face, x1, y1, x2, y2, if the data set gives one; see `face_boxes`. Any numbers are allowed, NaN
+                included: `ingest` drops a box that does not lie in the picture or, if it is needed, rejects the record.
             landmarks: of the face, five times x, y in pixels in the order of `landmarks.as_seen`, likewise.
         """
         if printable(name) != name or printable(place) != place:
@@ -162,6 +167,13 @@ class Listing:
         self._pack()
         of_records = (batch[column].to_pylist() for batch in self._packed for column in ("place", "file"))
         return self._used.union(*of_records)
+
+    def shared(self) -> set[str]:
+        """Return the places of the pictures with several records that have boxes."""
+        self._pack()
+        boxed = pa.Table.from_batches(self._packed, _RECORDS).filter(pc.field("box").is_valid())
+        names = boxed.group_by("place").aggregate([("name", "count_distinct")])
+        return set(names.filter(pc.field("name_count_distinct") > 1)["place"].to_pylist())
 
     def __len__(self) -> int:
         return len(self._waiting) + sum(map(len, self._packed))

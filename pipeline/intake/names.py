@@ -50,6 +50,19 @@ def split_name(text: str) -> str | None:
     return _SPLIT_OF.get(letters) or _SPLIT_OF.get(_SPLIT_NOISE.sub("", letters))
 
 
+def split_in(path: str) -> str | None:
+    """Return the split that a path names, in a whole part or in one of its words; None if it names none.
+
+    The last part that names exactly one split counts: `data/fer-train-00000-of-00004.parquet`, `val_set/0000.parquet`.
+    """
+    for part in reversed(path.split("/")):
+        words = (part, *re.split(r"[^a-z]+", part.casefold()))
+        splits = {split for word in words if (split := split_name(word))}
+        if len(splits) == 1:
+            return splits.pop()
+    return None
+
+
 def split_of(text: str) -> str:
     """Return the split that a cell names.
 
@@ -97,6 +110,19 @@ class Names:
         if name is None:
             raise Rejection("unknown_label", f"found {text[:40]!r}, {self._hint(text)}")
         return name
+
+    def check(self, source: str) -> None:
+        """Check that a data set has a label with a known class, if it has labels.
+
+        Args:
+            source: the data set's path.
+
+        Raises:
+            UnknownNames: nothing knows any of the labels that `label` has seen.
+        """
+        labels = sorted({label for label, _ in self.seen if label})
+        if labels and not any(name for _, name in self.seen):
+            raise UnknownNames(source, labels)
 
     def _hint(self, text: str) -> str:
         close = difflib.get_close_matches(spelled(text), self._class_of, 1, cutoff=0.7)

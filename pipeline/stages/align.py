@@ -66,7 +66,7 @@ def _align(p: Params, dataset: str, table: Path, output: str | Path) -> dict[str
     images = count_parquet(table)
     weights = _weights(settings)
     extraction = Extraction(settings, weights.path.read_bytes() if weights else None)
-    columns = ["id", "image", *(GIVEN if settings.landmarks == "given" else ())]
+    columns = ["id", "image", *(GIVEN if settings.landmarks == "given" else ("box",))]
     status: Counter[str] = Counter()
 
     def batches(done: int) -> Iterator[pa.RecordBatch]:

@@ -18,8 +18,8 @@ from pipeline.core.parallel import fitting, ordered
 from pipeline.core.progress import bar, in_words
 from pipeline.datasets import listed
 from pipeline.intake.guards import Rejection
-from pipeline.intake.image import LARGEST, decode, fingerprint
-from pipeline.intake.landmarks import inside
+from pipeline.intake.image import LARGEST, decode, face_fingerprint, fingerprint
+from pipeline.intake.landmarks import face_box, inside
 from pipeline.intake.listing import Listing, Record, RejectedRow
 from pipeline.intake.names import Names
 from pipeline.intake.options import Options
@@ -151,14 +151,21 @@ def _rows(
     """
     published: Counter[str] = Counter()
     no_votes = dict.fromkeys(listing.vocabulary, 0)
+    shared = listing.shared()
     with bar(len(listing), desc=f"ingest {dataset}", unit="images") as shown:
         for chunk in _pictures(listing, p):
             rows: list[dict[str, Any]] = []
             size = 0
             for record, picture in chunk:
                 shown.update()
-                if isinstance(picture, Rejection):
-                    listing.reject(record.file, record.row, record.name, picture)
+                try:
+                    if isinstance(picture, Rejection):
+                        raise picture
+                    if listing.face_boxes and record.box is not None:
+                        box = face_box(record.box, picture.width, picture.height, listing.face_boxes)
+                        record = record._replace(box=box)
+                except Rejection as why:
+                    listing.reject(record.file, record.row, record.name, why)
                     continue
                 faces = {"box": record.box, "landmarks": record.landmarks}
                 for name, points in faces.items():
@@ -167,6 +174,10 @@ def _rows(
                         published.update({name: 1, f"{name}_ignored": int(not usable)})
                         faces[name] = points if usable else None
                 kept[record.split] += 1
+                if record.place in shared and record.box is not None:
+                    # Another face is no repeat of the picture, but must not be in another split.
+                    picture = picture._replace(pixels=face_fingerprint(picture.pixels, record.box))
+                    record = record._replace(group=record.group or record.place)
                 # The vocabulary begins with the names that the record's votes are for.
                 votes = record.votes and no_votes | dict(zip(no_votes, record.votes, strict=False))
                 rows.append(_row(dataset, record, picture) | faces | {"votes": votes})

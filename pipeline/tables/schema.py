@@ -33,9 +33,11 @@ _INGESTED = pa.schema(
         # Annotators per vocabulary entry; null where the data set has single labels.
         pa.field("votes", _votes(VOTES)),
         pa.field("label", pa.string()),  # class name, null where the data set has votes
-        pa.field("group", pa.string()),  # subject or person; null if the data set names none
+        # Subject or person; null if the data set names none, unless the picture has several records: then the picture.
+        pa.field("group", pa.string()),
         pa.field("source", pa.string(), nullable=False),  # file and row the record came from
         pa.field("pixels", pa.string(), nullable=False),  # SHA-256 of the decoded pixels and their shape
+        # (of one of several faces in a picture: and of its box)
         # Published by the data set, as in `aligned`; null if it gives none or they do not lie in the picture.
         pa.field("box", pa.list_(pa.float32(), 4)),
         pa.field("landmarks", pa.list_(pa.float32(), 10)),
@@ -104,10 +106,10 @@ def aligned(size: int, channels: int) -> pa.Schema:
     """Return the schema of `data/aligned/<dataset>.arrow` for faces of size x size pixels.
 
     `face` holds size * size * channels bytes in H, W, C order (RGB if 3 channels). `status` is `found` (face
-    detected, or given by the data set), `whole` (the whole picture replaces the face) or `missing` (no face, and
-    `face` is zero). `box` and `landmarks` are pixels of the picture, null unless found. The landmarks are left eye,
-    right eye, nose, left and right mouth corner as seen in the picture, x before y. A face given by the data set has
-    no score. If the data set gives only one of box and landmarks, the other is null.
+    detected, or given by the data set), `whole` (the whole picture, or the box that the data set gives, replaces the
+    face) or `missing` (no face, and `face` is zero). `box` and `landmarks` are pixels of the picture, null unless
+    found. The landmarks are left eye, right eye, nose, left and right mouth corner as seen in the picture, x before y.
+    A face given by the data set has no score. If the data set gives only one of box and landmarks, the other is null.
     """
     return pa.schema(
         [

@@ -1,0 +1,55 @@
+"""Find the face that a data set's box is about, in a picture that may show several faces."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.faces.detection import (
+    SAME_FACE,
+    Detection,
+    FaceDetector,
+    Window,
+    faces_on_canvases,
+    overlap,
+)
+
+# A face with this intersection over union with a box is the box's: no face beside it can overlap the box more.
+SURE = 0.5
+# Share of the box's longer side around it, on each side. Boxes that people draw may be tight.
+BORDER = 0.5
+
+
+def face_in_box(
+    detector: FaceDetector, picture: np.ndarray, box: Sequence[float], main: Detection | None
+) -> Detection | None:
+    """Return the face that overlaps a box most, or None if there is no face whose centre it holds, or that holds its.
+
+    The face that the search has found is returned, to the last bit, if it is the box's. Otherwise the region around the
+    box is looked at once more, and again at twice the scale if no face is found there.
+
+    Args:
+        detector: finds the faces.
+        picture: BGR, uint8, H x W x 3.
+        box: x1, y1, x2, y2 in pixels.
+        main: the result of `detector.detect`.
+    """
+    of_box = Detection(np.array(box, np.float32), np.full((5, 2), np.nan, np.float32), np.nan)
+    if main and overlap(main, of_box) >= SURE:
+        return main
+    window = Window.around(of_box.centre, of_box.side * (1 + 2 * BORDER))
+    # Still finer looks take textures for faces: on 640 pixels 1 of 139 regions without a face, on 320 none.
+    for size in (detector.search.near_look.size, 2 * detector.search.near_look.size):
+        [(canvas, on_canvas)] = faces_on_canvases([picture], [window], size, detector.faces)
+        seen = [canvas.to_picture(face) for face in on_canvas]
+        candidates = [main, *(f for f in seen if overlap(f, main) <= SAME_FACE)] if main else seen
+        about = [face for face in candidates if _holds(of_box, face) or _holds(face, of_box)]
+        if about:
+            return max(about, key=lambda face: overlap(face, of_box))
+    return None
+
+
+def _holds(one: Detection, other: Detection) -> bool:
+    """Return whether the box of one face holds the centre of the other's."""
+    return bool((one.box[:2] <= other.centre).all() and (other.centre <= one.box[2:]).all())

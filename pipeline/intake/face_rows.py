@@ -1,0 +1,75 @@
+"""Rows of a label file that are about faces: a picture may show several, and several rows may be about one face."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pipeline.intake.guards import Rejection
+from pipeline.intake.listing import Listing
+
+
+class FaceRow(NamedTuple):
+    """A usable row of a label file; the fields are arguments of `Listing.add`."""
+
+    file: str
+    row: int
+    place: str
+    split: str | None
+    group: str | None
+    box: tuple[float, ...] | None
+    label: str | None
+    votes: tuple[int, ...] | None = None
+
+
+def corners_of(numbers: Sequence[float]) -> tuple[float, ...]:
+    """Return the box of a face: x1, y1, x2, y2.
+
+    Raises:
+        Rejection: `bad_box` if these are not the corners of a box.
+    """
+    x1, y1, x2, y2 = numbers
+    if not (math.isfinite(x1 + y1 + x2 + y2) and x1 < x2 and y1 < y2):
+        found = ", ".join(f"{number:g}" for number in numbers)
+        raise Rejection(
+            "bad_box", f"found the box {found}, expected: x1, y1, x2, y2 with x1 < x2 and y1 < y2"
+        )
+    return x1, y1, x2, y2
+
+
+def add_faces(listing: Listing, name: str, rows: Sequence[FaceRow]) -> None:
+    """Add the faces in a picture, or reject the rows that disagree about a face.
+
+    Args:
+        listing: takes them. A row that repeats an earlier one is rejected when its records are iterated.
+        name: of the record, if the picture shows one face; `#<x1>,<y1>,<x2>,<y2>` is added for several.
+        rows: of the picture, at least one.
+    """
+    boxes = {row.box for row in rows}
+    faces = defaultdict(list)
+    for row in rows:
+        # A row without a box could be about any face.
+        faces[row.box if None not in boxes else None].append(row)
+    for box, of_face in faces.items():
+        if len({(row.label, row.votes) for row in of_face}) > 1:
+            says = ", ".join(f"row {row.row} {row.label or 'has other votes'}" for row in of_face[:4])
+            remedy = "; columns x1 y1 x2 y2 tell faces apart" if None in boxes else ""
+            for row in of_face:
+                why = Rejection("contradictory_label", f"rows of one face disagree: {says}{remedy}")
+                listing.reject(row.file, row.row, row.place, why, row.place)
+            continue
+        corners = "#" + ",".join(f"{number:g}" for number in box) if box and len(faces) > 1 else ""
+        for row in of_face:
+            listing.add(
+                name + corners,
+                row.split,
+                row.place,
+                row.file,
+                row.row,
+                votes=row.votes,
+                label=row.label,
+                group=row.group,
+                box=row.box,
+            )
