@@ -18,6 +18,7 @@ TERMS = {
     "ckplus": "research only, by a signed agreement",
     "folder": "your own pictures",
     "table": "your own pictures",
+    "huggingface": "those on the data set's page on the Hugging Face Hub",
 }
 
 

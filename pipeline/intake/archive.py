@@ -44,6 +44,22 @@ def archive(path: Path) -> ZipArchive | TarArchive | None:
     return None
 
 
+def check_expansion(address: str, size: int, packed: int) -> None:
+    """Reject a file that expands to an absurd size.
+
+    Args:
+        address: its path, for messages.
+        size: bytes to which it expands at least.
+        packed: its bytes.
+
+    Raises:
+        UserError: it does.
+    """
+    if size > max(_SMALL, _MOST_EXPANSION * packed):
+        allowed = f"{_MOST_EXPANSION} times as many, or {_SMALL:,}"
+        raise UserError.of(address, f"{size:,} bytes or more, packed into {packed:,}", allowed)
+
+
 class _Archive:
     """The tree of an archive's members. If they are all in one folder, the tree starts inside that folder.
 
@@ -59,10 +75,7 @@ class _Archive:
 
     def _check_expansion(self, size: int) -> None:
         """Reject an archive that expands to at least `size` bytes, if that is absurd."""
-        packed = os.path.getsize(self._path)
-        if size > max(_SMALL, _MOST_EXPANSION * packed):
-            allowed = f"{_MOST_EXPANSION} times as many, or {_SMALL:,}"
-            raise UserError.of(self.address, f"{size:,} bytes or more, packed into {packed:,}", allowed)
+        check_expansion(self.address, size, os.path.getsize(self._path))
 
     def _named_members(self) -> Iterator[tuple[str, Any]]:
         """Yield name and member of each file; the member is None for a link or a special file."""

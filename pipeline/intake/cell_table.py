@@ -34,6 +34,20 @@ _USUAL = frozenset(name for usual in COLUMNS.values() for name in usual.split())
 _INDEX = frozenset({"", "index", "idx", "id", "no", "number", "unnamed:_0", "level_0"})
 
 
+def known_columns(header: Iterable[str]) -> dict[str, int]:
+    """Return the number of each known column, by its name in `COLUMNS`.
+
+    Args:
+        header: names of all columns.
+    """
+    spelling = [spelled(name) for name in header]
+    return {
+        column: spelling.index(name)
+        for column, usual in COLUMNS.items()
+        if (name := next((name for name in usual.split() if name in spelling), None))
+    }
+
+
 class CellTable:
     """A table in a data set's folder, whose cells are text.
 
@@ -63,12 +77,7 @@ class CellTable:
 
     def columns(self) -> dict[str, int]:
         """Return the number of each known column, by its name in `COLUMNS`."""
-        spelling = [spelled(name) for name in self.header]
-        return {
-            column: spelling.index(name)
-            for column, usual in COLUMNS.items()
-            if (name := next((name for name in usual.split() if name in spelling), None))
-        }
+        return known_columns(self.header)
 
     def required(self, column: str) -> int:
         """Return the number of a column.

@@ -1,0 +1,240 @@
+"""A data set from the Hugging Face Hub: Parquet files with the pictures in them, or pictures with metadata beside.
+
+    data/raw/huggingface/
+        data/train-00000-of-00002.parquet ..., data/test-00000-of-00001.parquet     or train/0000.parquet, in any folder
+
+    data/raw/huggingface/
+        metadata.csv      or .jsonl or .parquet, also one in each of train/, test/, ...
+        a.png ...         the pictures, beside it or in folders
+
+`hf download <user>/<name> --repo-type dataset --local-dir data/raw/huggingface` fetches either. A link to
+`snapshots/<commit>` in Hugging Face's cache works too. Pictures in folders named after classes, without metadata, are
+the data set `folder`; tar files are `webdataset`.
+
+Parquet files hold the picture in a column of bytes or of the library's type `Image`. Metadata name it in `file_name`.
+Further columns, under these or other usual names (`emotion`, `subject`, `xmin`):
+
+    label         a class by name, or by number if the file names the numbers (`ClassLabel`) or `ingest.names` does
+    split         optional: otherwise a file or folder name says it, as in `test-00000-of-00001.parquet` or `val/`
+    group         optional: the person in the picture
+    x1 y1 x2 y2   optional: the face's box in pixels, which says whom the row is about
+
+Splits that do not occur are drawn. Rows without a label, such as those of a test set whose labels are secret, are
+rejected as `no_label`.
+
+An id is `huggingface/<path of the Parquet file without its ending>/<number of the row, from 0, seven digits>`, or
+`huggingface/<path of the picture>`; of a picture with several boxes it ends in `#<x1>,<y1>,<x2>,<y2>`.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline.core.errors import UserError, one_line
+from pipeline.intake import csv_rows
+from pipeline.intake.cell_table import CellTable, known_columns
+from pipeline.intake.face_rows import FaceRow, add_faces, corners_of
+from pipeline.intake.guards import Rejection, leads_out
+from pipeline.intake.landmarks import numbers
+from pipeline.intake.listing import Listing
+from pipeline.intake.names import Names, split_in, split_of
+from pipeline.intake.options import Options
+from pipeline.intake.picture_shards import ShardReader, class_names, open_shard, picture_column, rows
+from pipeline.intake.tree import Tree, wrong_tree
+from pipeline.tables.vocabulary import SPLITS
+
+METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+_BOX = ("x1", "y1", "x2", "y2")
+_NUMBER = 7  # digits
+_EXPECTED = (
+    "Parquet files with pictures, such as data/train-00000-of-00001.parquet, or metadata.csv or metadata.jsonl with "
+    "the pictures beside; folders named after classes are the data set folder"
+)
+_COLUMNS = "file_name and label"
+
+
+def records(tree: Tree, options: Options) -> Listing:
+    """List the rows of all Parquet files with pictures or, if there are none, of all metadata.
+
+    Raises:
+        UserError: there are neither, a file cannot be read or has no labels, or nothing knows any of the labels.
+    """
+    top = tree.entries()
+    if {"blobs/", "snapshots/"} <= set(top):
+        raise wrong_tree(tree, "one of the folders in snapshots/")
+    places = sorted(tree.files())
+    metadata = [place for place in places if place.rpartition("/")[2] in METADATA]
+    shards = [place for place in places if place.endswith(".parquet") and place not in metadata]
+    if shards:
+        listing = _shards(tree, shards, options.names)
+    elif metadata:
+        listing = _pictures(tree, metadata, options.names)
+    else:
+        raise wrong_tree(tree, _EXPECTED)
+    options.names.check(tree.address)
+    named = {split for split, _ in listing.counts()}
+    listing.draw = tuple(split for split in SPLITS[1:] if split not in named)
+    return listing
+
+
+# ------------------------------------------------------------------------------------------------- Parquet files
+
+
+def _shards(tree: Tree, shards: list[str], names: Names) -> Listing:
+    columns: dict[str, str] = {}
+    listing = Listing(ShardReader(tree, columns), face_boxes="pixels")
+    unlabelled = []
+    for shard in shards:
+        file = open_shard(tree, shard)
+        pictures = picture_column(file.schema_arrow)
+        if pictures is None:
+            found = ", ".join(file.schema_arrow.names)[:200]
+            why = Rejection("no_pictures", f"found the columns {found}, expected: one with encoded pictures")
+            listing.reject(shard, 0, shard, why)
+            continue
+        columns[shard] = pictures
+        try:
+            if not _add_shard(listing, file, shard, names):
+                unlabelled.append(shard)
+        except (OSError, pa.ArrowException) as error:
+            raise UserError(f"{tree.address}/{shard}: cannot be read: {one_line(error)}") from None
+    if not columns:
+        raise wrong_tree(tree, _EXPECTED)
+    if len(unlabelled) == len(columns):
+        found = ", ".join(open_shard(tree, unlabelled[0]).schema_arrow.names)[:200]
+        raise UserError(
+            f"{tree.address}/{unlabelled[0]}: found the columns {found}, expected: one named label"
+        )
+    return listing
+
+
+def _add_shard(listing: Listing, file: Any, shard: str, names: Names) -> bool:
+    """Add the rows of a Parquet file; return whether it has a column of labels."""
+    schema = file.schema_arrow
+    classes = class_names(schema)
+    columns = {name: schema.names[number] for name, number in known_columns(schema.names).items()}
+    columns.pop("image", None)
+    if "label" not in columns and len(classes) == 1:
+        columns["label"] = next(iter(classes))
+    labels = classes.get(columns.get("label", ""))
+    stem, unlabelled = shard.removesuffix(".parquet"), 0
+    split = split_in(stem)
+    for number, row in enumerate(rows(file, [*dict.fromkeys(columns.values())])):
+        name, cell = f"{stem}/{number:0{_NUMBER}d}", {name: row[column] for name, column in columns.items()}
+        try:
+            listing.add(
+                name,
+                split_of(_text(cell["split"])) if "split" in cell else split,
+                f"{shard}|{number}",
+                shard,
+                number + 1,
+                label=names.label(_label(cell.get("label"), labels)),
+                group=_text(cell.get("group")) or None,
+                box=_box(cell),
+            )
+        except Rejection as why:
+            listing.reject(shard, number + 1, name, why)
+            unlabelled += why.reason == "no_label"
+    if unlabelled == file.metadata.num_rows:
+        listing.expected["no_label"] += unlabelled
+    return "label" in columns
+
+
+def _label(value: object, classes: list[str] | None) -> str:
+    """Return a label as text.
+
+    Args:
+        value: of the row, as Parquet holds it.
+        classes: the names of numbers.
+
+    Raises:
+        Rejection: `no_label`, or `unknown_label` if the value is no label or has no name.
+    """
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if value is None or value == "" or value == -1 or value != value:
+        raise Rejection("no_label", "the row has no label")
+    if isinstance(value, int) and classes:
+        if value in range(len(classes)):
+            return classes[value]
+        raise Rejection.of("unknown_label", value, f"0 to {len(classes) - 1}")
+    if not isinstance(value, (str, int)):
+        raise Rejection.of("unknown_label", repr(value)[:40], "a name or a whole number")
+    return str(value)
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value).strip()
+
+
+def _box(cell: Mapping[str, Any]) -> tuple[float, ...] | None:
+    """Return the box of a face, None if the row has none."""
+    corners = [_text(cell.get(name)) for name in _BOX]
+    return corners_of(numbers(corners)) if any(corners) else None
+
+
+# ------------------------------------------------------------------------------------------------------ metadata
+
+
+def _pictures(tree: Tree, metadata: list[str], names: Names) -> Listing:
+    listing = Listing(tree.read, face_boxes="pixels")
+    places = {unicodedata.normalize("NFC", place): place for place in tree.files()}
+    of_picture: defaultdict[str, list[FaceRow]] = defaultdict(list)
+    for file in metadata:
+        folder = file.rpartition("/")[0]
+        for row, line, cell in _cells(tree, file):
+            name, place = line.strip()[:80], ""
+            try:
+                if isinstance(cell, Rejection):
+                    raise cell
+                name = cell.get("image", "")
+                place = _place(places, folder, name)
+                split = split_of(cell["split"]) if "split" in cell else split_in(place.rpartition("/")[0])
+                label = names.label(_label(cell.get("label"), None))
+                group = cell.get("group") or None
+                of_picture[place].append(FaceRow(file, row, place, split, group, _box(cell), label))
+            except Rejection as why:
+                listing.reject(file, row, name, why, place)
+    for place, faces in of_picture.items():
+        add_faces(listing, unicodedata.normalize("NFC", place), faces)
+    return listing
+
+
+def _place(places: Mapping[str, str], folder: str, text: str) -> str:
+    """Return the place of the file that metadata in a folder name; of a missing one, where it should be."""
+    path = unicodedata.normalize("NFC", text).replace("\\", "/").removeprefix("./")
+    if not path:
+        raise Rejection("no_image_name", f"found {text[:80]!r}, expected: a picture's path in file_name")
+    if leads_out(path):
+        raise Rejection.of("outside_folder", repr(text[:80]), "paths inside the folder of the metadata")
+    place = f"{folder}/{path}" if folder else path
+    return places.get(place, place)
+
+
+def _cells(tree: Tree, file: str) -> Iterator[tuple[int, str, dict[str, str] | Rejection]]:
+    """Yield the number of each row, its text, and the cells of its known columns or why it has none."""
+    if file.endswith(".jsonl"):
+        for row, line in csv_rows.lines(tree, file):
+            try:
+                values = json.loads(line)
+                columns = known_columns(values)
+                texts = [_text(value) for value in values.values()]
+            except (ValueError, AttributeError, TypeError, RecursionError):
+                yield row, line, Rejection("bad_row", f"found {line[:40]!r}, expected: a JSON object")
+            else:
+                yield row, line, {name: texts[number] for name, number in columns.items()}
+        return
+    table = CellTable(tree, file, _COLUMNS)
+    table.required("image"), table.required("label")
+    columns = table.columns()
+    for row, line, cells in table.rows():
+        if isinstance(cells, Rejection):
+            yield row, line, cells
+        else:
+            yield row, line, {name: cells[number] for name, number in columns.items()}

@@ -1,0 +1,169 @@
+"""Parquet files whose rows hold encoded pictures, as Hugging Face's `datasets` writes them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from io import SEEK_END
+from itertools import repeat
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pyarrow.types as pat
+
+from pipeline.core.errors import UserError, one_line
+from pipeline.intake.archive import check_expansion
+from pipeline.intake.cell_table import COLUMNS
+from pipeline.intake.guards import Rejection, check_size
+from pipeline.intake.names import spelled
+from pipeline.intake.tree import Tree
+
+_BROKEN = (OSError, pa.ArrowException)
+_ROWS = 64  # with pictures that are in memory at a time
+_BUFFER = 2**20  # bytes that are read at a time: without a buffer, all pictures of a row group would be
+_POINTER = b"version https://git-lfs"
+
+
+def open_shard(tree: Tree, place: str) -> pq.ParquetFile:
+    """Open a Parquet file.
+
+    Raises:
+        UserError: it is none, is damaged, or claims to hold absurdly much.
+    """
+    path = f"{tree.address}/{place}"
+    opened = tree.open(place)
+    try:
+        if opened.read(len(_POINTER)) == _POINTER:
+            raise UserError(f"{path}: found a pointer of Git LFS; `git lfs pull` fetches the file")
+        packed = opened.seek(0, SEEK_END)
+        file = pq.ParquetFile(opened, buffer_size=_BUFFER, pre_buffer=False)
+    except _BROKEN as error:
+        raise UserError(f"{path}: cannot be read as Parquet: {one_line(error)}") from None
+    groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
+    check_expansion(path, sum(group.total_byte_size for group in groups), packed)
+    if file.metadata.num_rows > packed:
+        raise UserError.of(path, f"{file.metadata.num_rows:,} rows", f"one for each of its {packed:,} bytes")
+    return file
+
+
+def picture_column(schema: pa.Schema) -> str | None:
+    """Return the column with encoded pictures: bytes, or a struct with `bytes`. None if no column is, or any may be."""
+    names = [name for name in schema.names if _is_picture(schema.field(name).type)]
+    usual = COLUMNS["image"].split()
+    known = sorted((name for name in names if spelled(name) in usual), key=lambda n: usual.index(spelled(n)))
+    return known[0] if known else names[0] if len(names) == 1 else None
+
+
+def class_names(schema: pa.Schema) -> dict[str, list[str]]:
+    """Return the names of the classes that the whole numbers of a column stand for, by column."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        named = {name: f.get("names") for name, f in features.items() if isinstance(f, dict)}
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        return {}
+    return {
+        name: names
+        for name, names in named.items()
+        if isinstance(names, list) and names and all(isinstance(text, str) for text in names)
+    }
+
+
+def rows(file: pq.ParquetFile, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yield the values of some columns, or of none, in each row.
+
+    Raises:
+        ArrowException, OSError: the file is damaged.
+    """
+    if not columns:
+        yield from repeat({}, file.metadata.num_rows)
+        return
+    for batch in file.iter_batches(4096, columns=list(columns), use_threads=False):
+        for values in zip(*(batch.column(name).to_pylist() for name in columns), strict=True):
+            yield dict(zip(columns, values, strict=True))
+
+
+class ShardReader:
+    """Reads the picture at `<place of the shard>|<row, from 0>`. Rows in rising order are read once.
+
+    Each process holds `_ROWS` rows of its current row group, and the pages that they lie in.
+
+    Args:
+        tree: the data set's files.
+        columns: the column with pictures of each shard.
+    """
+
+    def __init__(self, tree: Tree, columns: dict[str, str]) -> None:
+        self._tree, self._columns = tree, columns
+        self._at: _Position | None = None
+        self._damage: dict[tuple[str, int], str] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_at": None}
+
+    def __call__(self, place: str) -> bytes:
+        """See `Tree.read`."""
+        shard, _, number = place.rpartition("|")
+        row = int(number)
+        at = self._at
+        if not at or at.shard != shard or not at.first <= row < at.end:
+            at = self._group_of(shard, row)
+        damage = (shard, at.end)
+        if damage in self._damage:
+            raise Rejection("unreadable_image", self._damage[damage])
+        try:
+            while row >= at.first + len(at.pictures):
+                first = at.first + len(at.pictures)
+                at = at._replace(first=first, pictures=next(at.batches))
+        except (*_BROKEN, StopIteration) as error:
+            self._damage[damage] = (
+                f"{shard}, rows to {at.end}: {one_line(error) or 'fewer rows than claimed'}"
+            )
+            raise Rejection("unreadable_image", self._damage[damage]) from None
+        finally:
+            self._at = at
+        picture = at.pictures[row - at.first].as_py()
+        if isinstance(picture, dict):
+            picture = picture["bytes"]
+        if not picture:
+            raise Rejection("missing_image", f"{shard}, row {row + 1}: found no bytes of a picture")
+        check_size(len(picture))
+        return picture
+
+    def _group_of(self, shard: str, row: int) -> _Position:
+        """Return the start of the row group that holds a row."""
+        file = open_shard(self._tree, shard)
+        column = self._columns[shard]
+        if pat.is_struct(file.schema_arrow.field(column).type):
+            column += ".bytes"
+        first = end = 0
+        for group in range(file.num_row_groups):
+            first, end = end, end + file.metadata.row_group(group).num_rows
+            if row < end:
+                batches = file.iter_batches(_ROWS, row_groups=[group], columns=[column], use_threads=False)
+                return _Position(shard, first, end, (batch.column(0) for batch in batches), ())
+        raise Rejection("missing_image", f"{shard}: found {end:,} rows, row {row + 1} is not there")
+
+
+class _Position(NamedTuple):
+    """Where a reader is in a shard.
+
+    Attributes:
+        shard: its place.
+        first: number of the first row in `pictures`, from 0.
+        end: number of the first row after the row group.
+        batches: yields the pictures that follow.
+        pictures: of the current rows.
+    """
+
+    shard: str
+    first: int
+    end: int
+    batches: Iterator[pa.Array]
+    pictures: Sequence[Any] | pa.Array
+
+
+def _is_picture(kind: pa.DataType) -> bool:
+    if pat.is_struct(kind):
+        return kind.get_field_index("bytes") >= 0 and _is_picture(kind.field("bytes").type)
+    return pat.is_binary(kind) or pat.is_large_binary(kind) or pat.is_binary_view(kind)
