@@ -28,7 +28,6 @@ An id is `huggingface/<path of the Parquet file without its ending>/<number of t
 
 from __future__ import annotations
 
-import json
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -38,10 +37,9 @@ import pyarrow as pa
 
 from pipeline.core.errors import UserError, one_line
 from pipeline.intake import csv_rows
-from pipeline.intake.cell_table import CellTable, known_columns
-from pipeline.intake.face_rows import FaceRow, add_faces, corners_of
+from pipeline.intake.cell_table import CellTable, json_cells, known_columns
+from pipeline.intake.face_rows import FaceRow, add_faces, box_of
 from pipeline.intake.guards import Rejection, leads_out
-from pipeline.intake.landmarks import numbers
 from pipeline.intake.listing import Listing
 from pipeline.intake.names import Names, split_in, split_of
 from pipeline.intake.options import Options
@@ -50,7 +48,6 @@ from pipeline.intake.tree import Tree, wrong_tree
 from pipeline.tables.vocabulary import SPLITS
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-_BOX = ("x1", "y1", "x2", "y2")
 _NUMBER = 7  # digits
 _EXPECTED = (
     "Parquet files with pictures, such as data/train-00000-of-00001.parquet, or metadata.csv or metadata.jsonl with "
@@ -136,7 +133,7 @@ def _add_shard(listing: Listing, file: Any, shard: str, names: Names) -> bool:
                 number + 1,
                 label=names.label(_label(cell.get("label"), labels)),
                 group=_text(cell.get("group")) or None,
-                box=_box(cell),
+                box=box_of({name: _text(value) for name, value in cell.items()}),
             )
         except Rejection as why:
             listing.reject(shard, number + 1, name, why)
@@ -173,12 +170,6 @@ def _text(value: object) -> str:
     return "" if value is None else str(value).strip()
 
 
-def _box(cell: Mapping[str, Any]) -> tuple[float, ...] | None:
-    """Return the box of a face, None if the row has none."""
-    corners = [_text(cell.get(name)) for name in _BOX]
-    return corners_of(numbers(corners)) if any(corners) else None
-
-
 # ------------------------------------------------------------------------------------------------------ metadata
 
 
@@ -198,7 +189,7 @@ def _pictures(tree: Tree, metadata: list[str], names: Names) -> Listing:
                 split = split_of(cell["split"]) if "split" in cell else split_in(place.rpartition("/")[0])
                 label = names.label(_label(cell.get("label"), None))
                 group = cell.get("group") or None
-                of_picture[place].append(FaceRow(file, row, place, split, group, _box(cell), label))
+                of_picture[place].append(FaceRow(file, row, place, split, group, box_of(cell), label))
             except Rejection as why:
                 listing.reject(file, row, name, why, place)
     for place, faces in of_picture.items():
@@ -222,13 +213,9 @@ def _cells(tree: Tree, file: str) -> Iterator[tuple[int, str, dict[str, str] | R
     if file.endswith(".jsonl"):
         for row, line in csv_rows.lines(tree, file):
             try:
-                values = json.loads(line)
-                columns = known_columns(values)
-                texts = [_text(value) for value in values.values()]
-            except (ValueError, AttributeError, TypeError, RecursionError):
-                yield row, line, Rejection("bad_row", f"found {line[:40]!r}, expected: a JSON object")
-            else:
-                yield row, line, {name: texts[number] for name, number in columns.items()}
+                yield row, line, json_cells(line)
+            except Rejection as why:
+                yield row, line, why
         return
     table = CellTable(tree, file, _COLUMNS)
     table.required("image"), table.required("label")

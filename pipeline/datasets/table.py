@@ -32,7 +32,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from pipeline.core.errors import UserError
 from pipeline.intake.cell_table import COLUMNS, ENDINGS, CellTable
-from pipeline.intake.face_rows import FaceRow, add_faces, corners_of
+from pipeline.intake.face_rows import FaceRow, add_faces, box_of
 from pipeline.intake.guards import Rejection
 from pipeline.intake.landmarks import numbers
 from pipeline.intake.listing import Listing, votes_of
@@ -44,7 +44,6 @@ from pipeline.tables.vocabulary import CLASSES, NO_CLASS, SPLITS, VOTES
 
 FILE = "labels.csv"
 IMAGES = "images"
-_BOX = ("x1", "y1", "x2", "y2")
 _EXPECTED = f"image, and either label or vote columns ({', '.join(VOTES)})"
 
 
@@ -109,7 +108,6 @@ def _rows(
     columns, votes = table.columns(), _vote_columns(table, names)
     ignored += table.ignored({*columns.values(), *votes.values()}, [*COLUMNS, *CLASS_OF])
     _check(table, columns, list(votes))
-    box = [columns[name] for name in _BOX if name in columns]
     shares = bool(votes) and _has_shares(CellTable(tree, file, _EXPECTED), votes)
     for row, line, cells in table.rows():
         name, place = line.strip()[:80], ""
@@ -125,7 +123,7 @@ def _rows(
                 place,
                 split_of(cell["split"]) if "split" in cell else split,
                 cell.get("group") or None,
-                _box([cells[number] for number in box]) if len(box) == len(_BOX) else None,
+                box_of(cell),
                 None if votes else names.label(cell["label"]),
                 votes_of(
                     tuple(votes), _counts([cells[n] for n in votes.values()], shares), listing.vocabulary
@@ -190,8 +188,3 @@ def _counts(cells: Iterable[str], shares: bool) -> tuple[str, ...]:
         f"{1_000 * number:.0f}" if shares else f"{number:.0f}" if number % 1 == 0 else cell
         for cell, number in zip(cells, numbers(list(cells)), strict=True)
     )
-
-
-def _box(cells: list[str]) -> tuple[float, ...] | None:
-    """Return the box of a face, None if all cells are empty."""
-    return corners_of(numbers(cells)) if any(cells) else None

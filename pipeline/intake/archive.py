@@ -60,6 +60,40 @@ def check_expansion(address: str, size: int, packed: int) -> None:
         raise UserError.of(address, f"{size:,} bytes or more, packed into {packed:,}", allowed)
 
 
+def tar_members(file: IO[bytes], address: str) -> Iterator[tuple[str, tuple[int, int] | None]]:
+    """Yield the name of each file in a tar archive, and where it starts and its size in bytes.
+
+    There is None instead of start and size for a link or a special file.
+
+    Args:
+        file: the archive, not compressed. It may be read elsewhere between two members.
+        address: its path, for messages.
+
+    Raises:
+        UserError: it is damaged or cut short.
+    """
+    members: dict[str, tuple[int, int] | None] = {}
+    try:
+        file.seek(0)
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            for info in tar:
+                if info.isdir():
+                    continue
+                member = None
+                if info.isreg() and not info.issparse():
+                    member = info.offset_data, info.size
+                elif info.islnk():  # a second name of an earlier member
+                    member = members.get(info.linkname)
+                members[info.name] = member
+                yield info.name, member
+            # `tarfile` takes a damaged or missing header for the end of the archive.
+            file.seek(tar.offset)
+            if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError(f"no end of the archive at byte {tar.offset:,}")
+    except BROKEN as error:
+        raise UserError(f"{address}: damaged or cut short: {one_line(error)}") from None
+
+
 class _Archive:
     """The tree of an archive's members. If they are all in one folder, the tree starts inside that folder.
 
@@ -206,25 +240,7 @@ class TarArchive(_Archive):
             ) from None
 
     def _named_members(self) -> Iterator[tuple[str, tuple[int, int] | None]]:
-        self._plain.seek(0)
-        members: dict[str, tuple[int, int] | None] = {}
-        try:
-            with tarfile.open(fileobj=self._plain, mode="r:") as tar:
-                for info in tar:
-                    if info.isdir():
-                        continue
-                    member = None
-                    if info.isreg() and not info.issparse():
-                        member = info.offset_data, info.size
-                    elif info.islnk():  # a second name of an earlier member
-                        member = members.get(info.linkname)
-                    members[info.name] = member
-                    yield info.name, member
-                # `tarfile` takes a damaged or missing header for the end of the archive.
-                if os.pread(self._plain.fileno(), tarfile.BLOCKSIZE, tar.offset) != bytes(tarfile.BLOCKSIZE):
-                    raise tarfile.ReadError(f"no end of the archive at byte {tar.offset:,}")
-        except BROKEN as error:
-            raise UserError(f"{self.address}: damaged or cut short: {one_line(error)}") from None
+        return tar_members(self._plain, self.address)
 
     def _size(self, member: tuple[int, int]) -> int:
         return member[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
@@ -46,6 +47,20 @@ def known_columns(header: Iterable[str]) -> dict[str, int]:
         for column, usual in COLUMNS.items()
         if (name := next((name for name in usual.split() if name in spelling), None))
     }
+
+
+def json_cells(text: str | bytes) -> dict[str, str]:
+    """Return the text of each known column of a row that is a JSON object, by the column's name in `COLUMNS`.
+
+    Raises:
+        Rejection: `bad_row` if it is something else.
+    """
+    try:
+        values = json.loads(text)
+        texts = ["" if value is None else str(value).strip() for value in values.values()]
+        return {name: texts[number] for name, number in known_columns(values).items()}
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        raise Rejection("bad_row", f"found {text[:40]!r}, expected: a JSON object") from None
 
 
 class CellTable:

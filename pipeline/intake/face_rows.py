@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from pipeline.intake.guards import Rejection
+from pipeline.intake.landmarks import numbers
 from pipeline.intake.listing import Listing
 
 
@@ -37,6 +38,16 @@ def corners_of(numbers: Sequence[float]) -> tuple[float, ...]:
             "bad_box", f"found the box {found}, expected: x1, y1, x2, y2 with x1 < x2 and y1 < y2"
         )
     return x1, y1, x2, y2
+
+
+def box_of(cell: Mapping[str, str]) -> tuple[float, ...] | None:
+    """Return the box in the cells `x1`, `y1`, `x2`, `y2` of a row; None if a column is missing or all are empty.
+
+    Raises:
+        Rejection: as `corners_of`.
+    """
+    corners = [cell[name] for name in ("x1", "y1", "x2", "y2") if name in cell]
+    return corners_of(numbers(corners)) if len(corners) == 4 and any(corners) else None
 
 
 def add_faces(listing: Listing, name: str, rows: Sequence[FaceRow]) -> None:

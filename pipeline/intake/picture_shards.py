@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from io import SEEK_END
 from itertools import repeat
@@ -106,7 +107,8 @@ class ShardReader:
         shard, _, number = place.rpartition("|")
         row = int(number)
         at = self._at
-        if not at or at.shard != shard or not at.first <= row < at.end:
+        # Processes that share an open file share its position.
+        if not at or (at.process, at.shard) != (os.getpid(), shard) or not at.first <= row < at.end:
             at = self._group_of(shard, row)
         damage = (shard, at.end)
         if damage in self._damage:
@@ -141,7 +143,8 @@ class ShardReader:
             first, end = end, end + file.metadata.row_group(group).num_rows
             if row < end:
                 batches = file.iter_batches(_ROWS, row_groups=[group], columns=[column], use_threads=False)
-                return _Position(shard, first, end, (batch.column(0) for batch in batches), ())
+                pictures = (batch.column(0) for batch in batches)
+                return _Position(os.getpid(), shard, first, end, pictures, ())
         raise Rejection("missing_image", f"{shard}: found {end:,} rows, row {row + 1} is not there")
 
 
@@ -149,6 +152,7 @@ class _Position(NamedTuple):
     """Where a reader is in a shard.
 
     Attributes:
+        process: id of the process that has opened the shard.
         shard: its place.
         first: number of the first row in `pictures`, from 0.
         end: number of the first row after the row group.
@@ -156,6 +160,7 @@ class _Position(NamedTuple):
         pictures: of the current rows.
     """
 
+    process: int
     shard: str
     first: int
     end: int
