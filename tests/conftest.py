@@ -102,7 +102,17 @@ def shared_data() -> Path:
 # Whose tests share what takes long to make. (The mark `xdist_group` would say so too; pytest 9.2 does not pass it on.)
 TOGETHER = tuple(
     f"tests/test_{name}.py"
-    for name in ("benchmarks", "detectors", "docs", "export", "failed_run", "ray", "report_browser", "team")
+    for name in (
+        "benchmarks",
+        "detectors",
+        "docs",
+        "export",
+        "failed_run",
+        "groups",
+        "ray",
+        "report_browser",
+        "team",
+    )
 )
 
 

@@ -192,6 +192,8 @@ def test_landmarks_marked_by_hand_take_the_detectors_place(root):
         "annotations_absent": {"manual": 1, "boundingbox": 0},
         "images_without_row": 0,
         "given": {"box": 14, "box_ignored": 2, "landmarks": 13, "landmarks_ignored": 2},
+        "attributes": {"age": 12, "gender": 12, "race": 12},
+        "attributes_ignored": {"age": 1, "gender": 1, "race": 1},
     }
 
     given_points = toy.PARAMS.align.model_copy(update={"landmarks": "given", "face_size": 112})

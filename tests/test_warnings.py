@@ -20,6 +20,12 @@ def split(support: dict[str, int] = ENOUGH, **changes: Any) -> dict[str, Any]:
     return {"accuracy": 0.5, "interval": INTERVALS, "per_class": per_class} | changes
 
 
+def groups(*rows: tuple[str, int, int]) -> dict[str, Any]:
+    """Return the scores by age, from value, number of faces and of classes."""
+    values = {value: {"support": support, "classes": classes} for value, support, classes in rows}
+    return {"age": values | {"gap": {"accuracy": 0.1}}}
+
+
 def evaluation(**changes: Any) -> dict[str, Any]:
     """Return the scores of a run without any reason for a warning, with changes."""
     whole = {name: split() for name in ("train", "valid", "test")}
@@ -90,6 +96,15 @@ def evaluation(**changes: Any) -> dict[str, Any]:
             "All faces of some parts of test are right: rafdb 40.",
         ),
         ({"train": split(datasets={"rafdb": {"images": 40, "classes": 8, "accuracy": 1.0}})}, ""),
+        (
+            {"test": split(groups=groups(("0-3", 29, 8), ("4-19", 30, 8), ("unknown", 2, 1)))},
+            "On test, the gaps leave out groups of fewer than 30 faces, too few for a reliable score: age 0-3 29.",
+        ),
+        (
+            {"test": split(groups=groups(("0-3", 40, 5), ("4-19", 280, 8)))},
+            "some groups are means over fewer than 8 classes, so the gaps compare different classes: age 0-3 5.",
+        ),
+        ({"valid": split(groups=groups(("0-3", 1, 1)))}, ""),  # another split has the last word on groups
     ],
 )
 def test_each_limit_is_a_sentence(changes: dict[str, Any], sentence: str) -> None:
@@ -110,5 +125,5 @@ def test_files_of_another_form_give_no_error(value: Any) -> None:
     assert warnings({}) == []
     keys = ("records", "rejected", "drawn", "test", "bootstrap")
     warnings(evaluation(**dict.fromkeys(keys, value)))
-    for key in ("per_class", "interval", "datasets", "deduplicated"):
+    for key in ("per_class", "interval", "datasets", "deduplicated", "groups"):
         warnings(evaluation(test=split(**{key: value})))

@@ -38,7 +38,7 @@ import pyarrow as pa
 from pipeline.core.errors import UserError, one_line
 from pipeline.intake import csv_rows
 from pipeline.intake.cell_table import CellTable, json_cells, known_columns
-from pipeline.intake.face_rows import FaceRow, add_faces, box_of
+from pipeline.intake.face_rows import FaceRow, add_faces, attributes_of, box_of
 from pipeline.intake.guards import Rejection, leads_out
 from pipeline.intake.listing import Listing
 from pipeline.intake.names import Names, split_in, split_of
@@ -124,16 +124,18 @@ def _add_shard(listing: Listing, file: Any, shard: str, names: Names) -> bool:
     split = split_in(stem)
     for number, row in enumerate(rows(file, [*dict.fromkeys(columns.values())])):
         name, cell = f"{stem}/{number:0{_NUMBER}d}", {name: row[column] for name, column in columns.items()}
+        texts = {name: _named(value, classes.get(columns[name])) for name, value in cell.items()}
         try:
             listing.add(
                 name,
-                split_of(_text(cell["split"])) if "split" in cell else split,
+                split_of(texts["split"]) if "split" in cell else split,
                 f"{shard}|{number}",
                 shard,
                 number + 1,
                 label=names.label(_label(cell.get("label"), labels)),
-                group=_text(cell.get("group")) or None,
-                box=box_of({name: _text(value) for name, value in cell.items()}),
+                group=texts.get("group") or None,
+                box=box_of(texts),
+                attributes=attributes_of(texts),
             )
         except Rejection as why:
             listing.reject(shard, number + 1, name, why)
@@ -166,7 +168,10 @@ def _label(value: object, classes: list[str] | None) -> str:
     return str(value)
 
 
-def _text(value: object) -> str:
+def _named(value: object, names: list[str] | None) -> str:
+    """Return a cell as text; a number that has a name as its name."""
+    if names and isinstance(value, int) and value in range(len(names)):
+        return names[value]
     return "" if value is None else str(value).strip()
 
 
@@ -189,7 +194,10 @@ def _pictures(tree: Tree, metadata: list[str], names: Names) -> Listing:
                 split = split_of(cell["split"]) if "split" in cell else split_in(place.rpartition("/")[0])
                 label = names.label(_label(cell.get("label"), None))
                 group = cell.get("group") or None
-                of_picture[place].append(FaceRow(file, row, place, split, group, box_of(cell), label))
+                row_ = FaceRow(
+                    file, row, place, split, group, box_of(cell), label, attributes=attributes_of(cell)
+                )
+                of_picture[place].append(row_)
             except Rejection as why:
                 listing.reject(file, row, name, why, place)
     for place, faces in of_picture.items():

@@ -25,6 +25,10 @@ and boxes belong to the originals, so with `align.landmarks: given` no detector 
 `align.modes: {rafdb: none}`. The folder `Annotation` may be missing. `Annotation/auto` (37 landmarks, found by a
 program) is not used.
 
+`Annotation/manual` gives three attributes, for `evaluate.groups`: `gender` (0 male, 1 female; 2, unsure, is unknown),
+`race` (0 Caucasian, 1 African-American, 2 Asian) and `age` (0 0-3, 1 4-19, 2 20-39, 3 40-69, 4 70+). A line with
+another code is counted, and the attribute is unknown.
+
 In Kaggle's form each row of a CSV file is a record, and its picture must be in the folder of its label. In a split
 without a CSV file each picture in the folders is a record. The pictures are the aligned ones, so it needs
 `ingest.rafdb: aligned`.
@@ -36,6 +40,7 @@ code 0 are refused as a whole.
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 import numpy as np
 
@@ -56,6 +61,12 @@ CODES = {
     "5": "sadness",
     "6": "anger",
     "7": "neutral",
+}
+# Lines 6 to 8 of a picture's annotation. An empty value: the annotators could not tell.
+ATTRIBUTES = {
+    "gender": {"0": "male", "1": "female", "2": ""},
+    "race": {"0": "Caucasian", "1": "African-American", "2": "Asian"},
+    "age": {"0": "0-3", "1": "4-19", "2": "20-39", "3": "40-69", "4": "70+"},
 }
 LABEL_FILE = "EmoLabel/list_patition_label.txt"
 KAGGLE = "DATASET"
@@ -89,8 +100,11 @@ def records(tree: Tree, options: Options) -> Listing:
 
 def _official(tree: Tree, kind: str) -> Listing:
     listing = Listing(tree.read, draw=("valid",))
-    folders = tree.entries("Annotation") if kind == "original" else []
-    absent = {folder: 0 for folder in ("manual", "boundingbox") if f"{folder}/" in folders}
+    folders = tree.entries("Annotation")
+    # Landmarks and boxes are those of the originals.
+    wanted = ("manual", "boundingbox") if kind == "original" else ("manual",)
+    absent = {folder: 0 for folder in wanted if f"{folder}/" in folders}
+    ignored: Counter[str] = Counter()
     named = set()
     for row, line in csv_rows.lines(tree, LABEL_FILE):
         image, *rest = line.split() or [""]  # a line may hold a form feed alone
@@ -105,15 +119,28 @@ def _official(tree: Tree, kind: str) -> Listing:
         except Rejection as why:
             listing.reject(LABEL_FILE, row, image, why)
             continue
-        landmarks = box = None
+        landmarks = box = attributes = None
         if "manual" in absent:
-            landmarks = _landmarks(tree, stem)
-            absent["manual"] += landmarks is None
+            lines = _annotation(tree, f"Annotation/manual/{stem}_manu_attri.txt")
+            absent["manual"] += lines is None
+            if lines is not None:
+                landmarks = _landmarks(lines) if kind == "original" else None
+                attributes = _attributes(lines, ignored)
         if "boundingbox" in absent:
             box = _box(tree, stem)
             absent["boundingbox"] += box is None
         place = f"Image/{kind}/{stem}{'_aligned' * (kind == 'aligned')}.jpg"
-        listing.add(stem, split, place, LABEL_FILE, row, label=label, box=box, landmarks=landmarks)
+        listing.add(
+            stem,
+            split,
+            place,
+            LABEL_FILE,
+            row,
+            label=label,
+            box=box,
+            landmarks=landmarks,
+            attributes=attributes,
+        )
     listing.notes["pictures"] = kind
     other = "aligned" if kind == "original" else "original"
     listing.notes[f"{other}_not_read"] = sum(
@@ -121,19 +148,30 @@ def _official(tree: Tree, kind: str) -> Listing:
     )
     if absent:
         listing.notes["annotations_absent"] = absent
+    if ignored:
+        listing.notes["attributes_ignored"] = dict(sorted(ignored.items()))
     listing.notes["images_without_row"] = sum(
         match[1] not in named for match, _ in _pictures(tree, f"Image/{kind}") if match
     )
     return listing
 
 
-def _landmarks(tree: Tree, stem: str) -> list[float] | None:
-    """Return the five landmarks marked by hand; NaN if the file holds something else, None if there is no file."""
-    lines = _annotation(tree, f"Annotation/manual/{stem}_manu_attri.txt")
-    if lines is None:
-        return None
+def _landmarks(lines: list[str]) -> list[float]:
+    """Return the five landmarks marked by hand; NaN if the lines hold something else."""
     points = [numbers(line.split()) for line in lines[:5]]
     return as_seen(np.array(points)) if list(map(len, points)) == [2] * 5 else [np.nan] * 10
+
+
+def _attributes(lines: list[str], ignored: Counter[str]) -> dict[str, str]:
+    """Return the known attributes by name; count those without a published code in `ignored`."""
+    known = {}
+    for (name, values), code in zip(ATTRIBUTES.items(), [*lines[5:8], "", "", ""], strict=False):
+        value = values.get(code.strip())
+        if value is None:
+            ignored[name] += 1
+        elif value:
+            known[name] = value
+    return known
 
 
 def _box(tree: Tree, stem: str) -> list[float] | None:

@@ -14,6 +14,8 @@ lower case, under these or other usual names (`filename`, `emotion`, `usage`, `p
                   (Happy), a class in `classes` of params.yaml, or a label that `ingest.names` maps to a class
     x1 y1 x2 y2   optional: the face's box in pixels, which says whom the row is about. A picture with several faces has
                   a row for each.
+    gender age race, or attribute.<name>
+                  optional: attributes of the person, in words, for `evaluate.groups`; an empty cell: not known
 
 Or, instead of `label`, one column per name with its number of votes: at least two classes. A missing column counts
 as 0 votes. `unknown` is "cannot tell", `NF` is "no face". Shares of votes (0.8) count as that many votes out of 1,000.
@@ -32,7 +34,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from pipeline.core.errors import UserError
 from pipeline.intake.cell_table import COLUMNS, ENDINGS, CellTable
-from pipeline.intake.face_rows import FaceRow, add_faces, box_of
+from pipeline.intake.face_rows import FaceRow, add_faces, attributes_of, box_of
 from pipeline.intake.guards import Rejection
 from pipeline.intake.landmarks import numbers
 from pipeline.intake.listing import Listing, votes_of
@@ -130,6 +132,7 @@ def _rows(
                 )
                 if votes
                 else None,
+                attributes_of(cell),
             )
         except Rejection as why:
             listing.reject(file, row, name, why, place)

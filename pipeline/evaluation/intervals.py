@@ -1,7 +1,11 @@
-"""Confidence intervals of scores over other test images of the same kind: Wilson's interval and the bootstrap."""
+"""Confidence intervals of scores over other test images of the same kind: Wilson's interval and the bootstrap.
+
+Also the gap between the scores of groups that chance alone makes.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import sqrt
 from statistics import NormalDist
 
@@ -39,7 +43,7 @@ def intervals(
     """
     if not len(labels):
         return {}
-    counts = np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
+    counts = _confusion(labels, predicted, classes)
     hits, true = counts.diagonal(), counts.sum(axis=1)
     bounds = {"accuracy": wilson(int(hits.sum()), len(labels))}
     varies = 1 not in true and ((hits > 0) & (hits < true)).any()
@@ -62,22 +66,53 @@ def wilson(correct: int, images: int) -> tuple[float, float]:
     return min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half))
 
 
-def _bootstrap(counts: np.ndarray, resamples: int, seed: int) -> dict[str, tuple[float, float]]:
-    """Return the bounds of the macro scores for a confusion matrix, int [K, K].
+def chance_gaps(
+    labels: np.ndarray, predicted: np.ndarray, sizes: Sequence[int], classes: int, resamples: int, seed: int
+) -> dict[str, float]:
+    """Return the gap that chance alone makes between groups, for accuracy, macro recall and macro F1.
 
-    Both scores depend only on the matrix, which is multinomial over resamples. Matrices are therefore drawn directly.
+    The gap is the difference between the highest and the lowest score. 95 % of the gaps are at most this large if
+    all groups are drawn from the same images, so that they differ by chance alone.
+
+    Args:
+        labels, predicted, classes, seed: as in `intervals`, of the images of all groups.
+        sizes: number of images of each group, at least one each.
+        resamples: number of draws of all groups, at least one.
+    """
+    counts, rng = _confusion(labels, predicted, classes), np.random.default_rng(seed)
+    drawn = [_resampled(counts, size, resamples, rng) for size in sizes]
+    gaps = {name: np.ptp([scores[name] for scores in drawn], axis=0) for name in drawn[0]}
+    return {name: float(np.percentile(values, LEVEL)) for name, values in gaps.items()}
+
+
+def _confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Return the number of images by true and predicted class, int [K, K]."""
+    return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
+
+
+def _bootstrap(counts: np.ndarray, resamples: int, seed: int) -> dict[str, tuple[float, float]]:
+    """Return the bounds of the macro scores for a confusion matrix, int [K, K]."""
+    values = _resampled(counts, counts.sum(), resamples, np.random.default_rng(seed))
+    tail = (100 - LEVEL) / 2
+    bounds = {name: np.percentile(values[name], [tail, 100 - tail]) for name in ("macro_recall", "macro_f1")}
+    return {name: (float(low), float(high)) for name, (low, high) in bounds.items()}
+
+
+def _resampled(
+    counts: np.ndarray, images: int, resamples: int, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Return the scores of resamples of `images` images, drawn from those of a confusion matrix, int [K, K].
+
+    The scores depend only on the matrix, which is multinomial over resamples. Matrices are therefore drawn directly.
     A class without images in a resample is left out of its means, as in `metrics.headline`.
     """
-    images = counts.sum()
-    drawn = np.random.default_rng(seed).multinomial(images, counts.ravel() / images, size=resamples)
+    drawn = rng.multinomial(images, counts.ravel() / counts.sum(), size=resamples)
     matrices = drawn.reshape(resamples, *counts.shape)
     hits, true, named = matrices.diagonal(axis1=1, axis2=2), matrices.sum(axis=2), matrices.sum(axis=1)
     # A class that does not occur adds 0 to the sums and is not counted.
     occurring = (true > 0).sum(axis=1)
-    values = {
+    return {
+        "accuracy": hits.sum(axis=1) / images,
         "macro_recall": (hits / np.maximum(true, 1)).sum(axis=1) / occurring,
         "macro_f1": (2 * hits / np.maximum(true + named, 1)).sum(axis=1) / occurring,
     }
-    tail = (100 - LEVEL) / 2
-    bounds = {name: np.percentile(value, [tail, 100 - tail]) for name, value in values.items()}
-    return {name: (float(low), float(high)) for name, (low, high) in bounds.items()}

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.core.progress import in_words
+from pipeline.evaluation.groups import GAP, UNKNOWN
 from pipeline.evaluation.intervals import FEW
 from pipeline.tables.vocabulary import SCORED
 
@@ -79,6 +80,8 @@ def _about_splits(evaluation: dict[str, Any]) -> Iterator[str]:
         if evaluation.get("bootstrap"):
             yield from _no_interval(split, blocks[split], counts[split])
         yield from _weak_parts(split, blocks[split])
+    if last not in few:
+        yield from _weak_groups(last, blocks[last])
 
 
 def _absent_classes(counts: dict[str, dict[str, int]]) -> Iterator[str]:
@@ -117,6 +120,29 @@ def _weak_parts(split: str, scores: dict[str, Any]) -> Iterator[str]:
     right = {name: n for name, n in images.items() if n >= FEW and parts[name].get("accuracy") == 1}
     if right and scores.get("accuracy") != 1 and split not in LEARNED:
         yield f"All faces of some parts of {split} are right: {in_words(right)}. Check that training has not seen them."
+
+
+def _weak_groups(split: str, scores: dict[str, Any]) -> Iterator[str]:
+    """Yield which groups of people have few faces, or fewer classes than the whole split."""
+    groups = {
+        f"{attribute} {value}": _block(row)
+        for attribute, values in _block(scores.get("groups")).items()
+        for value, row in _block(values).items()
+        if value not in (UNKNOWN, GAP)
+    }
+    support = _counts({name: row.get("support") for name, row in groups.items()})
+    if few := {name: number for name, number in support.items() if number < FEW}:
+        yield (
+            f"On {split}, the gaps leave out groups of fewer than {FEW} faces, too few for a reliable score: "
+            f"{in_words(few)}."
+        )
+    scored, _ = coverage(scores)
+    classes = _counts({name: row.get("classes") for name, row in groups.items() if name not in few})
+    if fewer := {name: number for name, number in classes.items() if number < scored}:
+        yield (
+            f"On {split}, macro scores of some groups are means over fewer than {scored} classes, so the gaps compare "
+            f"different classes: {in_words(fewer)}."
+        )
 
 
 def _no_interval(split: str, scores: dict[str, Any], support: dict[str, int]) -> Iterator[str]:

@@ -30,19 +30,26 @@ COLUMNS = {
     "x2": "x2 xmax x_max right",
     "y2": "y2 ymax y_max bottom",
 }
+# Columns about the person in the picture. Others have a name that begins with the prefix.
+ATTRIBUTES, PREFIX = ("gender", "age", "race"), "attribute."
 _USUAL = frozenset(name for usual in COLUMNS.values() for name in usual.split())
 # Numbers of rows, as pandas writes them: nothing that anybody would miss.
 _INDEX = frozenset({"", "index", "idx", "id", "no", "number", "unnamed:_0", "level_0"})
 
 
 def known_columns(header: Iterable[str]) -> dict[str, int]:
-    """Return the number of each known column, by its name in `COLUMNS`.
+    """Return the number of each known column, by its name in `COLUMNS` or, of an attribute, by `attribute.<name>`.
 
     Args:
         header: names of all columns.
     """
     spelling = [spelled(name) for name in header]
-    return {
+    attributes = {
+        name if name.startswith(PREFIX) else PREFIX + name: number
+        for number, name in reversed(list(enumerate(spelling)))
+        if name in ATTRIBUTES or name.removeprefix(PREFIX) not in ("", name)
+    }
+    return attributes | {
         column: spelling.index(name)
         for column, usual in COLUMNS.items()
         if (name := next((name for name in usual.split() if name in spelling), None))

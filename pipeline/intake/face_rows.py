@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from pipeline.intake.cell_table import PREFIX
 from pipeline.intake.guards import Rejection
 from pipeline.intake.landmarks import numbers
 from pipeline.intake.listing import Listing
@@ -23,6 +24,7 @@ class FaceRow(NamedTuple):
     box: tuple[float, ...] | None
     label: str | None
     votes: tuple[int, ...] | None = None
+    attributes: Mapping[str, str] | None = None
 
 
 def corners_of(numbers: Sequence[float]) -> tuple[float, ...]:
@@ -48,6 +50,13 @@ def box_of(cell: Mapping[str, str]) -> tuple[float, ...] | None:
     """
     corners = [cell[name] for name in ("x1", "y1", "x2", "y2") if name in cell]
     return corners_of(numbers(corners)) if len(corners) == 4 and any(corners) else None
+
+
+def attributes_of(cell: Mapping[str, str]) -> dict[str, str]:
+    """Return the attributes of a person in the cells of a row, without those that are not known."""
+    return {
+        name.removeprefix(PREFIX): text for name, text in cell.items() if name.startswith(PREFIX) and text
+    }
 
 
 def add_faces(listing: Listing, name: str, rows: Sequence[FaceRow]) -> None:
@@ -83,4 +92,5 @@ def add_faces(listing: Listing, name: str, rows: Sequence[FaceRow]) -> None:
                 label=row.label,
                 group=row.group,
                 box=row.box,
+                attributes=row.attributes,
             )

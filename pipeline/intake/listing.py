@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
@@ -16,6 +16,8 @@ from pipeline.tables.vocabulary import VOTES
 
 # Nine digits fit the table's 32-bit columns, and no crowd is larger.
 _MOST_DIGITS = 9
+# Characters of an attribute's value. Longer ones are no groups of people.
+_LONGEST_VALUE = 80
 # Records that are Python objects before they are packed into Arrow columns, which take a fifth of the memory.
 _PACK = 4096
 _RECORDS = pa.schema(
@@ -30,6 +32,7 @@ _RECORDS = pa.schema(
         ("group", pa.string()),
         ("box", pa.list_(pa.float32())),
         ("landmarks", pa.list_(pa.float32())),
+        ("attributes", pa.map_(pa.string(), pa.string())),
     ]
 )
 
@@ -47,6 +50,7 @@ class Record(NamedTuple):
     group: str | None
     box: Sequence[float] | None
     landmarks: Sequence[float] | None
+    attributes: Mapping[str, str] | None
 
 
 class RejectedRow(NamedTuple):
@@ -112,8 +116,12 @@ class Listing:
         group: str | None = None,
         box: Sequence[float] | None = None,
         landmarks: Sequence[float] | None = None,
+        attributes: Mapping[str, str] | None = None,
     ) -> None:
-        """Add a record, or reject it as `bad_image_name` if its name has control characters or is not UTF-8.
+        """Add a record, or reject it.
+
+        It is rejected as `bad_image_name` if its name has control characters or is not UTF-8, and as `bad_attribute` if
+        the value of an attribute does, or has more than 80 characters.
 
         Args:
             name: the record's id is `<dataset>/<name>`.
@@ -127,13 +135,22 @@ class Listing:
             box: of the face, x1, y1, x2, y2, if the data set gives one; see `face_boxes`. Any numbers are allowed, NaN
                 included: `ingest` drops a box that does not lie in the picture or, if it is needed, rejects the record.
             landmarks: of the face, five times x, y in pixels in the order of `landmarks.as_seen`, likewise.
+            attributes: of the person in the picture, in words by name: `{"gender": "female", "age": "20-39"}`. What
+                is not known is left out; None if nothing is.
         """
         if printable(name) != name or printable(place) != place:
             allowed = "names in UTF-8 without control characters"
             return self.reject(file, row, name, Rejection.of("bad_image_name", printable(name)[:80], allowed))
+        for attribute, value in (attributes or {}).items():
+            if printable(value) != value or len(value) > _LONGEST_VALUE:
+                found = f"{printable(value)[:80]!r} for {printable(attribute)[:80]}"
+                allowed = f"at most {_LONGEST_VALUE} characters in UTF-8 without control characters"
+                return self.reject(file, row, name, Rejection.of("bad_attribute", found, allowed), place)
         if label is not None:
             self._labels.add(label)
-        self._waiting.append(Record(name, split, place, file, row, votes, label, group, box, landmarks))
+        self._waiting.append(
+            Record(name, split, place, file, row, votes, label, group, box, landmarks, attributes or None)
+        )
         if len(self._waiting) == _PACK:
             self._pack()
 
@@ -184,7 +201,9 @@ class Listing:
         table = pa.Table.from_batches(self._packed, _RECORDS).sort_by("name")
         first = None
         for batch in table.to_batches(_PACK):
-            for record in map(Record._make, zip(*batch.to_pydict().values(), strict=True)):
+            columns = batch.to_pydict()
+            columns["attributes"] = [pairs and dict(pairs) for pairs in columns["attributes"]]
+            for record in map(Record._make, zip(*columns.values(), strict=True)):
                 if first is None or record.name != first.name:
                     first = record
                     yield record

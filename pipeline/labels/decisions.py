@@ -124,6 +124,7 @@ def sample_rows(decisions: Decisions) -> Iterator[dict[str, Any]]:
         decisions.targets[rows],
         [None if name == id_ else name for name, id_ in zip(first, ids, strict=True)],
         duplicates.first_ids(ids, splits, decisions.clusters[rows].tolist()),
+        [pictures.attributes[row] for row in rows],
     )
     for row in zip(*columns, strict=True):
         yield dict(zip(schema.labels(()).names, row, strict=True))

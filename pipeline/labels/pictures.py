@@ -18,7 +18,7 @@ from pipeline.tables.schema import DRAW, vocabulary_of
 from pipeline.tables.store import Faces, read_parquet
 from pipeline.tables.vocabulary import NO_CLASS, VOTES
 
-_COLUMNS = ["id", "dataset", "split", "votes", "label", "group", "pixels"]
+_COLUMNS = ["id", "dataset", "split", "votes", "label", "group", "pixels", "attributes"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Pictures:
         missing: whether a picture has no face and nothing instead of it, bool [N].
         pixels: hash of the pixels of each picture.
         low, signs: of the faces, from `likeness.descriptors`.
+        attributes: names and values of each picture; None for a picture without any.
     """
 
     ids: list[str]
@@ -52,6 +53,7 @@ class Pictures:
     pixels: list[str]
     low: np.ndarray
     signs: np.ndarray
+    attributes: list[list[tuple[str, str]] | None]
 
 
 def read_pictures(names: Sequence[str], classes: Sequence[str]) -> Pictures:
@@ -87,6 +89,7 @@ def read_pictures(names: Sequence[str], classes: Sequence[str]) -> Pictures:
         pixels=table["pixels"].to_pylist(),
         low=low,
         signs=signs,
+        attributes=table["attributes"].to_pylist(),
     )
 
 

@@ -215,6 +215,7 @@ class Evaluate(Block):
     mirror: bool
     bootstrap: Annotated[int, Field(ge=0, le=100_000)]
     mistakes: Annotated[int, Field(ge=1, le=1000)]
+    groups: Annotated[list[Line], AfterValidator(distinct)]
 
 
 class Params(Block):

@@ -14,6 +14,7 @@ import typer
 
 from pipeline.core.errors import UserError, not_made
 from pipeline.core.files import replacing, replacing_folder, write_json
+from pipeline.evaluation.groups import GAP, UNKNOWN, check_groups, group_scores
 from pipeline.evaluation.intervals import intervals
 from pipeline.evaluation.metrics import confident_mistakes, headline, scores
 from pipeline.evaluation.warnings import warnings
@@ -30,6 +31,7 @@ from pipeline.tables.store import batches_of, fill, read_parquet
 from pipeline.tables.vocabulary import SCORED
 
 WIDTH = 100  # characters in a printed line
+_COLUMNS = "images  accuracy    95 % interval  macro recall  macro F1  classes"
 
 
 def run(p: Params) -> None:
@@ -37,6 +39,7 @@ def run(p: Params) -> None:
     where = device.pick(p.train.device)
     model = load(CLASSIFIER, where)
     rows_by_id = _labelled_rows(p.datasets)
+    check_groups(p.evaluate.groups, [row["attributes"] for row in rows_by_id.values()])
     faces = LabelledFaces(p.classes, p.datasets, p.align).everything()
     _check(p, model, faces.shape)
     splits = np.array([_scored_split(model, rows_by_id[id_]) for id_ in faces.ids])
@@ -71,9 +74,13 @@ def run(p: Params) -> None:
 
 
 def _labelled_rows(datasets: list[str]) -> dict[str, dict[str, Any]]:
-    """Return id, dataset, split, label and cluster of every labelled sample of data sets by its id."""
-    table = read_parquet(LABELS, ["id", "dataset", "split", "label", "cluster"])
-    rows = {row["id"]: row for row in table.to_pylist() if row["dataset"] in datasets}
+    """Return id, dataset, split, label, cluster and attributes of every labelled sample of data sets by its id."""
+    table = read_parquet(LABELS, ["id", "dataset", "split", "label", "cluster", "attributes"])
+    rows = {
+        row["id"]: row | {"attributes": dict(row["attributes"] or ())}
+        for row in table.to_pylist()
+        if row["dataset"] in datasets
+    }
     if not rows:
         raise UserError.of(LABELS, "no samples", "at least one; metrics/label.json counts the dropped")
     return rows
@@ -117,7 +124,7 @@ def _parts(
 
     `deduplicated` covers the pictures that train and valid above it do not hold, exactly or nearly; `earlier` has their
     clusters. The first split has no `deduplicated`. If there are several data sets, `datasets.<name>` has the
-    scores of each, with its own `deduplicated`.
+    scores of each, with its own `deduplicated`. `groups.<attribute>` has those of `evaluate.groups`.
     """
     whole = np.ones(len(rows), bool)
     fresh = np.array([not row["cluster"] or row["cluster"] not in earlier for row in rows])
@@ -133,10 +140,16 @@ def _parts(
     def without_repeats(of: np.ndarray) -> dict[str, Any]:
         return {"deduplicated": scored(of & fresh)} if earlier else {}
 
+    def grouped(attribute: str) -> dict[str, Any]:
+        values = [row["attributes"].get(attribute, UNKNOWN) for row in rows]
+        return group_scores(values, labels, predicted, p.classes, p.evaluate.bootstrap, p.seed)
+
     parts = bounds(whole) | without_repeats(whole)
     if len(p.datasets) > 1:
         chosen = {name: sources == name for name in p.datasets if name in sources}
         parts["datasets"] = {name: scored(of) | without_repeats(of) for name, of in chosen.items()}
+    if p.evaluate.groups:
+        parts["groups"] = {name: grouped(name) for name in p.evaluate.groups}
     return parts
 
 
@@ -178,15 +191,27 @@ def _draw(p: Params, folder: Path, split: str, samples: Samples, chances: np.nda
 
 
 def _lines(report: dict[str, Any]) -> Iterator[str]:
-    """Yield the printed lines: a table of the splits and their data sets, and the warnings about them."""
-    yield "evaluate:              images  accuracy    95 % interval  macro recall  macro F1  classes"
-    for split in [name for name in SCORED if name in report]:
+    """Yield the printed lines: scores of splits and data sets, of the groups on the last split, and warnings."""
+    yield f"{'evaluate:':<20}   {_COLUMNS}"
+    splits = [name for name in SCORED if name in report]
+    for split in splits:
         total = len(report[split]["per_class"])
         yield _line(split, report[split], total)
         for name, part in report[split].get("datasets", {}).items():
             yield _line(name, part, total)
         if "deduplicated" in report[split]:
             yield _line("without repeats", report[split]["deduplicated"], total)
+    last = splits[-1]
+    for attribute, groups in report[last].get("groups", {}).items():
+        yield f"{f'{last} by {attribute}:':<20}   {_COLUMNS}"
+        for value, part in groups.items():
+            if value != GAP:
+                yield _line(value, part | {"images": part["support"]}, total)
+        gaps = {"largest gap": groups[GAP], "by chance, up to": groups[GAP]["chance"]}
+        for name, row in gaps.items():
+            if row:
+                accuracy, recall, f1 = _shown(row)
+                yield f"{name:>20} {'':8}  {accuracy:>8}  {'':15}  {recall:>12}  {f1:>8}"
     for warning in warnings(report):
         yield textwrap.fill(
             warning, WIDTH, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False
@@ -194,9 +219,14 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
 
 
 def _line(name: str, figures: dict[str, Any], total: int) -> str:
-    values = [figures[key] for key in ("accuracy", "macro_recall", "macro_f1")]
-    accuracy, recall, f1 = ("-" if value is None else f"{value:.4f}" for value in values)
+    accuracy, recall, f1 = _shown(figures)
     bounds = figures["interval"].get("accuracy")
     interval = f"{bounds['low']:.4f} - {bounds['high']:.4f}" if bounds else "-"
     classes = f"{figures['classes']} of {total}"
     return f"{name:>20} {figures['images']:8,}  {accuracy:>8}  {interval:>15}  {recall:>12}  {f1:>8}  {classes:>7}"
+
+
+def _shown(figures: dict[str, Any]) -> list[str]:
+    """Return accuracy, macro recall and macro F1 as text."""
+    values = [figures[key] for key in ("accuracy", "macro_recall", "macro_f1")]
+    return ["-" if value is None else f"{value:.4f}" for value in values]

@@ -83,7 +83,7 @@ def run(p: Params, dataset: str, source: str | Path | None = None, output: str |
 
     typer.echo(f"ingest {dataset}: kept {kept.total():,} of {total:,} records ({in_words(splits)})")
     if ignored := listing.notes.get("ignored_columns"):
-        typer.echo(f"ingest {dataset}: ignored the columns {ignored}: not in the vocabulary of votes")
+        typer.echo(f"ingest {dataset}: ignored the columns {ignored}: neither votes nor attribute.<name>")
     if reasons:
         typer.echo(
             f"ingest {dataset}: rejected {sum(reasons.values()):,} ({in_words(reasons)}), listed in {rejected}"
@@ -152,6 +152,7 @@ def _rows(
     published: Counter[str] = Counter()
     no_votes = dict.fromkeys(listing.vocabulary, 0)
     shared = listing.shared()
+    attributes: Counter[str] = Counter()
     with bar(len(listing), desc=f"ingest {dataset}", unit="images") as shown:
         for chunk in _pictures(listing, p):
             rows: list[dict[str, Any]] = []
@@ -178,6 +179,7 @@ def _rows(
                     # Another face is no repeat of the picture, but must not be in another split.
                     picture = picture._replace(pixels=face_fingerprint(picture.pixels, record.box))
                     record = record._replace(group=record.group or record.place)
+                attributes.update((record.attributes or {}).keys())
                 # The vocabulary begins with the names that the record's votes are for.
                 votes = record.votes and no_votes | dict(zip(no_votes, record.votes, strict=False))
                 rows.append(_row(dataset, record, picture) | faces | {"votes": votes})
@@ -188,6 +190,8 @@ def _rows(
             yield rows
     if published:
         listing.notes["given"] = dict(sorted(published.items()))
+    if attributes:
+        listing.notes["attributes"] = dict(sorted(attributes.items()))
 
 
 def _row(dataset: str, record: Record, picture: IngestedPicture) -> dict[str, Any]:
@@ -197,6 +201,7 @@ def _row(dataset: str, record: Record, picture: IngestedPicture) -> dict[str, An
         "split": record.split,
         "label": record.label,
         "group": record.group,
+        "attributes": record.attributes,
         "source": f"{record.file}, row {record.row}" if record.row else record.file,
         **picture._asdict(),
     }

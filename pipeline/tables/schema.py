@@ -41,6 +41,8 @@ _INGESTED = pa.schema(
         # Published by the data set, as in `aligned`; null if it gives none or they do not lie in the picture.
         pa.field("box", pa.list_(pa.float32(), 4)),
         pa.field("landmarks", pa.list_(pa.float32(), 10)),
+        # Of the person in the picture, in words by name: gender, age, race, ...; null if the data set gives none.
+        pa.field("attributes", pa.map_(pa.string(), pa.string())),
     ]
 )
 
@@ -56,6 +58,7 @@ _LABELS = pa.schema(
         pa.field("duplicate_of", pa.string()),  # first id with identical pixels; null if it is this row
         # First id among the rows with the same or nearly the same picture; null if there is no other row.
         pa.field("cluster", pa.string()),
+        pa.field("attributes", pa.map_(pa.string(), pa.string())),  # as in the ingested table
     ]
 )
 

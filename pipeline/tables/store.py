@@ -133,11 +133,13 @@ def fill(temporary: Path, suffix: str, schema: pa.Schema, batches: Iterable[pa.R
 
 
 def _leaves(schema: pa.Schema) -> list[str]:
-    """Return the names of the columns in Parquet, where a struct has its fields and a list its elements."""
+    """Return the names of the columns in Parquet. Structs have their fields, lists elements, maps keys and values."""
     leaves = []
     for field in schema:
         if pa.types.is_struct(field.type):
             leaves += [f"{field.name}.{inner.name}" for inner in field.type]
+        elif pa.types.is_map(field.type):
+            leaves += [f"{field.name}.key_value.{part}" for part in ("key", "value")]
         else:
             is_list = pa.types.is_list(field.type) or pa.types.is_fixed_size_list(field.type)
             leaves.append(f"{field.name}.list.element" if is_list else field.name)

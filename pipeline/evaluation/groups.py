@@ -1,0 +1,91 @@
+"""Scores by group: the faces that share a value of an attribute, such as gender or age, and the gap between groups."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from pipeline.core.errors import UserError
+from pipeline.evaluation.intervals import FEW, chance_gaps, intervals
+from pipeline.evaluation.metrics import headline
+
+# The value of a face whose attribute is not known, and the key beside the values that holds the gaps.
+UNKNOWN, GAP = "unknown", "gap"
+SCORES = ("accuracy", "macro_recall", "macro_f1")
+# More values are numbers or names and no groups.
+MOST_VALUES = 50
+
+
+def check_groups(chosen: Sequence[str], faces: Sequence[Mapping[str, str]]) -> None:
+    """Check that faces can be grouped by attributes.
+
+    Args:
+        chosen: names of attributes, those of `evaluate.groups`.
+        faces: attributes of each face by name.
+
+    Raises:
+        UserError: no face has one of these attributes, or it has more than 50 values or the value `gap`.
+    """
+    key = "params.yaml: evaluate.groups"
+    for name in chosen:
+        values = {face[name] for face in faces if name in face}
+        if not values:
+            known = sorted(set().union(*faces))
+            raise UserError.of(key, repr(name), known or "[], as no data set of this run has attributes")
+        if len(values) > MOST_VALUES:
+            found = f"{name}, which has {len(values):,} values"
+            raise UserError.of(key, found, f"at most {MOST_VALUES} values, such as 20-39 for an age")
+        if GAP in values:
+            raise UserError.of(key, f"{name}, which has the value {GAP}", "any other value")
+
+
+def group_scores(
+    values: Sequence[str],
+    labels: np.ndarray,
+    predicted: np.ndarray,
+    classes: list[str],
+    resamples: int,
+    seed: int,
+) -> dict[str, dict[str, Any]]:
+    """Score the faces of each value of an attribute, and return the gaps between the values.
+
+    Args:
+        values: the value of each face, [N]; `unknown` where it is not known.
+        labels: true classes, [N] integers from 0 to K - 1.
+        predicted: predicted classes, [N] integers in the same range.
+        classes: K names in label order.
+        resamples, seed: as in `intervals`.
+
+    Returns:
+        - `<value>` of each value that occurs, in the order of their numbers (4-19 before 20-39) and `unknown` last:
+          `support` (number of faces), `accuracy`, `macro_recall`, `macro_f1`, `classes` and `interval`. As in the
+          scores of a whole split, macro scores are means over the classes that have faces: here, faces of this value.
+        - `gap`: for each of the three scores the largest difference between two values. Only values with at least 30
+          faces take part, and `unknown` does not, as it is no group of people. None if fewer than two take part.
+          `gap.chance` has the gaps that chance alone makes between groups of these sizes (`chance_gaps`). It is empty
+          if there are no gaps or no resamples.
+    """
+    of = np.array(values)
+    scores: dict[str, dict[str, Any]] = {}
+    for value in sorted(set(values), key=_order):
+        rows = of == value
+        row = headline(labels[rows], predicted[rows], classes)
+        bounds = intervals(labels[rows], predicted[rows], len(classes), resamples, seed)
+        scores[value] = {"support": row.pop("images"), **row, "interval": bounds}
+    compared = [value for value, row in scores.items() if value != UNKNOWN and row["support"] >= FEW]
+    gap: dict[str, Any] = {**dict.fromkeys(SCORES), "chance": {}}
+    if len(compared) > 1:
+        gap |= {key: float(np.ptp([scores[value][key] for value in compared])) for key in SCORES}
+        if resamples:
+            rows, sizes = np.isin(of, compared), [scores[value]["support"] for value in compared]
+            gap["chance"] = chance_gaps(labels[rows], predicted[rows], sizes, len(classes), resamples, seed)
+    return scores | {GAP: gap}
+
+
+def _order(value: str) -> tuple[bool, list[str | int]]:
+    """Return a sort key: numbers in a text count as numbers, and `unknown` comes last."""
+    parts = re.split(r"([0-9]+)", value)
+    return value == UNKNOWN, [int(part) if i % 2 else part for i, part in enumerate(parts)]
