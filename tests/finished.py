@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from pipeline.evaluation.groups import group_scores
 from pipeline.evaluation.intervals import intervals
 from pipeline.evaluation.metrics import scores
 from pipeline.tables import paths, schema, store, vocabulary
@@ -35,7 +36,7 @@ def write(
         names: names of the classes.
         count: number of faces, evenly divided between the splits.
         seed: seed of the faces and predictions.
-        word: part of all other text from data: ids, reasons, parameters, files.
+        word: part of all other text from data: ids, attributes, reasons, parameters, files.
         splits: the splits of the run.
     """
     rng = np.random.default_rng(seed)
@@ -73,6 +74,9 @@ def write(
         evaluated[name] = scores(labels[of], probabilities[of], names) | {
             "interval": intervals(labels[of], predicted, len(names), 50, 1)
         }
+        values = [(word, "unknown")[i % 2] for i in range(len(predicted))]
+        groups = group_scores(values, labels[of], predicted, names, 50, 1)
+        evaluated[name]["groups"] = {word: groups}
     kept = {name: int((split == name).sum()) for name in splits}
     pairs = {"valid_in_train": 2, "test_in_train": 1}
     metrics = {

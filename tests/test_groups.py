@@ -1,4 +1,4 @@
-"""Scores by gender, age and race, from the files of a data set."""
+"""Scores by gender, age and race, from the files of a data set to the report and the model card."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
@@ -23,12 +24,19 @@ from typer.testing import CliRunner
 from pipeline import params
 from pipeline.cli import app
 from pipeline.core.errors import UserError
+from pipeline.core.files import md5_of
 from pipeline.evaluation.groups import check_groups, group_scores
 from pipeline.evaluation.intervals import FEW, intervals
+from pipeline.export import card
+from pipeline.export.lineage import Lineage, Stage
+from pipeline.export.metadata import metadata
+from pipeline.export.parity import Parity
+from pipeline.inference import model_file
 from pipeline.stages import evaluate
 from pipeline.tables import paths
 from pipeline.tables.vocabulary import CLASSES
 from tests import toy
+from tests.test_report import Page
 
 ROOT = Path(__file__).parents[1]
 SPLITS = ("train", "valid", "test")
@@ -238,6 +246,63 @@ def test_the_last_split_is_printed_by_group_with_its_limits(run: Run) -> None:
     assert len(few) < len(groups["age"]) + len(groups["gender"]) - 3  # gaps exist
     listed = ", ".join(f"{name} {support}" for name, support in few.items())
     assert f"too few for a reliable score: {listed}." in " ".join(run.printed.split())
+
+
+def model_card() -> str:
+    written = [paths.METRICS / f"{stage}.json" for stage in ("label", "synthesize", "train", "evaluate")]
+    outs = {str(path): md5_of(path) for path in written}
+    lineage = Lineage({"train": Stage({}, outs, params.load().model_dump())})
+    about = metadata(model_file.load(paths.CLASSIFIER, torch.device("cpu")), "", {})
+    return card.write(about, lineage, {"x.onnx": b""}, [Parity("test", 1, 0.0, None, None)], "")
+
+
+def test_names_of_groups_are_text_in_the_model_card(run: Run) -> None:
+    path = paths.METRICS / "evaluate.json"
+    before, hostile = path.read_text(), "a|b`<script>"
+    path.write_text(before.replace('"gender"', json.dumps(hostile)).replace('"male"', json.dumps(hostile)))
+    try:
+        text = model_card()
+    finally:
+        path.write_text(before)
+    shown = r"`a\|b<script>`"
+    rows = [re.split(r"(?<!\\)\|", line) for line in text.splitlines() if line.startswith(f"| {shown} |")]
+    assert [len(row) for row in rows] == [8, 8]
+    assert "<script>" not in text.replace("b<script>`", "")
+
+
+def test_the_report_and_the_model_card_show_the_groups(run: Run) -> None:
+    fer("report")
+    page = Page(Path("report.html").read_text(encoding="utf-8"))
+    text = model_card()
+    for attribute, groups in report()["test"]["groups"].items():
+        gap = groups.pop("gap")
+        head, *rows = page.tables[f"Scores by {attribute} on test"]
+        assert head == [attribute, "faces", "accuracy", "macro recall", "macro F1", "classes with faces"]
+        shown = {row[0]: [cell.split()[0] if cell else "" for cell in row[1:]] for row in rows}
+        gaps, chance = ([f"{of[key]:.4f}" for key in SCORES] for of in (gap, gap["chance"]))
+        assert shown.pop("largest gap") == ["", *gaps, ""]
+        assert shown.pop("by chance, up to") == ["", *chance, ""]
+        assert shown == {
+            value: [str(row["support"]), *(f"{row[key]:.4f}" for key in SCORES), str(row["classes"])]
+            for value, row in groups.items()
+        }
+        bounds = groups["unknown"]["interval"]["accuracy"]
+        assert f"{bounds['low']:.3f} to {bounds['high']:.3f}" in page.text
+        assert f"Accuracy by {attribute} on test" in page.text
+
+        [table] = re.findall(rf"^\| `{attribute}` \|.*?\n\n", text, re.M | re.S)
+        lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.strip().splitlines()[2:]]
+        assert lines.pop() == ["by chance, up to", "", *chance, ""]
+        assert lines.pop() == ["largest gap", "", *gaps, ""]
+        assert {name.strip("`"): (faces, cells[0].split()[0]) for name, faces, *cells in lines} == {
+            value: (str(row["support"]), f"{row['accuracy']:.4f}") for value, row in groups.items()
+        }
+        assert (
+            f"macro recall differs by up to {gap['macro_recall']:.4f} between groups by `{attribute}` (by"
+            in text
+        )
+    assert "Scores were measured by `gender`, `age`, and by no other attribute" in text
+    assert "were not measured" not in text
 
 
 @pytest.mark.parametrize(

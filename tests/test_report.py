@@ -146,7 +146,7 @@ def test_every_number_is_that_of_the_metrics(whole: tuple[Page, Path]) -> None:
     for file in {key.split(":")[0] for key in values}:
         shown = {key: value for key, value in page.tables[file][1:]}
         expected = {key.split(":")[1]: value for key, value in values.items() if key.startswith(f"{file}:")}
-        assert {key: str(value) for key, value in expected.items()} == shown
+        assert {key: "null" if value is None else str(value) for key, value in expected.items()} == shown
 
 
 def test_the_confusion_matrix_is_that_of_the_predictions(whole: tuple[Page, Path]) -> None:
@@ -200,7 +200,7 @@ def test_a_name_is_no_formula_and_breaks_no_figure(project: Path) -> None:
     names = ["$x^2", "a$b$c", "tab\tand\nline", "\x00\x1b[31m", "表情", "#010101 url(#a)", 'id="a"', "<!--"]
     finished.write(project, names, splits=("valid",))
     page = report()
-    assert page.tags["figure"] == 4
+    assert page.tags["figure"] == 5
     assert all(name in page.text for name in names if name.isprintable())
 
 

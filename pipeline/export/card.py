@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from ruamel.yaml import YAML
 
-from pipeline.evaluation.intervals import wilson
+from pipeline.evaluation.intervals import FEW, wilson
 from pipeline.evaluation.warnings import coverage, warnings
 from pipeline.export.limits import limits, score, views
 from pipeline.export.lineage import Lineage
@@ -98,6 +98,7 @@ def write(
         splits=[row for split in splits for row in _with_parts(split, evaluate[split])],
         last=splits[-1] if splits else "",
         evaluate=evaluate,
+        fewest=FEW,
         views=views(evaluate),
         warnings=warnings(evaluate),
         limits=limits(learned, metadata["classes"], label, aligned, evaluate, splits),

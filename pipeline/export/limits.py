@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from pipeline.evaluation.groups import GAP
+
 # Metrics of `label` about pictures in two splits, with the sentence for each.
 LEAKS = {
     "near_duplicates": "{count:,} pictures of `{later}` also occur in `{earlier}`, identically or nearly so.",
@@ -44,7 +46,12 @@ def limits(
             )
     yield f"Every input gets one of the {len(classes)} classes, even if it shows no face."
     yield "Labels are expressions that annotators saw in a picture, not feelings of the person."
-    yield "Scores by age, sex or skin colour were not measured."
+    groups = evaluate[splits[-1]].get("groups", {}) if splits else {}
+    if groups:
+        names = ", ".join(f"`{name.replace('`', '')}`" for name in groups)
+        yield f"Scores were measured by {names}, and by no other attribute of the people."
+    else:
+        yield "Scores by age, sex or skin colour were not measured."
 
 
 def _score_limits(evaluate: dict[str, Any], splits: list[str]) -> Iterator[str]:
@@ -57,6 +64,11 @@ def _score_limits(evaluate: dict[str, Any], splits: list[str]) -> Iterator[str]:
     if last != "train" and "train" in splits:
         seen, unseen = evaluate["train"]["accuracy"], evaluate[last]["accuracy"]
         yield f"Accuracy is {seen:.4f} on the training faces and {unseen:.4f} on `{last}`."
+    for attribute, values in evaluate[last].get("groups", {}).items():
+        if (gap := values[GAP]["macro_recall"]) is not None:
+            name, chance = attribute.replace("`", ""), values[GAP]["chance"].get("macro_recall")
+            alone = "" if chance is None else f" (by chance alone, up to {chance:.4f} in 95 % of cases)"
+            yield f"On `{last}`, macro recall differs by up to {gap:.4f} between groups by `{name}`{alone}."
     if evaluate["ten_crop"] or evaluate["mirror"]:
         yield f"Each face was scored by {views(evaluate)}; the exported files see only its centre."
 

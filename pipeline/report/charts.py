@@ -197,9 +197,11 @@ def reliability_diagram(
     return svg.markup
 
 
-def score_intervals(name: str, names: list[str], title: str, scores: list[Number]) -> Markup:
-    """Return a point with an interval for each run's score, the first run on top. Missing scores have no point."""
-    description = f"{title} of each run; the numbers are in the table"
+def score_intervals(
+    name: str, names: list[str], title: str, scores: list[Number], of: str = "each run"
+) -> Markup:
+    """Return a point with an interval for each score, the first one on top. Missing scores have no point."""
+    description = f"{title} of {of}; the numbers are in the table"
     with _svg(name, description, 0.9 + 0.3 * len(names)) as svg:
         axes = svg.figure.add_subplot()
         for row, score in enumerate(scores):

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from pipeline.core.progress import in_yaml
 from pipeline.evaluation.calibration import BINS, confidence_bins
+from pipeline.evaluation.intervals import FEW
 from pipeline.evaluation.warnings import warnings
 from pipeline.report import charts, pictures, run_tables, score_tables
 from pipeline.report.cells import Number, Table, number
@@ -51,12 +52,16 @@ class Confusion(NamedTuple):
 
 
 class ScoredSplit(NamedTuple):
-    """The section of a split. Without predictions the last three are None."""
+    """The section of a split. Without predictions the last three are None.
+
+    `groups` has the title of a chart of accuracy, the chart and the table of each attribute.
+    """
 
     name: str
     per_class: Table
     bars: Markup
     confidence: Table | None
+    groups: list[tuple[str, Markup, Table]]
     confusion: Confusion | None
     reliability: Markup | None
     bins: Table | None
@@ -114,6 +119,7 @@ def render(runs: list[FinishedRun]) -> str:
         trained=run_tables.training(run),
         curves=_curves(run),
         scores=score_tables.split_scores(run),
+        fewest=FEW,
         splits=[_scored(run, split, by_split.get(split)) for split in reversed(run.splits)],
         absent=absent,
         mistakes=wrong,
@@ -161,7 +167,7 @@ def _scored(run: FinishedRun, split: str, predictions: SplitPredictions | None) 
     table, classes = score_tables.class_scores(run, split), run.classes(split)
     columns = _columns(table)
     bars = charts.score_bars(split, classes, {name: columns[name] for name in ("precision", "recall", "F1")})
-    scored = (split, table, bars, score_tables.confidence(run, split))
+    scored = (split, table, bars, score_tables.confidence(run, split), _groups(run, split))
     if predictions is None:
         return ScoredSplit(*scored, None, None, None)
     counts = predictions.confusion()
@@ -174,6 +180,19 @@ def _scored(run: FinishedRun, split: str, predictions: SplitPredictions | None) 
         charts.reliability_diagram(split, images, correct, confidence),
         score_tables.bins(np.arange(BINS + 1) / BINS, images, correct, confidence),
     )
+
+
+def _groups(run: FinishedRun, split: str) -> list[tuple[str, Markup, Table]]:
+    groups = []
+    for i, (attribute, table) in enumerate(score_tables.group_scores(run, split).items()):
+        # The rows of the gaps have no number of faces.
+        scores = {str(value): score for value, faces, score, *_ in table.rows if faces}
+        accuracy = [score for score in scores.values() if isinstance(score, Number)]
+        chart = charts.score_intervals(
+            f"groups-{split}-{i}", list(scores), "accuracy", accuracy, f"each {attribute}"
+        )
+        groups.append((f"Accuracy by {attribute} on {split}, with 95 % intervals", chart, table))
+    return groups
 
 
 def _pairs(mistakes: list[Mistake], classes: list[str]) -> tuple[list[str], list[str]]:

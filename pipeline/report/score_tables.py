@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.core.progress import in_yaml
+from pipeline.evaluation.groups import GAP
 from pipeline.evaluation.warnings import MACRO, coverage
 from pipeline.report.cells import Cell, Number, Table, number, number_table
 from pipeline.report.run import SCORES, FinishedRun
@@ -58,6 +59,26 @@ def class_scores(run: FinishedRun, split: str) -> Table:
         for name in run.classes(split)
     ]
     return Table(f"Scores of each class on {split}", ["class", *PER_CLASS.values()], rows)
+
+
+def group_scores(run: FinishedRun, split: str) -> dict[str, Table]:
+    """Return the scores of each value of an attribute on a split, and the gaps in the last rows, by attribute."""
+    keys = ("support", *HEADLINE, "classes")
+    columns = ["faces", *HEADLINE.values(), "classes with faces"]
+    tables = {}
+    for attribute, values in run.block(SCORES, split, "groups").items():
+        address = (split, "groups", attribute)
+        rows: list[list[Cell]] = [
+            [value, *(number(run, SCORES, *address, value, key) for key in keys)]
+            for value in (values if isinstance(values, dict) else {})
+            if value != GAP
+        ]
+        for name, path in {"largest gap": [GAP], "by chance, up to": [GAP, "chance"]}.items():
+            if run.block(SCORES, *address, *path):
+                gaps = [number(run, SCORES, *address, *path, key) for key in HEADLINE]
+                rows.append([name, "", *gaps, ""])
+        tables[attribute] = Table(f"Scores by {attribute} on {split}", [attribute, *columns], rows)
+    return tables
 
 
 def confidence(run: FinishedRun, split: str) -> Table | None:
