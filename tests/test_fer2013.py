@@ -1,6 +1,7 @@
 """FER2013 in its published forms: labels by name, splits by `Usage`, bad rows listed."""
 
 import csv
+import json
 from pathlib import Path
 
 import cv2
@@ -108,6 +109,17 @@ def test_folders_say_the_class_and_file_names_the_split(root):
     assert {name: (row["label"], row["split"]) for name, row in rows.items()} == names
     assert rejected() == [("train/puzzled/Training_9.jpg", "0", "unknown_label")]
     assert drawn() is None
+
+
+def test_pictures_of_one_colour_are_kept_because_the_published_counts_include_them(root):
+    black = " ".join(["0"] * 2304)
+    (root / "fer2013.csv").write_text(
+        f"emotion,pixels,Usage\n3,{black},Training\n4,{pixels(2)},Training\n0,{black},PublicTest\n"
+    )
+    assert len(ingested()) == 3
+    metrics = json.loads(Path("metrics/ingest/fer2013.json").read_text())
+    assert (metrics["kept"], metrics["rejected"]) == (3, {})
+    assert metrics["notes"] == {"kept_without_contrast": 2}
 
 
 def test_folders_without_usage_in_their_names_have_valid_drawn(root):

@@ -9,7 +9,8 @@
 The first of these that exists is used. `Usage` is the split: Training is train, PublicTest valid, PrivateTest test;
 in folders the file's name begins with it. `train.csv` has no splits, so valid and test are drawn from it. The rows of
 `test.csv` have no labels and are rejected as `no_label`. Codes of `emotion` are 0 anger, 1 disgust, 2 fear,
-3 happiness, 4 sadness, 5 surprise, 6 neutral, which is not the order of the folders.
+3 happiness, 4 sadness, 5 surprise, 6 neutral, which is not the order of the folders. Pictures in one colour are kept,
+because the published counts include them; the metrics count them.
 
 An id is `fer2013/<number of the row, from 0, five digits>`, in folders `fer2013/<path>`.
 """
@@ -54,7 +55,7 @@ def records(tree: Tree, options: Options) -> Listing:
 
 def _csv_form(table: PixelTable) -> Listing:
     published = "Usage" in table.columns
-    listing = Listing(table.read, () if published else ("valid", "test"))
+    listing = Listing(table.read, () if published else ("valid", "test"), keep_flat=True)
     for number, (offset, cells) in enumerate(table.rows()):
         row, name = number + 2, f"{number:05d}"
         try:
@@ -79,7 +80,7 @@ def _label(code: str) -> str:
 def _folder_form(tree: Tree, names: Names, folders: dict[str, str]) -> Listing:
     named = {_usage(place) for folder in folders for place in tree.files(folder)} - {None}
     missing = [split for split in ("valid", "test") if split not in {*folders.values(), *named}]
-    listing = Listing(tree.read, missing)
+    listing = Listing(tree.read, missing, keep_flat=True)
     for folder in folders:
         add_below(listing, tree, names, folder, lambda place: _usage(place) or folders[place.split("/")[0]])
     for place in pictures(tree):

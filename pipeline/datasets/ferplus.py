@@ -21,7 +21,7 @@ Its cells are the name, the face's box (the whole picture, in every row) and the
 An id is `ferplus/<image name without .png>`. In `fer2013new.csv`, 173 rows have no image name: nobody saw a face
 there. Four rows repeat an earlier row's name. Three of them also repeat its votes; they are records of their own,
 `ferplus/<name>-row<N>`, because the published counts (28,389 training images) are counts of rows. The fourth
-contradicts the earlier row and is rejected.
+contradicts the earlier row and is rejected. Pictures in one colour are kept for the same reason.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def records(tree: Tree, options: Options) -> Listing:
     pixels = next((PixelTable(tree, name) for name in FILES if name in top), None)
     labelled = [split for split in pictures if tree.has(f"{FOLDERS[split]}/{LABEL_FILE}")]
 
-    listing, named = Listing(_PictureReader(tree, pixels), keep_repeats=True), set[str]()
+    listing, named = Listing(_PictureReader(tree, pixels), keep_repeats=True, keep_flat=True), set[str]()
     if VOTES_FILE in top and (any(pictures.values()) or pixels):
         _add_votes_file(tree, pixels, labelled, listing, named)
     elif labelled and any(pictures.values()):

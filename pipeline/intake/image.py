@@ -7,21 +7,24 @@ import io
 import struct
 import warnings
 from collections.abc import Sequence
-from typing import IO
+from typing import IO, NamedTuple
 
 import cv2
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.core.errors import UserError
+from pipeline.intake import depth
 from pipeline.intake.guards import MOST_BYTES, Rejection
 
 # A picture of 64 megapixels takes 192 MB decoded. The header of a small file can claim a thousand times that.
 MOST_PIXELS = 64_000_000
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 # Bytes of a pixel while OpenCV decodes it: it returns a copy of what it has decoded. Formats that are stored in several
-# passes, such as progressive JPEG, take up to twice as much.
+# passes, such as progressive JPEG, and 16-bit samples take up to twice as much.
 DECODING = 6
+# Levels between the darkest and the lightest pixel of a channel. The darkest face of FER+ spans 48.
+LEAST_CONTRAST = 8
 _BAND = 2**20  # pixels that are compared at a time
 _PNG_START = struct.Struct(">16sII")  # signature and name of the first chunk, width, height
 _PNG_NAME = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
@@ -47,15 +50,43 @@ def cost(width: int, height: int, encoded: int) -> int:
 LARGEST = cost(MOST_PIXELS, 1, MOST_BYTES)
 
 
+class Decoded(NamedTuple):
+    """A decoded picture.
+
+    Attributes:
+        pixels: BGR, uint8, H x W x 3.
+        bits: bits that its samples used, see `depth.eight_bits`; None if they had 8 bits.
+    """
+
+    pixels: np.ndarray
+    bits: int | None
+
+
 def decode(data: bytes) -> np.ndarray:
-    """Return a picture as BGR, uint8, H x W x 3, turned as its EXIF data says.
+    """Return a picture as `decode_deep` does, without the bits."""
+    return decode_deep(data).pixels
+
+
+def decode_deep(data: bytes) -> Decoded:
+    """Return a picture turned as its EXIF data says, with the bits that its samples used.
+
+    Alpha is ignored: a transparent pixel has the colour that the file stores for it. A GIF stores none, so its
+    background's colour is used.
 
     Raises:
-        Rejection: `unreadable_image` (damaged, cut short, or no picture), `too_large`, `animated`.
+        Rejection: `unreadable_image` (damaged, cut short, or no picture), `too_large`, `animated`,
+            `unsupported_depth`.
     """
     dimensions(io.BytesIO(data))
+    tiff = depth.Tiff.read(io.BytesIO(data)) if depth.TIFF.match(data) else None
+    pixels = _without_alpha(data) if tiff and tiff.alpha else _with_opencv(data)
+    pixels, bits = depth.eight_bits(pixels, data)
+    return Decoded(cv2.bitwise_not(pixels) if tiff and tiff.inverted else pixels, bits)
+
+
+def _with_opencv(data: bytes) -> np.ndarray:
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     except cv2.error as error:
         raise Rejection("unreadable_image", f"cannot be decoded: {error.err or error.code}") from None
     if pixels is None:
@@ -63,6 +94,24 @@ def decode(data: bytes) -> np.ndarray:
             "unreadable_image", f"cannot be decoded: damaged or cut short after {len(data):,} bytes"
         )
     return pixels
+
+
+def _without_alpha(data: bytes) -> np.ndarray:
+    try:
+        with Image.open(io.BytesIO(data), formats=("TIFF",)) as image:
+            colours = ImageOps.exif_transpose(image).convert("RGB")
+    except Exception as error:  # a damaged file can make a decoder raise anything
+        raise Rejection("unreadable_image", f"cannot be decoded: {error}") from None
+    return cv2.cvtColor(np.asarray(colours), cv2.COLOR_RGB2BGR)
+
+
+def is_flat(pixels: np.ndarray) -> bool:
+    """Return whether a picture (uint8, H x W x 3) has less than `LEAST_CONTRAST` in each channel."""
+    for channel in range(pixels.shape[2]):
+        low, high, *_ = cv2.minMaxLoc(cv2.extractChannel(pixels, channel))
+        if high - low >= LEAST_CONTRAST:
+            return False
+    return True
 
 
 def decode_ingested(name: str, data: bytes) -> np.ndarray:
@@ -106,12 +155,26 @@ def dimensions(file: IO[bytes]) -> tuple[int, int]:
     """Return the width and height that the header of a picture's file claims.
 
     Raises:
-        Rejection: a picture that must not be decoded: `unreadable_image`, `too_large` or `animated`.
+        Rejection: a picture that must not be decoded: `unreadable_image`, `too_large`, `animated` or
+            `unsupported_depth`.
     """
     animated, head = False, file.read(_HEAD)
     if head[:16] == _PNG_NAME and len(head) >= _PNG_START.size and b"acTL" not in head[: head.find(b"IDAT")]:
         # Pillow takes longer over the header of a small PNG than OpenCV over all of it.
         _, width, height = _PNG_START.unpack_from(head)
+    elif depth.PFM.match(head):
+        raise Rejection.of("unsupported_depth", "32-bit floating-point samples", depth.ALLOWED)
+    elif depth.TIFF.match(head):
+        file.seek(0)
+        try:
+            # Pillow itself opens only some of the depths that OpenCV decodes.
+            width, height, *_ = depth.Tiff.read(file)
+        except Rejection:
+            raise
+        except KeyError as tag:
+            raise _damaged(f"no tag {tag}") from None
+        except Exception as error:
+            raise _damaged(error) from None
     else:
         try:
             file.seek(0)
@@ -127,11 +190,15 @@ def dimensions(file: IO[bytes]) -> tuple[int, int]:
                 "too_large", f"the header claims too many pixels, allowed: {MOST_PIXELS:,}"
             ) from None
         except Exception as error:  # a damaged header can make a parser raise anything
-            raise Rejection("unreadable_image", f"the header is damaged: {error}") from None
+            raise _damaged(error) from None
     check_pixels(width, height)
     if animated:
         raise Rejection.of("animated", "more than one frame", "one")
     return width, height
+
+
+def _damaged(why: object) -> Rejection:
+    return Rejection("unreadable_image", f"the header is damaged: {why}")
 
 
 def check_pixels(width: int, height: int) -> None:

@@ -77,6 +77,7 @@ class Listing:
             name `<name>-row<N>`.
         face_boxes: unit of the boxes, `pixels` or `shares` of the picture's width and height, if a box says which face
             a record is about. None: boxes are in pixels and are not needed.
+        keep_flat: whether pictures without contrast are kept, as the published counts include them.
 
     Attributes:
         rejected: the rejected rows.
@@ -91,10 +92,11 @@ class Listing:
         *,
         vocabulary: Sequence[str] = VOTES,
         keep_repeats: bool = False,
+        keep_flat: bool = False,
         face_boxes: Literal["pixels", "shares"] | None = None,
     ) -> None:
-        self.read, self.draw, self.keep_repeats = read, tuple(draw), keep_repeats
-        self.face_boxes = face_boxes
+        self.read, self.draw = read, tuple(draw)
+        self.keep_repeats, self.keep_flat, self.face_boxes = keep_repeats, keep_flat, face_boxes
         self._voted, self._labels = tuple(vocabulary), set[str]()
         self.rejected: list[RejectedRow] = []
         self.expected: Counter[str] = Counter()

@@ -18,7 +18,14 @@ from pipeline.core.parallel import fitting, ordered
 from pipeline.core.progress import bar, in_words
 from pipeline.datasets import listed
 from pipeline.intake.guards import Rejection
-from pipeline.intake.image import LARGEST, decode, face_fingerprint, fingerprint
+from pipeline.intake.image import (
+    LARGEST,
+    LEAST_CONTRAST,
+    decode_deep,
+    face_fingerprint,
+    fingerprint,
+    is_flat,
+)
 from pipeline.intake.landmarks import face_box, inside
 from pipeline.intake.listing import Listing, Record, RejectedRow
 from pipeline.intake.names import Names
@@ -153,6 +160,8 @@ def _rows(
     no_votes = dict.fromkeys(listing.vocabulary, 0)
     shared = listing.shared()
     attributes: Counter[str] = Counter()
+    bits: Counter[int] = Counter()
+    flat = 0
     with bar(len(listing), desc=f"ingest {dataset}", unit="images") as shown:
         for chunk in _pictures(listing, p):
             rows: list[dict[str, Any]] = []
@@ -175,6 +184,9 @@ def _rows(
                         published.update({name: 1, f"{name}_ignored": int(not usable)})
                         faces[name] = points if usable else None
                 kept[record.split] += 1
+                flat += picture.flat
+                if picture.bits is not None:
+                    bits[picture.bits] += 1
                 if record.place in shared and record.box is not None:
                     # Another face is no repeat of the picture, but must not be in another split.
                     picture = picture._replace(pixels=face_fingerprint(picture.pixels, record.box))
@@ -192,6 +204,10 @@ def _rows(
         listing.notes["given"] = dict(sorted(published.items()))
     if attributes:
         listing.notes["attributes"] = dict(sorted(attributes.items()))
+    if bits:
+        listing.notes["bits_used"] = {str(number): count for number, count in sorted(bits.items())}
+    if flat:
+        listing.notes["kept_without_contrast"] = flat
 
 
 def _row(dataset: str, record: Record, picture: IngestedPicture) -> dict[str, Any]:
@@ -203,12 +219,12 @@ def _row(dataset: str, record: Record, picture: IngestedPicture) -> dict[str, An
         "group": record.group,
         "attributes": record.attributes,
         "source": f"{record.file}, row {record.row}" if record.row else record.file,
-        **picture._asdict(),
+        **{name: getattr(picture, name) for name in ("image", "width", "height", "pixels")},
     }
 
 
 class IngestedPicture(NamedTuple):
-    """A picture file and what decoding it tells; the fields are columns of `schema.ingested`.
+    """A picture file and what decoding it tells. The first four fields are columns of `schema.ingested`.
 
     A worker leaves out `image` once it has returned `RESULT_BYTES` of a chunk. The parent reads those files again: it
     would otherwise hold all files of all chunks.
@@ -218,6 +234,8 @@ class IngestedPicture(NamedTuple):
     width: int
     height: int
     pixels: str
+    bits: int | None
+    flat: bool
 
 
 @dataclass(frozen=True)
@@ -226,9 +244,11 @@ class PictureReader:
 
     Args:
         read: returns the encoded picture at a place, or raises `Rejection`.
+        keep_flat: whether a picture without contrast is kept.
     """
 
     read: Callable[[str], bytes]
+    keep_flat: bool
 
     def __call__(self, places: list[str]) -> list[IngestedPicture | Rejection]:
         """Return the picture at each place, or why it is rejected."""
@@ -254,11 +274,15 @@ class PictureReader:
     def _picture(self, place: str) -> IngestedPicture | Rejection:
         try:
             image = self.read(place)
-            pixels = decode(image)
+            pixels, bits = decode_deep(image)
         except Rejection as why:
             return why
+        flat = is_flat(pixels)
+        if flat and not self.keep_flat:
+            allowed = f"{LEAST_CONTRAST} levels of 255 between the darkest and the lightest pixel"
+            return Rejection.of("no_contrast", "pixels of one colour", allowed)
         height, width = pixels.shape[:2]
-        return IngestedPicture(image, width, height, fingerprint(pixels))
+        return IngestedPicture(image, width, height, fingerprint(pixels), bits, flat)
 
 
 def _pictures(listing: Listing, p: Params) -> Iterator[Iterator[tuple[Record, IngestedPicture | Rejection]]]:
@@ -272,7 +296,7 @@ def _pictures(listing: Listing, p: Params) -> Iterator[Iterator[tuple[Record, In
             pending.append(chunk)
             yield [record.place for record in chunk]
 
-    reader = PictureReader(listing.read)
+    reader = PictureReader(listing.read, listing.keep_flat)
     # A worker decodes one picture at a time. Its size is not known before it is read.
     workers = fitting(p.workers, p.memory, LARGEST + RESULT_BYTES)
     for pictures in ordered(reader, places(), p.engine, workers):
