@@ -404,7 +404,10 @@ def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = paths.RAW / "table"
     (folder / "images").mkdir(parents=True)
     for i in range(2):
-        cv2.imwrite(str(folder / f"images/{i}.png"), np.full((24, 24), 50 + i, np.uint8))
+        cv2.imwrite(
+            str(folder / f"images/{i}.png"),
+            np.full((24, 24), 50 + i, np.uint8) + np.arange(24, dtype=np.uint8),
+        )
     return folder
 
 

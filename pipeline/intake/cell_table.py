@@ -98,8 +98,19 @@ class CellTable:
             self.header, self._mark = csv_rows.header(tree, place, self._rows, (), expected)
 
     def columns(self) -> dict[str, int]:
-        """Return the number of each known column, by its name in `COLUMNS`."""
-        return known_columns(self.header)
+        """Return the number of each known column, as `known_columns`.
+
+        Raises:
+            UserError: two columns are about one attribute.
+        """
+        columns = known_columns(self.header)
+        for name in ATTRIBUTES:
+            twice = [header for header in self.header if spelled(header) in (name, PREFIX + name)]
+            if len(twice) > 1:
+                raise UserError(
+                    f"{self.path}: found the columns {' and '.join(twice)}, both for {name}, expected: one"
+                )
+        return columns
 
     def required(self, column: str) -> int:
         """Return the number of a column.
