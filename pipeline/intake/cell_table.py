@@ -46,7 +46,7 @@ def known_columns(header: Iterable[str]) -> dict[str, int]:
     spelling = [spelled(name) for name in header]
     attributes = {
         name if name.startswith(PREFIX) else PREFIX + name: number
-        for number, name in reversed(list(enumerate(spelling)))
+        for number, name in enumerate(spelling)
         if name in ATTRIBUTES or name.removeprefix(PREFIX) not in ("", name)
     }
     return attributes | {
