@@ -388,6 +388,19 @@ def test_nearly_identical_pictures_are_counted_and_clustered():
     assert {key for key, row in table().items() if row["duplicate_of"]} == {"a/7"}
 
 
+def test_a_second_face_of_a_picture_takes_no_near_copy_apart():
+    rows = [
+        picture("1", "train", "fear", "x", face=noise(1)),
+        picture("2", "train", "fear", face=darker(noise(1))),
+    ]
+    write_dataset("d", *rows)
+    write_dataset(
+        "a", picture("1", "train", "fear", "x", face=noise(2))
+    )  # of the same pixels, and first by its id
+    label.run(params("d", "a"))
+    assert {row["cluster"] for row in table().values()} == {"a/1"}
+
+
 def leaking() -> None:
     write_dataset(
         "d",

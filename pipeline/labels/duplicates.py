@@ -43,8 +43,9 @@ def clusters(pixels: list[str], low: np.ndarray, signs: np.ndarray) -> np.ndarra
         low, signs: of the faces, from `likeness.descriptors`.
     """
     copies = links(pixels)
-    # Compare one of each: thousands of copies of a placeholder would make millions of pairs.
-    distinct = np.unique(copies[:, 0])
+    # Compare one of each: thousands of copies of a placeholder would make millions of pairs. Faces cut out of one
+    # picture in two ways are both compared, so that a picture more never takes another one out of a cluster.
+    distinct = np.unique(links(list(zip(pixels, map(bytes, low), strict=True)))[:, 0])
     alike = distinct[likeness.pairs(low[distinct], signs[distinct])]
     return connected(len(pixels), [copies, alike])
 
