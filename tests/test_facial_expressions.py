@@ -88,8 +88,9 @@ def test_faces_of_the_real_set_are_found_and_no_person_is_in_two_splits(project:
     assert all(len(found) == 1 for person, found in splits.items() if person != "facial-expressions")
     counts = Counter(row["split"] for row in rows)
     assert counts.total() == 2_554
-    assert 0.09 < counts["valid"] / counts.total() < 0.11
-    assert 0.09 < counts["test"] / counts.total() < 0.11
+    # 1,465 people with 1 to 97 pictures: the shares of 95 in 100 draws
+    assert 0.05 < counts["valid"] / counts.total() < 0.15
+    assert 0.05 < counts["test"] / counts.total() < 0.15
     kept = json.loads(Path("metrics/label.json").read_text())
     assert not any(kept["duplicates"].values())
     assert not any(value for key, value in kept["near_duplicates"].items() if "_in_" in key)

@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.core.errors import UserError
 from pipeline.labels import agreement, duplicates, voting
 from pipeline.labels.pictures import Pictures, use_published_valid
-from pipeline.labels.splits import DRAWN, TooFewPictures, draw, random_order
+from pipeline.labels.splits import DRAWN, Draw, TooFewPictures, draw, hashes_of
 from pipeline.params.model import Labels
 from pipeline.tables import schema
 from pipeline.tables.vocabulary import SPLITS
@@ -25,7 +25,7 @@ class Decisions:
     Attributes:
         pictures: the pictures.
         clusters: number of the cluster of each picture, int [N].
-        splits: the split of each picture, [N]; `drop` for a published valid picture that is left out.
+        drawn: the split of each picture; `drop` for a published valid picture that is left out.
         labels: class names, [N]; to be ignored for dropped pictures.
         targets: float32 [N, K]; to be ignored for dropped pictures.
         reasons: why a picture is dropped, [N]; "" for a sample.
@@ -33,10 +33,15 @@ class Decisions:
 
     pictures: Pictures
     clusters: np.ndarray
-    splits: np.ndarray
+    drawn: Draw
     labels: np.ndarray
     targets: np.ndarray
     reasons: np.ndarray
+
+    @property
+    def splits(self) -> np.ndarray:
+        """Return the split of each picture, [N]."""
+        return self.drawn.splits
 
     @property
     def kept(self) -> np.ndarray:
@@ -47,8 +52,8 @@ class Decisions:
 def decide(pictures: Pictures, classes: Sequence[str], settings: Labels, seed: int) -> Decisions:
     """Return the decisions about pictures.
 
-    Shares are drawn before classes are filtered, so the split of a picture does not depend on `classes`,
-    `labels.min_votes` and `labels.min_share`. Numbers of each class are numbers of samples, so it does.
+    A share is drawn from all pictures, so the split of a picture does not depend on `classes`, `labels.min_votes` and
+    `labels.min_share`, unless a split would have no sample. Numbers of each class are numbers of samples, so it does.
 
     Args:
         pictures: of all data sets.
@@ -68,36 +73,41 @@ def decide(pictures: Pictures, classes: Sequence[str], settings: Labels, seed: i
     reasons = np.select([left_out, pictures.missing], ["published_valid", "missing_face"], reasons).astype(
         object
     )
-    splits = _splits(pictures, clusters, winners, reasons == "", settings, seed)
+    drawn = _draw(pictures, clusters, winners, reasons == "", settings, seed)
     usable = np.flatnonzero(reasons == "")
-    leaking = duplicates.leaking(settings.duplicates, splits[usable], clusters[usable])
+    leaking = duplicates.leaking(settings.duplicates, drawn.splits[usable], clusters[usable])
     reasons[usable[leaking]] = "duplicate"
-    return Decisions(pictures, clusters, splits, np.array(pictures.vocabulary)[winners], targets, reasons)
+    return Decisions(pictures, clusters, drawn, np.array(pictures.vocabulary)[winners], targets, reasons)
 
 
-def _splits(
+def _draw(
     pictures: Pictures,
     clusters: np.ndarray,
     winners: np.ndarray,
     samples: np.ndarray,
     settings: Labels,
     seed: int,
-) -> np.ndarray:
-    """Return the split of every picture, [N]. What is left out holds no other picture back."""
+) -> Draw:
+    """Return the split of every picture. What is left out holds no other picture back."""
     names, datasets = np.unique(pictures.datasets, return_inverse=True)
     left_out = pictures.published == "drop"
     together = [
         duplicates.links([None if out else key for out, key in zip(left_out, keys, strict=True)])
         for keys in (clusters.tolist(), pictures.groups)
     ]
+    keys = [
+        pixels if group is None else "\0".join(group)
+        for group, pixels in zip(pictures.groups, pictures.pixels, strict=True)
+    ]
     kinds = len(pictures.vocabulary) + 1  # the first one: no majority
     try:
         return draw(
             splits=pictures.published,
             drawable=pictures.drawable,
+            datasets=datasets,
             strata=datasets * kinds + winners + 1,
             groups=duplicates.connected(len(clusters), together),
-            order=random_order(pictures.ids, seed),
+            hashes=hashes_of(keys, seed),
             samples=samples,
             sizes=(settings.valid, settings.test),
         )
@@ -160,16 +170,42 @@ def counts(
 
 def too_small(decisions: Decisions, settings: Labels) -> Iterator[tuple[str, int, dict[str, int]]]:
     """Yield the name of each split that is drawn by number, the number, and the classes that have fewer samples."""
+    for split, counts_in_split in _of_drawn_classes(decisions):
+        number = getattr(settings, split)
+        if isinstance(number, int) and number:
+            short = {name: count for name, count in counts_in_split.items() if count < number}
+            if short:
+                yield split, number, short
+
+
+def absent(decisions: Decisions, settings: Labels) -> Iterator[tuple[str, list[str]]]:
+    """Yield the name of each split that is drawn by share, and the classes of which it has no sample."""
+    for split, counts_in_split in _of_drawn_classes(decisions):
+        share = getattr(settings, split)
+        without = [name for name, count in counts_in_split.items() if not count]
+        if isinstance(share, float) and share and without:
+            yield split, without
+
+
+def followed(decisions: Decisions) -> dict[str, int]:
+    """Return the number of samples in each drawn split that are there only because a picture of their group is."""
+    splits = decisions.splits[decisions.kept & decisions.drawn.followed].tolist()
+    return {split: splits.count(split) for split in DRAWN if split in splits}
+
+
+def filled(decisions: Decisions) -> list[str]:
+    """Return the data sets of which samples changed their split so that no split is empty."""
+    return sorted(set(decisions.pictures.datasets[decisions.kept & decisions.drawn.filled].tolist()))
+
+
+def _of_drawn_classes(decisions: Decisions) -> Iterator[tuple[str, dict[str, int]]]:
+    """Yield the name of each drawn split, and its number of samples of each class of the data sets that draw it."""
     pictures, kept = decisions.pictures, decisions.kept
     sources = np.char.add(np.char.add(decisions.labels, " of "), pictures.datasets.astype(str))
     for column, split in enumerate(DRAWN):
-        number = getattr(settings, split)
-        if isinstance(number, int) and number:
-            of_split = Counter(sources[kept & (decisions.splits == split)].tolist())
-            drawn = sorted(set(sources[kept & pictures.drawable[:, column]].tolist()))
-            short = {name: of_split[name] for name in drawn if of_split[name] < number}
-            if short:
-                yield split, number, short
+        of_split = Counter(sources[kept & (decisions.splits == split)].tolist())
+        drawn = sorted(set(sources[kept & pictures.drawable[:, column]].tolist()))
+        yield split, {name: of_split[name] for name in drawn}
 
 
 def dropped(reasons: np.ndarray) -> dict[str, int]:

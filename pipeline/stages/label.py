@@ -17,7 +17,17 @@ from pipeline.core.progress import in_words
 from pipeline.faces import alignment
 from pipeline.figures.labels import contact_sheet
 from pipeline.figures.landmarks import landmark_scatter, mean_face
-from pipeline.labels.decisions import Decisions, counts, decide, dropped, sample_rows, too_small
+from pipeline.labels.decisions import (
+    Decisions,
+    absent,
+    counts,
+    decide,
+    dropped,
+    filled,
+    followed,
+    sample_rows,
+    too_small,
+)
 from pipeline.labels.pictures import read_pictures
 from pipeline.params.model import Labels, Params
 from pipeline.tables import schema
@@ -117,6 +127,16 @@ def _report(decisions: Decisions, metrics: dict[str, Any], settings: Labels) -> 
     for split, number, classes in too_small(decisions, settings):
         few = f"{split} has fewer than {number:,} of a class ({in_words(classes)})"
         typer.echo(f"label: {few}: people and copies stay together")
+    if names := ", ".join(filled(decisions)):
+        typer.echo(
+            f"label: pictures of {names} fill a split that would be empty; they may go back to train when the data set "
+            "grows"
+        )
+    for split, classes_of in absent(decisions, settings):
+        none = f"{split} has no sample of {', '.join(classes_of)}"
+        typer.echo(f"label: {none}: a share is drawn without regard to classes")
+    if near := followed(decisions):
+        typer.echo(f"label: drawn beyond the shares, as a near copy is: {in_words(near)}")
     leaks = {key: pairs for key, pairs in metrics["near_duplicates"].items() if isinstance(pairs, int)}
     if any(leaks.values()):
         choice = f"labels.duplicates: {settings.duplicates}"
