@@ -22,14 +22,17 @@ from pipeline.core.errors import UserError
 from pipeline.faces.alignment import REFERENCE, carried, similarity
 from pipeline.figures import labels as sheets
 from pipeline.figures import landmarks as plots
+from pipeline.figures import scores, synthetic
 from pipeline.figures import sheet as layout
 from pipeline.stages import label
 from pipeline.tables.schema import aligned
 from pipeline.tables.store import GROUP_ROWS, Faces, take_parquet, write_rows
-from pipeline.tables.vocabulary import CLASSES, VOTES
+from pipeline.tables.vocabulary import VOTES
 from tests.test_label import params, picture, write_dataset
 
 SIZE = 12
+# Names of forty letters, in several parts and in one.
+LONG = tuple(f"{('happily_surprised_and_' * 2, 'w' * 40)[i % 2][:38]}_{i}" for i in range(10))
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +52,7 @@ def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
             drawn.append(figure)
             yield figure
 
-    for module in (layout, plots):
+    for module in (layout, plots, scores, synthetic):
         monkeypatch.setattr(module, "figure_file", watched)
     return drawn
 
@@ -87,10 +90,17 @@ def png(row: int, height: int = 20, width: int = 20) -> bytes:
     return cv2.imencode(".png", np.full((height, width, 3), colour(row)[::-1], np.uint8))[1].tobytes()
 
 
-def sheet(faces: Faces, labels: Any, votes: np.ndarray, mode: str = "five_point", images: Any = None) -> Path:
+def sheet(
+    faces: Faces,
+    labels: Any,
+    votes: np.ndarray,
+    mode: str = "five_point",
+    images: Any = None,
+    names: tuple[str, ...] = VOTES,
+) -> Path:
     path = Path("sheet.png")
     images = images or (lambda rows: [png(row) for row in rows])
-    sheets.contact_sheet(path, "d", faces, np.array(labels), votes, VOTES, CLASSES, mode, images)
+    sheets.contact_sheet(path, "d", faces, np.array(labels), votes, names, names[:8], mode, images)
     return path
 
 
@@ -212,11 +222,14 @@ def test_empty_parts_say_so(figures: list[Figure]) -> None:
     assert {"d: 0 pictures", "no votes"} <= set(nothing)
 
 
-def test_no_text_lies_over_another_or_outside(figures: list[Figure]) -> None:
+@pytest.mark.parametrize("names", [VOTES, LONG], ids=["known", "long"])
+def test_no_text_lies_over_another_or_outside(figures: list[Figure], names: tuple[str, ...]) -> None:
     votes = no_votes(400)
     votes[:, 1] = votes[:, 2] = 10
-    labels = [CLASSES[row % len(CLASSES)] for row in range(400)]
-    sheet(coloured(["found"] * 370 + ["whole"] * 30), labels, votes)
+    labels = [names[row % 8] for row in range(400)]
+    sheet(coloured(["found"] * 370 + ["whole"] * 30), labels, votes, names=names)
+    faces = np.zeros((10, 8, 8, 1), np.uint8)
+    scores.mistakes_sheet(Path("m.png"), "test", faces, [f"{names[0]}\n→ {names[1]} 0.97"] * 10)
     plots.landmark_scatter(
         Path("l.png"), "facial_expressions", np.array([REFERENCE] * 20_000), REFERENCE, 112, None
     )
@@ -227,10 +240,36 @@ def test_no_text_lies_over_another_or_outside(figures: list[Figure]) -> None:
             for found in figure.findobj(Text)
             if found.get_text().strip() and found.get_visible()
         ]
-        assert len(boxes) > 8
+        assert len(boxes) >= 8
         page = figure.bbox
         assert all(b.x0 >= 0 and b.y0 >= 0 and b.x1 <= page.x1 and b.y1 <= page.y1 for b in boxes)
         assert not [one for one, other in combinations(boxes, 2) if one.overlaps(other)]
+
+
+@pytest.mark.parametrize("count", [2, 17])
+def test_figures_hold_many_and_long_names(figures: list[Figure], count: int) -> None:
+    names = [f"{i}{LONG[i % 10]}" for i in range(count)]
+    answers = np.arange(count)
+    scores.confusion_matrix(Path("c.png"), "test", answers, answers, names)
+    synthetic.curves(Path("d.png"), "dcgan", "distance", {name: [1.0, 2.0] for name in names})
+
+    matrix, curves = figures
+    [axes, _] = matrix.axes
+    for ticks in (axes.get_xticklabels(), axes.get_yticklabels()):
+        assert [tick.get_text().replace("\n", "") for tick in ticks] == names
+        places = [tick.get_window_extent() for tick in ticks]
+        assert not [one for one, other in combinations(places, 2) if one.overlaps(other)]
+    assert axes.get_window_extent().width / count > 0.5 * matrix.dpi  # of a cell, which holds two numbers
+    [plot] = curves.axes
+    assert plot.get_window_extent().width > 0.4 * curves.bbox.width
+    assert [text.get_text() for text in plot.get_legend().get_texts()] == names
+    assert len({(line.get_color(), line.get_linestyle()) for line in plot.get_lines()}) == count
+    outermost = [text for part in (axes, plot) for text in (part.title, part.xaxis.label, part.yaxis.label)]
+    for text in [*outermost, *plot.get_legend().get_texts()]:
+        box, page = text.get_window_extent(), text.figure.bbox
+        assert min(box.x0, box.y0) >= 0
+        assert box.x1 <= page.x1
+        assert box.y1 <= page.y1
 
 
 def test_grey_faces_stay_grey(tmp_path: Path) -> None:

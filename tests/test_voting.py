@@ -3,6 +3,7 @@
 import csv
 import os
 from collections import Counter
+from fractions import Fraction
 from pathlib import Path
 
 import krippendorff
@@ -14,6 +15,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import cohen_kappa_score
 
 from pipeline.labels import agreement, duplicates, voting
+from pipeline.params.model import Labels
 from pipeline.tables.vocabulary import CLASSES, VOTES
 from tests.toy import PARAMS
 
@@ -107,6 +109,79 @@ def test_rules_agree_with_a_plain_loop(votes):
         rest = [0 if count == 1 else count for count in row]
         above = [i for i, count in enumerate(rest) if count > sum(rest) / 2]
         assert most == (above[0] if above else voting.NO_MAJORITY)
+
+
+@st.composite
+def _tasks(draw) -> tuple[tuple[str, ...], np.ndarray, list[str], Labels]:
+    """A vocabulary with names of its own, votes, some of its names as classes, and settings."""
+    name = st.from_regex(r"[a-z][a-z0-9_-]{0,9}", fullmatch=True)
+    own = draw(st.lists(name, max_size=6, unique=True))
+    vocabulary = tuple(dict.fromkeys((*VOTES, *own)))
+    names = [name for name in vocabulary if name not in ("unknown", "NF")]
+    classes = draw(st.lists(st.sampled_from(names), min_size=2, unique=True))
+    others = [name for name in names if name not in classes]
+    into = st.sampled_from(classes)
+    merge = draw(st.dictionaries(st.sampled_from(others), into, max_size=3)) if others else {}
+    rows = st.integers(1, 8)
+    votes = draw(arrays(np.int64, st.tuples(rows, st.just(len(vocabulary))), elements=st.integers(0, 4)))
+    rule = draw(st.sampled_from(["plurality", "majority", "distribution"]))
+    settings = {
+        "rule": rule,
+        "merge": merge,
+        "min_votes": draw(st.integers(0, 4)),
+        "min_share": draw(st.sampled_from([0.0, 0.25, 0.5])),
+        "drop_single": rule == "distribution" and draw(st.booleans()),
+    }
+    return vocabulary, votes[votes.any(axis=1)], classes, PARAMS.labels.model_copy(update=settings)
+
+
+@given(_tasks())
+def test_any_vocabulary_is_decided_as_a_person_would_with_names(task):
+    vocabulary, votes, classes, settings = task
+    winners, targets, reasons = voting.decide(votes, [], classes, settings, vocabulary)
+    for row, winner, target, reason in zip(votes.tolist(), winners, targets, reasons, strict=True):
+        counts = Counter()  # keeps the order of the vocabulary, which breaks ties
+        counts.update(dict.fromkeys(vocabulary, 0))
+        for name, count in zip(vocabulary, row, strict=True):
+            counts[settings.merge.get(name, name)] += count
+        strong = {name: count for name, count in counts.items() if count != 1}
+        best = max(counts, key=counts.__getitem__)
+        if settings.rule == "majority":
+            best = max(strong, key=strong.__getitem__)
+            if not 2 * strong[best] > sum(strong.values()):
+                best = None
+        assert winner == (voting.NO_MAJORITY if best is None else vocabulary.index(best))
+        if best in classes:
+            share = Fraction(counts[best], counts.total())
+            few = "min_votes" if counts[best] < settings.min_votes else ""
+            assert reason == (few or ("min_share" if share < Fraction(settings.min_share) else ""))
+        else:
+            alone = {None: "no_majority", "unknown": "unknown", "NF": "NF"}
+            assert reason == alone.get(best, f"class_{best}")
+            continue
+        if settings.rule == "distribution":
+            kept = strong if settings.drop_single and max(counts.values()) > 1 else counts
+            voted = [kept.get(name, 0) for name in classes]
+            assert target.tolist() == pytest.approx([count / max(sum(voted), 1) for count in voted])
+        else:
+            assert target.tolist() == [float(name == best) for name in classes]
+
+
+def test_single_labels_have_names_of_their_own():
+    votes = np.array([[0] * 11, [0] * 8 + [1, 0, 2], [0] * 11])
+    settings = PARAMS.labels.model_copy(update={"merge": {"fear": "sleepy"}})
+    winners, targets, reasons = voting.decide(
+        votes, ["fear", "neutral"], ["sleepy", "anger"], settings, (*VOTES, "sleepy")
+    )
+    assert winners.tolist() == [10, 10, 0]
+    assert targets.tolist() == [[1, 0], [1, 0], [0, 0]]
+    assert reasons.tolist() == ["", "", "class_neutral"]
+
+
+def test_second_choices_of_names_with_underscores_can_be_told_apart():
+    names = ("a", "b_c", "a_b", "c", "d-e")
+    votes = np.array([[3, 1, 0, 0, 0], [0, 0, 3, 1, 0], [0, 0, 0, 4, 2]])
+    assert agreement.second_choices(votes, names) == {"a, b_c": 1, "a_b, c": 1, "c_d-e": 1}
 
 
 def test_winners_that_are_no_label_have_a_reason():

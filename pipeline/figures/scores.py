@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.ticker import PercentFormatter
@@ -52,9 +53,10 @@ def confusion_matrix(
     counts = metrics.confusion_matrix(labels, predicted, labels=np.arange(len(classes)))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     names = [wrapped(name, 1.3, NAME_SIZE) for name in classes]
-    longest = max(len(line) for name in names for line in name.split("\n"))
-    side = 2.4 + 0.72 * len(classes) + 0.08 * max(0, longest - 9)
-    with figure_file(path, side + 0.6, side - 0.6) as figure:
+    lines = [line for name in names for line in name.split("\n")]
+    wraps = len(lines) > len(names)
+    side = 2.4 + 0.72 * len(classes) + 0.08 * max(0, max(map(len, lines)) - 9)
+    with figure_file(path, side + 0.6, side - 0.6 + 0.5 * wraps) as figure:
         figure.set_layout_engine("constrained")
         axes = figure.add_subplot()
         # One hue: its lightness is enough to read it, for colour-blind people and in grey.
@@ -66,7 +68,9 @@ def confusion_matrix(
             number = f"{counts[row, column]:,}"
             axes.text(column, row, f"{share:.0%}", ha="center", va="bottom", fontsize=11, color=colour)
             axes.text(column, row + 0.08, number, ha="center", va="top", fontsize=8, color=colour)
-        axes.set_xticks(range(len(classes)), names, rotation=35, ha="right", rotation_mode="anchor")
+        # Lines one below the other would lie over those of the next name, unless they stand upright.
+        turned: dict[str, Any] = {"rotation": 90, "va": "center"} if wraps else {"rotation": 35}
+        axes.set_xticks(range(len(classes)), names, ha="right", rotation_mode="anchor", **turned)
         axes.set_yticks(range(len(classes)), names)
         axes.set_xlabel("predicted")
         axes.set_ylabel("true")

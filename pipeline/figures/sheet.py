@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import TextPath
+from matplotlib.textpath import text_to_path
 
 from pipeline.figures.png import figure_file
 
@@ -101,7 +101,8 @@ def wrapped(text: str, width: float, fontsize: float) -> str:
 def _fits(text: str, width: float, fontsize: float) -> bool:
     # By name, because a user's settings may name another font.
     font = FontProperties("DejaVu Sans", size=fontsize)
-    return len(text) < 2 or TextPath((0, 0), text.rstrip(), prop=font).get_extents().width <= 72 * width
+    points, _, _ = text_to_path.get_text_width_height_descent(text.rstrip(), font, ismath=False)
+    return len(text) < 2 or points <= 72 * width
 
 
 def plot_picture(
