@@ -147,7 +147,10 @@ def test_a_wrong_key_is_refused_without_loading_a_library_of_arrays() -> None:
         ("classes", ["pain", "p" * 41], ["classes.1", "at most 39 letters"]),
         ("classes", [0, 1], ["classes.0", "found 0", "text"]),
         ("classes", ["pain", "no_pain", "Pain"], ["classes", "each name once"]),
+        ("classes", ["pain", "no_pain", "no-pain"], ["classes", "each name once"]),
         ("classes", ["pain"], ["classes", "a longer list"]),
+        ("ingest.names", {"1": "Anger"}, ["ingest.names.1", "'Anger'", "did you mean anger?"]),
+        ("ingest.names", {"1": "very sleepy"}, ["ingest.names.1", "'very sleepy'", "letters, digits"]),
         ("gans.classes", ["joy"], ["gans.classes", "'joy'", "fear"]),
         ("gans.classes", ["fera"], ["gans.classes", "'fera'", "did you mean fear?"]),
         ("augments.mixcut.probability", 1.5, ["augments.mixcut.probability", "1.5", "1"]),
@@ -205,6 +208,20 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
     line = refused(edited(project, key, value))
     for part in ["params.yaml", *expected]:
         assert part in line
+
+
+def test_names_of_classes_agree_in_all_settings(project: Path) -> None:
+    edited(project, "ingest.names", {"1": "Sleepy", "2": "unknown"})
+    edited(project, "labels.merge", {"Sleepy": "neutral"})
+    path = edited(project, "gan", "none")
+    assert params.load(path).labels.merge == {"Sleepy": "neutral"}
+    edited(project, "classes", ["neutral", "sleepy"])
+    assert "ingest.names.1: found 'Sleepy', allowed: sleepy, as classes has it" in refused(path)
+    edited(project, "ingest.names", {"1": "bored"})
+    assert "labels.merge: found 'Sleepy', allowed: one of neutral" in refused(path)
+    edited(project, "labels.merge", {"bored": "slepy"})
+    line = "labels.merge.bored: found 'slepy', allowed: names from classes: neutral, sleepy (did you mean sleepy?)"
+    assert line in refused(path)
 
 
 def test_ten_crops_need_something_to_crop(project: Path) -> None:

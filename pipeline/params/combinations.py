@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.params.methods import BLOCKS
 from pipeline.params.refusal import Conflict
-from pipeline.params.types import hint
-from pipeline.tables.vocabulary import CLASSES
+from pipeline.params.types import hint, spelling
+from pipeline.tables.vocabulary import CLASSES, NO_CLASS
 
 if TYPE_CHECKING:
     from pipeline.params.model import Params
@@ -24,12 +24,17 @@ def check(p: Params) -> None:
     Raises:
         Conflict: names the key, the value found and the allowed values.
     """
+    spellings = {spelling(name): name for name in p.classes}
+    for label, name in p.ingest.names.items():
+        if (own := spellings.get(spelling(name), name)) != name:
+            raise Conflict(f"ingest.names.{label}", name, f"{own}, as classes has it")
+    others = [name for name in dict.fromkeys((*CLASSES, *p.ingest.names.values())) if name not in NO_CLASS]
     for name, into in p.labels.merge.items():
         if name in p.classes:
             allowed = f"nothing while {name} is in classes: remove it from classes"
             raise Conflict(f"labels.merge.{name}", into, allowed)
-        if name not in CLASSES:
-            raise Conflict("labels.merge", name, f"one of {', '.join(CLASSES)}{hint(name, CLASSES)}")
+        if name not in others:
+            raise Conflict("labels.merge", name, f"one of {', '.join(others)}{hint(name, others)}")
         _check_class(f"labels.merge.{name}", into, p.classes)
     distribution = p.labels.rule == "distribution"
     _require(
@@ -88,7 +93,7 @@ def check_crop(key: str, crop: int, face_size: int, model: str, settings: Any) -
 def _check_class(key: str, name: str, classes: Sequence[str]) -> None:
     """Reject a name that is not in `classes`."""
     if name not in classes:
-        raise Conflict(key, name, f"one of classes: {', '.join(classes)}{hint(name, classes)}")
+        raise Conflict(key, name, f"names from classes: {', '.join(classes)}{hint(name, classes)}")
 
 
 def _require(p: Params, key: str, holds: bool, allowed: str) -> None:

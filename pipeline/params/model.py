@@ -29,6 +29,7 @@ from pipeline.params.types import (
     Share,
     distinct,
     one_of,
+    spelling,
 )
 
 
@@ -55,8 +56,8 @@ class Ingest(Block):
 
 
 def _class_names(value: list[str]) -> list[str]:
-    """Return names if all of them differ, also in lower case: some file systems do not tell `Pain` from `pain`."""
-    distinct([name.lower() for name in value])
+    """Return names if their spellings differ: a data set may write `Pain` for `pain`, and `no-pain` for `no_pain`."""
+    distinct([spelling(name) for name in value])
     return value
 
 

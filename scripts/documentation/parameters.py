@@ -14,14 +14,11 @@ from ruamel.yaml import YAML
 from pipeline import params
 from pipeline.params.methods import BLOCKS, choices
 from pipeline.params.types import Block
-from pipeline.tables.vocabulary import CLASSES
 
 ROOT = Path(__file__).parents[2]
 # Values that a validator and not a type restricts.
 CHOICES = {
     "datasets": ("list of", choices("dataset")),
-    "classes": ("list of", CLASSES),
-    "gans.classes": ("list of", CLASSES),
     "align.detector": ("one of", choices("detector")),
 } | {switch: ("one of", choices(switch)) for switch in BLOCKS}
 # Whose values have pages of their own, in docs/methods/<kind>/.
