@@ -116,6 +116,16 @@ def test_it_asks_about_names_and_changes_nothing_before(project, mine):
     ingest.run(p, "folder")
 
 
+def test_labels_of_their_own_become_classes(project, mine):
+    folders(mine, ["No pain", "Schmerz", "3"])
+    printed = run(mine, answers="-\n\npain\ny\n")
+    assert "No pain (2) [no_pain]" in printed
+    p = params.load()
+    assert p.classes == ["no_pain", "pain"]
+    assert p.ingest.names == {"3": "unknown", "No pain": "no_pain", "Schmerz": "pain"}
+    ingest.run(p, "folder")
+
+
 def test_the_rest_of_params_yaml_stays(project, mine):
     before = Path("params.yaml").read_text().splitlines()
     run(folders(mine, [*NAMES]), "--yes")
@@ -148,6 +158,7 @@ def test_copies_stay_when_the_source_goes(project, mine):
         (lambda root: folders(root, ["happy"]), [], "found the classes happiness, expected: at least two"),
         (lambda root: folders(root, ["0", "1"]), [], "expected: --names '0=...,1=...', with a class or - for each"),
         (lambda root: folders(root, ["0", "1"]), ["--names", "0"], "--names: found '0', allowed: LABEL=CLASS"),
+        (lambda root: folders(root, ["0", "1"]), ["--names", "0=no pain"], "class: found 'no pain', allowed: a letter"),
         (lambda root: folders(root, [*NAMES]), ["--form", "folders"], "--form: found 'folders', allowed: affectnet"),
         (lambda root: folders(root, [*NAMES]), ["--form", "ferplus"], "expected: FER2013Train/"),
         (lambda root: folders(folders(root, [*NAMES]), ["."]), [], "2 of 8 records would be left out"),

@@ -94,9 +94,29 @@ def _parsed(text: str) -> dict[str, str]:
 
 
 def _class(name: str) -> str:
-    from pipeline.intake.names import Names
+    """Return the class that a person names.
 
-    return "unknown" if name.strip() == "-" else Names().get(name) or name.strip()
+    Raises:
+        UserError: it cannot be the name of a class.
+    """
+    from pipeline.intake.names import Names
+    from pipeline.params.types import class_name
+
+    known = "unknown" if name.strip() == "-" else Names().get(name)
+    try:
+        return known or class_name(name.strip())
+    except ValueError as error:
+        raise UserError.of("class", repr(name.strip()), str(error)) from None
+
+
+def _proposed(label: str) -> str | None:
+    """Return the name of a class that a label without one can have: `no_pain` for `No pain`; None if there is none."""
+    from pipeline.intake.names import spelled
+
+    try:
+        return _class(spelled(label))
+    except UserError:
+        return None
 
 
 def _ask(found: Recognised, yes: bool) -> dict[str, str]:
@@ -113,9 +133,7 @@ def _ask(found: Recognised, yes: bool) -> dict[str, str]:
         )
     typer.echo("\nWhich class is it? A name of your own becomes a class; - leaves the pictures out.")
     return {
-        label: _class(
-            typer.prompt(f"{printable(label)} ({count:,})", default=None if label.isdigit() else label)
-        )
+        label: _class(typer.prompt(f"{printable(label)} ({count:,})", default=_proposed(label)))
         for label, count in found.unknown.items()
     }
 
