@@ -46,7 +46,7 @@ from pipeline.tables.vocabulary import CLASSES, NO_CLASS, SPLITS, VOTES
 
 FILE = "labels.csv"
 IMAGES = "images"
-_EXPECTED = f"image, and either label or vote columns ({', '.join(VOTES)})"
+_EXPECTED = f"image, and either label or vote columns ({', '.join(VOTES)}, and the names in classes)"
 
 
 def records(tree: Tree, options: Options) -> Listing:
@@ -170,7 +170,8 @@ def _check(table: CellTable, columns: Mapping[str, int], votes: list[str]) -> No
         )
     if votes and classes < 2:
         raise UserError(
-            f"{table.path}: found votes for {classes} class ({found}), expected: at least 2 of {CLASSES}"
+            f"{table.path}: found votes for {classes} class ({found}), expected: at least 2 of {', '.join(CLASSES)} "
+            "and the names in classes of params.yaml"
         )
 
 

@@ -90,7 +90,8 @@ def run(p: Params, dataset: str, source: str | Path | None = None, output: str |
 
     typer.echo(f"ingest {dataset}: kept {kept.total():,} of {total:,} records ({in_words(splits)})")
     if ignored := listing.notes.get("ignored_columns"):
-        typer.echo(f"ingest {dataset}: ignored the columns {ignored}: neither votes nor attribute.<name>")
+        expected = "neither known, nor attribute.<name>, nor votes for a name in classes of params.yaml"
+        typer.echo(f"ingest {dataset}: ignored the columns {ignored}: {expected}")
     if reasons:
         typer.echo(
             f"ingest {dataset}: rejected {sum(reasons.values()):,} ({in_words(reasons)}), listed in {rejected}"
