@@ -415,7 +415,9 @@ def test_columns_of_a_table_are_attributes(table: Path) -> None:
     (table / "labels.csv").write_text(
         "image,label,Gender,attribute.Glasses,race,ethnicity\n0.png,fear,female,yes,,x\n1.png,fear,,,,y\n"
     )
-    assert "ignored the columns ethnicity: neither votes nor attribute.<name>" in fer("ingest", "table")
+    assert "ignored the columns ethnicity: neither known, nor attribute.<name>, nor votes" in fer(
+        "ingest", "table"
+    )
     rows = pq.read_table(paths.INGESTED / "table.parquet").to_pylist()
     assert [row["attributes"] for row in rows] == [[("gender", "female"), ("glasses", "yes")], None]
     notes = json.loads((paths.METRICS / "ingest/table.json").read_text())["notes"]

@@ -16,6 +16,7 @@ from pipeline.labels import likeness
 from pipeline.labels.decisions import Decisions, decide
 from pipeline.labels.pictures import Pictures
 from pipeline.labels.splits import Draw, TooFewPictures, draw, hashes_of
+from pipeline.tables.vocabulary import VOTES
 from tests.toy import PARAMS
 
 SHARES = (0.1, 0.2)
@@ -254,9 +255,11 @@ def some_pictures(rng: np.random.Generator, faces: tuple[np.ndarray, np.ndarray]
         datasets=names,
         published=published.astype("<U5"),
         drawable=np.array([draws[name] for name in names]),
+        vocabulary=VOTES,
         votes=np.zeros((count, 10), np.int64),
         single=rng.choice(["fear", "anger", "unknown", "NF"], count, p=[0.4, 0.4, 0.1, 0.1]).tolist(),
         groups=[(name, f"{i}") if has else None for name, i, has in zip(names, person, named, strict=True)],
+        attributes=[None] * count,
         missing=rng.random(count) < 0.1,
         pixels=[
             f"{face:064x}" for face in shown % rng.choice([150, 400])
@@ -268,12 +271,12 @@ def some_pictures(rng: np.random.Generator, faces: tuple[np.ndarray, np.ndarray]
 
 def taken(pictures: Pictures, rows: np.ndarray) -> Pictures:
     columns = {field.name: getattr(pictures, field.name) for field in fields(pictures)}
-    return Pictures(
-        **{
-            name: [column[row] for row in rows] if isinstance(column, list) else column[rows]
-            for name, column in columns.items()
-        }
-    )
+    del columns["vocabulary"]
+    of_rows = {
+        name: [column[row] for row in rows] if isinstance(column, list) else column[rows]
+        for name, column in columns.items()
+    }
+    return replace(pictures, **of_rows)
 
 
 @given(
