@@ -121,6 +121,6 @@ def _recognised(
 
 
 def _fit(one: Recognised) -> tuple[int, int, int]:
-    """Return how well a form fits: pictures, among equal ones splits; then a form that asks about names."""
+    """Return how well a form fits: pictures, among equal ones splits, then labels that it knows."""
     known = {label: count for (label, name), count in one.names.seen.items() if not name}
-    return len(one.listing) + sum(known.values()), len(one.splits()), len(one.unknown)
+    return len(one.listing) + sum(known.values()), len(one.splits()), -len(one.unknown)

@@ -101,7 +101,7 @@ def run(p: Params, dataset: str, source: str | Path | None = None, output: str |
             f"{row.place} {row.files:,}" if row.files > 1 else row.place for row in not_read[:5]
         )
         more = f" and {len(not_read) - 5:,} more, listed in {rejected}" if len(not_read) > 5 else ""
-        typer.echo(f"ingest {dataset}: not read {metrics['files_not_read']:,} files: {names}{more}")
+        typer.echo(f"ingest {dataset}: files not read: {metrics['files_not_read']:,} ({names}{more})")
 
 
 def _write_table(listing: Listing, p: Params, dataset: str, table: Path, address: str) -> Counter[str | None]:
