@@ -76,7 +76,7 @@ def load(path: Path, about: Any, tensors: dict[str, Tensor]) -> str:
         ("crop", ABSENT, "crop: missing, no value given"),
         ("crops", 44, "crops: unknown key, allowed here: classes, model"),
         ("classes", ["neutral", "fear"] * 4, "allowed: each name once"),
-        ("classes", ["neutral", "\x1b[31mfear"], "classes: found ["),
+        ("classes", ["neutral", "\x1b[31mfear"], r"classes.1: found '\x1b[31mfear', allowed: a letter"),
         ("classes", ["neutral", "fear"], "head.bias: found F32 [8], allowed: F32 [2]"),
         ("align.face_size", 10**9, "align.face_size: found 1000000000, allowed: less than or equal to 512"),
         ("align.threshold", float("nan"), "align.threshold: found nan"),
