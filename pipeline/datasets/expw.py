@@ -29,7 +29,7 @@ from pipeline.intake.tree import Tree, wrong_tree
 
 CODES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 LABEL_FILES = ("label/label.lst", "label.lst")
-IMAGES = "image"
+IMAGES, ORIGIN = "image", "image/origin"
 _CELLS = "image_name face_id top left right bottom confidence label"
 
 
@@ -41,9 +41,9 @@ def records(tree: Tree, options: Options) -> Listing:
     """
     file = next(filter(tree.has, LABEL_FILES), None)
     if file is None:
-        raise wrong_tree(tree, f"{LABEL_FILES[0]} and the pictures in {IMAGES}/origin/ or {IMAGES}/")
+        raise wrong_tree(tree, f"{LABEL_FILES[0]} and the pictures in {ORIGIN}/ or {IMAGES}/")
     listing = Listing(tree.read, ("valid", "test"), face_boxes="pixels")
-    locator = Locator(tree, IMAGES)
+    locator = Locator(tree, ORIGIN if tree.entries(ORIGIN) else IMAGES)
     pictures: defaultdict[str, list[FaceRow]] = defaultdict(list)
     for row, line in csv_rows.lines(tree, file):
         name, place = line.strip()[:80], ""

@@ -42,9 +42,9 @@ def records(tree: Tree, options: Options) -> Listing:
     if TRAIN in top:
         listing = _csv_form(PixelTable(tree, TRAIN, ("emotion", "pixels")))
         if TEST in top:
-            for number, _ in enumerate(PixelTable(tree, TEST, ("pixels",)).rows()):
+            for number, (row, _, _) in enumerate(PixelTable(tree, TEST, ("pixels",)).rows()):
                 why = Rejection("no_label", f"{TEST} is published without labels")
-                listing.reject(TEST, number + 2, f"{number:05d}", why)
+                listing.reject(TEST, row, f"{number:05d}", why)
                 listing.expected["no_label"] += 1
         return listing
     names = options.names
@@ -56,15 +56,16 @@ def records(tree: Tree, options: Options) -> Listing:
 def _csv_form(table: PixelTable) -> Listing:
     published = "Usage" in table.columns
     listing = Listing(table.read, () if published else ("valid", "test"), keep_flat=True)
-    for number, (offset, cells) in enumerate(table.rows()):
-        row, name = number + 2, f"{number:05d}"
+    for number, (row, offset, cells) in enumerate(table.rows()):
+        name = f"{number:05d}"
         try:
             if not cells:
                 raise Rejection("bad_row", f"expected {len(table.columns)} cells: {', '.join(table.columns)}")
             if published and cells["Usage"] not in USAGES:
                 raise Rejection.of("bad_split", repr(cells["Usage"][:40]), USAGES)
             split = USAGES[cells["Usage"]] if published else None
-            listing.add(name, split, str(offset), table.file, row, label=_label(cells["emotion"]))
+            place = f"{table.file}|{offset}"
+            listing.add(name, split, place, table.file, row, label=_label(cells["emotion"]))
         except Rejection as why:
             listing.reject(table.file, row, name, why)
     return listing

@@ -141,7 +141,7 @@ def _add_votes_file(
     for row, line in rows:
         image = line.strip()[:80]
         count += 1
-        offset, pixel_cells = next(pixel_rows, (0, {}))
+        _, offset, pixel_cells = next(pixel_rows, (0, 0, {}))
         matched += offset > 0
         try:
             cells = csv_rows.cells(line, len(header), mark)

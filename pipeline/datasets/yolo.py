@@ -73,16 +73,19 @@ def records(tree: Tree, options: Options) -> Listing:
     files = set(tree.files())
     config = _config(tree, files)
     listing = Listing(tree.read, face_boxes="shares")
-    labels = {place for place in files if _is_label(place)}
-    for place in sorted(pictures(tree)):
+    pictures_of: dict[str, str] = {}
+    # Of pictures with one label file, one in a folder of images comes first.
+    for place in sorted(pictures(tree), key=lambda place: (f"/{IMAGES}/" not in f"/{place}", place)):
         label = next((label for label in _labels_of(place) if label in files), None)
-        labels.discard(label or "")
         if label is None:
             why = Rejection("no_label", f"found no {' or '.join(_labels_of(place))}")
             listing.reject(place, 0, place, why)
+        elif other := pictures_of.get(label):
+            listing.reject(place, 0, place, Rejection("no_label", f"{label} is about {other}"))
         else:
+            pictures_of[label] = place
             _add(listing, tree, place, label, config, options.names)
-    for label in sorted(labels):
+    for label in sorted(place for place in files if _is_label(place) and place not in pictures_of):
         _alone(listing, tree, label)
     options.names.check(tree.address)
     named = {split for split, _ in listing.counts()}

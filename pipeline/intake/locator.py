@@ -25,7 +25,7 @@ class Locator:
         self._folder = folder
         self._places: dict[str, str] = {}  # by the path in Unicode's composed form
         self._by_name: defaultdict[str, list[str]] = defaultdict(list)
-        everywhere = f"{folder}/" not in tree.entries()
+        everywhere = not tree.entries(folder)
         for place in sorted(tree.files()):
             path = unicodedata.normalize("NFC", place)
             self._places[path] = place

@@ -54,27 +54,32 @@ class PixelTable:
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "_opened"}
 
-    def rows(self) -> Iterator[tuple[int, dict[str, str]]]:
-        """Yield the offset of each row and its cells without the pixels; no cells if there are too few or too many."""
+    def rows(self) -> Iterator[tuple[int, int, dict[str, str]]]:
+        """Yield number and offset of each row, and its cells without the pixels; none if there are too few or too many.
+
+        Row numbers are a spreadsheet's. Empty lines are counted and left out.
+        """
         with self._tree.open(self.file) as opened:
-            offset = len(self._line(opened))
+            offset, number = len(self._line(opened)), 1
             while line := self._line(opened):
+                number += 1
                 if line.strip():
                     row = line.split(b",")
                     cells = (
                         dict(zip(self.columns, row, strict=False)) if len(row) == len(self.columns) else {}
                     )
                     cells.pop("pixels", None)
-                    yield offset, {n: c.strip(b'" \r\n').decode("ascii", "replace") for n, c in cells.items()}
+                    texts = {n: c.strip(b'" \r\n').decode("ascii", "replace") for n, c in cells.items()}
+                    yield number, offset, texts
                 offset += len(line)
 
-    def read(self, offset: str) -> bytes:
-        """Return the row at an offset, in decimal digits, as a grey PNG of 48 x 48 pixels.
+    def read(self, place: str) -> bytes:
+        """Return the row at `<any text>|<offset in decimal digits>` as a grey PNG of 48 x 48 pixels.
 
         Raises:
             Rejection: `unreadable_image` unless the row holds 2,304 values from 0 to 255.
         """
-        self._opened.seek(int(offset))
+        self._opened.seek(int(place.rpartition("|")[2]))
         row = self._line(self._opened).split(b",")
         count = SIDE * SIDE
         found, values = "", b""

@@ -35,13 +35,16 @@ def unread(tree: Tree, part: Part, listing: Listing) -> list[Unread]:
         listing: of the module. Its records have been iterated.
     """
     above = f"{part.folder}/" if part.folder else ""
-    used = {above + place.partition("|")[0] for place in part.opened | listing.used()}
+    files = sorted(tree.files())
+    known, about = set(files), {above + place for place in part.opened | listing.used()}
+    # A picture in a file may have the place "<file>|<row>", and a file's own name may have "|" in it.
+    used = {place if place in known else place.rpartition("|")[0] for place in about}
     folders = {""}  # with a file that was read
     for place in used:
         while (place := place.rpartition("/")[0]) not in folders:
             folders.add(place)
     of_folder: defaultdict[str, list[str]] = defaultdict(list)
-    for place in sorted(tree.files()):
+    for place in files:
         if place not in used:
             parts = place.split("/")[:-1]
             ends = range(1, len(parts) + 1)
