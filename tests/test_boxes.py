@@ -18,7 +18,7 @@ from pipeline.faces.boxed import face_in_box
 from pipeline.faces.detection import Detection
 from pipeline.faces.detectors.scrfd import Detector
 from pipeline.params.model import Params
-from pipeline.stages import align, ingest
+from pipeline.stages import align, ingest, label
 from pipeline.tables import store
 from pipeline.tables.paths import ALIGNED, INGESTED, METRICS
 from tests import toy
@@ -93,6 +93,19 @@ def test_each_of_two_records_of_a_picture_has_its_own_face(photo, people):
         # The near look may move a box by a few per cent of its side.
         assert np.abs(np.subtract(found[rows[name]["id"]], box)).max() < 0.15 * (box[2] - box[0])
     assert not np.array_equal(faces[0], faces[1])
+
+
+@pytest.mark.usefixtures("weights_here")
+def test_faces_of_a_picture_are_no_repeats_and_stay_in_one_split(photo, people):
+    names = ["happy", "sad", "fear"] * 2
+    written("six.png", photo, *(f"six.png,{n},{corners(box)}" for n, box in zip(names, people, strict=True)))
+    ingested()
+    aligned()
+    label.run(toy.PARAMS.model_copy(update={"datasets": ["table"]}))
+    rows = pq.read_table("data/labels.parquet")
+    assert rows["label"].value_counts().field("counts").to_pylist() == [2, 2, 2]
+    assert rows["duplicate_of"].null_count == rows["cluster"].null_count == 6
+    assert rows["split"].unique().to_pylist() == ["train"]
 
 
 @pytest.mark.usefixtures("weights_here")

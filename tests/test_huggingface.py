@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import pickle
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,18 @@ def test_every_picture_is_read_from_any_process_in_any_order(tmp_path, monkeypat
 
 
 open_shard = picture_shards.open_shard
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "gztar"])
+def test_an_archive_gives_the_same(raw, tmp_path, kind):
+    write(raw / "data/train-00000-of-00001.parquet", [0, 1, 2, 1, 0, 2, 1])
+    write(raw / "data/test-00000-of-00001.parquet", [0], first=9)
+    (raw / "README.md").touch()
+    folder = ingested()
+    archive = shutil.make_archive(str(tmp_path / "set"), kind, raw)
+    shutil.rmtree(raw)
+    raw.symlink_to(archive)
+    assert ingested() == folder
 
 
 def test_a_damaged_row_group_costs_its_pictures_alone(raw):

@@ -205,6 +205,7 @@ def test_names_of_classes_that_nothing_knows_are_asked_for(raw):
         ({"data.yaml": "names: {a: b}"}, "data.yaml: found names {'a': 'b'}, expected: a list"),
         ({"data.yaml": "names: ["}, "data.yaml: line 2: not valid YAML"),
         ({"data.yaml": DATA}, "found no usable record: there is no row"),
+        ({"data.yaml": 'test: "a\\0b"\n' + DATA}, "found no usable record: there is no row"),
         ({"a.yaml": DATA, "b.yaml": DATA}, "found a.yaml, b.yaml; expected: data.yaml with names"),
     ],
 )

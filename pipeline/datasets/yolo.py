@@ -29,7 +29,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from pipeline.core import yaml
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, printable
 from pipeline.intake import csv_rows
 from pipeline.intake.class_folders import pictures
 from pipeline.intake.face_rows import FaceRow, add_faces, corners_of
@@ -143,7 +143,7 @@ def _names(content: Any, path: str) -> dict[int, str]:
 
 def _existing(path: str, exists: Callable[[str], bool]) -> str:
     """Return the longest end of a path that exists in the tree; "" if none does."""
-    parts = [part for part in re.split(r"[/\\]", path.strip()) if part not in ("", ".", "..")]
+    parts = [part for part in re.split(r"[/\\]", printable(path.strip())) if part not in ("", ".", "..")]
     ends = ("/".join(parts[start:]) for start in range(len(parts)))
     return next((end for end in ends if exists(end)), "")
 
