@@ -12,8 +12,11 @@ from typer.testing import CliRunner
 from pipeline import params
 from pipeline.cli import app
 from pipeline.core.errors import UserError
+from pipeline.importing.recognition import recognise
 from pipeline.stages import ingest
 from tests import odd_pictures as odd
+from tests.layouts import FORMS as LAYOUTS
+from tests.layouts import layouts
 
 NAMES = {"Angry": "anger", "Happy": "happiness", "sad": "sadness"}
 CODES = "0=anger,1=happiness,2=sadness"
@@ -178,3 +181,13 @@ def test_other_files_in_the_place_are_never_replaced(project, mine):
     with pytest.raises(UserError, match="data/raw/folder: found other files, expected: nothing"):
         run(folders(mine, [*NAMES]), "--yes")
     assert Path("data/raw/folder/happy/old.png").exists()
+
+
+# CK+48 and FER2013 in folders are folders of classes too, and the pixels of FER+ are FER2013.
+@pytest.mark.parametrize("dataset", sorted(LAYOUTS.keys() - {"ckplus", "fer2013", "ferplus"}))
+def test_a_published_layout_is_not_taken_for_folders_of_classes(tmp_path, dataset):
+    for number, (_, layout) in enumerate(layouts(dataset, 6)):
+        for place, content in layout.files.items():
+            (tmp_path / str(number) / place).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / str(number) / place).write_bytes(content)
+        assert recognise(tmp_path / str(number), {}, [], layout.rafdb, None).form == dataset

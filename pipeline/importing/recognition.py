@@ -120,7 +120,12 @@ def _recognised(
     return Recognised(form, source, tree, part, listing, names, unknown)
 
 
-def _fit(one: Recognised) -> tuple[int, int, int]:
-    """Return how well a form fits: pictures, among equal ones splits, then labels that it knows."""
-    known = {label: count for (label, name), count in one.names.seen.items() if not name}
-    return len(one.listing) + sum(known.values()), len(one.splits()), -len(one.unknown)
+def _fit(one: Recognised) -> tuple[int, int, int, int]:
+    """Return how well a form fits: pictures whose labels it knows, all pictures, splits, then few unknown labels.
+
+    Any folders of pictures could be classes, also those of a published data set, of whose pictures `folder` finds more.
+    """
+    asked = sum(count for (label, name), count in one.names.seen.items() if name and label in one.unknown)
+    rejected = sum(count for (_, name), count in one.names.seen.items() if not name)
+    pictures = len(one.listing)
+    return pictures - asked, pictures + rejected, len(one.splits()), -len(one.unknown)
