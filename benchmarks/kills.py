@@ -195,7 +195,7 @@ class Project:
                 copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
                 copy(ROOT / name, self.here / name)
             self._set(SETTINGS)
-            for name in ("data/raw/.gitkeep", "models/.gitkeep", "recipes/two.yaml"):
+            for name in ("data/raw/.gitkeep", "data/exclude/.gitkeep", "models/.gitkeep", "recipes/two.yaml"):
                 (self.here / name).parent.mkdir(parents=True)
                 (self.here / name).write_text(RECIPE if name.endswith(".yaml") else "")
             with suppress(FileNotFoundError):

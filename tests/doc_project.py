@@ -147,7 +147,7 @@ def make(folder: Path, patch: pytest.MonkeyPatch, programs: Path) -> None:
     """
     for name in ("params.yaml", "dvc.yaml", ".gitignore", ".dvcignore", "Makefile", "pyproject.toml"):
         shutil.copy(ROOT / name, folder / name)
-    for name in ("pipeline", "recipes"):
+    for name in ("pipeline", "recipes", "data/exclude"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "models").mkdir()
     keys = _keys(params.load(ROOT / "params.yaml").model_dump())

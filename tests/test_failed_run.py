@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -44,7 +45,8 @@ def committed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder.mkdir()
     for name in ("params.yaml", "dvc.yaml", ".gitignore", ".dvcignore"):
         shutil.copy(ROOT / name, folder / name)
-    shutil.copytree(ROOT / "pipeline", folder / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pipeline", "data/exclude"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     toy.write(folder)
     for name in OUTPUTS:
         path = folder / name
@@ -96,6 +98,8 @@ def results() -> dict[str, str]:
 REFUSED = {
     "augment=mixcutt": "params.yaml: augment: found 'mixcutt', allowed: one of cutmix, cutout,",
     "datasets=[table]": "data/raw/table: found nothing, expected: the data set's folder, an archive of it,",
+    "labels.exclude=data/exclude/a.csv": "params.yaml: labels.exclude: found data/exclude/a.csv, which is not there,",
+    "labels.exclude=a.csv": "params.yaml: labels.exclude: found 'a.csv', allowed: null or a CSV file in data/exclude/,",
 }
 
 
@@ -120,6 +124,25 @@ def test_raw_data_that_has_gone_costs_nothing(
     assert results() == {file: md5 for file, md5 in run_before.items() if not file.startswith(raw)}
     # It is DVC that finds the folder missing; it logs why with the error that it raises.
     assert raw in str(caplog.records[-1].exc_info[1].__cause__)
+
+
+def test_dvc_sees_a_change_of_a_list_of_pictures_to_leave_out(
+    run_before: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def status() -> str:
+        assert dvc.main(["status", "label"]) == 0
+        return capsys.readouterr().out
+
+    assert "up to date" in status()
+    listed = Path("data/exclude/wrong.csv")
+    listed.write_text("id\n")
+    once = status()
+    assert re.search(r"modified:\s+data/exclude", once), once
+    assert dvc.main(["commit", "-q", "--force", "label"]) == 0
+    assert "up to date" in status()
+    listed.write_text("id\ntoy/000\n")
+    assert re.search(r"modified:\s+data/exclude", status())
+    listed.unlink()
 
 
 def started(*words: str) -> subprocess.Popen[bytes]:

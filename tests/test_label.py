@@ -1,5 +1,6 @@
 """The stage `label` on small tables: what is kept, what is dropped and why, and what it leaves on disk."""
 
+import io
 import json
 import shutil
 import time
@@ -17,8 +18,8 @@ from pipeline.core.files import md5_of, write_json
 from pipeline.labels import voting
 from pipeline.params.load import load
 from pipeline.params.model import Params
-from pipeline.stages import align, label
-from pipeline.tables import schema
+from pipeline.stages import align, check, label
+from pipeline.tables import csv_cells, schema
 from pipeline.tables.paths import ALIGNED, INGESTED, LABELS, METRICS, PLOTS
 from pipeline.tables.schema import aligned
 from pipeline.tables.store import Faces, write_rows
@@ -667,6 +668,90 @@ def test_labels_with_little_support_are_dropped_by_reason():
     label.run(params("d", min_votes=4, min_share=0.6))
     assert set(table()) == {"d/1", "d/5"}
     assert metrics()["dropped"] == {"min_share": 1, "min_votes": 1, "unknown": 1}
+
+
+def exclude(text: str | bytes) -> dict[str, str]:
+    """Write a list of pictures to leave out; return the setting that names it."""
+    path = Path("data/exclude/wrong.csv")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return {"exclude": str(path)}
+
+
+def test_listed_pictures_are_left_out_and_counted(capsys):
+    voted()
+    label.run(params("voted"))
+    whole, before = table(), metrics()
+    rows = [
+        "rank,ID,id,label",
+        '1,x,voted/a,"fear, or not"',
+        "2,y,voted/e,",
+        "3,z,voted/a,",
+        "4,,voted/nobody,",
+    ]
+    label.run(params("voted", **exclude("\n".join([*rows, "5,,voted/d,", ",,,", ""]))))
+    assert table() == {key: row for key, row in whole.items() if key not in ("voted/a", "voted/e")}
+    after = metrics()
+    assert after["exclude"] == {"listed": 4, "unknown": 1}
+    assert before["dropped"] == {"NF": 1, "missing_face": 1, "unknown": 1}
+    assert after["dropped"] == {"excluded": 3, "missing_face": 1, "unknown": 1}
+    assert after["kept"] == {"train": before["kept"]["train"] - 1, "valid": before["kept"]["valid"] - 1}
+    assert "exclude" not in before
+    said = capsys.readouterr().out
+    assert "label: labels.exclude: 1 of 4 ids not found in voted, such as voted/nobody\n" in said
+
+
+def test_a_list_of_pictures_may_come_from_a_spreadsheet():
+    names = ("a;=1.png", "@b,c.png", "é.png", "d.png")
+    write_dataset("d", *(picture(name, "train", "fear") for name in names))
+    ids = [f"d/{name}" for name in names[:3]]
+    ours = io.StringIO(newline="")
+    write_row = csv_cells.row_writer(ours)
+    for row in [["rank", "id"], *enumerate(ids)]:
+        write_row(row)
+    quoted = "\n".join(f'"{id_}";x' for id_ in ids)
+    for text in (ours.getvalue(), f"id;note\r\n{quoted}", f"\ufeff id \tnote\n{quoted}".replace(";x", "\tx")):
+        label.run(params("d", **exclude(text)))
+        assert set(table()) == {"d/d.png"}
+        assert metrics()["exclude"] == {"listed": 3, "unknown": 0}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name\na\n", "data/exclude/wrong.csv, row 1: found name, allowed: a header with the column id"),
+        ("", "data/exclude/wrong.csv, row 1: found an empty line, allowed: a header with the column id"),
+        ("x,id\n1,a\n2\n", "data/exclude/wrong.csv, row 3: found no id, expected: that of a picture"),
+        (b"id\n\xff\n", "data/exclude/wrong.csv: not in UTF-8, expected: a CSV file with the column id"),
+        (f"id\n{'a' * 200_000}\n", "data/exclude/wrong.csv: not a CSV file: field larger than field limit"),
+        (
+            None,
+            "params.yaml: labels.exclude: found data/exclude/wrong.csv, which is not there, allowed: null or a CSV",
+        ),
+    ],
+)
+def test_a_list_that_cannot_be_used_is_refused_before_anything_is_written(project, text, said):
+    voted()
+    p = params("voted", **(exclude(text) if text is not None else {"exclude": "data/exclude/wrong.csv"}))
+    (project / "data/raw/voted").mkdir(parents=True)
+    (project / "data/raw/voted/a").touch()
+    for run in (label.run, check.run):
+        with pytest.raises(UserError) as error:
+            run(p)
+        assert str(error.value).startswith(said)
+        assert "\n" not in str(error.value)
+    assert not LABELS.exists()
+
+
+def test_what_is_left_out_moves_no_other_picture_to_another_split():
+    write_dataset("d", *undivided(), draw="valid,test")
+    label.run(params("d"))
+    once = {key: row["split"] for key, row in table().items()}
+    gone = [key for i, key in enumerate(once) if i % 3 == 0]
+    label.run(params("d", **exclude("\n".join(["id", *gone]))))
+    assert {key: row["split"] for key, row in table().items()} == {
+        key: split for key, split in once.items() if key not in gone
+    }
 
 
 def test_each_of_several_data_sets_is_counted():

@@ -147,7 +147,7 @@ def chain(home: Path, patch: pytest.MonkeyPatch) -> Path:
     (mine / ".dvc").mkdir()
     for name in (".dvc/config", ".dvc/.gitignore"):
         shutil.copy(ROOT / name, mine / name)
-    for name in ("pipeline", "scripts"):
+    for name in ("pipeline", "scripts", "data/exclude"):
         shutil.copytree(ROOT / name, mine / name, ignore=shutil.ignore_patterns("__pycache__"))
     pictures = home / "raw/table/images"
     pictures.mkdir(parents=True)

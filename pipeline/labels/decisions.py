@@ -49,14 +49,18 @@ class Decisions:
         return self.reasons == ""
 
 
-def decide(pictures: Pictures, classes: Sequence[str], settings: Labels, seed: int) -> Decisions:
+def decide(
+    pictures: Pictures, excluded: np.ndarray, classes: Sequence[str], settings: Labels, seed: int
+) -> Decisions:
     """Return the decisions about pictures.
 
-    A share is drawn from all pictures, so the split of a picture does not depend on `classes`, `labels.min_votes` and
-    `labels.min_share`, unless a split would have no sample. Numbers of each class are numbers of samples, so it does.
+    A share is drawn from all pictures, so the split of a picture does not depend on `excluded`, `classes`,
+    `labels.min_votes` and `labels.min_share`, unless a split would have no sample. Numbers of each class are numbers of
+    samples, so it does.
 
     Args:
         pictures: of all data sets.
+        excluded: whether `labels.exclude` lists each picture, bool [N].
         classes: names in label order, K.
         settings: the block `labels` of `params.yaml`.
         seed: of drawn splits.
@@ -70,9 +74,9 @@ def decide(pictures: Pictures, classes: Sequence[str], settings: Labels, seed: i
         pictures.votes, pictures.single, classes, settings, pictures.vocabulary
     )
     left_out = pictures.published == "drop"
-    reasons = np.select([left_out, pictures.missing], ["published_valid", "missing_face"], reasons).astype(
-        object
-    )
+    reasons = np.select(
+        [excluded, left_out, pictures.missing], ["excluded", "published_valid", "missing_face"], reasons
+    ).astype(object)
     drawn = _draw(pictures, clusters, winners, reasons == "", settings, seed)
     usable = np.flatnonzero(reasons == "")
     leaking = duplicates.leaking(settings.duplicates, drawn.splits[usable], clusters[usable])

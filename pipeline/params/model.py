@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
@@ -31,6 +33,7 @@ from pipeline.params.types import (
     one_of,
     spelling,
 )
+from pipeline.tables.paths import EXCLUDE
 
 
 class Sample(Block):
@@ -130,6 +133,15 @@ class Labels(Block):
     published_valid: Annotated[dict[str, Literal["valid", "test", "drop"]], AfterValidator(_by_dataset)]
     valid: Amount
     test: Amount
+    exclude: Line | None
+
+    @field_validator("exclude")
+    @classmethod
+    def _exclude(cls, value: str | None) -> str | None:
+        # The stage label depends on this folder, so DVC sees every change of a file there.
+        if value is not None and EXCLUDE not in Path(os.path.normpath(value)).parents:
+            raise ValueError(f"null or a CSV file in {EXCLUDE}/, where DVC sees its changes")
+        return value
 
     @model_validator(mode="after")
     def _shares(self) -> Self:

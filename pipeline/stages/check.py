@@ -30,6 +30,10 @@ def run(p: Params) -> None:
         typer.echo(f"{key:>10}: {', '.join(value) if isinstance(value, list) else value}")
     _check_modules(p)
     _check_raw_data(p.datasets)
+    if p.labels.exclude:
+        from pipeline.labels.exclusion import read_ids
+
+        read_ids(Path(p.labels.exclude))
     _check_weights(p)
     _check_machine(p)
     with replacing(CHECKED) as temporary:

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import typer
 
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, printable
 from pipeline.core.files import replacing, replacing_folder, write_json
 from pipeline.core.progress import in_words
 from pipeline.faces import alignment
 from pipeline.figures.labels import contact_sheet
 from pipeline.figures.landmarks import landmark_scatter, mean_face
+from pipeline.labels import exclusion
 from pipeline.labels.decisions import (
     Decisions,
     absent,
@@ -42,16 +43,21 @@ def run(p: Params) -> None:
     Duplicates and groups are counted over all pictures, also over those without a label.
 
     Raises:
-        UserError: a data set was not ingested or aligned, or no sample is left.
+        UserError: a data set was not ingested or aligned, `labels.exclude` cannot be read, or no sample is left.
     """
+    ids = exclusion.read_ids(Path(p.labels.exclude)) if p.labels.exclude else []
     pictures = read_pictures(p.datasets, p.classes)
+    excluded = exclusion.listed(ids, pictures.ids)
     rejected = {name: _rejected(name) for name in p.datasets}
     left = remove_unlisted(p.datasets)
-    decisions = decide(pictures, p.classes, p.labels, p.seed)
+    decisions = decide(pictures, excluded, p.classes, p.labels, p.seed)
     if not decisions.kept.any():
         reasons = in_words(dropped(decisions.reasons))
         raise UserError(f"{', '.join(p.datasets)}: found no sample to train on; dropped: {reasons}")
     metrics = {"rule": p.labels.rule} | counts(decisions, p.classes, rejected)
+    unknown = np.array(ids)[~exclusion.listed(pictures.ids, ids)].tolist()
+    if p.labels.exclude:
+        metrics["exclude"] = {"listed": len(ids), "unknown": len(unknown)}
     columns = schema.labels(p.classes)
     # The outputs of an earlier run are replaced only when all new ones are complete.
     with replacing(LABELS) as table, replacing_folder(PLOTS / "label") as folder:
@@ -64,6 +70,9 @@ def run(p: Params) -> None:
             _plot(folder, name, labels, *votes, p.classes, p.align.of(name).mode)
         write_json(METRICS / "label.json", metrics)
     _report(decisions, metrics, p.labels)
+    if unknown:
+        missing = f"{len(unknown):,} of {len(ids):,} ids not found in {', '.join(p.datasets)}"
+        typer.echo(f"label: labels.exclude: {missing}, such as {printable(unknown[0][:80])}")
     if left:
         names = ", ".join(map(str, left))
         typer.echo(f"label: kept {names}: not of a listed data set, but in use or not restored by DVC")

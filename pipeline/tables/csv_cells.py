@@ -27,9 +27,11 @@ def row_writer(file: IO[str]) -> Callable[[Iterable[object]], object]:
     return lambda cells: writer.writerow(map(_cell, cells))
 
 
+def as_text(text: str) -> str:
+    """Return text as it is written into a cell. What is so already stays as it is."""
+    # The csv module of Python 3.11 does not quote a return.
+    return _FORMULA.sub(r"\1'", text.replace("\r", "\n"))
+
+
 def _cell(cell: object) -> object:
-    if not isinstance(cell, str) or isinstance(cell, Number):
-        return cell
-    return _FORMULA.sub(
-        r"\1'", cell.replace("\r", "\n")
-    )  # the csv module of Python 3.11 does not quote a return
+    return as_text(cell) if isinstance(cell, str) and not isinstance(cell, Number) else cell

@@ -9,6 +9,7 @@ INGESTED = Path("data/ingested")
 CHECKED = Path("data/checked.txt")
 ALIGNED = Path("data/aligned")
 INTERRUPTED = Path("data/interrupted")  # finished batches of killed runs
+EXCLUDE = Path("data/exclude")  # lists of pictures to leave out, see `labels.exclude`
 LABELS = Path("data/labels.parquet")
 SYNTHETIC = Path("data/synthetic.arrow")
 PREDICTIONS = Path("data/predictions.parquet")
