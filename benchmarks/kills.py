@@ -104,6 +104,7 @@ CASES = {
     "train-torchrun": Case(
         "train", CHAIN.index("train"), {"train.torchrun": "--standalone --nproc-per-node 2"}
     ),
+    "suspects": Case("labels suspects --folds 2 --epochs 1", CHAIN.index("synthesize")),
     "predict": Case("predict data/raw/sample/images --output faces.csv --annotate marked", len(CHAIN)),
     "export": Case("export --int8", len(CHAIN)),
     "report": Case("report workspace main", len(CHAIN)),

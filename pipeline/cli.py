@@ -13,7 +13,18 @@ from typing import Annotated
 
 import typer
 
-from pipeline.commands import completion, data, doctor, examples, export, importing, predict, recipe, report
+from pipeline.commands import (
+    completion,
+    data,
+    doctor,
+    examples,
+    export,
+    importing,
+    labels,
+    predict,
+    recipe,
+    report,
+)
 from pipeline.core import threads
 from pipeline.core.ending import end_orderly
 from pipeline.core.errors import UserError
@@ -116,6 +127,7 @@ app.command(
     "import", epilog=examples("fer import ~/pictures", "fer import faces.zip --names '0=anger,1=disgust'")
 )(importing.import_)
 app.add_typer(recipe.app, name="recipe")
+app.add_typer(labels.app, name="labels")
 app.command(epilog=examples("fer report", "fer report workspace my-experiment main -o mine.html"))(
     report.report
 )

@@ -290,4 +290,5 @@ CHECKS = {
     "pre-commit": _installed("pre_commit"),
     ".": lambda command, values: None,
     "cd": lambda command, values: None,
+    "cp": lambda command, values: None,
 }

@@ -30,6 +30,8 @@ ARGUMENTS: dict[str, Any] = {
     "cases": ("small",),
     "kills": "1",
     "commands": ("check",),
+    "epochs": "1",
+    "folds": "2",
 }
 CONSTANTS: dict[str, dict[str, Any]] = {
     "gan": {

@@ -1,10 +1,10 @@
-"""Small classifiers that judge synthetic faces.
+"""Small classifiers that judge synthetic faces, and training labels (`pipeline.suspects`).
 
-They learn only from `LabelledFaces.learnable`. These are the training faces, after exact and near copies of faces in
-valid and test, and copies of each other, have been removed. So no face of valid or test influences the measures and
-filters that use these classifiers. A judge's network, optimiser and loss are fixed, and so are their settings. If the
-judges used the run's network and settings, an experiment that changes these would change the measure together with the
-result.
+Those that judge synthetic faces learn only from `LabelledFaces.learnable`. These are the training faces, after exact
+and near copies of faces in valid and test, and copies of each other, have been removed. So no face of valid or test
+influences the measures and filters that use these classifiers. A judge's network, optimiser and loss are fixed, and so
+are their settings. If the judges used the run's network and settings, an experiment that changes these would change the
+measure together with the result.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import save
-from torch import nn
 
 from pipeline.core.code import sources
 from pipeline.core.files import fingerprint
 from pipeline.inference.crops import centre_crop
 from pipeline.inference.samples import Samples, digest, scaled
+from pipeline.methods.models import Classifier
 from pipeline.params.losses import SoftmaxSettings
 from pipeline.params.model import Train
 from pipeline.params.models import LightSettings
@@ -54,7 +54,7 @@ class Judge:
         digest: SHA-256 of the weights.
     """
 
-    network: nn.Module
+    network: Classifier
     crop: int
     prior: np.ndarray
     digest: str
