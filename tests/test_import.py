@@ -103,6 +103,21 @@ def test_pictures_are_recognised_and_all_of_them_are_read(project, mine, make, f
     assert link.resolve() == (source if source.suffix != ".csv" else source.parent).resolve()
 
 
+def test_votes_tell_the_classes(project, mine):
+    write(mine / "images/a.png", 1)
+    (mine / "labels.csv").write_text("image,Happy,pain,NF\na.png,3.0,7.0,0.0\n")
+    printed = run(mine, "--yes", "--names", "pain=pain")
+    assert "  happiness 3 votes\n  pain 7 votes\n" in printed
+    assert params.load().classes == ["happiness", "pain"]
+
+
+def test_names_of_other_pictures_are_forgotten(project, mine):
+    run(folders(mine / "first", ["0", "1"]), "--yes", "--names", "0=anger,1=sad")
+    Path("data/raw/folder").unlink()
+    with pytest.raises(UserError, match=r"--names '0=\.\.\.,1="):
+        run(folders(mine / "second", ["0", "1"]), "--yes")
+
+
 def test_it_asks_about_names_and_changes_nothing_before(project, mine):
     folders(mine, ["0", "1", "lustig"])
     before = Path("params.yaml").read_bytes()

@@ -61,7 +61,7 @@ def import_(
         raise UserError(f"{path}: not found, expected: a folder, an archive or a table")
     if form is not None and form not in forms():
         raise UserError.of("--form", repr(form), forms())
-    own = {**p.ingest.names, **_parsed(names)}
+    own = _parsed(names)  # not those in params.yaml: they may be about other pictures
     found = recognise(path, own, p.classes, p.ingest.rafdb, form)
     if found.unknown:
         _show(found, p)
@@ -150,6 +150,8 @@ def _show(found: Recognised, p: Params) -> None:
         typer.echo(f"splits: {in_words(splits)}{drawn}")
     for label, name, count in found.labels():
         typer.echo(f"  {printable(label)} -> {name or '?'} {count:,}")
+    for name, count in found.listing.votes().items():
+        typer.echo(f"  {name} {count:,} votes")
     for reason, count in Counter(row.reason for row in found.listing.rejected).most_common():
         rows = [row for row in found.listing.rejected if row.reason == reason]
         shown = ", ".join(f"{row.file}, row {row.row}" if row.row else row.file for row in rows[:_MOST])

@@ -12,7 +12,7 @@ from pipeline.core.errors import UserError
 from pipeline.importing.recognition import Recognised
 from pipeline.params.model import Params
 from pipeline.tables.paths import RAW
-from pipeline.tables.vocabulary import CLASSES
+from pipeline.tables.vocabulary import CLASSES, NO_CLASS
 
 
 def free_place(found: Recognised) -> Path:
@@ -60,9 +60,8 @@ def place(found: Recognised, copy: bool) -> Path:
 
 def classes_of(found: Recognised) -> list[str]:
     """Return the classes of a data set, the known ones first, in their order."""
-    names = {name for _, name, _ in found.labels()} - {"", "unknown", "NF"}
-    if not names:  # it has votes
-        return list(CLASSES)
+    names = {name for _, name, _ in found.labels()} | found.listing.votes().keys()
+    names -= {"", *NO_CLASS}
     return [name for name in CLASSES if name in names] + sorted(names - set(CLASSES))
 
 

@@ -181,6 +181,13 @@ class Listing:
         columns = ((batch["split"].to_pylist(), batch["label"].to_pylist()) for batch in self._packed)
         return Counter(pair for splits, labels in columns for pair in zip(splits, labels, strict=True))
 
+    def votes(self) -> dict[str, int]:
+        """Return the number of votes for each name that has any, over all records."""
+        self._pack()
+        rows = (votes for batch in self._packed for votes in batch["votes"].to_pylist() if votes)
+        totals = [sum(column) for column in zip(*rows, strict=True)] or [0] * len(self._voted)
+        return {name: total for name, total in zip(self._voted, totals, strict=True) if total}
+
     def used(self) -> set[str]:
         """Return the places of the files that records and rejected rows are about."""
         self._pack()
