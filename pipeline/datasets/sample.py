@@ -1,5 +1,19 @@
 """The embedded sample. It has the form of a `table`."""
 
-from pipeline.datasets.table import records
+from __future__ import annotations
 
-__all__ = ["records"]
+from pipeline.datasets import table
+from pipeline.intake.listing import Listing
+from pipeline.intake.options import Options
+from pipeline.intake.tree import Tree
+
+
+def records(tree: Tree, options: Options) -> Listing:
+    """List the rows of the table.
+
+    Raises:
+        UserError: as `table.records`.
+    """
+    listing = table.records(tree, options)
+    listing.uses("README.md")
+    return listing

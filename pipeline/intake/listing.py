@@ -175,6 +175,10 @@ class Listing:
         self.rejected.append(record)
         self._used |= {file, place}
 
+    def uses(self, place: str) -> None:
+        """Count a file as read, although no record is about it: it describes the data set."""
+        self._used.add(place)
+
     def counts(self) -> Counter[tuple[str | None, str | None]]:
         """Return the number of records by split and label."""
         self._pack()
