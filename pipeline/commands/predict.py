@@ -52,6 +52,14 @@ def predict(
         Literal["all", "main"],
         typer.Option(help="Predict all faces of a picture, or only the main face, as in training."),
     ] = "all",
+    turn: Annotated[
+        bool,
+        typer.Option(
+            "--turn",
+            help="Also look for faces that lie on their side or stand on their head. This takes up to 4 times as long.",
+            show_default="as in training",
+        ),
+    ] = False,
     crops: Annotated[
         Literal["centre", "mirror", "ten"],
         typer.Option(
@@ -102,7 +110,7 @@ def predict(
     for folder, option in ((annotate, "--annotate"), (explain, "--explain")):
         if folder is not None:
             check_names(sources, folder, option)
-    predictor = Predictor.load(model, device, crops, faces, workers, memory)
+    predictor = Predictor.load(model, device, crops, faces, workers, memory, turn)
 
     tally = Tally()
     with ExitStack() as stack:

@@ -59,6 +59,23 @@ def carried(landmarks: np.ndarray) -> np.ndarray:
     return np.stack([moved.real, moved.imag], axis=-1)
 
 
+def quarters(landmarks: np.ndarray) -> np.ndarray:
+    """Return the quarter turns by which faces are turned, clockwise: 0 upright, 1 and 3 on a side, 2 on the head.
+
+    It is the rotation of `similarity`, rounded. `np.rot90(picture, quarters)` stands a face up.
+
+    Args:
+        landmarks: [N, 5, 2], pixels of the pictures.
+
+    Returns:
+        int [N], 0 to 3.
+    """
+    points = np.asarray(landmarks, np.float64)
+    z, w = points[..., 0] + 1j * points[..., 1], _complex(REFERENCE)
+    rotation = np.angle(((z - z.mean(axis=1, keepdims=True)).conj() * (w - w.mean())).sum(axis=1))
+    return np.rint(-rotation / (np.pi / 2)).astype(int) % 4
+
+
 def likeness(landmarks: np.ndarray) -> float:
     """Return the likeness of five landmarks to the reference points, 0 to 1, after the best `similarity`.
 

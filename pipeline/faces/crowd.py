@@ -11,6 +11,7 @@ from collections import defaultdict
 import cv2
 import numpy as np
 
+from pipeline.faces.alignment import quarters
 from pipeline.faces.detection import (
     SAME_FACE,
     Detection,
@@ -26,7 +27,9 @@ SMALLEST = 24
 BORDER = 0.1
 
 
-def all_faces(detector: FaceDetector, pictures: list[np.ndarray]) -> list[list[Detection]]:
+def all_faces(
+    detector: FaceDetector, pictures: list[np.ndarray], turn: bool = False
+) -> list[list[Detection]]:
     """Return all faces of each picture. The first one is the result of `detector.detect`, to the last bit.
 
     The smallest face found is 24 pixels wide. For neural detectors it is also 1/45 of the longer side, because their
@@ -35,21 +38,30 @@ def all_faces(detector: FaceDetector, pictures: list[np.ndarray]) -> list[list[D
     Args:
         detector: finds the faces.
         pictures: BGR, uint8, H x W x 3.
+        turn: whether to look at the pictures in all four directions, see `Search.chosen`. Of the faces found at one
+            place, the one with the best score is taken.
     """
     search = detector.search
-    faces = [[] if face is None else [face] for face in detector.detect(pictures)]
+    faces = [[] if face is None else [face] for face in detector.detect(pictures, turn)]
     rows_by_size: dict[int, list[int]] = defaultdict(list)
     for row, main in enumerate(faces):
         if main:
             rows_by_size[_canvas_size(search, pictures[row])].append(row)
     for size, rows in rows_by_size.items():
         windows = [Window.bordered(pictures[row], BORDER) for row in rows]
-        seen = _faces_in_windows(detector, [pictures[row] for row in rows], windows, size)
-        for row, window, found in zip(rows, windows, seen, strict=True):
+        of_rows = [pictures[row] for row in rows]
+        seen = [
+            _faces_in_windows(detector, of_rows, windows, size, [quarter] * len(rows))
+            for quarter in range(4 if turn else 1)
+        ]
+        for row, window, *directions in zip(rows, windows, *seen, strict=True):
+            found = [face for direction in directions for face in direction]
             others = distinct_boxes([*faces[row], *found])[1:]
             small = [face for face in others if face.side * size / window.side < search.near]
             large = [face for face in others if face.side * size / window.side >= search.near]
-            faces[row] = distinct_boxes([*faces[row], *large, *_confirmed(detector, pictures[row], small)])
+            faces[row] = distinct_boxes(
+                [*faces[row], *large, *_confirmed(detector, pictures[row], small, turn)]
+            )
     return faces
 
 
@@ -61,11 +73,14 @@ def distinct_boxes(faces: list[Detection]) -> list[Detection]:
     return [faces[i] for i in cv2.dnn.NMSBoxes(boxes.tolist(), scores, 0.0, SAME_FACE)]
 
 
-def _confirmed(detector: FaceDetector, picture: np.ndarray, faces: list[Detection]) -> list[Detection]:
+def _confirmed(
+    detector: FaceDetector, picture: np.ndarray, faces: list[Detection], turn: bool
+) -> list[Detection]:
     """Return small faces as a near look finds them. A face that it does not find is left out."""
     search = detector.search
     windows = [search.near_window(face) for face in faces]
-    near = _faces_in_windows(detector, [picture] * len(faces), windows, search.near_look.size)
+    turns = [int(quarters(face.landmarks[None])[0]) if turn else 0 for face in faces]
+    near = _faces_in_windows(detector, [picture] * len(faces), windows, search.near_look.size, turns)
     return [
         min(seen, key=lambda one: float(np.hypot(*np.subtract(one.centre, face.centre))))
         for face, seen in zip(faces, near, strict=True)
@@ -74,10 +89,10 @@ def _confirmed(detector: FaceDetector, picture: np.ndarray, faces: list[Detectio
 
 
 def _faces_in_windows(
-    detector: FaceDetector, pictures: list[np.ndarray], windows: list[Window], size: int
+    detector: FaceDetector, pictures: list[np.ndarray], windows: list[Window], size: int, turns: list[int]
 ) -> list[list[Detection]]:
     """Return all faces in a window of each picture, in pixels of the picture."""
-    on_canvases = faces_on_canvases(pictures, windows, size, detector.faces)
+    on_canvases = faces_on_canvases(pictures, windows, size, detector.faces, turns)
     return [[canvas.to_picture(face) for face in seen] for canvas, seen in on_canvases]
 
 

@@ -36,7 +36,7 @@ class Detection:
     Attributes:
         box: float32 (4,): x1, y1, x2, y2.
         landmarks: float32 (5, 2), x before y: left eye, right eye, nose, left and right mouth corner. Left and right
-            are those of the picture.
+            are those of the picture, turned so that the face is upright.
         score: confidence of the detector, 0 to 1.
     """
 
@@ -79,23 +79,25 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True)
 class Canvas:
-    """A window of a picture, scaled to a square.
+    """A window of a picture, scaled to a square, which may be turned.
 
     Attributes:
         pixels: uint8, size x size x 3; `BORDER` outside the picture.
         origin: point of the picture at `corner` of the canvas.
-        corner: first point of the canvas with a pixel of the picture, in whole pixels.
+        corner: first point of the canvas with a pixel of the picture, in whole pixels, before the canvas is turned.
         scale: picture pixels per canvas pixel, along x and y. They differ only by rounding.
+        quarter: quarter turns of the canvas, anticlockwise.
     """
 
     pixels: np.ndarray
     origin: np.ndarray
     corner: np.ndarray
     scale: np.ndarray
+    quarter: int
 
     @classmethod
-    def of(cls, picture: np.ndarray, window: Window, size: int) -> Canvas:
-        """Scale a window of a picture to size x size pixels: by area if it shrinks, else bilinear."""
+    def of(cls, picture: np.ndarray, window: Window, size: int, quarter: int = 0) -> Canvas:
+        """Scale a window of a picture to size x size pixels: by area if it shrinks, else bilinear. Then turn it."""
         height, width = picture.shape[:2]
         start = np.array([max(window.x, 0), max(window.y, 0)])
         stop = np.array([min(window.x + window.side, width), min(window.y + window.side, height)])
@@ -107,14 +109,21 @@ class Canvas:
         pixels[corner[1] : corner[1] + extent[1], corner[0] : corner[0] + extent[0]] = cv2.resize(
             part, tuple(map(int, extent)), interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR
         )
-        return cls(pixels, start, corner, (stop - start) / extent)
+        pixels = np.ascontiguousarray(np.rot90(pixels, quarter))
+        return cls(pixels, start, corner, (stop - start) / extent, quarter)
 
     def to_picture(self, face: Detection) -> Detection:
         """Return a face of the canvas in pixels of the picture."""
-        points = [
-            (p.reshape(-1, 2) - self.corner) * self.scale + self.origin for p in (face.box, face.landmarks)
-        ]
-        box, landmarks = (p.astype(np.float32) for p in points)
+        box, landmarks = face.box.reshape(2, 2), face.landmarks
+        for _ in range(self.quarter):
+            box, landmarks = (
+                np.stack([len(self.pixels) - p[:, 1], p[:, 0]], axis=1) for p in (box, landmarks)
+            )
+            box = np.stack([box.min(axis=0), box.max(axis=0)])
+        box, landmarks = (
+            ((p.reshape(-1, 2) - self.corner) * self.scale + self.origin).astype(np.float32)
+            for p in (box, landmarks)
+        )
         return Detection(box.reshape(4), landmarks, face.score)
 
 
@@ -142,16 +151,25 @@ class Search:
         near: a smaller face on its canvas, in pixels, is checked with `near_look` and dropped if it is not found
             again. Its landmarks become as exact as those of a large face. 0: no face is checked.
         near_look: its border is a share of the face's box.
+        sure: a face with at least this score is upright. One that lies on its side or stands on its head has less.
         smallest: smallest face that the detector finds on a canvas, pixels.
     """
 
     looks: tuple[Look, ...]
     near: int
     near_look: Look
+    sure: float
     smallest: int = 12
 
-    def chosen(self, pictures: list[np.ndarray], faces: Finder) -> list[Detection | None]:
-        """Return the chosen face of each picture (BGR, uint8, H x W x 3), or None for no face."""
+    def chosen(self, pictures: list[np.ndarray], faces: Finder, turn: bool = False) -> list[Detection | None]:
+        """Return the chosen face of each picture (BGR, uint8, H x W x 3), or None for no face.
+
+        Args:
+            pictures: the pictures.
+            faces: the detector.
+            turn: whether each look whose face is not `sure` also looks at the canvas in the other three directions,
+                one after the other. Of the directions, the one with the best score is taken.
+        """
         found: list[Detection | None] = [None] * len(pictures)
         for look in self.looks:
             rows = [
@@ -160,18 +178,34 @@ class Search:
                 if face is None and max(pictures[row].shape[:2]) >= look.least
             ]
             windows = [Window.bordered(pictures[row], look.border) for row in rows]
-            seen = _chosen([pictures[row] for row in rows], windows, look.size, faces)
-            near: dict[int, Detection] = {}
-            for row, window, face in zip(rows, windows, seen, strict=True):
+            seen, quarters = self._look([pictures[row] for row in rows], windows, look.size, faces, turn)
+            near: dict[int, tuple[Detection, int]] = {}
+            for row, window, face, quarter in zip(rows, windows, seen, quarters, strict=True):
                 if face is not None:
                     found[row] = face
                     if face.side * look.size / window.side < self.near:
-                        near[row] = face
-            around = [self.near_window(face) for face in near.values()]
-            closer = _chosen([pictures[row] for row in near], around, self.near_look.size, faces)
+                        near[row] = face, quarter
+            around = [self.near_window(face) for face, _ in near.values()]
+            turns = [quarter for _, quarter in near.values()]
+            closer = _chosen([pictures[row] for row in near], around, self.near_look.size, faces, turns)
             for row, face in zip(near, closer, strict=True):
                 found[row] = face
         return found
+
+    def _look(
+        self, pictures: list[np.ndarray], windows: list[Window], size: int, faces: Finder, turn: bool
+    ) -> tuple[list[Detection | None], list[int]]:
+        """Return the chosen face in a window of each picture, and the quarter turns of the canvas that shows it."""
+        quarters = [0] * len(pictures)
+        best = _chosen(pictures, windows, size, faces, quarters)
+        for quarter in (1, 2, 3) if turn else ():
+            unsure = [row for row, face in enumerate(best) if face is None or face.score < self.sure]
+            few = [pictures[row] for row in unsure], [windows[row] for row in unsure]
+            for row, face in zip(unsure, _chosen(*few, size, faces, [quarter] * len(unsure)), strict=True):
+                other = best[row]
+                if face is not None and (other is None or face.score > other.score):
+                    best[row], quarters[row] = face, quarter
+        return best, quarters
 
     def near_window(self, face: Detection) -> Window:
         """Return the window of `near_look` around a face."""
@@ -187,9 +221,9 @@ class FaceDetector:
         """Return all faces of each canvas (BGR, uint8, one size), best score first, in pixels of the canvas."""
         raise NotImplementedError
 
-    def detect(self, pictures: list[np.ndarray]) -> list[Detection | None]:
-        """Return the chosen face of each picture (BGR, uint8, H x W x 3), or None for no face."""
-        return self.search.chosen(pictures, self.faces)
+    def detect(self, pictures: list[np.ndarray], turn: bool = False) -> list[Detection | None]:
+        """Return the chosen face of each picture, or None for no face. See `Search.chosen`."""
+        return self.search.chosen(pictures, self.faces, turn)
 
 
 def distinct_faces(candidates: Iterable[Detection]) -> list[Detection]:
@@ -202,22 +236,25 @@ def distinct_faces(candidates: Iterable[Detection]) -> list[Detection]:
 
 
 def faces_on_canvases(
-    pictures: list[np.ndarray], windows: list[Window], size: int, faces: Finder
+    pictures: list[np.ndarray], windows: list[Window], size: int, faces: Finder, quarters: list[int]
 ) -> Iterator[tuple[Canvas, list[Detection]]]:
-    """Yield for a window of each picture its canvas and all faces on it, in pixels of the canvas."""
+    """Yield for a window of each picture its canvas, turned by `quarters`, and all faces in pixels of the canvas."""
     step = max(1, BATCH_PIXELS // size**2)
     for start in range(0, len(pictures), step):
         batch = slice(start, start + step)
-        canvases = [Canvas.of(p, w, size) for p, w in zip(pictures[batch], windows[batch], strict=True)]
+        canvases = [
+            Canvas.of(picture, window, size, quarter)
+            for picture, window, quarter in zip(pictures[batch], windows[batch], quarters[batch], strict=True)
+        ]
         yield from zip(canvases, faces([canvas.pixels for canvas in canvases]), strict=True)
 
 
 def _chosen(
-    pictures: list[np.ndarray], windows: list[Window], size: int, faces: Finder
+    pictures: list[np.ndarray], windows: list[Window], size: int, faces: Finder, quarters: list[int]
 ) -> list[Detection | None]:
     """Return the chosen face in a window of each picture, in pixels of the picture."""
     chosen: list[Detection | None] = []
-    for canvas, seen in faces_on_canvases(pictures, windows, size, faces):
+    for canvas, seen in faces_on_canvases(pictures, windows, size, faces, quarters):
         face = max(seen, key=lambda face: _prominence(face, size), default=None)
         chosen.append(face and canvas.to_picture(face))
     return chosen

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.core.scratch import temporary_folder
-from pipeline.faces.alignment import box_square, similarity, warp, whole_square
+from pipeline.faces.alignment import box_square, quarters, similarity, warp, whole_square
 from pipeline.faces.boxed import face_in_box
 from pipeline.faces.detection import Detection, FaceDetector
 from pipeline.faces.detectors import detector_module
@@ -60,7 +60,7 @@ class Extraction:
             rows = [row for row, face in enumerate(found) if face is None]
             if rows:
                 detector = _detector(settings.detector, self.weights, settings.threshold)
-                detected = detector.detect([decoded[row] for row in rows])
+                detected = detector.detect([decoded[row] for row in rows], settings.turn)
                 for row, face in zip(rows, detected, strict=True):
                     found[row] = face
                 for row in rows:
@@ -97,6 +97,8 @@ def cut(
     else:
         transform = similarity(face.landmarks, size)
     pixels = warp(picture, transform, size)
+    if face is not None and settings.mode == "crop" and settings.turn and np.isfinite(face.landmarks).all():
+        pixels = np.ascontiguousarray(np.rot90(pixels, quarters(face.landmarks[None])[0]))
     if settings.colour:
         return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
     return cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY)[..., None]

@@ -91,6 +91,7 @@ class Align(Block):
     colour: bool
     missing: Literal["keep", "drop"]
     threshold: Annotated[float, Field(gt=0, lt=1)]
+    turn: bool
 
     @field_validator("detector")
     @classmethod

@@ -78,8 +78,8 @@ class FaceFinder:
             return [[] for _ in pictures]
         detector = _detector(self.settings.detector, self.weights, self.settings.threshold)
         if self.every:
-            return all_faces(detector, pictures)
-        return [[] if face is None else [face] for face in detector.detect(pictures)]
+            return all_faces(detector, pictures, self.settings.turn)
+        return [[] if face is None else [face] for face in detector.detect(pictures, self.settings.turn)]
 
 
 def read(picture: InputPicture) -> np.ndarray:

@@ -49,13 +49,15 @@ class Predictor:
         every: bool = True,
         workers: int | None = None,
         memory: float | None = None,
+        turn: bool = False,
     ) -> None:
         self.classifier, self.device, self.classes = classifier, device, classifier.classes
         self._workers, self._memory = workers or cores(), memory
         self._views, self._batch = VIEWS[crops]
         # The precision of validation and evaluation, so that a face gets the same probabilities.
         self._precision = pick_precision(classifier.precision, device)
-        self._finder = FaceFinder(classifier.align, _weights(classifier), every)
+        align = classifier.align.model_copy(update={"turn": True}) if turn else classifier.align
+        self._finder = FaceFinder(align, _weights(classifier), every)
 
     @classmethod
     def load(
@@ -66,6 +68,7 @@ class Predictor:
         faces: Literal["all", "main"] = "all",
         workers: int | None = None,
         memory: float | None = None,
+        turn: bool = False,
     ) -> Predictor:
         """Load a model file. The detector's weights are downloaded if they are missing.
 
@@ -78,6 +81,7 @@ class Predictor:
             workers: processes that find faces; None: one per core.
             memory: GB that pictures may take in all processes together; None: a quarter of the available memory, and
                 at most 0.75 GB for each process. A picture that takes more is worked on alone.
+            turn: also look for faces on their side or head, as with `align.turn`; False: as in training.
 
         Raises:
             UserError: the file does not exist or is not a model, or the weights cannot be downloaded.
@@ -90,7 +94,7 @@ class Predictor:
                 f"{path}: found no file, expected: a model; `dvc repro` makes models/classifier.safetensors, --model "
                 "names another"
             )
-        return cls(load(Path(path), picked), picked, crops, faces == "all", workers, memory)
+        return cls(load(Path(path), picked), picked, crops, faces == "all", workers, memory, turn)
 
     def predict(
         self, sources: str | Path | Iterable[str | Path | np.ndarray], every: int = 1

@@ -178,6 +178,11 @@ def alignment(run: FinishedRun) -> Table | None:
         for key, name in ALIGNMENT_WORDS.items()
     ]
     rows += [[name, *(number(run, file, key) for file in files.values())] for key, name in ALIGNMENT.items()]
+    if any(run.block(file, "turned") for file in files.values()):
+        rows += [
+            [f"turned by {degrees}°", *(number(run, file, "turned", degrees) for file in files.values())]
+            for degrees in ("90", "180", "270")
+        ]
     return Table("Faces found", ["", *files], rows)
 
 

@@ -17,6 +17,7 @@ from pipeline.core.files import fingerprint, replacing, write_json
 from pipeline.core.locks import in_use
 from pipeline.core.parallel import chunks, ordered
 from pipeline.core.progress import bar
+from pipeline.faces.alignment import quarters
 from pipeline.faces.detectors import load_detector
 from pipeline.faces.extraction import GIVEN, Extraction
 from pipeline.faces.weights import Weights
@@ -58,6 +59,12 @@ def run(p: Params, dataset: str, source: str | Path = INGESTED, output: str | Pa
         f"given by the data set {counts['given']}, whole picture instead {counts['fallback']}, "
         f"dropped {counts['missing']}"
     )
+    if turned := sum(counts.get("turned", {}).values()):
+        typer.echo(
+            f"{dataset}: {turned} faces lay on their side or head and are cut out upright"
+            if p.align.turn
+            else f"{dataset}: {turned} faces seem to lie on their side or head; `align.turn: true` looks for such faces"
+        )
 
 
 def _align(p: Params, dataset: str, table: Path, output: str | Path) -> dict[str, Any]:
@@ -68,6 +75,7 @@ def _align(p: Params, dataset: str, table: Path, output: str | Path) -> dict[str
     extraction = Extraction(settings, weights.path.read_bytes() if weights else None)
     columns = ["id", "image", *(GIVEN if settings.landmarks == "given" else ("box",))]
     status: Counter[str] = Counter()
+    turned: Counter[int] = Counter()
 
     def batches(done: int) -> Iterator[pa.RecordBatch]:
         pictures = _batches(table, columns)
@@ -84,6 +92,7 @@ def _align(p: Params, dataset: str, table: Path, output: str | Path) -> dict[str
                 status.update(batch["status"].to_pylist())
                 without_score = pc.is_null(batch["score"])
                 status["given"] += pc.and_(pc.equal(batch["status"], "found"), without_score).true_count
+                turned.update(_quarters(batch))
                 shown.update(len(batch))
                 yield batch
 
@@ -106,6 +115,9 @@ def _align(p: Params, dataset: str, table: Path, output: str | Path) -> dict[str
         }
         if weights:
             counts |= {"detector": settings.detector, "weights_sha256": weights.sha256}
+        degrees = {str(90 * quarter): turned[quarter] for quarter in (1, 2, 3)}
+        if (weights and settings.turn) or any(degrees.values()):
+            counts["turned"] = degrees
         metrics = METRICS / "align" if Path(output) == ALIGNED else folder
         write_json(metrics / f"{dataset}.json", counts)
     return counts
@@ -123,6 +135,12 @@ def _costs(pictures: pa.RecordBatch) -> list[int]:
     """Return the bytes that each picture takes."""
     sizes = (pictures["width"], pictures["height"], pc.binary_length(pictures["image"]))
     return [cost(*size) for size in zip(*(column.to_pylist() for column in sizes), strict=True)]
+
+
+def _quarters(faces: pa.RecordBatch) -> list[int]:
+    """Return the quarter turns of the faces that have landmarks."""
+    landmarks = faces["landmarks"].drop_null().flatten().to_numpy(zero_copy_only=False)
+    return quarters(landmarks.reshape(-1, 5, 2)).tolist()
 
 
 def _weights(settings: Align) -> Weights | None:

@@ -46,7 +46,8 @@ PACKAGED = Packaged(
 # HOG finds frontal faces of at least 80 pixels, so small pictures are enlarged. Of 300 pictures of FER+ the first look
 # finds 240 and the next four 8, 5, 3 and 2; finer looks and wider borders find no more. The last two looks are for
 # small faces in scenes. Landmarks hardly depend on the look: their median distance to those at 320 is 1.2 to 1.6 % of
-# the distance between the eyes. So no face needs a near look.
+# the distance between the eyes. So no face needs a near look. The first look finds none of 80 faces in the three other
+# directions, so each face that it finds is upright.
 SEARCH = Search(
     looks=(
         Look(160, 0.25),
@@ -59,6 +60,7 @@ SEARCH = Search(
     ),
     near=0,
     near_look=Look(160, 0.25),
+    sure=0.0,
     smallest=80,
 )
 

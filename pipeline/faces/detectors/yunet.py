@@ -31,11 +31,14 @@ PACKAGED = Packaged(
 
 # YuNet finds faces that fill their picture, but its landmarks need pixels. Their median distance to those of SCRFD is
 # 18 % of the distance between the eyes at 128 without a border, 11 % at 160, 8.5 % at 224, and 8 % at 320 with a border
-# of 0.25. Of 300 pictures of FER+ the first look finds 296 and the others two more.
+# of 0.25. Of 300 pictures of FER+ the first look finds 296 and the others two more. In 400 pictures of FER+ and 400 of
+# facial_expressions the first look gives 75 % of the faces a score of 0.92 or more, and none of those in the same
+# pictures on their side or head.
 SEARCH = Search(
     looks=(Look(224, 0.0), Look(320, 0.25), Look(224, 0.5), Look(640, 0.15, least=214)),
     near=96,
     near_look=Look(224, 0.15),
+    sure=0.92,
 )
 # Candidates that OpenCV keeps before it drops overlapping ones; more than any canvas has.
 CANDIDATES = 5000
