@@ -353,8 +353,10 @@ def parquet(labels: tuple[int | None, ...]) -> bytes:
 def huggingface__parquet(rng: Random) -> Layout:
     layout = Layout("huggingface")
     for split in rng.sample(["train", "test", "validation"], 2):
-        for part in some(rng, 2):
-            place = rng.choice([f"data/{split}-0000{part}-of-00002.parquet", f"{split}/{part:04d}.parquet"])
+        parts = len(some(rng, 2))
+        for part in range(parts):
+            names = [f"data/{split}-0000{part}-of-0000{parts}.parquet", f"{split}/{part:04d}.parquet"]
+            place = names[len(split) % 2]
             labels = tuple(rng.choice([0, 1, None, 5]) for _ in some(rng, 4))
             layout.files[place] = parquet((0, *labels))
             layout.rows[place] = list(range(1, 2 + len(labels)))

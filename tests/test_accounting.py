@@ -13,6 +13,7 @@ from random import Random
 
 import pytest
 
+from pipeline.core.errors import UserError
 from pipeline.datasets import listed
 from pipeline.intake.guards import Rejection
 from pipeline.intake.options import Options
@@ -136,6 +137,13 @@ def test_no_file_and_no_row_is_lost_or_counted_twice(tmp_path, dataset):
         twice = add_foreign(rng, root, outside, layout)
         try:
             check(root, layout, twice)
+        except (
+            UserError
+        ) as refusal:  # of the whole, because of another folder with Parquet files, which it names
+            folders = {place.rpartition("/")[0] for place in visible(root) if place.endswith(".parquet")}
+            assert dataset == "huggingface"
+            assert len(folders) > 1
+            assert any(f"{folder}/" in str(refusal) for folder in folders if folder)
         except BaseException as error:
             error.add_note(f"tree {number} of {dataset}: {sorted(visible(root))}")
             raise

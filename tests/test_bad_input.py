@@ -257,7 +257,7 @@ def expect_one_rejected(reason: str) -> None:
     ("row", "reason"),
     [
         pytest.param("absent.png,train,1,0,0", "missing_image", id="missing file"),
-        pytest.param("A.PNG,train,1,0,0", "missing_image", id="name in another case"),
+        pytest.param("A.PNG,train,7,2,1", "duplicate_name", id="name in another case"),
         pytest.param("a.png/x.png,train,1,0,0", "missing_image", id="path through a file"),
         pytest.param("sub\\x.jpg,train,1,0,0", "missing_image", id="Windows path"),
         pytest.param("C:\\Users\\x\\a.png,train,1,0,0", "outside_folder", id="Windows drive"),

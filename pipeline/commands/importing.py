@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -54,6 +55,7 @@ def import_(
     from pipeline.core.progress import in_yaml
     from pipeline.importing.placing import classes_of, free_place, place, settings
     from pipeline.importing.recognition import forms, recognise
+    from pipeline.intake.names import spelled
     from pipeline.params.change import set_values
 
     p = params.load()
@@ -63,6 +65,11 @@ def import_(
         raise UserError.of("--form", repr(form), forms())
     own = _parsed(names)  # not those in params.yaml: they may be about other pictures
     found = recognise(path, own, p.classes, p.ingest.rafdb, form)
+    seen = {spelled(label) for label, _, _ in found.labels()}
+    absent = [label for label in own if spelled(label) not in seen and not found.listing.votes()]
+    if absent:
+        labels = ", ".join(label for label, _, _ in found.labels())
+        raise UserError.of("--names", repr(absent[0]), f"labels of these pictures: {printable(labels)[:200]}")
     if found.unknown:
         _show(found, p)
         own |= _ask(found, yes)
@@ -99,10 +106,15 @@ def _class(name: str) -> str:
     Raises:
         UserError: it cannot be the name of a class.
     """
-    from pipeline.intake.names import Names
+    from pipeline.intake.names import CLASS_OF, Names, spelled
     from pipeline.params.types import class_name
 
     known = "unknown" if name.strip() == "-" else Names().get(name)
+    close = difflib.get_close_matches(spelled(name), CLASS_OF, 1, cutoff=0.85)
+    if not known and close:
+        raise UserError.of(
+            "class", repr(name.strip()), f"{CLASS_OF[close[0]]}, or a name that is not so close to it"
+        )
     try:
         return known or class_name(name.strip())
     except ValueError as error:
@@ -152,6 +164,13 @@ def _show(found: Recognised, p: Params) -> None:
         typer.echo(f"  {printable(label)} -> {name or '?'} {count:,}")
     for name, count in found.listing.votes().items():
         typer.echo(f"  {name} {count:,} votes")
+    if ignored := found.listing.notes.get("ignored_columns"):
+        typer.echo(f"columns that are not read: {ignored}")
+    if empty := found.listing.notes.get("empty_folders"):
+        typer.echo(f"folders without a picture: {empty}")
+    if missing := found.missing():
+        more = ", ..." if len(missing) > _MOST else ""
+        typer.echo(f"pictures that are not there: {len(missing):,} ({', '.join(missing[:_MOST])}{more})")
     for reason, count in Counter(row.reason for row in found.listing.rejected).most_common():
         rows = [row for row in found.listing.rejected if row.reason == reason]
         shown = ", ".join(f"{row.file}, row {row.row}" if row.row else row.file for row in rows[:_MOST])

@@ -16,7 +16,7 @@ from __future__ import annotations
 from pipeline.core.errors import UserError
 from pipeline.intake.class_folders import add, folders, pictures, reject, reject_unlabelled
 from pipeline.intake.listing import Listing
-from pipeline.intake.names import UnknownNames, split_name
+from pipeline.intake.names import Names, UnknownNames, split_name
 from pipeline.intake.options import Options
 from pipeline.intake.tree import Tree, wrong_tree
 from pipeline.tables.vocabulary import SPLITS
@@ -39,9 +39,9 @@ def records(tree: Tree, options: Options) -> Listing:
     classes = [name for name in inside if name not in above and names.get(name)]
     below = {f"{n}/{f}": split for n in classes for f in inside[n] if (split := split_name(f))}
     if not above and not classes:
-        raise _no_class(tree, inside)
+        raise _no_class(tree, names, inside)
     splits = above | below
-    listing = Listing(tree.read, [split for split in SPLITS[1:] if split not in splits.values()])
+    listing = Listing(tree.read)
     outside = f"the file is outside {', '.join(f'{name}/' for name in splits)[:200]}, which hold the pictures"
     for place in pictures(tree):
         first, second, *_ = [*place.split("/")[:-1], "", ""]
@@ -53,12 +53,27 @@ def records(tree: Tree, options: Options) -> Listing:
             reject_unlabelled(listing, tree, place, "the file lies in no folder named after a class")
         else:
             add(listing, names, place, first, below.get(f"{first}/{second}"))
+    found = listing.counts()
+    listing.draw = tuple(split for split in SPLITS[1:] if split not in {split for split, _ in found})
+    classes_found = {label for _, label in found}
+    empty = [*(f for f in classes if names.get(f) not in classes_found)]
+    empty += [
+        f"{n}/{f}" for n in above for f in inside[n] if names.get(f) and not any(pictures(tree, f"{n}/{f}"))
+    ]
+    if empty:
+        listing.notes["empty_folders"] = ", ".join(empty)
     return listing
 
 
-def _no_class(tree: Tree, inside: dict[str, list[str]]) -> UserError:
+def _no_class(tree: Tree, names: Names, inside: dict[str, list[str]]) -> UserError:
     """Return the error for a tree in which no folder has a known name of a class."""
     of_splits = [name for name in inside if split_name(name)]
+    above = [name for name, below in inside.items() if any(map(names.get, below))]
+    if above:
+        found = f"folders of classes in {', '.join(f'{name}/' for name in above)[:200]}"
+        return UserError(
+            f"{tree.address}: found {found}, expected: {_EXPECTED}; a table can name people (group)"
+        )
     unknown = {below for split in of_splits for below in inside[split]}
     if not of_splits:
         unknown = {name for name in inside if any(pictures(tree, name))}

@@ -28,6 +28,7 @@ An id is `huggingface/<path of the Parquet file without its ending>/<number of t
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -41,13 +42,14 @@ from pipeline.intake.cell_table import CellTable, json_cells, known_columns
 from pipeline.intake.face_rows import FaceRow, add_faces, attributes_of, box_of
 from pipeline.intake.guards import Rejection, leads_out
 from pipeline.intake.listing import Listing
-from pipeline.intake.names import Names, split_in, split_of
+from pipeline.intake.names import Names, split_in, split_name, split_of
 from pipeline.intake.options import Options
 from pipeline.intake.picture_shards import ShardReader, class_names, open_shard, picture_column, rows
 from pipeline.intake.tree import Tree, wrong_tree
 from pipeline.tables.vocabulary import SPLITS
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+_PART = re.compile(r"(.*)-(\d{5})-of-(\d{5})(?:-[0-9a-f]+)?\.parquet", re.ASCII)
 _NUMBER = 7  # digits
 _EXPECTED = (
     "Parquet files with pictures, such as data/train-00000-of-00001.parquet, or metadata.csv or metadata.jsonl with "
@@ -84,6 +86,7 @@ def records(tree: Tree, options: Options) -> Listing:
 
 
 def _shards(tree: Tree, shards: list[str], names: Names) -> Listing:
+    _check_files(tree, shards)
     columns: dict[str, str] = {}
     listing = Listing(ShardReader(tree, columns), face_boxes="pixels")
     unlabelled = []
@@ -109,6 +112,31 @@ def _shards(tree: Tree, shards: list[str], names: Names) -> Listing:
             f"{tree.address}/{unlabelled[0]}: found the columns {found}, expected: one named label"
         )
     return listing
+
+
+def _check_files(tree: Tree, shards: list[str]) -> None:
+    """Check that the Parquet files are one configuration, and that all parts of a split are there.
+
+    Raises:
+        UserError: they are several, whose pictures are often the same, or parts are missing.
+    """
+    configurations = set()
+    for shard in shards:
+        *folders, _ = shard.split("/")
+        configurations.add("/".join(f for f in folders if f != "data" and not split_name(f)))
+    if len(configurations) > 1:
+        found = ", ".join(f"{name or '.'}/" for name in sorted(configurations))
+        raise UserError.of(
+            tree.address, f"Parquet files in {found[:200]}", "one configuration; import its folder"
+        )
+    parts: defaultdict[tuple[str, int], set[int]] = defaultdict(set)
+    for shard in shards:
+        if match := _PART.fullmatch(shard):
+            parts[match[1], int(match[3])].add(int(match[2]))
+    for (name, total), numbers in parts.items():
+        if len(numbers) < total:
+            found = f"{len(numbers)} of {total} parts"
+            raise UserError(f"{tree.address}/{name}: found {found}, expected: all; download the others")
 
 
 def _add_shard(listing: Listing, file: Any, shard: str, names: Names) -> bool:

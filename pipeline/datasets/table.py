@@ -35,7 +35,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pipeline.core.errors import UserError
 from pipeline.intake.cell_table import COLUMNS, ENDINGS, CellTable
 from pipeline.intake.face_rows import FaceRow, add_faces, attributes_of, box_of
-from pipeline.intake.guards import Rejection
+from pipeline.intake.guards import Rejection, is_document
 from pipeline.intake.landmarks import numbers
 from pipeline.intake.listing import Listing, votes_of
 from pipeline.intake.locator import Locator
@@ -57,7 +57,7 @@ def records(tree: Tree, options: Options) -> Listing:
     """
     top = tree.entries()
     files = [FILE] if FILE in top else [name for name in top if name.lower().endswith(ENDINGS)]
-    if not files or (FILE in top and f"{IMAGES}/" not in top) or not any(e.endswith("/") for e in top):
+    if not files or all(map(is_document, top)):
         raise wrong_tree(tree, f"{FILE} and the folder {IMAGES}/")
     if len(files) > 1 and not all(split_name(name.rpartition(".")[0]) for name in files):
         raise wrong_tree(
@@ -106,7 +106,7 @@ def _rows(
         split: of all rows, if the table is a split's.
         ignored: takes the names of the columns that are not used.
     """
-    table = CellTable(tree, file, _EXPECTED)
+    table, stem = CellTable(tree, file, _EXPECTED), file.rpartition(".")[0]
     columns, votes = table.columns(), _vote_columns(table, names)
     ignored += table.ignored({*columns.values(), *votes.values()}, [*COLUMNS, *CLASS_OF])
     _check(table, columns, list(votes))
@@ -118,7 +118,7 @@ def _rows(
                 raise cells
             cell = {column: cells[number] for column, number in columns.items()}
             name = cell["image"]
-            place = locator.place(name)
+            place = locator.place(name, near=stem)
             yield FaceRow(
                 file,
                 row,
@@ -164,6 +164,12 @@ def _check(table: CellTable, columns: Mapping[str, int], votes: list[str]) -> No
     classes = sum(name not in NO_CLASS for name in votes)
     if "image" not in columns or not (votes or "label" in columns):
         raise UserError(f"{table.path}: found the columns {found}, expected: {_EXPECTED}")
+    corners = [table.header[columns[name]] for name in ("x1", "y1", "x2", "y2") if name in columns]
+    if 0 < len(corners) < 4:
+        part = f"the columns {', '.join(corners)} of a box"
+        raise UserError(
+            f"{table.path}: found {part}, expected: x1, y1, x2, y2, the corners in pixels, or none of them"
+        )
     if votes and "label" in columns:
         raise UserError(
             f"{table.path}: found both label and vote columns ({found}), expected: one or the other"
@@ -189,6 +195,6 @@ def _has_shares(table: CellTable, votes: Mapping[str, int]) -> bool:
 def _counts(cells: Iterable[str], shares: bool) -> tuple[str, ...]:
     """Return votes as whole numbers: `8.0` as `8`; shares as votes out of 1,000."""
     return tuple(
-        f"{1_000 * number:.0f}" if shares else f"{number:.0f}" if number % 1 == 0 else cell
+        cell if number != number else f"{1_000 * number:.0f}" if shares else f"{number:g}"
         for cell, number in zip(cells, numbers(list(cells)), strict=True)
     )

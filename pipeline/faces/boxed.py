@@ -41,7 +41,7 @@ def face_in_box(
     window = Window.around(of_box.centre, of_box.side * (1 + 2 * BORDER))
     # Still finer looks take textures for faces: on 640 pixels 1 of 139 regions without a face, on 320 none.
     for size in (detector.search.near_look.size, 2 * detector.search.near_look.size):
-        [(canvas, on_canvas)] = faces_on_canvases([picture], [window], size, detector.faces)
+        [(canvas, on_canvas)] = faces_on_canvases([picture], [window], size, detector.faces, [0])
         seen = [canvas.to_picture(face) for face in on_canvas]
         candidates = [main, *(f for f in seen if overlap(f, main) <= SAME_FACE)] if main else seen
         about = [face for face in candidates if _holds(of_box, face) or _holds(face, of_box)]

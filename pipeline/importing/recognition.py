@@ -32,6 +32,7 @@ class Recognised:
         listing: its records and rejected rows.
         names: of its classes, with the labels that it was asked about.
         unknown: labels that nothing knows, and the number of their pictures.
+        rafdb: the pictures of RAF-DB that were read, `ingest.rafdb`.
     """
 
     form: str
@@ -41,6 +42,7 @@ class Recognised:
     listing: Listing
     names: Names
     unknown: dict[str, int]
+    rafdb: str
 
     def labels(self) -> list[tuple[str, str, int]]:
         """Return each label as found, its class and the number of records; "" for a label that nothing knows."""
@@ -54,6 +56,12 @@ class Recognised:
             if name is not None:
                 classes[name] += count
         return sorted((name, name, count) for name, count in classes.items())
+
+    def missing(self) -> list[str]:
+        """Return the places of pictures that records name and the tree does not hold."""
+        there = set(self.part.files())
+        places = (place.partition("|")[0] for place in self.listing.places())
+        return [place for place in places if place not in there and "." in place.rpartition("/")[2]]
 
     def splits(self) -> dict[str, int]:
         """Return the number of records by split; `none` is of those without one."""
@@ -85,14 +93,27 @@ def recognise(
         UserError: no form fits. The message has what each of the general forms expects.
     """
     source = path.parent if path.suffix.lower() in (".csv", ".tsv", ".parquet") and path.is_file() else path
+    if source != path:
+        others = [
+            file.name
+            for file in source.iterdir()
+            if file.suffix.lower() == path.suffix.lower() and file != path
+        ]
+        if others:
+            raise UserError(
+                f"{path}: found other tables beside it ({', '.join(sorted(others)[:3])}), expected: a folder with this "
+                "one and its pictures, or the folder itself as the argument"
+            )
     found: list[Recognised] = []
     refusals: dict[str, str] = {}
     for name in [form] if form else forms():
-        try:
-            found.append(_recognised(name, source, own, declared, rafdb))
-        except UserError as error:
-            if form or not isinstance(error, WrongTree):
-                refusals[name] = str(error)
+        for pictures in (rafdb, *({"original", "aligned"} - {rafdb} if name == "rafdb" else ())):
+            try:
+                found.append(_recognised(name, source, own, declared, pictures))
+                break
+            except UserError as error:
+                if form or not isinstance(error, WrongTree):
+                    refusals[name] = str(error)
     if found:
         return max(found, key=_fit)
     if refusals:
@@ -117,7 +138,7 @@ def _recognised(
         listing, part = listed(form, tree, Options(names, rafdb))
     seen = sorted(names.seen.items())
     unknown = {label: count for (label, name), count in seen if not name or label in asked}
-    return Recognised(form, source, tree, part, listing, names, unknown)
+    return Recognised(form, source, tree, part, listing, names, unknown, rafdb)
 
 
 def _fit(one: Recognised) -> tuple[int, int, int, int]:

@@ -49,7 +49,14 @@ def box_of(cell: Mapping[str, str]) -> tuple[float, ...] | None:
         Rejection: as `corners_of`.
     """
     corners = [cell[name] for name in ("x1", "y1", "x2", "y2") if name in cell]
-    return corners_of(numbers(corners)) if len(corners) == 4 and any(corners) else None
+    if len(corners) < 4 or not any(corners):
+        return None
+    found = numbers(corners)
+    if any(number != number for number in found):
+        raise Rejection("bad_box", f"found the box {', '.join(corners)[:80]}, expected: four numbers")
+    if max(found) <= 1:
+        raise Rejection("bad_box", f"found the box {', '.join(corners)[:80]}, expected: pixels, not shares")
+    return corners_of(found)
 
 
 def attributes_of(cell: Mapping[str, str]) -> dict[str, str]:

@@ -192,6 +192,11 @@ class Listing:
         totals = [sum(column) for column in zip(*rows, strict=True)] or [0] * len(self._voted)
         return {name: total for name, total in zip(self._voted, totals, strict=True) if total}
 
+    def places(self) -> list[str]:
+        """Return where the pictures of the records are."""
+        self._pack()
+        return [place for batch in self._packed for place in batch["place"].to_pylist()]
+
     def used(self) -> set[str]:
         """Return the places of the files that records and rejected rows are about."""
         self._pack()

@@ -13,8 +13,8 @@ from pipeline.intake.tree import Tree
 class Locator:
     """Finds the file that is meant by a path in a table.
 
-    The path may have back-slashes, another Unicode form than on disk, an `images/` too many or too few. It may also
-    lack the folders between `images/` and the file, if only one file there has the name.
+    The path may have back-slashes, other capitals or another Unicode form than on disk, an `images/` too many or too
+    few. It may also lack the folders between `images/` and the file, if only one file there has the name.
 
     Args:
         tree: the data set's files.
@@ -25,22 +25,29 @@ class Locator:
         self._folder = folder
         self._places: dict[str, str] = {}  # by the path in Unicode's composed form
         self._by_name: defaultdict[str, list[str]] = defaultdict(list)
+        self._any_case: defaultdict[str, list[str]] = defaultdict(list)
         everywhere = not tree.entries(folder)
         for place in sorted(tree.files()):
             path = unicodedata.normalize("NFC", place)
             self._places[path] = place
+            self._any_case[path.casefold()].append(place)
             if everywhere or place.startswith(f"{folder}/"):
                 self._by_name[path.rpartition("/")[2]].append(path)
 
-    def place(self, text: str) -> str:
+    def place(self, text: str, near: str = "") -> str:
         """Return the place of a file; of a file that does not exist, the place where it should be.
+
+        Args:
+            text: the path in the table.
+            near: a folder whose file counts if there are several of this name.
 
         Raises:
             Rejection: `no_image_name`, `outside_folder`, or `ambiguous_image` if several files could be meant.
         """
         text = unicodedata.normalize("NFC", text)
-        if (exact := f"{self._folder}/{text}") in self._places:
-            return self._places[exact]
+        for folder in (self._folder, near):
+            if (exact := f"{folder}/{text}") in self._places:
+                return self._places[exact]
         path = PurePosixPath(text.replace("\\", "/"))
         if leads_out(str(path)) or (path.parts and path.parts[0].endswith(":")):
             raise Rejection.of("outside_folder", repr(text[:80]), f"paths inside {self._folder}/")
@@ -52,6 +59,9 @@ class Locator:
         for candidate in (f"{self._folder}/{path}", str(path), f"{self._folder}/{tail}", tail):
             if candidate in self._places:
                 return self._places[candidate]
+        for candidate in (f"{self._folder}/{tail}", tail):
+            if len(same := self._any_case[candidate.casefold()]) == 1:
+                return same[0]
         return self._below(str(path)) or f"{self._folder}/{path}"
 
     def _below(self, path: str) -> str | None:

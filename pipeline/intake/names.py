@@ -26,12 +26,15 @@ _SPLIT_SPELLINGS = {
     "test": "test testing tst privatetest",
 }
 _NUMBER_IN_FRONT = re.compile(r"\d+[_ .)]+(?=\D)")
-_SPLIT_NOISE = re.compile(r"(?<=..)(sets?|data|dataset|split|images|imgs|pictures|faces|folder)$")
+_SPLIT_NOISE = re.compile(
+    r"(?<=..)(sets?|class|classes|labels?|annotations?|data|dataset|split|images|imgs|pictures|faces|folder)$"
+)
 
 
 def spelled(text: str) -> str:
     """Return a label without what people spell differently: case, Unicode form, white space, hyphens."""
-    return re.sub(r"[\s_-]+", "_", unicodedata.normalize("NFKC", text).strip().casefold())
+    text = re.sub(r"[\s_-]+", "_", unicodedata.normalize("NFKC", text).strip().casefold())
+    return re.sub(r"^(\d+)\.0+$", r"\1", text)  # a code as pandas writes it
 
 
 CLASS_OF = (

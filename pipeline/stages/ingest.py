@@ -92,6 +92,8 @@ def run(p: Params, dataset: str, source: str | Path | None = None, output: str |
     if ignored := listing.notes.get("ignored_columns"):
         expected = "neither known, nor attribute.<name>, nor votes for a name in classes of params.yaml"
         typer.echo(f"ingest {dataset}: ignored the columns {ignored}: {expected}")
+    if empty := listing.notes.get("empty_folders"):
+        typer.echo(f"ingest {dataset}: no picture in the folders {empty}")
     if reasons:
         typer.echo(
             f"ingest {dataset}: rejected {sum(reasons.values()):,} ({in_words(reasons)}), listed in {rejected}"
