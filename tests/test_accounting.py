@@ -137,13 +137,9 @@ def test_no_file_and_no_row_is_lost_or_counted_twice(tmp_path, dataset):
         twice = add_foreign(rng, root, outside, layout)
         try:
             check(root, layout, twice)
-        except (
-            UserError
-        ) as refusal:  # of the whole, because of another folder with Parquet files, which it names
-            folders = {place.rpartition("/")[0] for place in visible(root) if place.endswith(".parquet")}
-            assert dataset == "huggingface"
-            assert len(folders) > 1
-            assert any(f"{folder}/" in str(refusal) for folder in folders if folder)
+        except UserError as refusal:  # the whole is refused, because of another folder with Parquet files
+            if "found Parquet files in ./, " not in str(refusal):
+                raise
         except BaseException as error:
             error.add_note(f"tree {number} of {dataset}: {sorted(visible(root))}")
             raise
