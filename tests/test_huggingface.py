@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import pickle
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -390,3 +391,20 @@ def test_no_metadata_break_the_reader(tmp_path, lines):
     (tmp_path / "metadata.jsonl").write_bytes(text.encode("utf-8", "surrogatepass"))
     (tmp_path / "0").touch()
     assert "\n" not in toy.answer(huggingface.records, tmp_path, Options())
+
+
+@pytest.mark.parametrize(
+    ("places", "message"),
+    [
+        (["data/train-00000-of-00002.parquet"], "data/train: found 1 of 2 parts, expected: all"),
+        (
+            ["a/train/0.parquet", "b/test/0.parquet"],
+            "found Parquet files in a/, b/, allowed: one configuration",
+        ),
+    ],
+)
+def test_a_data_set_of_which_parts_are_missing_or_that_is_two_is_refused(raw, places, message):
+    for place in places:
+        write(raw / place, [0, 1])
+    with pytest.raises(UserError, match=re.escape(message)):
+        ingest.run(toy.PARAMS, "huggingface")

@@ -177,6 +177,9 @@ def test_copies_stay_when_the_source_goes(project, mine):
         (lambda root: folders(root, ["0", "1"]), [], "expected: --names '0=...,1=...', with a class or - for each"),
         (lambda root: folders(root, ["0", "1"]), ["--names", "0"], "--names: found '0', allowed: LABEL=CLASS"),
         (lambda root: folders(root, ["0", "1"]), ["--names", "0=no pain"], "class: found 'no pain', allowed: a letter"),
+        (lambda root: folders(root, ["0", "1"]), ["--names", "0=hapiness,1=sad"], "found 'hapiness', allowed: happ"),
+        (lambda root: folders(root, [*NAMES]), ["--names", "Hapy=anger"], "found 'Hapy', allowed: labels of"),
+        (lambda root: table(table(root), "b.csv") / "b.csv", [], "b.csv: found other tables beside it (labels.csv)"),
         (lambda root: folders(root, [*NAMES]), ["--form", "folders"], "--form: found 'folders', allowed: affectnet"),
         (lambda root: folders(root, [*NAMES]), ["--form", "ferplus"], "expected: FER2013Train/"),
         (lambda root: folders(folders(root, [*NAMES]), ["."]), [], "2 of 8 records would be left out"),
@@ -189,6 +192,27 @@ def test_what_cannot_be_imported_is_one_line_and_changes_nothing(project, mine, 
     assert message in str(error.value)
     assert Path("params.yaml").read_bytes() == before
     assert not Path("data").exists()
+
+
+def test_raf_db_is_imported_with_the_pictures_that_are_there(project, mine):
+    for split in ("train", "test"):
+        for code in (1, 4):
+            write(mine / f"DATASET/{split}/{code}/{split}_0000{code}_aligned.jpg", code)
+    printed = run(mine, "--yes")
+    assert ": rafdb, 4 pictures" in printed
+    p = params.load()
+    assert (p.ingest.rafdb, p.align.modes) == ("aligned", {"rafdb": "none"})
+    ingest.run(p, "rafdb")
+
+
+def test_columns_and_pictures_that_are_not_there_are_shown(project, mine):
+    table(mine)
+    text = (mine / "labels.csv").read_text().replace("emotion", "emotion;mood")
+    lines = [f"{line};x" if number else line for number, line in enumerate(text.splitlines())]
+    (mine / "labels.csv").write_text("\n".join([*lines, "absent.png;sad;x"]) + "\n")
+    printed = run(mine, "--yes")
+    assert "columns that are not read: mood\n" in printed
+    assert "pictures that are not there: 1 (images/absent.png)\n" in printed
 
 
 def test_other_files_in_the_place_are_never_replaced(project, mine):

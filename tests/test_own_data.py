@@ -222,3 +222,60 @@ def test_votes_may_be_floats_or_shares(project, cells, votes):
     ingested("table")
     (row,) = pq.read_table("data/ingested/table.parquet").to_pylist()
     assert (row["votes"]["happiness"], row["votes"]["sadness"]) == votes
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "reason", "detail"),
+    [
+        ("image,label,x1,y1,x2,y2", "{},sad,0.2,0.2,0.8,0.8", "bad_box", "expected: pixels, not shares"),
+        ("image;label;x1;y1;x2;y2", "{};sad;1,5;2;9;9", "bad_box", "found the box 1,5, 2, 9, 9, expected: four numbers"),
+        ("image;happy;sad", "{};0,8;0,2", "bad_votes", "found '0,8'"),
+    ],
+)  # fmt: skip
+def test_what_is_found_in_a_bad_cell_is_told(project, header, row, reason, detail):
+    write(*(f"images/{number}.png" for number in range(2)), form="table")
+    table(header, row.format("0.png"), row.format("1.png"))
+    with pytest.raises(UserError) as error:
+        ingested("table", toy.PARAMS)
+    assert reason in str(error.value)
+    assert detail in str(error.value)
+
+
+def test_half_a_box_is_refused(project):
+    write("images/a.png", form="table")
+    table("image,label,left,top,width,height", "a.png,sad,1,1,5,5")
+    with pytest.raises(UserError, match=r"found the columns left, top of a box, expected: x1, y1, x2, y2"):
+        ingested("table")
+
+
+def test_pictures_lie_beside_their_table_or_in_a_folder_of_its_name(project):
+    write("a.png", "sub/B.png", form="table")
+    table("image,label", "a.png,sad", "sub/b.png,1.0")
+    assert ingested("table", with_names(**{"1": "happiness"})) == {
+        "a.png": ("sadness", None),
+        "sub/B.png": ("happiness", None),
+    }
+
+
+def test_of_pictures_of_one_name_the_one_in_the_folder_of_the_split_is_meant(project):
+    write("train/0.png", "test/0.png", form="table")
+    for split, label in (("train", "sad"), ("test", "happy")):
+        table("image,label", f"0.png,{label}", name=f"{split}.csv")
+    assert ingested("table") == {"train/0.png": ("sadness", "train"), "test/0.png": ("happiness", "test")}
+
+
+def test_folders_of_people_are_no_classes(project):
+    write("S01/happy/a.png", "S02/happy/b.png", "S02/sad/c.png")
+    with pytest.raises(
+        UserError, match=r"found folders of classes in S01/, S02/, expected: one folder for each class"
+    ):
+        ingested()
+
+
+def test_empty_folders_are_named_and_no_splits(project, capsys):
+    write("train_class/happy/a.png", "train_class/sad/b.png")
+    for folder in ("train_class/fear", "test/happy"):
+        (ROOT["folder"] / folder).mkdir(parents=True)
+    assert {split for _, split in ingested().values()} == {"train"}
+    assert pq.read_schema("data/ingested/folder.parquet").metadata[b"draw"] == b"valid,test"
+    assert "no picture in the folders test/happy, train_class/fear" in capsys.readouterr().out
