@@ -228,7 +228,7 @@ def test_votes_may_be_floats_or_shares(project, cells, votes):
     ("header", "row", "reason", "detail"),
     [
         ("image,label,x1,y1,x2,y2", "{},sad,0.2,0.2,0.8,0.8", "bad_box", "expected: pixels, not shares"),
-        ("image;label;x1;y1;x2;y2", "{};sad;1,5;2;9;9", "bad_box", "found the box 1,5, 2, 9, 9, expected: four numbers"),
+        ("image;label;x1;y1;x2;y2", "{};sad;1,5;2;9;9", "bad_box", "found the box 1,5, 2, 9, 9, expected: four"),
         ("image;happy;sad", "{};0,8;0,2", "bad_votes", "found '0,8'"),
     ],
 )  # fmt: skip

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from pipeline import cli
 from pipeline.faces.alignment import REFERENCE, quarters
+from pipeline.faces.boxed import face_in_box
 from pipeline.faces.crowd import all_faces
 from pipeline.faces.detection import Canvas, Detection, FaceDetector, Window
 from pipeline.faces.detectors import detector_module
@@ -166,6 +167,19 @@ def test_all_faces_of_a_turned_photograph_are_found(
     assert len(found) == 6
     for face in upright:
         assert min(off(other, face, photo, quarter) for other in found) < 0.15
+
+
+@pytest.mark.parametrize("quarter", TURNS)
+def test_the_face_in_a_box_is_found_in_a_turned_photograph(
+    detector_of: Callable[[str], FaceDetector], quarter: int
+) -> None:
+    detector, photo = detector_of("scrfd"), get_image("t1")
+    (upright,) = all_faces(detector, [photo])
+    for face in upright[1::2]:
+        corners = moved(face.box.reshape(2, 2), photo, quarter)
+        box = [*corners.min(axis=0).tolist(), *corners.max(axis=0).tolist()]
+        found = face_in_box(detector, turned(photo, quarter), box, None, turn=True)
+        assert off(found, face, photo, quarter) < 0.15
 
 
 # --------------------------------------------------------------------------------- the stage and prediction

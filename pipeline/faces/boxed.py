@@ -11,6 +11,7 @@ from pipeline.faces.detection import (
     Detection,
     FaceDetector,
     Window,
+    distinct_faces,
     faces_on_canvases,
     overlap,
 )
@@ -22,7 +23,11 @@ BORDER = 0.5
 
 
 def face_in_box(
-    detector: FaceDetector, picture: np.ndarray, box: Sequence[float], main: Detection | None
+    detector: FaceDetector,
+    picture: np.ndarray,
+    box: Sequence[float],
+    main: Detection | None,
+    turn: bool = False,
 ) -> Detection | None:
     """Return the face that overlaps a box most, or None if there is no face whose centre it holds, or that holds its.
 
@@ -34,6 +39,8 @@ def face_in_box(
         picture: BGR, uint8, H x W x 3.
         box: x1, y1, x2, y2 in pixels.
         main: the result of `detector.detect`.
+        turn: whether to look in all four directions. Of the faces found at one place, the one with the best score is
+            taken.
     """
     of_box = Detection(np.array(box, np.float32), np.full((5, 2), np.nan, np.float32), np.nan)
     if main and overlap(main, of_box) >= SURE:
@@ -41,8 +48,12 @@ def face_in_box(
     window = Window.around(of_box.centre, of_box.side * (1 + 2 * BORDER))
     # Still finer looks take textures for faces: on 640 pixels 1 of 139 regions without a face, on 320 none.
     for size in (detector.search.near_look.size, 2 * detector.search.near_look.size):
-        [(canvas, on_canvas)] = faces_on_canvases([picture], [window], size, detector.faces, [0])
-        seen = [canvas.to_picture(face) for face in on_canvas]
+        quarters = list(range(4 if turn else 1))
+        looks = faces_on_canvases(
+            [picture] * len(quarters), [window] * len(quarters), size, detector.faces, quarters
+        )
+        seen = [canvas.to_picture(face) for canvas, on_canvas in looks for face in on_canvas]
+        seen = distinct_faces(seen) if turn else seen
         candidates = [main, *(f for f in seen if overlap(f, main) <= SAME_FACE)] if main else seen
         about = [face for face in candidates if _holds(of_box, face) or _holds(face, of_box)]
         if about:

@@ -65,7 +65,7 @@ class Extraction:
                     found[row] = face
                 for row in rows:
                     if box := boxes[row]:
-                        found[row] = face_in_box(detector, decoded[row], box, found[row])
+                        found[row] = face_in_box(detector, decoded[row], box, found[row], settings.turn)
         faces = [
             _row(name, picture, face, box, settings)
             for name, picture, face, box in zip(names, decoded, found, boxes, strict=True)
