@@ -150,7 +150,7 @@ def test_the_detector_sees_only_pictures_without_given_landmarks(project, monkey
     seen = []
 
     class Stub:
-        def detect(self, pictures):
+        def detect(self, pictures, turn):
             seen.append(len(pictures))
             return [Detection(np.float32([1, 2, 50, 60]), np.float32(REFERENCE / 2), 0.75)] * len(pictures)
 

@@ -293,7 +293,7 @@ def test_a_data_set_that_grows_moves_no_picture_back(faces, seed, sizes) -> None
     settings = PARAMS.labels.model_copy(update={"valid": sizes[0], "test": sizes[1]})
 
     def decided(pictures: Pictures, *classes: str) -> Decisions:
-        return decide(pictures, classes, settings, seed % 5)
+        return decide(pictures, np.zeros(len(pictures.ids), bool), classes, settings, seed % 5)
 
     before, after = decided(taken(later, rows), "fear"), decided(later, "fear", "anger")
     settled = ~(before.drawn.filled | after.drawn.filled[rows])
