@@ -873,6 +873,15 @@ def test_a_damaged_member_is_listed_and_a_damaged_table_stops_in_one_line(raw, a
 # ------------------------------------------------------------------------- machines and other processes
 
 
+def test_training_without_a_compiler_says_what_to_change(project, monkeypatch, tmp_path):
+    toy.write(project, model="light", **{"train.compile": True})
+    monkeypatch.setenv("CXX", "/absent")  # torch reads the compiler's name from it
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    line = line_of(fer("train"))
+    assert line.startswith("fer: params.yaml: train.compile: found true, but torch cannot compile here")
+    assert "/absent" in line and line.endswith("allowed: false, or a C compiler")
+
+
 def small_files() -> None:
     """Let no file of this process grow beyond 30 kB: writing more fails with a real error."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000))
