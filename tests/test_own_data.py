@@ -104,6 +104,41 @@ def test_one_folder_around_them_is_entered(project, top):
     assert listed() == {"README.md": "not_read"}
 
 
+def test_beside_the_folder_that_is_entered_may_lie_folders_of_documents(project):
+    write(
+        "faces/happy/a.png",
+        "faces/sad/b.png",
+        "docs/paper.pdf",
+        "src/a.py",
+        "src/lib/b.py",
+        "__MACOSX/faces/._a.png",
+    )
+    assert set(ingested()) == {"happy/a.png", "sad/b.png"}
+    assert listed() == {"docs/": "not_read", "src/": "not_read"}
+    assert counts() == (2, 0, 3)
+
+
+@pytest.mark.parametrize("top", ["FER faces", "data/raw"])
+def test_one_folder_around_folders_of_classes_is_entered(project, top):
+    write(f"{top}/happy/a.png", f"{top}/sad/b.png", "README.md")
+    assert set(ingested()) == {"happy/a.png", "sad/b.png"}
+
+
+def test_data_sets_beside_each_other_are_named(project):
+    write("first/train/happy/a.png", "second/train/sad/b.png")
+    with pytest.raises(
+        UserError, match=r"found folders of classes in first/train/, second/train/, expected: one"
+    ):
+        ingested()
+
+
+def test_a_split_whose_classes_nothing_knows_is_rejected_by_their_names(project):
+    write("train/happy/a.png", "train/sad/b.png", "test/0/c.png", "test/1/d.png")
+    with pytest.raises(UserError, match=r"unknown_label 2 \(such as test/.*: found '[01]'"):
+        ingested()
+    assert ingested(p=with_names(**{"0": "sadness", "1": "fear"}))["test/1/d.png"] == ("fear", "test")
+
+
 @pytest.mark.parametrize("top", ["", "train/", "data/train/"])
 def test_codes_for_classes_need_names(project, top):
     write(*(f"{top}{code}/a.png" for code in range(7)))
@@ -270,6 +305,21 @@ def test_folders_of_people_are_no_classes(project):
         UserError, match=r"found folders of classes in S01/, S02/, expected: one folder for each class"
     ):
         ingested()
+
+
+def test_a_folder_of_pictures_that_are_rejected_is_not_empty(project, capsys):
+    write(
+        *(
+            f"{name}/{split}/{n}.png"
+            for name in ("happy", "sad")
+            for split in ("train", "test")
+            for n in range(5)
+        )
+    )
+    write("fear/a.png")
+    assert len(ingested()) == 20
+    assert listed() == {"fear/a.png": "no_split"}
+    assert "no picture in" not in capsys.readouterr().out
 
 
 def test_empty_folders_are_named_and_no_splits(project, capsys):
