@@ -205,6 +205,18 @@ def test_raf_db_is_imported_with_the_pictures_that_are_there(project, mine):
     ingest.run(p, "rafdb")
 
 
+@pytest.mark.parametrize("kind", ["original", "aligned"])
+@pytest.mark.parametrize("options", [[], ["--form", "rafdb"]])
+def test_the_code_0_of_raf_db_is_told_whatever_pictures_are_chosen(project, mine, kind, options):
+    (mine / "EmoLabel").mkdir()
+    (mine / "EmoLabel/list_patition_label.txt").write_text("train_00001.jpg 0\ntest_0001.jpg 6\n")
+    write(mine / f"Image/{kind}/test_0001{'_aligned' * (kind == 'aligned')}.jpg", 1)
+    with pytest.raises(
+        UserError, match="row 1: found the code 0: codes that count from 0 stand for other classes"
+    ):
+        run(mine, "--yes", *options)
+
+
 def test_columns_and_pictures_that_are_not_there_are_shown(project, mine):
     table(mine)
     text = (mine / "labels.csv").read_text().replace("emotion", "emotion;mood")

@@ -112,8 +112,10 @@ def recognise(
                 found.append(_recognised(name, source, own, declared, pictures))
                 break
             except UserError as error:
-                if form or not isinstance(error, WrongTree):
+                if not isinstance(error, WrongTree):
                     refusals[name] = str(error)
+                elif form:
+                    refusals.setdefault(name, str(error))
     if found:
         return max(found, key=_fit)
     if refusals:
