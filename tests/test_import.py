@@ -222,9 +222,18 @@ def test_columns_and_pictures_that_are_not_there_are_shown(project, mine):
     text = (mine / "labels.csv").read_text().replace("emotion", "emotion;mood")
     lines = [f"{line};x" if number else line for number, line in enumerate(text.splitlines())]
     (mine / "labels.csv").write_text("\n".join([*lines, "absent.png;sad;x"]) + "\n")
-    printed = run(mine, "--yes")
+    with pytest.raises(UserError, match="1 of 7 records would be left out"):
+        run(mine, "--yes")
+    printed = run(mine, "--yes", "--accept-rejected")
     assert "columns that are not read: mood\n" in printed
     assert "pictures that are not there: 1 (images/absent.png)\n" in printed
+
+
+def test_all_files_that_are_not_read_are_counted(project, mine):
+    folders(mine, [*NAMES])
+    for number in range(9):
+        (mine / f"{number}.txt").touch()
+    assert "not read: 4.txt\nnot read: 4 more files\n" in run(mine, "--yes")
 
 
 def test_other_files_in_the_place_are_never_replaced(project, mine):

@@ -292,6 +292,19 @@ def test_pictures_lie_beside_their_table_or_in_a_folder_of_its_name(project):
     }
 
 
+def test_names_of_pictures_may_lack_the_ending(project):
+    write("images/a.png", "images/sub/b.c.png", "images/sub/d.png", "images/e.txt", form="table")
+    table("image,label", "a,sad", "b.c,happy", "sub/d,fear")
+    assert set(ingested("table")) == {"a.png", "sub/b.c.png", "sub/d.png"}
+    table("image,label", "a,sad", "e,happy")
+    with pytest.raises(UserError, match=r"missing_image 1 .*images/e does not exist"):
+        ingested("table")
+    write("images/sub/a.bmp.png", "images/two/d.png", form="table")
+    table("image,label", "a,sad", "d,happy")
+    with pytest.raises(UserError, match=r"ambiguous_image 1 \(such as labels.csv, row 3: found 2 files"):
+        ingested("table")
+
+
 def test_of_pictures_of_one_name_the_one_in_the_folder_of_the_split_is_meant(project):
     write("train/0.png", "test/0.png", form="table")
     for split, label in (("train", "sad"), ("test", "happy")):

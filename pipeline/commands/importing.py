@@ -177,8 +177,11 @@ def _show(found: Recognised, p: Params) -> None:
         typer.echo(
             f"left out, {reason}: {count:,} ({shown}{', ...' if count > _MOST else ''}): {rows[0].detail}"
         )
-    for row in unread(found.tree, found.part, found.listing)[:_MOST]:
+    not_read = unread(found.tree, found.part, found.listing)
+    for row in not_read[:_MOST]:
         typer.echo(f"not read: {row.place}{f' ({row.files:,} files)' if row.files > 1 else ''}")
+    if rest := sum(row.files for row in not_read[_MOST:]):
+        typer.echo(f"not read: {rest:,} more files")
 
 
 def _check_rejected(found: Recognised, yes: bool) -> bool:
@@ -189,6 +192,7 @@ def _check_rejected(found: Recognised, yes: bool) -> bool:
     """
     rejected = (Counter(row.reason for row in found.listing.rejected) - found.listing.expected).total()
     total = len(found.listing) + rejected
+    rejected += len(found.missing())
     if 10 * rejected <= total:
         return False
     text = f"{rejected:,} of {total:,} records would be left out"

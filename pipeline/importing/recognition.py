@@ -61,7 +61,7 @@ class Recognised:
         """Return the places of pictures that records name and the tree does not hold."""
         there = set(self.part.files())
         places = (place.partition("|")[0] for place in self.listing.places())
-        return [place for place in places if place not in there and "." in place.rpartition("/")[2]]
+        return [place for place in places if place not in there and ("/" in place or "." in place)]
 
     def splits(self) -> dict[str, int]:
         """Return the number of records by split; `none` is of those without one."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import unicodedata
 from collections import defaultdict
+from functools import cached_property
 from pathlib import PurePosixPath
 
-from pipeline.intake.guards import Rejection, leads_out
+from pipeline.intake.guards import Rejection, is_document, leads_out
 from pipeline.intake.tree import Tree
 
 
@@ -14,7 +15,8 @@ class Locator:
     """Finds the file that is meant by a path in a table.
 
     The path may have back-slashes, other capitals or another Unicode form than on disk, an `images/` too many or too
-    few. It may also lack the folders between `images/` and the file, if only one file there has the name.
+    few. It may also lack the folders between `images/` and the file, or the file's ending, if only one file there has
+    the name.
 
     Args:
         tree: the data set's files.
@@ -64,9 +66,24 @@ class Locator:
                 return same[0]
         return self._below(str(path)) or f"{self._folder}/{path}"
 
+    @cached_property
+    def _without_ending(self) -> dict[str, list[str]]:
+        """Paths of pictures by their names without the ending."""
+        found: defaultdict[str, list[str]] = defaultdict(list)
+        for name, paths in self._by_name.items():
+            if not is_document(name):
+                found[PurePosixPath(name).stem] += paths
+        return found
+
     def _below(self, path: str) -> str | None:
-        """Return the place of the only file whose path ends with a path; None if there is none."""
-        found = [place for place in self._by_name[path.rpartition("/")[2]] if place.endswith(f"/{path}")]
+        """Return the place of the only file whose path ends with a path, with or without the ending; else None."""
+        name = path.rpartition("/")[2]
+        found = [place for place in self._by_name.get(name, ()) if place.endswith(f"/{path}")]
+        if not found:
+            same = self._without_ending.get(name, ())
+            found = [
+                place for place in same if f"/{PurePosixPath(place).with_suffix('')}".endswith(f"/{path}")
+            ]
         if len(found) > 1:
             raise Rejection.of("ambiguous_image", f"{len(found)} files: {', '.join(found[:3])}"[:200], "one")
         return self._places[found[0]] if found else None
