@@ -305,11 +305,39 @@ def test_names_of_pictures_may_lack_the_ending(project):
         ingested("table")
 
 
-def test_of_pictures_of_one_name_the_one_in_the_folder_of_the_split_is_meant(project):
-    write("train/0.png", "test/0.png", form="table")
-    for split, label in (("train", "sad"), ("test", "happy")):
-        table("image,label", f"0.png,{label}", name=f"{split}.csv")
-    assert ingested("table") == {"train/0.png": ("sadness", "train"), "test/0.png": ("happiness", "test")}
+@pytest.mark.parametrize("names", ["{}.csv", "{}_labels.csv", "labels.csv"])
+@pytest.mark.parametrize("top", ["", "images/faces/"])
+def test_of_pictures_of_one_name_the_one_in_the_folder_of_the_split_is_meant(project, names, top):
+    write(f"{top}train/0.png", f"{top}Test/0.png", form="table")
+    if names == "labels.csv":
+        table("image,label,split", "0.png,sad,train", "0,happy,testing")
+    else:
+        for split, label in (("train", "sad"), ("test", "happy")):
+            table("image,label", f"0.png,{label}", name=names.format(split))
+    top = top.removeprefix("images/")
+    assert ingested("table") == {
+        f"{top}train/0.png": ("sadness", "train"),
+        f"{top}Test/0.png": ("happiness", "test"),
+    }
+
+
+def test_of_a_path_on_another_machine_the_end_that_exists_counts(project):
+    write("images/a.png", "images/train/b.png", "images/test/b.png", "images/c.png", form="table")
+    table(
+        "image,label", r"C:\faces\a.png,sad", "/content/data/train/b.png,fear", "/home/ann/images/c.png,happy"
+    )
+    assert set(ingested("table")) == {"a.png", "train/b.png", "c.png"}
+    table("image,label", "c.png,sad", "/home/ann/d.png,happy", "/home/../c.png,happy", "/b.png,fear")
+    with pytest.raises(
+        UserError, match=r"outside_folder 3 \(such as labels.csv, row 3: found '/home/ann/d.png'"
+    ):
+        ingested("table")
+
+
+def test_the_separator_that_excel_writes_above_the_header_is_no_header(project):
+    write("images/a.png", "images/b.png", form="table")
+    table("sep=;", "image;label", "a.png;sad", "b.png;happy")
+    assert set(ingested("table")) == {"a.png", "b.png"}
 
 
 def test_folders_of_people_are_no_classes(project):
