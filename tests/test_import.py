@@ -229,6 +229,18 @@ def test_columns_and_pictures_that_are_not_there_are_shown(project, mine):
     assert "pictures that are not there: 1 (images/absent.png)\n" in printed
 
 
+def test_what_is_no_data_set_in_any_form_is_one_line(project, mine):
+    write(mine / "a.png", 1)
+    with pytest.raises(UserError, match=r"a.png: found a file that is no archive") as error:
+        run(mine / "a.png", "--yes")
+    assert "\n" not in str(error.value)
+
+
+def test_a_label_may_hold_the_sign_of_the_option(project, mine):
+    run(folders(mine, ["class=1", "class=2"]), "--yes", "--names", "class=1=happy,class=2=sad")
+    assert params.load().ingest.names == {"class=1": "happiness", "class=2": "sadness"}
+
+
 def test_all_files_that_are_not_read_are_counted(project, mine):
     folders(mine, [*NAMES])
     for number in range(9):

@@ -124,10 +124,13 @@ def test_one_folder_around_folders_of_classes_is_entered(project, top):
     assert set(ingested()) == {"happy/a.png", "sad/b.png"}
 
 
-def test_data_sets_beside_each_other_are_named(project):
-    write("first/train/happy/a.png", "second/train/sad/b.png")
+@pytest.mark.parametrize(
+    "above", [("first/train", "second/train"), ("test/S01", "train/S02"), ("test/test", "train/train")]
+)
+def test_folders_of_classes_that_lie_too_deep_are_named(project, above):
+    write(f"{above[0]}/happy/a.png", f"{above[1]}/sad/b.png")
     with pytest.raises(
-        UserError, match=r"found folders of classes in first/train/, second/train/, expected: one"
+        UserError, match=f"found folders of classes in {above[0]}/, {above[1]}/, expected: one"
     ):
         ingested()
 

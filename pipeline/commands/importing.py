@@ -93,7 +93,7 @@ def import_(
 
 def _parsed(text: str) -> dict[str, str]:
     """Return the classes in the option `--names`, by label."""
-    pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
+    pairs = [pair.rpartition("=") for pair in text.split(",") if pair.strip()]
     for label, equals, name in pairs:
         if not (label.strip() and equals and name.strip()):
             raise UserError.of("--names", repr(label + equals + name), "LABEL=CLASS, joined by commas")

@@ -68,9 +68,9 @@ def _no_class(tree: Tree, names: Names, inside: dict[str, list[str]]) -> UserErr
     filled = [name for name in inside if any(pictures(tree, name))]
     of_splits = [name for name in filled if split_name(name)]
     above = [name for name in filled if any(map(names.get, inside[name]))]
-    if not of_splits:  # there may be data sets beside each other
-        splits = [f"{name}/{f}" for name in filled for f in inside[name] if split_name(f)]
-        above += [place for place in splits if any(map(names.get, folders(tree, place)))]
+    # Folders of people in those of splits, or data sets beside each other.
+    parts = ([*place.split("/")[:-1], "", "", ""] for place in pictures(tree))
+    above += sorted({f"{first}/{second}" for first, second, third, *_ in parts if names.get(third)})
     if above and len(filled) > 1:
         found = f"folders of classes in {', '.join(f'{name}/' for name in above)[:200]}"
         return UserError(

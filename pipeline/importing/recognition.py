@@ -118,6 +118,8 @@ def recognise(
                     refusals.setdefault(name, str(error))
     if found:
         return max(found, key=_fit)
+    if len({*refusals.values()}) == 1:
+        raise UserError(next(iter(refusals.values())))
     if refusals:
         raise UserError(*(f"as {name}: {refusal}" for name, refusal in refusals.items()))
     entries = ", ".join(open_tree(source).entries()[:8]) or "nothing"
