@@ -229,6 +229,15 @@ def test_columns_and_pictures_that_are_not_there_are_shown(project, mine):
     assert "pictures that are not there: 1 (images/absent.png)\n" in printed
 
 
+def test_rows_without_a_label_are_not_asked_about(project, mine):
+    table(mine)
+    with (mine / "labels.csv").open("a") as file:
+        file.write("0.png;\n")
+    with pytest.raises(UserError, match="1 of 7 records would be left out"):
+        run(mine, "--yes")
+    assert "left out, no_label: 1 (labels.csv, row 8): the row has no label" in run(mine, answers="y\ny\n")
+
+
 def test_what_is_no_data_set_in_any_form_is_one_line(project, mine):
     write(mine / "a.png", 1)
     with pytest.raises(UserError, match=r"a.png: found a file that is no archive") as error:
