@@ -245,6 +245,16 @@ def test_what_is_no_data_set_in_any_form_is_one_line(project, mine):
     assert "\n" not in str(error.value)
 
 
+def test_what_is_wrong_with_data_yaml_is_told(project, mine):
+    for split in ("train", "valid"):
+        write(mine / split / "images/a.png", 1)
+        (mine / split / "labels").mkdir()
+        (mine / split / "labels/a.txt").write_text("0 .5 .5 .5 .5\n")
+    (mine / "data.yaml").write_text("names: [happy, 'sad\n")
+    with pytest.raises(UserError, match=r"data.yaml"):
+        run(mine, "--yes")
+
+
 def test_a_label_may_hold_the_sign_of_the_option(project, mine):
     run(folders(mine, ["class=1", "class=2"]), "--yes", "--names", "class=1=happy,class=2=sad")
     assert params.load().ingest.names == {"class=1": "happiness", "class=2": "sadness"}

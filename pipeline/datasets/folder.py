@@ -77,6 +77,7 @@ def _no_class(tree: Tree, names: Names, inside: dict[str, list[str]]) -> UserErr
             f"{tree.address}: found {found}, expected: {_EXPECTED}; a table can name people (group)"
         )
     unknown = {below for split in of_splits for below in inside[split]} if of_splits else {*filled}
+    unknown -= {"images", "labels"}  # of YOLO
     if above or len(unknown) < 2:
         return wrong_tree(tree, _EXPECTED)
     return UnknownNames(tree.address, sorted(unknown))
