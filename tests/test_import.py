@@ -255,6 +255,13 @@ def test_what_is_wrong_with_data_yaml_is_told(project, mine):
         run(mine, "--yes")
 
 
+def test_pictures_to_train_on_are_needed(project, mine):
+    with pytest.raises(
+        UserError, match=r"found valid 6, test 6, expected: pictures of train, or without a split"
+    ):
+        run(folders(mine, [*NAMES], "", ("val", "test")), "--yes")
+
+
 def test_a_label_may_hold_the_sign_of_the_option(project, mine):
     run(folders(mine, ["class=1", "class=2"]), "--yes", "--names", "class=1=happy,class=2=sad")
     assert params.load().ingest.names == {"class=1": "happiness", "class=2": "sadness"}

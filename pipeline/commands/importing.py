@@ -52,7 +52,7 @@ def import_(
     those that it cannot read.
     """
     from pipeline import params
-    from pipeline.core.progress import in_yaml
+    from pipeline.core.progress import in_words, in_yaml
     from pipeline.importing.placing import classes_of, free_place, place, settings
     from pipeline.importing.recognition import forms, recognise
     from pipeline.intake.names import spelled
@@ -79,6 +79,9 @@ def import_(
     classes = classes_of(found)
     if len(classes) < 2:
         raise UserError(f"{path}: found the classes {', '.join(classes) or 'none'}, expected: at least two")
+    splits = found.splits()
+    if not {"train", "none"} & splits.keys():
+        raise UserError(f"{path}: found {in_words(splits)}, expected: pictures of train, or without a split")
     accept = accept or _check_rejected(found, yes)
     changes = settings(found, p, own, accept)
     typer.echo(f"{'Copy' if copy else 'Link'} it to data/raw/{found.form}, and set in params.yaml:")
