@@ -106,9 +106,11 @@ class Names:
         """Return the class of a label, and count the label.
 
         Raises:
-            Rejection: `unknown_label`, with the known names that are close to it.
+            Rejection: `no_label` for an empty cell; `unknown_label`, with the known names that are close to it.
         """
         name = self.get(text)
+        if name is None and not text.strip():
+            raise Rejection("no_label", "the row has no label")
         self.seen[text.strip(), name or ""] += 1
         if name is None:
             raise Rejection("unknown_label", f"found {text[:40]!r}, {self._hint(text)}")
@@ -123,7 +125,7 @@ class Names:
         Raises:
             UnknownNames: nothing knows any of the labels that `label` has seen.
         """
-        labels = sorted({label for label, _ in self.seen if label})
+        labels = sorted({label for label, _ in self.seen})
         if labels and not any(name for _, name in self.seen):
             raise UnknownNames(source, labels)
 
