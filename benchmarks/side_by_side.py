@@ -48,13 +48,13 @@ def main(
     recipe: str,
     output: Path,
     rows: list[str],
-    seed: Annotated[list[int], typer.Option()] = [1],
+    seed: Annotated[list[int] | None, typer.Option(help="1 by default.")] = None,
     epochs: Annotated[int, typer.Option(help="0: those of the recipe.")] = 0,
     compile: Annotated[bool, typer.Option(help="Set train.compile.")] = False,
 ) -> None:
     output.mkdir(parents=True, exist_ok=True)
     table, started = recipes.load(recipe), time.monotonic()
-    runs = [(row, number) for number in seed for row in rows]
+    runs = [(row, number) for number in seed or [1] for row in rows]
     failed: list[str] = []
 
     def train(row: str, number: int) -> None:

@@ -88,7 +88,9 @@ def test_a_classifiers_replayed_step_is_the_step(project: Path, model: str, augm
 
 @pytest.mark.parametrize("changed", [{"optimizer": "adam"}, {"optimizer": "ranger"}, {"loss": "center"}])
 def test_all_of_a_step_is_replayed(project: Path, changed: dict[str, str]) -> None:
-    toy.write(project, model="light", **changed, **{"train.ema": 0.9, "train.clip": 1.0, "train.rotation": 10})
+    toy.write(
+        project, model="light", **changed, **{"train.ema": 0.9, "train.clip": 1.0, "train.rotation": 10}
+    )
     assert_replayed()
 
 

@@ -94,7 +94,7 @@ def test_an_augmentations_draws_do_not_depend_on_the_transforms() -> None:
 
 
 def test_draws_fill_the_ranges_they_are_given() -> None:
-    chosen = settings(**PAPER, translation=0.1, resized_crop=[0.2, 0.9])
+    chosen = settings(**PAPER, translation=0.1, scale=0.2, resized_crop=[0.2, 0.9])
     drawn = transform.draw(chosen, 48, np.random.default_rng(0), 5000, 44)
     for name, low, high in (
         ("brightness", 0.75, 1.25),
@@ -104,6 +104,7 @@ def test_draws_fill_the_ranges_they_are_given() -> None:
         ("angle", -15, 15),
         ("shear", -15, 15),
         ("shift", -0.1, 0.1),
+        ("scale", 0.8, 1.2),
     ):
         edge = (high - low) / 100
         assert low <= drawn[name].min() < low + edge
@@ -127,17 +128,18 @@ def test_draws_fill_the_ranges_they_are_given() -> None:
     st.floats(-45, 45),
     st.floats(-30, 30),
     st.tuples(st.integers(-9, 9), st.integers(-9, 9)),
+    st.floats(0.5, 2),
     st.booleans(),
 )
-def test_rotation_shear_and_translation_are_torchvisions(
-    seed: int, angle: float, shear: float, moved: tuple[int, int], mirrored: bool
+def test_rotation_shear_translation_and_scale_are_torchvisions(
+    seed: int, angle: float, shear: float, moved: tuple[int, int], scale: float, mirrored: bool
 ) -> None:
     from torchvision.transforms.v2 import functional as F
 
     rng = np.random.default_rng(seed)
     top, left = (int(value) for value in rng.integers(0, 5, 2))
     faces = torch.from_numpy(rng.integers(0, 256, (1, 48, 48, 3), np.uint8))
-    draws = {"angle": angle, "shear": shear}
+    draws = {"angle": angle, "shear": shear, "scale": scale}
     ours = transform.apply(
         faces,
         44,
@@ -156,7 +158,7 @@ def test_rotation_shear_and_translation_are_torchvisions(
         image,
         angle=angle,
         translate=list(moved),
-        scale=1.0,
+        scale=scale,
         shear=[shear, 0.0],
         center=[pad + left + 22.0, pad + top + 22.0],
         interpolation=F.InterpolationMode.BILINEAR if hasattr(F, "InterpolationMode") else 2,

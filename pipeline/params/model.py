@@ -164,6 +164,7 @@ class Train(Block):
     rotation: Annotated[float, Field(ge=0, le=180, allow_inf_nan=False)]
     shear: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)]
     translation: Fraction
+    scale: Annotated[float, Field(ge=0, le=0.9)]
     brightness: Fraction
     contrast: Fraction
     saturation: Fraction

@@ -77,6 +77,12 @@ class LightSettings(NetworkSettings):
     """Settings of the light network."""
 
 
+class FastSettings(NetworkSettings):
+    """Settings of the fast network. `width` is the number of channels of its second stage."""
+
+    width: Annotated[int, Field(ge=16, le=1024, multiple_of=16)]
+
+
 class DeepFeaturesSettings(Block):
     """Settings of the deep features and of the support vector machine: `C` is scikit-learn's weight of errors."""
 
@@ -102,4 +108,5 @@ class Models(Block):
     vgg13: VGGSettings = UNCHOSEN
     vgg16: VGGSettings = UNCHOSEN
     light: LightSettings = UNCHOSEN
+    fast: FastSettings = UNCHOSEN
     svm_deep_features: DeepFeaturesSettings = UNCHOSEN

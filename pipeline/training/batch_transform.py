@@ -37,7 +37,7 @@ def draw(
 
     Returns:
         float32 columns of `count` rows for the enabled transforms: `box` (top, left, height and width of the resized
-        crop in pixels, not rounded), `angle` and `shear` (degrees), `shift` (right and down, in crop sizes),
+        crop in pixels, not rounded), `angle` and `shear` (degrees), `shift` (right and down, in crop sizes), `scale`,
         `brightness`, `contrast`, `saturation` (factors), `hue` (in full turns).
     """
     drawn: dict[str, np.ndarray] = {}
@@ -51,6 +51,7 @@ def draw(
         ("contrast", 1, settings.contrast, ()),
         ("saturation", 1, settings.saturation, ()),
         ("hue", 0, settings.hue, ()),
+        ("scale", 1, settings.scale, ()),
     ):
         if reach:
             drawn[name] = rng.uniform(middle - reach, middle + reach, (count, *row))
@@ -86,7 +87,7 @@ def apply(
         float32 [n, C, size, size] in 0..1, channels-last. The result for a sample does not depend on the other samples
         of the batch.
     """
-    if draws.keys().isdisjoint(("box", "angle", "shear", "shift")):
+    if draws.keys().isdisjoint(("box", "angle", "shear", "shift", "scale")):
         images = crop(faces, size, top, left, mirrored)
     else:
         box = draws.get("box")
@@ -101,14 +102,14 @@ def apply(
 def affine(height: int, width: int, box: Tensor, mirrored: Tensor, draws: dict[str, Tensor]) -> Tensor:
     """Return the maps from positions in the result to positions in the face.
 
-    Each face is sheared along its rows, turned clockwise about the middle of the box, and moved. Then the box is cut
-    out, and some boxes are mirrored.
+    Each face is sheared along its rows, enlarged, turned clockwise about the middle of the box, and moved. Then the box
+    is cut out, and some boxes are mirrored.
 
     Args:
         height, width: of the face in pixels.
         box: top, left, height, width in pixels, float32 [n, 4].
         mirrored: bool [n].
-        draws: `angle`, `shear` and `shift` as `draw` returns them; each may be absent.
+        draws: `angle`, `shear`, `shift` and `scale` as `draw` returns them; each may be absent.
 
     Returns:
         float32 [n, 2, 3], which map (x, y, 1) in the result to (x, y) in the face. In the result as in the face, x and
@@ -120,8 +121,10 @@ def affine(height: int, width: int, box: Tensor, mirrored: Tensor, draws: dict[s
     lean = draws.get("shear", zeros).deg2rad().tan()
     right, down = draws.get("shift", torch.zeros_like(box[:, :2])).mul(box[:, [3, 2]]).unbind(1)
     cos, sin = angle.cos(), angle.sin()
-    # The inverse of the rotation, followed by the inverse of the shear.
+    # The inverse of the rotation and the scale, followed by the inverse of the shear.
     linear = [[cos - lean * sin, sin + lean * cos], [-sin, cos]]
+    if "scale" in draws:
+        linear = [[entry / draws["scale"] for entry in row] for row in linear]
     middle = [left + wide / 2, top + high / 2]
     across = torch.where(mirrored, -wide, wide) / 2
     rows = []

@@ -123,7 +123,7 @@ def trained(
 def _settings(epochs: int, face: int, checkpoint_seconds: float) -> Train:
     """Return the settings of a judge's training on faces of `face` pixels a side."""
     unused: dict[str, Any] = dict.fromkeys(
-        ("rotation", "shear", "translation", "brightness", "contrast", "saturation", "hue"), 0
+        ("rotation", "shear", "translation", "scale", "brightness", "contrast", "saturation", "hue"), 0
     )
     unused |= dict.fromkeys(("datasets", "resized_crop", "albumentations", "torchrun"), None)
     unused |= dict.fromkeys(("workers", "patience", "label_smoothing", "ema", "clip", "schedule_start"), 0)

@@ -37,6 +37,7 @@ FAMILIES = {
     "vgg13": "vgg_imagenet",
     "vgg16": "vgg_imagenet",
     "light": "light",
+    "fast": "fast",
     "svm_deep_features": "deep_features",
 }
 
