@@ -18,6 +18,7 @@ from pipeline.params.optimizers import Optimizers
 from pipeline.params.refusal import Conflict
 from pipeline.params.types import (
     Amount,
+    Before,
     Block,
     ClassName,
     Count,
@@ -91,7 +92,7 @@ class Align(Block):
     colour: bool
     missing: Literal["keep", "drop"]
     threshold: Annotated[float, Field(gt=0, lt=1)]
-    turn: bool
+    turn: Annotated[bool, Before(False)]
 
     @field_validator("detector")
     @classmethod

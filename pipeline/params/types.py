@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -33,6 +34,13 @@ class Block(BaseModel):
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, protected_namespaces=(), defer_build=True
     )
+
+
+@dataclass(frozen=True)
+class Before:
+    """Annotation of a key that was added later: the value with which a model file that lacks it does what it did."""
+
+    value: Any
 
 
 # Default of the block of a method: only the chosen method needs one. To a type checker every block is there.
