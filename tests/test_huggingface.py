@@ -183,13 +183,13 @@ def test_every_picture_is_read_from_any_process_in_any_order(tmp_path, monkeypat
         assert [reader(record["place"]) for record in records] == expected
         assert [reader(records[row]["place"]) for row in order] == [expected[row] for row in order]
     calls = []
-    monkeypatch.setattr(picture_shards, "open_shard", lambda *a: calls.append(a) or open_shard(*a))
+    monkeypatch.setattr(picture_shards, "open_parquet", lambda *a: calls.append(a) or open_parquet(*a))
     for record in records:
         listing.read(record["place"])
     assert len(calls) == 6, "once for each row group"
 
 
-open_shard = picture_shards.open_shard
+open_parquet = picture_shards.open_parquet
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "gztar"])
@@ -239,6 +239,29 @@ def test_what_is_no_parquet_file_stops_in_one_line(raw, content, message):
         error.value
     )
     assert "\n" not in str(error.value)
+
+
+def not_utf8(*texts: bytes) -> pa.Array:
+    """Return a column of text whose bytes nobody has checked."""
+    return pa.Array.from_buffers(pa.string(), len(texts), pa.array(texts, pa.binary()).buffers())
+
+
+def test_text_that_is_no_utf8_stops_in_one_line(raw):
+    write(raw / "train.parquet", not_utf8(b"happy", b"\xff"))
+    with pytest.raises(UserError) as error:
+        ingested()
+    assert str(error.value).startswith(
+        "data/raw/huggingface/train.parquet: cannot be read as Parquet: 'utf-8'"
+    )
+    assert "\n" not in str(error.value)
+
+
+def test_a_column_that_is_there_twice_stops_in_one_line(raw):
+    write(raw / "train.parquet", ["happy"])
+    table = pq.read_table(raw / "train.parquet")
+    pq.write_table(table.append_column("label", table["label"]), raw / "train.parquet")
+    with pytest.raises(UserError, match=r"train\.parquet: found the column label more than once"):
+        ingested()
 
 
 def test_a_file_that_claims_absurdly_many_rows_is_refused(raw):

@@ -32,11 +32,10 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from typing import Any
 
-import pyarrow as pa
+import pyarrow.parquet as pq
 
-from pipeline.core.errors import UserError, one_line
+from pipeline.core.errors import UserError
 from pipeline.intake import csv_rows
 from pipeline.intake.cell_table import CellTable, json_cells, known_columns
 from pipeline.intake.face_rows import FaceRow, add_faces, attributes_of, box_of
@@ -44,7 +43,8 @@ from pipeline.intake.guards import Rejection, leads_out
 from pipeline.intake.listing import Listing
 from pipeline.intake.names import Names, split_in, split_name, split_of
 from pipeline.intake.options import Options
-from pipeline.intake.picture_shards import ShardReader, class_names, open_shard, picture_column, rows
+from pipeline.intake.parquet import open_parquet, rows
+from pipeline.intake.picture_shards import ShardReader, class_names, picture_column
 from pipeline.intake.tree import Tree, wrong_tree
 from pipeline.tables.vocabulary import SPLITS
 
@@ -91,7 +91,7 @@ def _shards(tree: Tree, shards: list[str], names: Names) -> Listing:
     listing = Listing(ShardReader(tree, columns), face_boxes="pixels")
     unlabelled = []
     for shard in shards:
-        file = open_shard(tree, shard)
+        file = open_parquet(tree, shard)
         pictures = picture_column(file.schema_arrow)
         if pictures is None:
             found = ", ".join(file.schema_arrow.names)[:200]
@@ -99,15 +99,12 @@ def _shards(tree: Tree, shards: list[str], names: Names) -> Listing:
             listing.reject(shard, 0, shard, why)
             continue
         columns[shard] = pictures
-        try:
-            if not _add_shard(listing, file, shard, names):
-                unlabelled.append(shard)
-        except (OSError, pa.ArrowException) as error:
-            raise UserError(f"{tree.address}/{shard}: cannot be read: {one_line(error)}") from None
+        if not _add_shard(listing, file, tree, shard, names):
+            unlabelled.append(shard)
     if not columns:
         raise wrong_tree(tree, _EXPECTED)
     if len(unlabelled) == len(columns):
-        found = ", ".join(open_shard(tree, unlabelled[0]).schema_arrow.names)[:200]
+        found = ", ".join(open_parquet(tree, unlabelled[0]).schema_arrow.names)[:200]
         raise UserError(
             f"{tree.address}/{unlabelled[0]}: found the columns {found}, expected: one named label"
         )
@@ -139,7 +136,7 @@ def _check_files(tree: Tree, shards: list[str]) -> None:
             raise UserError(f"{tree.address}/{name}: found {found}, expected: all; download the others")
 
 
-def _add_shard(listing: Listing, file: Any, shard: str, names: Names) -> bool:
+def _add_shard(listing: Listing, file: pq.ParquetFile, tree: Tree, shard: str, names: Names) -> bool:
     """Add the rows of a Parquet file; return whether it has a column of labels."""
     schema = file.schema_arrow
     classes = class_names(schema)
@@ -150,8 +147,8 @@ def _add_shard(listing: Listing, file: Any, shard: str, names: Names) -> bool:
     labels = classes.get(columns.get("label", ""))
     stem, unlabelled = shard.removesuffix(".parquet"), 0
     split = split_in(stem)
-    for number, row in enumerate(rows(file, [*dict.fromkeys(columns.values())])):
-        name, cell = f"{stem}/{number:0{_NUMBER}d}", {name: row[column] for name, column in columns.items()}
+    for number, values in enumerate(rows(file, f"{tree.address}/{shard}", [*columns.values()])):
+        name, cell = f"{stem}/{number:0{_NUMBER}d}", dict(zip(columns, values, strict=True))
         texts = {name: _named(value, classes.get(columns[name])) for name, value in cell.items()}
         try:
             listing.add(

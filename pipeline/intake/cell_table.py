@@ -5,13 +5,9 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Collection, Iterable, Iterator
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from pipeline.core.errors import UserError, one_line
-from pipeline.intake import csv_rows
+from pipeline.core.errors import UserError
+from pipeline.intake import csv_rows, parquet
 from pipeline.intake.guards import Rejection
 from pipeline.intake.names import spelled
 from pipeline.intake.tree import Tree
@@ -91,11 +87,10 @@ class CellTable:
         self._expected = expected
         self._parquet = place.lower().endswith(".parquet")
         if self._parquet:
-            with self._file() as file:
-                self.header: list[str] = file.schema_arrow.names
+            self.header: list[str] = parquet.open_parquet(tree, place).schema_arrow.names
         else:
-            self._rows = csv_rows.lines(tree, place)
-            self.header, self._mark = csv_rows.header(tree, place, self._rows, (), expected)
+            lines = csv_rows.lines(tree, place)
+            self.header, self._mark = csv_rows.header(tree, place, lines, (), expected)
 
     def columns(self) -> dict[str, int]:
         """Return the number of each known column, as `known_columns`.
@@ -145,7 +140,7 @@ class CellTable:
         return ignored
 
     def rows(self) -> Iterator[tuple[int, str, list[str] | Rejection]]:
-        """Yield the number of each row, its text, and its cells or why it has none. Can be called once.
+        """Yield the number of each row, its text, and its cells or why it has none.
 
         Row numbers are a spreadsheet's: the first row after the header is 2.
 
@@ -153,28 +148,15 @@ class CellTable:
             UserError: the file is damaged.
         """
         if self._parquet:
-            yield from self._parquet_rows()
+            file = parquet.open_parquet(self._tree, self.place)
+            for row, values in enumerate(parquet.rows(file, self.path), 2):
+                cells = ["" if value is None else str(value).strip() for value in values]
+                yield row, ", ".join(cells), cells
             return
-        for row, line in self._rows:
+        lines = csv_rows.lines(self._tree, self.place)
+        next(lines)  # the header
+        for row, line in lines:
             try:
                 yield row, line, csv_rows.cells(line, len(self.header), self._mark)
             except Rejection as why:
                 yield row, line, why
-
-    def _parquet_rows(self) -> Iterator[tuple[int, str, list[str] | Rejection]]:
-        row = 1
-        with self._file() as file:
-            try:
-                for batch in file.iter_batches(4096):
-                    for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                        row += 1
-                        cells = ["" if value is None else str(value).strip() for value in values]
-                        yield row, ", ".join(cells), cells
-            except (OSError, pa.ArrowException) as error:
-                raise UserError(f"{self.path}: cannot be read: {one_line(error)}") from None
-
-    def _file(self) -> Any:
-        try:
-            return pq.ParquetFile(self._tree.open(self.place))
-        except (OSError, pa.ArrowException) as error:
-            raise UserError(f"{self.path}: cannot be read: {one_line(error)}") from None
