@@ -352,6 +352,24 @@ def test_metadata_in_each_split(raw):
     assert pq.read_schema("data/ingested/huggingface.parquet").metadata[DRAW] == b"test"
 
 
+@pytest.mark.parametrize("test", ["file_name\na.png\n", "file_name,label\na.png,-1\n"])
+def test_metadata_of_a_test_set_whose_labels_are_secret_are_no_mistake(raw, test):
+    lay(raw, "train/a.png", "test/a.png")
+    (raw / "train/metadata.csv").write_text("file_name,label\na.png,happy\n")
+    (raw / "test/metadata.csv").write_text(test)
+    assert list(ingested()) == ["train/a.png"]
+    assert rejected() == [("test/metadata.csv", 2, "no_label")]
+
+
+def test_metadata_without_any_label_stop_in_one_line(raw):
+    lay(raw, "a.png")
+    (raw / "metadata.csv").write_text("file_name,feeling\na.png,happy\n")
+    with pytest.raises(
+        UserError, match=r"metadata\.csv: found no label in any row, expected: file_name and label"
+    ):
+        ingested()
+
+
 def test_metadata_at_the_top_names_pictures_in_folders_of_splits(raw):
     lay(raw, "train/a.png", "test/b.png")
     lines = [
