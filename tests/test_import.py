@@ -210,9 +210,19 @@ def test_columns_and_pictures_that_are_not_there_are_shown(project, mine):
     text = (mine / "labels.csv").read_text().replace("emotion", "emotion;mood")
     lines = [f"{line};x" if number else line for number, line in enumerate(text.splitlines())]
     (mine / "labels.csv").write_text("\n".join([*lines, "absent.png;sad;x"]) + "\n")
+    (mine / "images/0.png").rename(mine / "images/0.a|b.png")  # `|` stands between a shard and a row
+    (mine / "labels.csv").write_text((mine / "labels.csv").read_text().replace("0.png", "0.a|b.png"))
     printed = run(mine, "--yes")
     assert "columns that are not read: mood\n" in printed
     assert "pictures that are not there: 1 (images/absent.png)\n" in printed
+
+
+def test_a_file_that_cannot_be_copied_is_one_line(project, mine):
+    folders(mine, [*NAMES])
+    (mine / "sad/3.png").symlink_to("nowhere.png")
+    with pytest.raises(UserError, match=r"/sad/3\.png: cannot be copied: \[Errno 2\] No such file[^\n]*$"):
+        run(mine, "--copy", "--yes")
+    assert not list(Path("data/raw").iterdir())
 
 
 def test_other_files_in_the_place_are_never_replaced(project, mine):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, one_line
 from pipeline.importing.recognition import Recognised
 from pipeline.params.model import Params
 from pipeline.tables.paths import RAW
@@ -50,6 +50,10 @@ def place(found: Recognised, copy: bool) -> Path:
         else:
             shutil.copyfile(found.source, temporary)
         temporary.rename(path)
+    except shutil.Error as error:  # of each file, its path, that of its copy, and why
+        [(source, _, why), *more] = error.args[0]
+        others = f" (and {len(more):,} more)" if more else ""
+        raise UserError(f"{source}: cannot be copied: {one_line(why)}{others}") from None
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary)

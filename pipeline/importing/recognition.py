@@ -13,6 +13,7 @@ from pipeline.intake.listing import Listing
 from pipeline.intake.names import Names, UnknownNames
 from pipeline.intake.options import Options
 from pipeline.intake.tree import Part, Tree, WrongTree, open_tree
+from pipeline.intake.unread import file_of
 from pipeline.params.methods import choices
 from pipeline.tables.vocabulary import SPLITS
 
@@ -59,9 +60,8 @@ class Recognised:
 
     def missing(self) -> list[str]:
         """Return the places of pictures that records name and the tree does not hold."""
-        there = set(self.part.files())
-        places = (place.partition("|")[0] for place in self.listing.places())
-        return [place for place in places if place not in there and "." in place.rpartition("/")[2]]
+        files = set(self.part.files())
+        return [place for place in self.listing.places() if file_of(place, files) not in files]
 
     def splits(self) -> dict[str, int]:
         """Return the number of records by split; `none` is of those without one."""
