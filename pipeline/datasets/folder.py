@@ -19,7 +19,6 @@ from pipeline.intake.listing import Listing
 from pipeline.intake.names import Names, UnknownNames, split_name
 from pipeline.intake.options import Options
 from pipeline.intake.tree import Tree, wrong_tree
-from pipeline.tables.vocabulary import SPLITS
 
 _EXPECTED = (
     "one folder for each class (happiness/, sadness/, ...), also in train/ and test/, or with these inside"
@@ -53,10 +52,9 @@ def records(tree: Tree, options: Options) -> Listing:
             reject_unlabelled(listing, tree, place, "the file lies in no folder named after a class")
         else:
             add(listing, names, place, first, below.get(f"{first}/{second}"))
-    found = listing.counts()
-    listing.draw = tuple(split for split in SPLITS[1:] if split not in {split for split, _ in found})
-    classes_found = {label for _, label in found}
-    empty = [*(f for f in classes if names.get(f) not in classes_found)]
+    listing.draw_others()
+    classes_found = {label for _, label in listing.counts()}
+    empty = [f for f in classes if names.get(f) not in classes_found]
     empty += [
         f"{n}/{f}" for n in above for f in inside[n] if names.get(f) and not any(pictures(tree, f"{n}/{f}"))
     ]

@@ -48,7 +48,6 @@ from pipeline.intake.options import Options
 from pipeline.intake.parquet import open_parquet, rows
 from pipeline.intake.picture_shards import ShardReader, class_names, picture_column
 from pipeline.intake.tree import Tree, wrong_tree
-from pipeline.tables.vocabulary import SPLITS
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 _PART = re.compile(r"(.*)-(\d{5})-of-(\d{5})(?:-[0-9a-f]+)?\.parquet", re.ASCII)
@@ -79,8 +78,7 @@ def records(tree: Tree, options: Options) -> Listing:
     else:
         raise wrong_tree(tree, _EXPECTED)
     options.names.check(tree.address)
-    named = {split for split, _ in listing.counts()}
-    listing.draw = tuple(split for split in SPLITS[1:] if split not in named)
+    listing.draw_others()
     return listing
 
 

@@ -42,7 +42,7 @@ from pipeline.intake.locator import Locator
 from pipeline.intake.names import CLASS_OF, Names, split_name, split_of
 from pipeline.intake.options import Options
 from pipeline.intake.tree import Tree, wrong_tree
-from pipeline.tables.vocabulary import CLASSES, NO_CLASS, SPLITS, VOTES
+from pipeline.tables.vocabulary import CLASSES, NO_CLASS, VOTES
 
 FILE = "labels.csv"
 IMAGES = "images"
@@ -78,8 +78,7 @@ def records(tree: Tree, options: Options) -> Listing:
     options.names.check(tree.address)
     for place, of_picture in rows.items():
         add_faces(listing, unicodedata.normalize("NFC", place.removeprefix(f"{IMAGES}/")), of_picture)
-    named = {row.split for of_picture in rows.values() for row in of_picture}
-    listing.draw = tuple(split for split in SPLITS[1:] if split not in named)
+    listing.draw_others()
     if ignored:
         listing.notes["ignored_columns"] = ", ".join(ignored)
     used = listing.used()

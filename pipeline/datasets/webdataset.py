@@ -34,7 +34,6 @@ from pipeline.intake.names import Names, split_in
 from pipeline.intake.options import Options
 from pipeline.intake.tar_reader import TarReader
 from pipeline.intake.tree import Tree, wrong_tree
-from pipeline.tables.vocabulary import SPLITS
 
 PICTURES = frozenset(["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "pbm"])
 LABELS = ("cls", "label")
@@ -84,8 +83,7 @@ def records(tree: Tree, options: Options) -> Listing:
             raise wrong_tree(tree, _EXPECTED)
         _add(listing, samples, options.names)
     options.names.check(tree.address)
-    named = {split for split, _ in listing.counts()}
-    listing.draw = tuple(split for split in SPLITS[1:] if split not in named)
+    listing.draw_others()
     return listing
 
 

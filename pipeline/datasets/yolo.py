@@ -39,7 +39,6 @@ from pipeline.intake.listing import Listing
 from pipeline.intake.names import Names, split_in
 from pipeline.intake.options import Options
 from pipeline.intake.tree import Tree, wrong_tree
-from pipeline.tables.vocabulary import SPLITS
 
 IMAGES, LABELS = "images", "labels"
 CLASSES = "classes.txt"  # some programs write the names of the classes among the labels
@@ -88,8 +87,7 @@ def records(tree: Tree, options: Options) -> Listing:
     for label in sorted(place for place in files if _is_label(place) and place not in pictures_of):
         _alone(listing, tree, label)
     options.names.check(tree.address)
-    named = {split for split, _ in listing.counts()}
-    listing.draw = tuple(split for split in SPLITS[1:] if split not in named)
+    listing.draw_others()
     return listing
 
 

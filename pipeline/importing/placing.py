@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +94,4 @@ def settings(found: Recognised, p: Params, names: Mapping[str, str], accept: boo
         "train.datasets": None,
         "gans.datasets": None,
     }
-    present = p.model_dump()
-    flat = {
-        key: present[key] if "." not in key else present[key.split(".")[0]][key.split(".")[1]]
-        for key in wanted
-    }
-    return {key: value for key, value in wanted.items() if flat[key] != value}
+    return {key: value for key, value in wanted.items() if attrgetter(key)(p) != value}

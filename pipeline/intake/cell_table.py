@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable, Iterator
 from pipeline.core.errors import UserError
 from pipeline.intake import csv_rows, parquet
 from pipeline.intake.guards import Rejection
-from pipeline.intake.names import spelled
 from pipeline.intake.tree import Tree
+from pipeline.tables.vocabulary import spelled
 
 ENDINGS = (".csv", ".tsv", ".parquet")
 # Names of a column, the one that counts first. `spelled` makes them alike: `File Name` is `file_name`.

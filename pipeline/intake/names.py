@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pipeline.core.errors import UserError
 from pipeline.intake.guards import Rejection
-from pipeline.tables.vocabulary import CLASSES, SPLITS, SYNONYMS, VOTES
+from pipeline.tables.vocabulary import CLASSES, SPLITS, SYNONYMS, VOTES, spelled
 
 _NO_CLASS = {
     "unknown": "uncertain not_sure unsure",
@@ -29,12 +29,6 @@ _NUMBER_IN_FRONT = re.compile(r"\d+[_ .)]+(?=\D)")
 _SPLIT_NOISE = re.compile(
     r"(?<=..)(sets?|class|classes|labels?|annotations?|data|dataset|split|images|imgs|pictures|faces|folder)$"
 )
-
-
-def spelled(text: str) -> str:
-    """Return a label without what people spell differently: case, Unicode form, white space, hyphens."""
-    text = re.sub(r"[\s_-]+", "_", unicodedata.normalize("NFKC", text).strip().casefold())
-    return re.sub(r"^(\d+)\.0+$", r"\1", text)  # a code as pandas writes it
 
 
 CLASS_OF = (

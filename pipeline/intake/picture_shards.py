@@ -13,9 +13,9 @@ import pyarrow.types as pat
 from pipeline.core.errors import one_line
 from pipeline.intake.cell_table import COLUMNS
 from pipeline.intake.guards import Rejection, check_size
-from pipeline.intake.names import spelled
 from pipeline.intake.parquet import BROKEN, open_parquet
 from pipeline.intake.tree import Tree
+from pipeline.tables.vocabulary import spelled
 
 _ROWS = 64  # with pictures that are in memory at a time
 

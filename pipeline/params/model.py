@@ -32,9 +32,9 @@ from pipeline.params.types import (
     Share,
     distinct,
     one_of,
-    spelling,
 )
 from pipeline.tables.paths import EXCLUDE
+from pipeline.tables.vocabulary import spelled
 
 
 class Sample(Block):
@@ -61,7 +61,7 @@ class Ingest(Block):
 
 def _class_names(value: list[str]) -> list[str]:
     """Return names if their spellings differ: a data set may write `Pain` for `pain`, and `no-pain` for `no_pain`."""
-    distinct([spelling(name) for name in value])
+    distinct([spelled(name) for name in value])
     return value
 
 

@@ -68,7 +68,7 @@ def run(p: Params, dataset: str, source: str | Path | None = None, output: str |
         # All outputs are whole before the first one replaces that of an earlier run.
         with replacing(rejected) as new_rejected, replacing(table) as new_table:
             kept = _write_table(listing, p, dataset, new_table, tree.address)
-            reasons = _reasons(listing.rejected)
+            reasons = dict(sorted(listing.reasons().items()))
             if p.ingest.rejected == "stop":
                 _check_rejected(listing, kept.total(), tree.address)
             not_read = unread(tree, part, listing)
@@ -113,7 +113,7 @@ def _write_table(listing: Listing, p: Params, dataset: str, table: Path, address
     chunks = (pa.RecordBatch.from_pylist(rows, schema) for rows in _rows(listing, p, dataset, kept))
     fill(table, table.suffix, schema, chunks)
     if not kept:
-        raise UserError(f"{address}: found no usable record: {_first_reason(listing.rejected)}")
+        raise UserError(f"{address}: found no usable record: {_first_reason(listing)}")
     return kept
 
 
@@ -135,20 +135,19 @@ def _check_rejected(listing: Listing, kept: int, address: str) -> None:
     Raises:
         UserError: more are. The message has the most frequent reasons.
     """
-    rejected = (Counter(row.reason for row in listing.rejected) - listing.expected).total()
-    total = kept + rejected
-    if 10 * rejected <= total:
+    too_many = listing.too_many_rejected(kept)
+    if not too_many:
         return
     reasons = []
-    for reason, count in Counter(row.reason for row in listing.rejected).most_common():
+    for reason, count in listing.reasons().most_common():
         rows = [row for row in listing.rejected if row.reason == reason]
         [(detail, _)] = Counter(row.detail for row in rows).most_common(1)
         first = next(row for row in rows if row.detail == detail)
         where = f"{first.file}, row {first.row}" if first.row else first.file
         reasons.append(f"{reason} {count:,} (such as {where}: {detail[:200]})")
     raise UserError(
-        f"{address}: rejected {rejected:,} of {total:,} records, allowed: a tenth, or any number with "
-        f"ingest.rejected: accept. Found {'; '.join(reasons)}"
+        f"{address}: rejected {too_many}, allowed: a tenth, or any number with ingest.rejected: accept. "
+        f"Found {'; '.join(reasons)}"
     )
 
 
@@ -310,13 +309,8 @@ def _pictures(listing: Listing, p: Params) -> Iterator[Iterator[tuple[Record, In
         yield zip(records, map(reader.whole, pictures, (record.place for record in records)), strict=True)
 
 
-def _reasons(rejected: list[RejectedRow]) -> dict[str, int]:
-    return dict(sorted(Counter(row.reason for row in rejected).items()))
-
-
-def _first_reason(rejected: list[RejectedRow]) -> str:
-    if not rejected:
+def _first_reason(listing: Listing) -> str:
+    if not listing.rejected:
         return "there is no row"
-    first = rejected[0]
-    reasons = in_words(_reasons(rejected))
+    first, reasons = listing.rejected[0], in_words(dict(sorted(listing.reasons().items())))
     return f"rejected {reasons}; the first: {first.file}, row {first.row}: {first.detail}"
