@@ -60,13 +60,15 @@ class Locator:
             if candidate in self._places:
                 return self._places[candidate]
         for candidate in (f"{self._folder}/{tail}", tail):
-            if len(same := self._any_case[candidate.casefold()]) == 1:
+            if len(same := self._any_case.get(candidate.casefold(), [])) == 1:
                 return same[0]
         return self._below(str(path)) or f"{self._folder}/{path}"
 
     def _below(self, path: str) -> str | None:
         """Return the place of the only file whose path ends with a path; None if there is none."""
-        found = [place for place in self._by_name[path.rpartition("/")[2]] if place.endswith(f"/{path}")]
+        found = [
+            place for place in self._by_name.get(path.rpartition("/")[2], []) if place.endswith(f"/{path}")
+        ]
         if len(found) > 1:
             raise Rejection.of("ambiguous_image", f"{len(found)} files: {', '.join(found[:3])}"[:200], "one")
         return self._places[found[0]] if found else None

@@ -72,6 +72,22 @@ def split_of(text: str) -> str:
     return split
 
 
+def class_of_code(code: str, codes: Mapping[str, str]) -> str:
+    """Return the class that a published code stands for.
+
+    Args:
+        code: as the data set has it.
+        codes: the class of each code.
+
+    Raises:
+        Rejection: `unknown_label`.
+    """
+    if code not in codes:
+        allowed = ", ".join(f"{known} {name}" for known, name in codes.items())
+        raise Rejection.of("unknown_label", repr(code[:40]), allowed)
+    return codes[code]
+
+
 class Names:
     """Class names as a data set spells them.
 
