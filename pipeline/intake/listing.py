@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from pipeline.core.errors import printable
 from pipeline.intake.guards import Rejection
-from pipeline.tables.vocabulary import SPLITS, VOTES
+from pipeline.tables.vocabulary import DRAWN, VOTES
 
 # Nine digits fit the table's 32-bit columns, and no crowd is larger.
 _MOST_DIGITS = 9
@@ -195,7 +195,7 @@ class Listing:
     def draw_others(self) -> None:
         """Have `label` draw valid and test, unless a record is in them."""
         published = {split for split, _ in self.counts()}
-        self.draw = tuple(split for split in SPLITS[1:] if split not in published)
+        self.draw = tuple(split for split in DRAWN if split not in published)
 
     def reasons(self) -> Counter[str]:
         """Return the number of rejected rows by reason."""
