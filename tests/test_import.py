@@ -217,6 +217,27 @@ def test_columns_and_pictures_that_are_not_there_are_shown(project, mine):
     assert "pictures that are not there: 1 (images/absent.png)\n" in printed
 
 
+def test_rows_without_a_label_are_left_out_and_not_asked_about(project, mine):
+    table(mine)
+    with (mine / "labels.csv").open("a") as file:
+        write(mine / "images/6.png", 6)
+        file.write("6.png; \n")
+    printed = run(mine, "--yes", "--accept-rejected")
+    assert "left out, no_label: 1 (labels.csv, row 8): found no label\n" in printed
+    assert params.load().ingest.names == {}
+
+
+def test_all_files_that_are_not_read_are_counted(project, mine):
+    folders(mine, [*NAMES])
+    for number in range(8):
+        (mine / f"{number}.txt").touch()
+    printed = run(mine, "--yes").splitlines()
+    assert [line for line in printed if line.startswith("not read")] == [
+        *(f"not read: {number}.txt" for number in range(5)),
+        "not read: 3 more files",
+    ]
+
+
 def test_a_file_that_cannot_be_copied_is_one_line(project, mine):
     folders(mine, [*NAMES])
     (mine / "sad/3.png").symlink_to("nowhere.png")

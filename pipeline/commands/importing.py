@@ -139,8 +139,9 @@ def _ask(found: Recognised, yes: bool) -> dict[str, str]:
     """
     if yes:
         option = ",".join(f"{label}=..." for label in found.unknown)
+        noun = "label" if len(found.unknown) == 1 else "labels"
         raise UserError(
-            f"{found.source}: found {len(found.unknown)} labels whose class nothing knows, expected: "
+            f"{found.source}: found {len(found.unknown)} {noun} whose class nothing knows, expected: "
             f"--names '{printable(option)[:300]}', with a class or - for each"
         )
     typer.echo("\nWhich class is it? A name of your own becomes a class; - leaves the pictures out.")
@@ -177,8 +178,11 @@ def _show(found: Recognised, p: Params) -> None:
         typer.echo(
             f"left out, {reason}: {count:,} ({shown}{', ...' if count > _MOST else ''}): {rows[0].detail}"
         )
-    for row in unread(found.tree, found.part, found.listing)[:_MOST]:
+    not_read = unread(found.tree, found.part, found.listing)
+    for row in not_read[:_MOST]:
         typer.echo(f"not read: {row.place}{f' ({row.files:,} files)' if row.files > 1 else ''}")
+    if len(not_read) > _MOST:
+        typer.echo(f"not read: {sum(row.files for row in not_read[_MOST:]):,} more files")
 
 
 def _check_rejected(found: Recognised, yes: bool) -> bool:

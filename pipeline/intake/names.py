@@ -116,8 +116,10 @@ class Names:
         """Return the class of a label, and count the label.
 
         Raises:
-            Rejection: `unknown_label`, with the known names that are close to it.
+            Rejection: `no_label` if there is no text, `unknown_label` with the known name that is close to it.
         """
+        if not text.strip():
+            raise Rejection("no_label", "found no label")
         name = self.get(text)
         self.seen[text.strip(), name or ""] += 1
         if name is None:
@@ -133,7 +135,7 @@ class Names:
         Raises:
             UnknownNames: nothing knows any of the labels that `label` has seen.
         """
-        labels = sorted({label for label, _ in self.seen if label})
+        labels = sorted({label for label, _ in self.seen})
         if labels and not any(name for _, name in self.seen):
             raise UnknownNames(source, labels)
 
