@@ -246,6 +246,20 @@ def not_utf8(*texts: bytes) -> pa.Array:
     return pa.Array.from_buffers(pa.string(), len(texts), pa.array(texts, pa.binary()).buffers())
 
 
+def test_missing_numbers_are_no_people_and_no_groups(raw):
+    people = [3.0, None, 4.0]
+    write(raw / "train.parquet", ["happy", "sad", "sad"], subject=people, age=[np.nan, 20.0, 20.5])
+    write(raw / "test.parquet", ["happy"], first=3, subject=[3])
+    rows = ingested()
+    assert [row["group"] for row in rows.values()] == ["3", "3", None, "4"]
+    assert [dict(row["attributes"] or ()) for row in rows.values()] == [
+        {},
+        {},
+        {"age": "20"},
+        {"age": "20.5"},
+    ]
+
+
 def test_text_that_is_no_utf8_stops_in_one_line(raw):
     write(raw / "train.parquet", not_utf8(b"happy", b"\xff"))
     with pytest.raises(UserError) as error:

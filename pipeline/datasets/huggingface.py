@@ -45,7 +45,7 @@ from pipeline.intake.guards import Rejection, leads_out
 from pipeline.intake.listing import Listing
 from pipeline.intake.names import Names, split_in, split_name, split_of
 from pipeline.intake.options import Options
-from pipeline.intake.parquet import open_parquet, rows
+from pipeline.intake.parquet import open_parquet, rows, text
 from pipeline.intake.picture_shards import ShardReader, class_names, picture_column
 from pipeline.intake.tree import Tree, wrong_tree
 
@@ -197,7 +197,7 @@ def _named(value: object, names: list[str] | None) -> str:
     """Return a cell as text; a number that has a name as its name."""
     if names and isinstance(value, int) and value in range(len(names)):
         return names[value]
-    return "" if value is None else str(value).strip()
+    return text(value)
 
 
 # ------------------------------------------------------------------------------------------------------ metadata

@@ -60,7 +60,7 @@ def json_cells(text: str | bytes) -> dict[str, str]:
     """
     try:
         values = json.loads(text)
-        texts = ["" if value is None else str(value).strip() for value in values.values()]
+        texts = [parquet.text(value) for value in values.values()]
         return {name: texts[number] for name, number in known_columns(values).items()}
     except (ValueError, AttributeError, TypeError, RecursionError):
         raise Rejection("bad_row", f"found {text[:40]!r}, expected: a JSON object") from None
@@ -150,7 +150,7 @@ class CellTable:
         if self._parquet:
             file = parquet.open_parquet(self._tree, self.place)
             for row, values in enumerate(parquet.rows(file, self.path), 2):
-                cells = ["" if value is None else str(value).strip() for value in values]
+                cells = [parquet.text(value) for value in values]
                 yield row, ", ".join(cells), cells
             return
         lines = csv_rows.lines(self._tree, self.place)

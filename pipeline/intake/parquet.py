@@ -69,5 +69,12 @@ def rows(file: pq.ParquetFile, path: str, columns: Sequence[str] | None = None) 
         raise _unreadable(path, error) from None
 
 
+def text(value: Any) -> str:
+    """Return a value as text: "" for a missing one, and `3` for 3.0, as which pandas writes it if one is missing."""
+    if value is None or value != value:
+        return ""
+    return str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
+
+
 def _unreadable(path: str, error: Exception) -> UserError:
     return UserError(f"{path}: cannot be read as Parquet: {one_line(error)}")
