@@ -9,8 +9,8 @@
 The first of these that exists is used. `Usage` is the split: Training is train, PublicTest valid, PrivateTest test;
 in folders the file's name begins with it. `train.csv` has no splits, so valid and test are drawn from it. The rows of
 `test.csv` have no labels and are rejected as `no_label`. Codes of `emotion` are 0 anger, 1 disgust, 2 fear,
-3 happiness, 4 sadness, 5 surprise, 6 neutral, which is not the order of the folders. Pictures in one colour are kept,
-because the published counts include them; the metrics count them.
+3 happiness, 4 sadness, 5 surprise, 6 neutral, which is not the order of the folders. Pictures of one colour are kept,
+because the published counts include them, and counted in the metrics.
 
 An id is `fer2013/<number of the row, from 0, five digits>`, in folders `fer2013/<path>`.
 """

@@ -6,7 +6,7 @@
 
 Classes and splits may be spelled in many ways: `Happy`, `0_angry`, `Training`, `val`, `PublicTest`; `ingest.names` maps
 any other name of a class. A split without a folder is drawn from the training pictures. A class's folder may have
-folders inside it. All other pictures are rejected; so is, if there are folders of splits, a picture outside of them.
+folders inside it. All other pictures are rejected. If there are folders of splits, so are the pictures outside of them.
 
 An id is `folder/<path>`.
 """

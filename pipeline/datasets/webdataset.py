@@ -7,8 +7,9 @@
 A sample has one picture (.jpg, .png, .webp, ..., also .face.jpg) and a label:
 
     .cls or .label    a class by name, or by a number that `ingest.names` maps to a class
-    .json             an object with a label and, optionally, the person and the face's box in pixels, under usual
-                      names: {"emotion": "happy", "subject": "ann", "xmin": 4, "ymin": 8, "xmax": 60, "ymax": 70}
+    .json             an object with a label and, optionally, the person, attributes such as gender, and the face's box
+                      in pixels, under usual names:
+                      {"emotion": "happy", "subject": "ann", "xmin": 4, "ymin": 8, "xmax": 60, "ymax": 70}
 
 The split is in the name of the tar file or of a folder. Splits that do not occur are drawn. The files of one tar file
 may also lie in the folder itself. Compressed tar files must be unpacked.

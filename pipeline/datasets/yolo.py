@@ -11,9 +11,9 @@ shares of the picture's width and height. A longer line is an outline: the face 
 `kpt_shape` in data.yaml, what follows the box are key points, which are not used.) A .txt file may also lie beside its
 picture.
 
-The split is the name of a folder. For folders with other names, `train`, `val` and `test` in data.yaml tell it, as
-folders or as lists of pictures; their paths are often wrong, so the part of a path that exists here counts. Splits that
-do not occur are drawn.
+The split is the name of a folder. If folders have other names, `train`, `val` and `test` in data.yaml give it, for a
+folder or for the pictures in a list. Their paths are often wrong, so the longest end of a path that exists here counts.
+Splits that do not occur are drawn.
 
 A picture without a .txt file, or with an empty one, is rejected as `no_label`. Empty files, which mean that there is
 nothing to find, do not count as mistakes.

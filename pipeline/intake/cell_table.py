@@ -76,6 +76,7 @@ class CellTable:
 
     Attributes:
         path: its path, for messages.
+        place: its place in the tree.
         header: names of its columns.
 
     Raises:

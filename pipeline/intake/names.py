@@ -1,7 +1,7 @@
 """The one vocabulary of all data sets: how people spell classes and splits.
 
 A spelling counts in any case, in any Unicode form, with spaces, hyphens or underscores between words, and with a
-number in front (`0_Angry`). What else a person's labels are called is told by `ingest.names` in `params.yaml`.
+number in front (`0_Angry`). `ingest.names` in `params.yaml` adds the classes of a person's other labels.
 """
 
 from __future__ import annotations
