@@ -31,19 +31,19 @@ def free_place(found: Recognised) -> Path:
     return place
 
 
-def place(found: Recognised, copy: bool) -> Path:
+def place(found: Recognised, copy: bool) -> None:
     """Link or copy the files of a data set to where the stages look for them. Files that are there already stay.
 
     Raises:
-        UserError: other files are there, or there is no room.
+        UserError: other files are there, or a file cannot be copied.
     """
     path = free_place(found)
     if os.path.lexists(path):
-        return path
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     if not copy:
         path.symlink_to(os.path.relpath(found.source.resolve(), path.parent.resolve()))
-        return path
+        return
     temporary = path.with_name(f".fer-import-{path.name}")
     try:
         if found.source.is_dir():
@@ -60,7 +60,6 @@ def place(found: Recognised, copy: bool) -> Path:
             shutil.rmtree(temporary)
         else:
             temporary.unlink(missing_ok=True)
-    return path
 
 
 def classes_of(found: Recognised) -> list[str]:
