@@ -206,7 +206,7 @@ def _named(value: object, names: list[str] | None) -> str:
 def _pictures(tree: Tree, metadata: list[str], names: Names) -> Listing:
     listing = Listing(tree.read, face_boxes="pixels")
     places = {unicodedata.normalize("NFC", place): place for place in tree.files()}
-    of_picture: defaultdict[str, list[FaceRow]] = defaultdict(list)
+    faces: list[FaceRow] = []
     unlabelled = []
     for file in metadata:
         folder, outcomes = file.rpartition("/")[0], Counter[str]()
@@ -220,10 +220,8 @@ def _pictures(tree: Tree, metadata: list[str], names: Names) -> Listing:
                 split = split_of(cell["split"]) if "split" in cell else split_in(place.rpartition("/")[0])
                 label = names.label(_label(cell.get("label"), None))
                 group = cell.get("group") or None
-                row_ = FaceRow(
-                    file, row, place, split, group, box_of(cell), label, attributes=attributes_of(cell)
-                )
-                of_picture[place].append(row_)
+                box, attributes = box_of(cell), attributes_of(cell)
+                faces.append(FaceRow(file, row, place, split, group, box, label, attributes=attributes))
                 outcomes["record"] += 1
             except Rejection as why:
                 listing.reject(file, row, name, why, place)
@@ -233,8 +231,7 @@ def _pictures(tree: Tree, metadata: list[str], names: Names) -> Listing:
             unlabelled.append(file)
     if unlabelled == metadata:
         raise UserError(f"{tree.address}/{metadata[0]}: found no label in any row, expected: {_COLUMNS}")
-    for place, faces in of_picture.items():
-        add_faces(listing, unicodedata.normalize("NFC", place), faces)
+    add_faces(listing, faces)
     return listing
 
 

@@ -28,8 +28,6 @@ boxes it is `table/<image>#<x1>,<y1>,<x2>,<y2>`.
 
 from __future__ import annotations
 
-import unicodedata
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 from pipeline.core.errors import UserError
@@ -68,16 +66,14 @@ def records(tree: Tree, options: Options) -> Listing:
     vocabulary = (*VOTES, *sorted({name for columns in votes for name in columns}.difference(VOTES)))
     listing = Listing(tree.read, vocabulary=vocabulary, face_boxes="pixels")
     locator, ignored = Locator(tree, IMAGES), list[str]()
-    rows: defaultdict[str, list[FaceRow]] = defaultdict(list)
+    rows: list[FaceRow] = []
     for table, of_table in zip(tables, votes, strict=True):
         columns = table.columns()
         ignored += table.ignored({*columns.values(), *of_table.values()}, [*COLUMNS, *CLASS_OF])
         _check(table, columns, list(of_table))
-        for row in _rows(table, columns, of_table, listing, locator, options.names, len(tables) > 1):
-            rows[row.place].append(row)
+        rows += _rows(table, columns, of_table, listing, locator, options.names, len(tables) > 1)
     options.names.check(tree.address)
-    for place, of_picture in rows.items():
-        add_faces(listing, unicodedata.normalize("NFC", place.removeprefix(f"{IMAGES}/")), of_picture)
+    add_faces(listing, rows, lambda place: place.removeprefix(f"{IMAGES}/"))
     listing.draw_others()
     if ignored:
         listing.notes["ignored_columns"] = ", ".join(ignored)

@@ -24,7 +24,6 @@ An id is `yolo/<path of the picture>`; of a picture with several faces it ends i
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -179,8 +178,7 @@ def _add(listing: Listing, tree: Tree, place: str, label: str, config: _Config, 
             rows.append(FaceRow(label, row, place, split, None, box, names.label(name)))
         except Rejection as why:
             listing.reject(label, row, place, why, place)
-    if rows:
-        add_faces(listing, unicodedata.normalize("NFC", place), rows)
+    add_faces(listing, rows)
 
 
 def _alone(listing: Listing, tree: Tree, label: str) -> None:
