@@ -83,6 +83,29 @@ def test_a_training_goes_on_where_it_stopped(tmp_path: Path, method: str) -> Non
 @pytest.mark.parametrize("augment", ["none", "mixaugment", "fmix"])
 def test_a_classifiers_replayed_step_is_the_step(project: Path, model: str, augment: str) -> None:
     toy.write(project, model=model, augment=augment)
+    assert_replayed()
+
+
+@pytest.mark.parametrize("changed", [{"optimizer": "adam"}, {"optimizer": "ranger"}, {"loss": "center"}])
+def test_all_of_a_step_is_replayed(project: Path, changed: dict[str, str]) -> None:
+    toy.write(
+        project, model="light", **changed, **{"train.ema": 0.9, "train.clip": 1.0, "train.rotation": 10}
+    )
+    assert_replayed()
+
+
+def test_a_compiled_step_is_the_step_up_to_rounding(project: Path) -> None:
+    losses = []
+    for compiled in (False, True):
+        toy.write(project, model="vgg19_fer", **{"train.compile": compiled, "models.vgg19_fer.dropout": 0.0})
+        run = classifier()
+        for _ in range(3):
+            run._epoch()
+        losses.append([figures["train/loss"] for figures in run.state.history])
+    np.testing.assert_allclose(*losses, rtol=0.02)
+
+
+def assert_replayed() -> None:
     replayed, plain = classifier(), classifier()
     plain.replays.on = False
     for run in (replayed, plain):

@@ -205,6 +205,18 @@ def test_raf_db_is_imported_with_the_pictures_that_are_there(project, mine):
     ingest.run(p, "rafdb")
 
 
+@pytest.mark.parametrize("kind", ["original", "aligned"])
+@pytest.mark.parametrize("options", [[], ["--form", "rafdb"]])
+def test_the_code_0_of_raf_db_is_told_whatever_pictures_are_chosen(project, mine, kind, options):
+    (mine / "EmoLabel").mkdir()
+    (mine / "EmoLabel/list_patition_label.txt").write_text("train_00001.jpg 0\ntest_0001.jpg 6\n")
+    write(mine / f"Image/{kind}/test_0001{'_aligned' * (kind == 'aligned')}.jpg", 1)
+    with pytest.raises(
+        UserError, match="row 1: found the code 0: codes that count from 0 stand for other classes"
+    ):
+        run(mine, "--yes", *options)
+
+
 def test_columns_and_pictures_that_are_not_there_are_shown(project, mine):
     table(mine)
     text = (mine / "labels.csv").read_text().replace("emotion", "emotion;mood")
@@ -212,30 +224,56 @@ def test_columns_and_pictures_that_are_not_there_are_shown(project, mine):
     (mine / "labels.csv").write_text("\n".join([*lines, "absent.png;sad;x"]) + "\n")
     (mine / "images/0.png").rename(mine / "images/0.a|b.png")  # `|` stands between a shard and a row
     (mine / "labels.csv").write_text((mine / "labels.csv").read_text().replace("0.png", "0.a|b.png"))
-    printed = run(mine, "--yes")
+    with pytest.raises(UserError, match="1 of 7 records would be left out"):
+        run(mine, "--yes")
+    printed = run(mine, "--yes", "--accept-rejected")
     assert "columns that are not read: mood\n" in printed
     assert "pictures that are not there: 1 (images/absent.png)\n" in printed
 
 
-def test_rows_without_a_label_are_left_out_and_not_asked_about(project, mine):
+def test_rows_without_a_label_are_not_asked_about(project, mine):
     table(mine)
     with (mine / "labels.csv").open("a") as file:
-        write(mine / "images/6.png", 6)
-        file.write("6.png; \n")
-    printed = run(mine, "--yes", "--accept-rejected")
-    assert "left out, no_label: 1 (labels.csv, row 8): found no label\n" in printed
-    assert params.load().ingest.names == {}
+        file.write("0.png;\n")
+    with pytest.raises(UserError, match="1 of 7 records would be left out"):
+        run(mine, "--yes")
+    assert "left out, no_label: 1 (labels.csv, row 8): the row has no label" in run(mine, answers="y\ny\n")
+
+
+def test_what_is_no_data_set_in_any_form_is_one_line(project, mine):
+    write(mine / "a.png", 1)
+    with pytest.raises(UserError, match=r"a.png: found a file that is no archive") as error:
+        run(mine / "a.png", "--yes")
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_wrong_with_data_yaml_is_told(project, mine):
+    for split in ("train", "valid"):
+        write(mine / split / "images/a.png", 1)
+        (mine / split / "labels").mkdir()
+        (mine / split / "labels/a.txt").write_text("0 .5 .5 .5 .5\n")
+    (mine / "data.yaml").write_text("names: [happy, 'sad\n")
+    with pytest.raises(UserError, match=r"data.yaml"):
+        run(mine, "--yes")
+
+
+def test_pictures_to_train_on_are_needed(project, mine):
+    with pytest.raises(
+        UserError, match=r"found valid 6, test 6, expected: pictures of train, or without a split"
+    ):
+        run(folders(mine, [*NAMES], "", ("val", "test")), "--yes")
+
+
+def test_a_label_may_hold_the_sign_of_the_option(project, mine):
+    run(folders(mine, ["class=1", "class=2"]), "--yes", "--names", "class=1=happy,class=2=sad")
+    assert params.load().ingest.names == {"class=1": "happiness", "class=2": "sadness"}
 
 
 def test_all_files_that_are_not_read_are_counted(project, mine):
     folders(mine, [*NAMES])
-    for number in range(8):
+    for number in range(9):
         (mine / f"{number}.txt").touch()
-    printed = run(mine, "--yes").splitlines()
-    assert [line for line in printed if line.startswith("not read")] == [
-        *(f"not read: {number}.txt" for number in range(5)),
-        "not read: 3 more files",
-    ]
+    assert "not read: 4.txt\nnot read: 4 more files\n" in run(mine, "--yes")
 
 
 def test_a_file_that_cannot_be_copied_is_one_line(project, mine):

@@ -104,6 +104,44 @@ def test_one_folder_around_them_is_entered(project, top):
     assert listed() == {"README.md": "not_read"}
 
 
+def test_beside_the_folder_that_is_entered_may_lie_folders_of_documents(project):
+    write(
+        "faces/happy/a.png",
+        "faces/sad/b.png",
+        "docs/paper.pdf",
+        "src/a.py",
+        "src/lib/b.py",
+        "__MACOSX/faces/._a.png",
+    )
+    assert set(ingested()) == {"happy/a.png", "sad/b.png"}
+    assert listed() == {"docs/": "not_read", "src/": "not_read"}
+    assert counts() == (2, 0, 3)
+
+
+@pytest.mark.parametrize("top", ["FER faces", "data/raw"])
+def test_one_folder_around_folders_of_classes_is_entered(project, top):
+    write(f"{top}/happy/a.png", f"{top}/sad/b.png", "README.md")
+    assert set(ingested()) == {"happy/a.png", "sad/b.png"}
+
+
+@pytest.mark.parametrize(
+    "above", [("first/train", "second/train"), ("test/S01", "train/S02"), ("test/test", "train/train")]
+)
+def test_folders_of_classes_that_lie_too_deep_are_named(project, above):
+    write(f"{above[0]}/happy/a.png", f"{above[1]}/sad/b.png")
+    with pytest.raises(
+        UserError, match=f"found folders of classes in {above[0]}/, {above[1]}/, expected: one"
+    ):
+        ingested()
+
+
+def test_a_split_whose_classes_nothing_knows_is_rejected_by_their_names(project):
+    write("train/happy/a.png", "train/sad/b.png", "test/0/c.png", "test/1/d.png")
+    with pytest.raises(UserError, match=r"unknown_label 2 \(such as test/.*: found '[01]'"):
+        ingested()
+    assert ingested(p=with_names(**{"0": "sadness", "1": "fear"}))["test/1/d.png"] == ("fear", "test")
+
+
 @pytest.mark.parametrize("top", ["", "train/", "data/train/"])
 def test_codes_for_classes_need_names(project, top):
     write(*(f"{top}{code}/a.png" for code in range(7)))
@@ -271,11 +309,52 @@ def test_pictures_lie_beside_their_table_or_in_a_folder_of_its_name(project):
     }
 
 
-def test_of_pictures_of_one_name_the_one_in_the_folder_of_the_split_is_meant(project):
-    write("train/0.png", "test/0.png", form="table")
-    for split, label in (("train", "sad"), ("test", "happy")):
-        table("image,label", f"0.png,{label}", name=f"{split}.csv")
-    assert ingested("table") == {"train/0.png": ("sadness", "train"), "test/0.png": ("happiness", "test")}
+def test_names_of_pictures_may_lack_the_ending(project):
+    write("images/a.png", "images/sub/b.c.png", "images/sub/d.png", "images/e.txt", form="table")
+    table("image,label", "a,sad", "b.c,happy", "sub/d,fear")
+    assert set(ingested("table")) == {"a.png", "sub/b.c.png", "sub/d.png"}
+    table("image,label", "a,sad", "e,happy")
+    with pytest.raises(UserError, match=r"missing_image 1 .*images/e does not exist"):
+        ingested("table")
+    write("images/sub/a.bmp.png", "images/two/d.png", form="table")
+    table("image,label", "a,sad", "d,happy")
+    with pytest.raises(UserError, match=r"ambiguous_image 1 \(such as labels.csv, row 3: found 2 files"):
+        ingested("table")
+
+
+@pytest.mark.parametrize("names", ["{}.csv", "{}_labels.csv", "labels.csv"])
+@pytest.mark.parametrize("top", ["", "images/faces/"])
+def test_of_pictures_of_one_name_the_one_in_the_folder_of_the_split_is_meant(project, names, top):
+    write(f"{top}train/0.png", f"{top}Test/0.png", form="table")
+    if names == "labels.csv":
+        table("image,label,split", "0.png,sad,train", "0,happy,testing")
+    else:
+        for split, label in (("train", "sad"), ("test", "happy")):
+            table("image,label", f"0.png,{label}", name=names.format(split))
+    top = top.removeprefix("images/")
+    assert ingested("table") == {
+        f"{top}train/0.png": ("sadness", "train"),
+        f"{top}Test/0.png": ("happiness", "test"),
+    }
+
+
+def test_of_a_path_on_another_machine_the_end_that_exists_counts(project):
+    write("images/a.png", "images/train/b.png", "images/test/b.png", "images/c.png", form="table")
+    table(
+        "image,label", r"C:\faces\a.png,sad", "/content/data/train/b.png,fear", "/home/ann/images/c.png,happy"
+    )
+    assert set(ingested("table")) == {"a.png", "train/b.png", "c.png"}
+    table("image,label", "c.png,sad", "/home/ann/d.png,happy", "/home/../c.png,happy", "/b.png,fear")
+    with pytest.raises(
+        UserError, match=r"outside_folder 3 \(such as labels.csv, row 3: found '/home/ann/d.png'"
+    ):
+        ingested("table")
+
+
+def test_the_separator_that_excel_writes_above_the_header_is_no_header(project):
+    write("images/a.png", "images/b.png", form="table")
+    table("sep=;", "image;label", "a.png;sad", "b.png;happy")
+    assert set(ingested("table")) == {"a.png", "b.png"}
 
 
 def test_folders_of_people_are_no_classes(project):
@@ -284,6 +363,21 @@ def test_folders_of_people_are_no_classes(project):
         UserError, match=r"found folders of classes in S01/, S02/, expected: one folder for each class"
     ):
         ingested()
+
+
+def test_a_folder_of_pictures_that_are_rejected_is_not_empty(project, capsys):
+    write(
+        *(
+            f"{name}/{split}/{n}.png"
+            for name in ("happy", "sad")
+            for split in ("train", "test")
+            for n in range(5)
+        )
+    )
+    write("fear/a.png")
+    assert len(ingested()) == 20
+    assert listed() == {"fear/a.png": "no_split"}
+    assert "no picture in" not in capsys.readouterr().out
 
 
 def test_empty_folders_are_named_and_no_splits(project, capsys):

@@ -180,6 +180,25 @@ def test_data_yaml_tells_the_splits_of_other_folders(raw, paths):
     }
 
 
+def test_what_data_yaml_gives_to_two_splits_is_trained_on(raw):
+    (raw / "data.yaml").write_text("train: images\nval: images\nnames: [sad, happy]\n")
+    lay(raw, "images/a.png", FACE)
+    assert {name: row["split"] for name, row in ingested().items()} == {"images/a.png": "train"}
+    (raw / "all.txt").write_text("images/a.png\n")
+    (raw / "data.yaml").write_text("train: all.txt\nval: all.txt\nnames: [sad, happy]\n")
+    assert {name: row["split"] for name, row in ingested().items()} == {"images/a.png": "train"}
+    assert pq.read_schema("data/ingested/yolo.parquet").metadata[DRAW] == b"valid,test"
+
+
+@pytest.mark.parametrize("place", ["classes.txt", "labels/classes.txt"])
+def test_classes_txt_names_the_classes_if_there_is_no_data_yaml(raw, place):
+    (raw / "data.yaml").unlink()
+    lay(raw, "images/a.png", "\ufeff" + FACE)
+    (raw / place).write_text("\nhappy\n")  # an empty line counts
+    assert {name: row["label"] for name, row in ingested().items()} == {"images/a.png": "happiness"}
+    assert not rejected()
+
+
 def test_a_folder_around_the_data_set(tmp_path):
     (tmp_path / "Emotions.v3.yolov8").mkdir()
     (tmp_path / "Emotions.v3.yolov8/dataset.yaml").write_text(DATA)

@@ -51,7 +51,7 @@ def import_(
     those that it cannot read.
     """
     from pipeline import params
-    from pipeline.core.progress import in_yaml
+    from pipeline.core.progress import in_words, in_yaml
     from pipeline.importing.placing import classes_of, free_place, place, settings
     from pipeline.importing.recognition import forms, recognise
     from pipeline.params.change import set_values
@@ -78,6 +78,9 @@ def import_(
     classes = classes_of(found)
     if len(classes) < 2:
         raise UserError(f"{path}: found the classes {', '.join(classes) or 'none'}, expected: at least two")
+    splits = found.splits()
+    if not {"train", "none"} & splits.keys():
+        raise UserError(f"{path}: found {in_words(splits)}, expected: pictures of train, or without a split")
     accept = accept or _check_rejected(found, yes)
     changes = settings(found, p, own, accept)
     typer.echo(f"{'Copy' if copy else 'Link'} it to data/raw/{found.form}, and set in params.yaml:")
@@ -92,7 +95,7 @@ def import_(
 
 def _parsed(text: str) -> dict[str, str]:
     """Return the classes in the option `--names`, by label."""
-    pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
+    pairs = [pair.rpartition("=") for pair in text.split(",") if pair.strip()]
     for label, equals, name in pairs:
         if not (label.strip() and equals and name.strip()):
             raise UserError.of("--names", repr(label + equals + name), "LABEL=CLASS, joined by commas")
@@ -181,8 +184,8 @@ def _show(found: Recognised, p: Params) -> None:
     not_read = unread(found.tree, found.part, found.listing)
     for row in not_read[:_MOST]:
         typer.echo(f"not read: {row.place}{f' ({row.files:,} files)' if row.files > 1 else ''}")
-    if len(not_read) > _MOST:
-        typer.echo(f"not read: {sum(row.files for row in not_read[_MOST:]):,} more files")
+    if rest := sum(row.files for row in not_read[_MOST:]):
+        typer.echo(f"not read: {rest:,} more files")
 
 
 def _check_rejected(found: Recognised, yes: bool) -> bool:
@@ -191,7 +194,8 @@ def _check_rejected(found: Recognised, yes: bool) -> bool:
     Raises:
         UserError: nobody accepts it.
     """
-    too_many = found.listing.too_many_rejected(len(found.listing))
+    missing = len(found.missing())
+    too_many = found.listing.too_many_rejected(len(found.listing) - missing, missing)
     if not too_many:
         return False
     text = f"{too_many} would be left out"

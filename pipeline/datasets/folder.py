@@ -34,7 +34,9 @@ def records(tree: Tree, options: Options) -> Listing:
     names = options.names
     inside = {name: folders(tree, name) for name in folders(tree)}
     # The split of each folder above or below those of classes, by its place.
-    above = {n: split for n in inside if (split := split_name(n)) and any(map(names.get, inside[n]))}
+    above = {n: split for n in inside if (split := split_name(n)) and inside[n]}
+    if not any(names.get(name) for n in above for name in inside[n]):
+        above = {}
     classes = [name for name in inside if name not in above and names.get(name)]
     below = {f"{n}/{f}": split for n in classes for f in inside[n] if (split := split_name(f))}
     if not above and not classes:
@@ -53,28 +55,27 @@ def records(tree: Tree, options: Options) -> Listing:
         else:
             add(listing, names, place, first, below.get(f"{first}/{second}"))
     listing.draw_others()
-    classes_found = {label for _, label in listing.counts()}
-    empty = [f for f in classes if names.get(f) not in classes_found]
-    empty += [
-        f"{n}/{f}" for n in above for f in inside[n] if names.get(f) and not any(pictures(tree, f"{n}/{f}"))
-    ]
-    if empty:
+    of_classes = [*classes, *(f"{n}/{f}" for n in above for f in inside[n] if names.get(f))]
+    if empty := [folder for folder in of_classes if not any(pictures(tree, folder))]:
         listing.notes["empty_folders"] = ", ".join(empty)
     return listing
 
 
 def _no_class(tree: Tree, names: Names, inside: dict[str, list[str]]) -> UserError:
     """Return the error for a tree in which no folder has a known name of a class."""
-    of_splits = [name for name in inside if split_name(name)]
-    above = [name for name, below in inside.items() if any(map(names.get, below))]
-    if above:
+    filled = [name for name in inside if any(pictures(tree, name))]
+    of_splits = [name for name in filled if split_name(name)]
+    above = [name for name in filled if any(map(names.get, inside[name]))]
+    # Folders of people in those of splits, or data sets beside each other.
+    parts = ([*place.split("/")[:-1], "", "", ""] for place in pictures(tree))
+    above += sorted({f"{first}/{second}" for first, second, third, *_ in parts if names.get(third)})
+    if above and len(filled) > 1:
         found = f"folders of classes in {', '.join(f'{name}/' for name in above)[:200]}"
         return UserError(
             f"{tree.address}: found {found}, expected: {_EXPECTED}; a table can name people (group)"
         )
-    unknown = {below for split in of_splits for below in inside[split]}
-    if not of_splits:
-        unknown = {name for name in inside if any(pictures(tree, name))}
-    if len(unknown) < 2:
+    unknown = {below for split in of_splits for below in inside[split]} if of_splits else {*filled}
+    unknown -= {"images", "labels"}  # of YOLO
+    if above or len(unknown) < 2:
         return wrong_tree(tree, _EXPECTED)
     return UnknownNames(tree.address, sorted(unknown))

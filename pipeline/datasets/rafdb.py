@@ -52,7 +52,7 @@ from pipeline.intake.landmarks import as_seen, numbers
 from pipeline.intake.listing import Listing
 from pipeline.intake.names import class_of_code
 from pipeline.intake.options import Options
-from pipeline.intake.tree import Tree, wrong_tree
+from pipeline.intake.tree import Tree, WrongTree, wrong_tree
 
 CODES = {
     "1": "surprise",
@@ -95,7 +95,7 @@ def records(tree: Tree, options: Options) -> Listing:
         raise wrong_tree(tree, _EXPECTED)
     if pictures not in kinds:
         found = f"only the {kinds[0]} pictures while ingest.rafdb is {pictures}"
-        raise UserError.of(tree.address, found, f"ingest.rafdb: {kinds[0]}, or a tree with Image/{pictures}/")
+        raise WrongTree.of(tree.address, found, f"ingest.rafdb: {kinds[0]}, or a tree with Image/{pictures}/")
     return _official(tree, pictures) if official else _kaggle(tree)
 
 

@@ -7,7 +7,8 @@
 A CSV file is UTF-8, separated by commas, semicolons, tabs or `|`, with a header. Its columns, in any order, in upper or
 lower case, under these or other usual names (`filename`, `emotion`, `usage`, `person`, `xmin`):
 
-    image         path of the picture inside images/
+    image         path of the picture inside images/; its ending may be missing. Of a path on another machine, the part
+                  that exists here counts
     split         optional: train, valid (or val) or test; the stage `label` draws the splits that do not occur
     group         optional: the person in the picture
     label         one of neutral happiness surprise sadness anger disgust fear contempt unknown NF, another spelling
@@ -112,7 +113,7 @@ def _rows(
                 raise cells
             cell = {column: cells[number] for column, number in columns.items()}
             name = cell["image"]
-            place = locator.place(name, near=stem)
+            place = locator.place(name, stem, split_name(cell["split"]) if "split" in cell else split)
             yield FaceRow(
                 file,
                 row,

@@ -9,11 +9,11 @@
 Each line of a .txt file is a face: the number of its class, then the centre, the width and the height of its box, as
 shares of the picture's width and height. A longer line is an outline: the face is in the box around it. (With
 `kpt_shape` in data.yaml, what follows the box are key points, which are not used.) A .txt file may also lie beside its
-picture.
+picture. Without data.yaml, the lines of classes.txt, at the top or in labels/, are the names of the classes.
 
 The split is the name of a folder. If folders have other names, `train`, `val` and `test` in data.yaml give it, for a
 folder or for the pictures in a list. Their paths are often wrong, so the longest end of a path that exists here counts.
-Splits that do not occur are drawn.
+What both `train` and `val` name is `train`. Splits that do not occur are drawn.
 
 A picture without a .txt file, or with an empty one, is rejected as `no_label`. Empty files, which mean that there is
 nothing to find, do not count as mistakes.
@@ -94,9 +94,13 @@ def records(tree: Tree, options: Options) -> Listing:
 
 
 def _config(tree: Tree, files: set[str]) -> _Config:
-    """Return what `data.yaml` says, or the only other YAML file at the top."""
+    """Return what `data.yaml` says, or the only other YAML file at the top, or else `classes.txt`."""
     top = [name for name in tree.entries() if name.lower().endswith((".yaml", ".yml"))]
     known = [name for name in _CONFIGS if name in top] or top
+    if not top and (place := next((p for p in (CLASSES, f"{LABELS}/{CLASSES}") if p in files), None)):
+        if not any(map(_is_label, files)):
+            raise wrong_tree(tree, _EXPECTED)
+        return _Config({row - 1: line.strip() for row, line in csv_rows.lines(tree, place)}, False, {}, {})
     if not known or (known == top and len(top) > 1):
         raise wrong_tree(tree, _EXPECTED)
     with tree.open(known[0]) as file:
@@ -114,10 +118,10 @@ def _config(tree: Tree, files: set[str]) -> _Config:
                 folder = _existing(value, lambda place: bool(tree.entries(place)))
                 file_list = _existing(value, lambda place: place in files and place.endswith(".txt"))
                 if folder:
-                    folders[folder] = split
+                    folders.setdefault(folder, split)  # what several name is not split: `train` comes first
                 elif file_list:
                     lines = (line for _, line in csv_rows.lines(tree, file_list))
-                    listed |= {_existing(line, files.__contains__): split for line in lines}
+                    listed = {_existing(line, files.__contains__): split for line in lines} | listed
     return _Config(_names(content["names"], path), "kpt_shape" in content, folders, listed)
 
 
@@ -205,7 +209,7 @@ def _lines(tree: Tree, label: str) -> list[tuple[int, str]]:
     Raises:
         Rejection: the file cannot be read.
     """
-    text = tree.read(label).decode("utf-8", "replace")
+    text = tree.read(label).decode("utf-8-sig", "replace")
     return [(row, line) for row, line in enumerate(text.splitlines(), 1) if line.strip()]
 
 

@@ -112,10 +112,14 @@ def recognise(
                 found.append(_recognised(name, source, own, declared, pictures))
                 break
             except UserError as error:
-                if form or not isinstance(error, WrongTree):
+                if not isinstance(error, WrongTree):
                     refusals[name] = str(error)
+                elif form:
+                    refusals.setdefault(name, str(error))
     if found:
         return max(found, key=_fit)
+    if len({*refusals.values()}) == 1:
+        raise UserError(next(iter(refusals.values())))
     if refusals:
         raise UserError(*(f"as {name}: {refusal}" for name, refusal in refusals.items()))
     entries = ", ".join(open_tree(source).entries()[:8]) or "nothing"

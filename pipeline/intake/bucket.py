@@ -10,7 +10,7 @@ from typing import IO, Any
 import pyarrow.fs as pafs
 
 from pipeline.core.errors import UserError, one_line
-from pipeline.intake.guards import Rejection, check_size, leads_out
+from pipeline.intake.guards import Rejection, check_size, is_hidden, leads_out
 from pipeline.tables.storage import open_store
 
 
@@ -32,6 +32,7 @@ class Bucket:
         return sorted(
             info.base_name + "/" * (info.type == pafs.FileType.Directory)
             for info in self._infos(under, False)
+            if not is_hidden(info.base_name)
         )
 
     def has(self, place: str) -> bool:
@@ -43,8 +44,9 @@ class Bucket:
         """See `Tree`."""
         _, root = self._store
         for info in self._infos(under, True):
-            if info.type == pafs.FileType.File and not info.base_name.startswith("."):
-                yield info.path[len(root) + 1 :]
+            place = info.path[len(root) + 1 :]
+            if info.type == pafs.FileType.File and not is_hidden(place):
+                yield place
 
     def _infos(self, under: str, recursive: bool) -> list[pafs.FileInfo]:
         system, root = self._store

@@ -155,7 +155,7 @@ class CellTable:
                 yield row, ", ".join(cells), cells
             return
         lines = csv_rows.lines(self._tree, self.place)
-        next(lines)  # the header
+        csv_rows.header(self._tree, self.place, lines, (), self._expected)  # takes the lines above the rows
         for row, line in lines:
             try:
                 yield row, line, csv_rows.cells(line, len(self.header), self._mark)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -12,6 +13,7 @@ from pipeline.core.errors import UserError, mismatch, one_line
 from pipeline.intake.guards import BROKEN, Rejection
 from pipeline.intake.tree import Tree
 
+_SEPARATOR = re.compile(r'"?sep=."?\s*', re.IGNORECASE)
 _LONGEST_ROW = 100_000  # characters
 _LONGEST_LINE = 2**20  # characters: a file that is no text may be one line of gigabytes
 
@@ -92,6 +94,8 @@ def header(
     """
     path, expected = f"{tree.address}/{place}", expected or ", ".join(required)
     _, line = next(rows, (0, ""))
+    if _SEPARATOR.fullmatch(line):  # Excel writes it above the header
+        _, line = next(rows, (0, ""))
     if not line:
         raise UserError(f"{path}: found an empty file, expected: a header with {expected}")
     try:

@@ -201,15 +201,16 @@ class Listing:
         """Return the number of rejected rows by reason."""
         return Counter(row.reason for row in self.rejected)
 
-    def too_many_rejected(self, kept: int) -> str:
+    def too_many_rejected(self, kept: int, missing: int = 0) -> str:
         """Return `<rejected> of <all> records` if more than a tenth is rejected; "" if not.
 
         Rows that are `expected` to be rejected do not count.
 
         Args:
             kept: number of records that are not rejected.
+            missing: number of records that will be rejected, as their pictures are not there.
         """
-        rejected = (self.reasons() - self.expected).total()
+        rejected = (self.reasons() - self.expected).total() + missing
         total = kept + rejected
         return f"{rejected:,} of {total:,} records" if 10 * rejected > total else ""
 

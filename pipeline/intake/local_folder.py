@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from pipeline.core.errors import UserError
-from pipeline.intake.guards import Rejection, check_size
+from pipeline.intake.guards import Rejection, check_size, is_hidden
 
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # opening a pipe must not block
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
@@ -64,7 +64,7 @@ class LocalFolder:
         """Yield the entries of a folder without hidden ones; nothing if it is no folder."""
         try:
             with os.scandir(self._path(folder)) as entries:
-                yield from (entry for entry in entries if not entry.name.startswith("."))
+                yield from (entry for entry in entries if not is_hidden(entry.name))
         except (NotADirectoryError, FileNotFoundError):
             return
         except OSError as error:

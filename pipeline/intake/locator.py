@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import unicodedata
 from collections import defaultdict
+from functools import cached_property
 from pathlib import PurePosixPath
 
-from pipeline.intake.guards import Rejection, leads_out
+from pipeline.intake.guards import Rejection, is_document, leads_out
+from pipeline.intake.names import split_name
 from pipeline.intake.tree import Tree
 
 
@@ -14,7 +16,8 @@ class Locator:
     """Finds the file that is meant by a path in a table.
 
     The path may have back-slashes, other capitals or another Unicode form than on disk, an `images/` too many or too
-    few. It may also lack the folders between `images/` and the file, if only one file there has the name.
+    few. It may also lack the folders between `images/` and the file, or the file's ending, if only one file there has
+    the name. Of a path on the machine where the table was made, the longest end that exists here counts.
 
     Args:
         tree: the data set's files.
@@ -34,12 +37,13 @@ class Locator:
             if everywhere or place.startswith(f"{folder}/"):
                 self._by_name[path.rpartition("/")[2]].append(path)
 
-    def place(self, text: str, near: str = "") -> str:
+    def place(self, text: str, near: str = "", split: str | None = None) -> str:
         """Return the place of a file; of a file that does not exist, the place where it should be.
 
         Args:
             text: the path in the table.
             near: a folder whose file counts if there are several of this name.
+            split: the split whose file counts if there are several of this name.
 
         Raises:
             Rejection: `no_image_name`, `outside_folder`, or `ambiguous_image` if several files could be meant.
@@ -50,6 +54,8 @@ class Locator:
                 return self._places[exact]
         path = PurePosixPath(text.replace("\\", "/"))
         if leads_out(str(path)) or (path.parts and path.parts[0].endswith(":")):
+            if place := self._end(path):
+                return place
             raise Rejection.of("outside_folder", repr(text[:80]), f"paths inside {self._folder}/")
         if not path.name:
             raise Rejection(
@@ -62,13 +68,34 @@ class Locator:
         for candidate in (f"{self._folder}/{tail}", tail):
             if len(same := self._any_case.get(candidate.casefold(), [])) == 1:
                 return same[0]
-        return self._below(str(path)) or f"{self._folder}/{path}"
+        return self._below(str(path), split) or f"{self._folder}/{path}"
 
-    def _below(self, path: str) -> str | None:
-        """Return the place of the only file whose path ends with a path; None if there is none."""
-        found = [
-            place for place in self._by_name.get(path.rpartition("/")[2], []) if place.endswith(f"/{path}")
-        ]
+    def _end(self, path: PurePosixPath) -> str | None:
+        """Return the place of the longest end of an absolute path that exists; None if none does."""
+        ends = ["/".join(path.parts[start:]) for start in range(1, len(path.parts))]
+        found = (self._places.get(place) for end in ends for place in (f"{self._folder}/{end}", end))
+        return next(filter(None, found), None) if ".." not in path.parts else None
+
+    @cached_property
+    def _without_ending(self) -> dict[str, list[str]]:
+        """Paths of pictures by their names without the ending."""
+        found: defaultdict[str, list[str]] = defaultdict(list)
+        for name, paths in self._by_name.items():
+            if not is_document(name):
+                found[PurePosixPath(name).stem] += paths
+        return found
+
+    def _below(self, path: str, split: str | None) -> str | None:
+        """Return the place of the only file whose path ends with a path, with or without the ending; else None."""
+        name = path.rpartition("/")[2]
+        found = [place for place in self._by_name.get(name, ()) if place.endswith(f"/{path}")]
+        if not found:
+            same = self._without_ending.get(name, ())
+            found = [
+                place for place in same if f"/{PurePosixPath(place).with_suffix('')}".endswith(f"/{path}")
+            ]
+        if len(found) > 1 and split:
+            found = [place for place in found if split in map(split_name, place.split("/")[:-1])] or found
         if len(found) > 1:
             raise Rejection.of("ambiguous_image", f"{len(found)} files: {', '.join(found[:3])}"[:200], "one")
         return self._places[found[0]] if found else None

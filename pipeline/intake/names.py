@@ -116,11 +116,11 @@ class Names:
         """Return the class of a label, and count the label.
 
         Raises:
-            Rejection: `no_label` if there is no text, `unknown_label` with the known name that is close to it.
+            Rejection: `no_label` for an empty cell; `unknown_label`, with the known name that is close to it.
         """
-        if not text.strip():
-            raise Rejection("no_label", "found no label")
         name = self.get(text)
+        if name is None and not text.strip():
+            raise Rejection("no_label", "the row has no label")
         self.seen[text.strip(), name or ""] += 1
         if name is None:
             raise Rejection("unknown_label", f"found {text[:40]!r}, {self._hint(text)}")

@@ -7,6 +7,7 @@ where it is: none of its members is unpacked to disk under its own name. Picklin
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -100,12 +101,15 @@ class Part:
         return data
 
     def inner(self) -> Part | None:
-        """Return the only folder at the top, beside which lie nothing but documents such as a README; else None."""
+        """Return the only folder at the top with anything but documents such as a README, also beside it; else None."""
         entries = self.entries()
         folders = [entry[:-1] for entry in entries if entry.endswith("/")]
-        if len(folders) != 1 or split_name(folders[0]):
+        if not all(is_document(entry) for entry in entries if not entry.endswith("/")):
             return None
-        if not all(map(is_document, set(entries) - {f"{folders[0]}/"})):
+        if len(folders) > 1:
+            filled = (folder for folder in folders if not all(map(is_document, self.files(folder))))
+            folders = [*islice(filled, 2)]
+        if len(folders) != 1 or split_name(folders[0]):
             return None
         return Part(self._tree, self._place(folders[0]))
 

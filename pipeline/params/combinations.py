@@ -57,6 +57,8 @@ def check(p: Params) -> None:
     for key in ("train.saturation", "train.hue"):
         grey_too = p.align.colour or not attrgetter(key)(p)
         _require(p, key, grey_too, "0 while align.colour is false: grey has none")
+    alone = p.train.torchrun is None or not p.train.compile
+    _require(p, "train.compile", alone, "false while train.torchrun is set: processes share a batch")
     if p.model == "svm_deep_features":
         _check_svm(p)
     if p.evaluate.ten_crop:

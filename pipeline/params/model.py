@@ -186,6 +186,7 @@ class Train(Block):
     patience: Count
     precision: Precision
     device: Literal["auto", "cpu", "cuda"]
+    compile: bool
     checkpoint_seconds: NonNegative
     synthetic: Literal["beside", "alone"]
 

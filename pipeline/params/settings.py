@@ -20,6 +20,7 @@ MACHINE = frozenset(
         "gans.processes",
         "memory",
         "train.checkpoint_seconds",
+        "train.compile",
         "train.device",
         "train.precision",
         "train.torchrun",

@@ -23,6 +23,7 @@ from pipeline.tables.paths import ALIGNED, CLASSIFIER, LABELS, METRICS, MODELS, 
 from pipeline.tables.schema import channels
 from pipeline.training import processes
 from pipeline.training.checkpoint import CODE
+from pipeline.training.compiler import compiler_errors
 from pipeline.training.engine import Diverged, TrainingRun, TrainingState
 from pipeline.training.parts import Parts, built_parts, loaded_network
 from pipeline.training.pretrained import LoadReport
@@ -85,7 +86,8 @@ def _train(p: Params, group: Processes) -> None:
         state = training.state
         if training.resumed and not group.rank:
             typer.echo(f"train: resuming an interrupted run at epoch {state.epoch + 1}, step {state.step}")
-        training.fit(log)
+        with compiler_errors():
+            training.fit(log)
     if group.rank:
         return
 

@@ -127,8 +127,8 @@ def affine(height: int, width: int, box: Tensor, mirrored: Tensor, draws: dict[s
     rows = []
     for (along_x, along_y), centre, extent in zip(linear, middle, (width, height), strict=True):
         start = centre - along_x * right - along_y * down
-        row = torch.stack([along_x * across, along_y * high / 2, start], 1) * (2 / extent)
-        rows.append(row - row.new_tensor([0, 0, 1]))
+        unit = 2 / extent
+        rows.append(torch.stack([along_x * across * unit, along_y * high / 2 * unit, start * unit - 1], 1))
     return torch.stack(rows, 1)
 
 

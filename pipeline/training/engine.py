@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import repeat
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,9 +21,11 @@ from pipeline.core.progress import bar
 from pipeline.inference.crops import VIEWS
 from pipeline.inference.probabilities import outputs
 from pipeline.inference.samples import Samples
+from pipeline.methods.augments import View
 from pipeline.params.model import Train
 from pipeline.training import batch_transform, checkpoint, face_transform, validation
 from pipeline.training.average import Average
+from pipeline.training.compiler import compiled
 from pipeline.training.parts import Parts
 from pipeline.training.plan import Batch, epoch_plan, sampler, steps_per_epoch
 from pipeline.training.processes import Processes
@@ -57,6 +60,22 @@ class TrainingState:
     best: int = -1
 
 
+class Learnt(NamedTuple):
+    """What a step learnt from a batch, before anything is updated.
+
+    Attributes:
+        sums: over the batch: the loss and the right predictions, see `TrainingRun._gradients`; float [2].
+        features, targets: of the last view, [n, D] and [n, K]. The loss updates its state from them, such as class
+            centres. If there are several views, the last one shows the unmixed faces.
+        gradients: the trained parameters with their gradients.
+    """
+
+    sums: Tensor
+    features: Tensor
+    targets: Tensor
+    gradients: list[tuple[nn.Parameter, Tensor]]
+
+
 class TrainingRun:
     """One training run, from fresh weights or from its checkpoint.
 
@@ -86,6 +105,7 @@ class TrainingRun:
         processes: Processes = Processes(),
     ) -> None:
         self.network, self.optimizer, self.loss = parts.network, parts.optimizer, parts.loss
+        self.forward = compiled(self.network) if settings.compile else self.network
         self.draw, self.per_batch, self.augment = parts.draw, parts.per_batch, parts.augment
         self.settings, self.seed, self.precision, self.path = settings, seed, precision, path
         self.processes = processes
@@ -97,6 +117,11 @@ class TrainingRun:
         if settings.albumentations is not None:
             self.face_transform = face_transform.FaceTransform(settings.albumentations, train.shape)
         self.peak = [group["lr"] for group in self.optimizer.param_groups]
+        # A fused optimiser reads its rates from tensors, so a CUDA graph of the whole step can hold it.
+        self.fused = device.type == "cuda" and all(g.get("fused") for g in self.optimizer.param_groups)
+        if self.fused:
+            for group in self.optimizer.param_groups:
+                group["lr"] = torch.tensor(group["lr"], device=device)
         self.count, self.order = sampler(train.labels.numpy(), settings.sampling)
         smallest = self.count // steps_per_epoch(self.count, settings.batch_size)
         if smallest < processes.size:
@@ -134,6 +159,8 @@ class TrainingRun:
     def plan(self, epoch: int) -> list[Batch]:
         """Draw the plan of an epoch; all processes draw the same plan."""
         face, settings = self.train.shape[0], self.settings
+        # One transfer per epoch, unless the plan is divided or read on the CPU.
+        here = self.processes.size == 1 and self.face_transform is None
         return epoch_plan(
             self.seed,
             epoch,
@@ -146,6 +173,7 @@ class TrainingRun:
             per_batch=self.per_batch,
             order=self.order,
             transform=partial(batch_transform.draw, settings, face),
+            device=self.device if here else torch.device("cpu"),
         )
 
     def _epoch(self) -> None:
@@ -203,43 +231,66 @@ class TrainingRun:
         state, train, settings = self.state, self.train, self.settings
         steps = steps_per_epoch(self.count, settings.batch_size)
         done, total = state.epoch * steps + state.step, settings.epochs * steps
-        for group, peak in zip(self.optimizer.param_groups, self.peak, strict=True):
-            group["lr"] = peak * learning_rate_factor(settings, done, total)
+        self._set_rates(learning_rate_factor(settings, done, total))
         # Dropout draws from torch's own generator. It is seeded by step, so that no checkpoint has to hold its state.
         torch.manual_seed(int(np.random.default_rng((self.seed, state.epoch, state.step)).integers(2**63)))
 
         batch = batch.to(self.device)
         faces = train.take(batch.samples) if faces is None else faces.to(self.device)
+        inputs = [faces, train.targets[batch.samples], *batch.tensors()]
+        work = partial(self._learn, size, batch)
+        alone = self.processes.size == 1
+        learnt = self.replays.run(work, inputs) if alone else work(*inputs)
+        if not self.fused:
+            for parameter, gradient in learnt.gradients:
+                parameter.grad = gradient
+            self._update(size, learnt)
+        return learnt.sums
+
+    def _set_rates(self, factor: float) -> None:
+        for group, peak in zip(self.optimizer.param_groups, self.peak, strict=True):
+            if self.fused:
+                group["lr"].fill_(peak * factor)
+            else:
+                group["lr"] = peak * factor
+
+    def _learn(self, size: int, batch: Batch, faces: Tensor, targets: Tensor, *planned: Tensor) -> Learnt:
+        """Compute the gradients of a batch; with a fused optimiser, also update everything.
+
+        On a GPU this is recorded and replayed.
+
+        Args:
+            size: samples in the whole batch.
+            batch: only its names are used; the tensors are in `planned`.
+            faces: uint8 [n, H, W, C].
+            targets: [n, K], rows of sum 1.
+            planned: as `Batch.tensors` returns them.
+        """
+        batch = batch.holding(planned)
         images = batch_transform.apply(
-            faces, settings.crop, batch.top, batch.left, batch.mirrored, batch.transform
+            faces, self.settings.crop, batch.top, batch.left, batch.mirrored, batch.transform
         )
-        targets = train.targets[batch.samples]
         own = len(batch.partner)
         views = self.augment(
             images[:own], targets[:own], images[batch.partner], targets[batch.partner], batch.draws
         )
-        weights = [view.weight for view in views]
-        tensors = [tensor for view in views for tensor in (view.images, view.targets)]
-        work = partial(self._learn, size, weights)
-        alone = self.processes.size == 1
-        sums, features, gradients = self.replays.run(work, tensors) if alone else work(*tensors)
-        for parameter, gradient in gradients:
-            parameter.grad = gradient
-        self.processes.add([*(gradient for _, gradient in gradients), sums])
-        if settings.clip:
-            nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip)
-        self.optimizer.step()
-        # The loss updates its state, such as class centres, from the last view. If there are several views, the last
-        # one shows the unmixed faces.
-        targets = batch_transform.smooth(views[-1].targets, settings.label_smoothing)
-        self.loss.update(self.processes.whole(features, size), self.processes.whole(targets, size))
-        self.average.update()
-        return sums
+        learnt = self._gradients(size, views)
+        if self.fused:
+            self._update(size, learnt)
+        return learnt
 
-    def _learn(
-        self, size: int, weights: Sequence[float], *views: Tensor
-    ) -> tuple[Tensor, Tensor, list[tuple[nn.Parameter, Tensor]]]:
-        """Return two sums, the last view's features, and the trained parameters with their gradients.
+    def _update(self, size: int, learnt: Learnt) -> None:
+        """Take the optimiser's step, and update the state of the loss and the moving average."""
+        self.processes.add([*(gradient for _, gradient in learnt.gradients), learnt.sums])
+        if self.settings.clip:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
+        self.optimizer.step()
+        whole = self.processes.whole
+        self.loss.update(whole(learnt.features, size), whole(learnt.targets, size))
+        self.average.update()
+
+    def _gradients(self, size: int, views: Sequence[View]) -> Learnt:
+        """Return the gradients of a batch.
 
         The first sum is the loss summed over the samples: with the reduction `sum` the loss itself, otherwise the loss
         times `size`. The second sum is the number of right predictions for the last view, compared with targets that
@@ -248,16 +299,15 @@ class TrainingRun:
 
         Args:
             size: samples in the whole batch.
-            weights: of the views in the loss.
-            views: images and targets of each view.
+            views: of the batch.
         """
         loss = torch.zeros((), device=self.device)
         with WholeBatch(self.processes, size) if self.processes.size > 1 else nullcontext():
-            for weight, images, targets in zip(weights, views[::2], views[1::2], strict=True):
+            for images, targets, weight in views:
                 with torch.autocast(
                     self.device.type, self.precision, enabled=self.precision != torch.float32
                 ):
-                    logits, features = self.network(images)
+                    logits, features = self.forward(images)
                 smooth = batch_transform.smooth(targets, self.settings.label_smoothing)
                 loss = loss + weight * self.loss(logits, features, smooth, self._totals(smooth))
         self.optimizer.zero_grad(set_to_none=True)
@@ -265,7 +315,7 @@ class TrainingRun:
         gradients = [(weight, weight.grad) for weight in self.network.parameters() if weight.grad is not None]
         right = targets.gather(1, logits.argmax(1, keepdim=True)).sum()
         summed = loss.detach() if self.loss.reduction == "sum" else loss.detach() * size
-        return torch.stack([summed, right]), features.detach(), gradients
+        return Learnt(torch.stack([summed, right]), features.detach(), smooth, gradients)
 
     def _totals(self, targets: Tensor) -> Tensor | None:
         """Return the sum of the whole batch's targets, [K]; None if `targets` are already those of the whole batch."""

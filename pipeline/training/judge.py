@@ -144,6 +144,7 @@ def _settings(epochs: int, face: int, checkpoint_seconds: float) -> Train:
         warmup=0.15,
         precision="auto",
         device="auto",
+        compile=False,
         checkpoint_seconds=checkpoint_seconds,
         **unused,
     )

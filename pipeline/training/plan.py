@@ -12,9 +12,8 @@ order, the same crops and the same partners (the samples to mix with).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -64,14 +63,21 @@ class Batch:
             transform={name: drawn[needed] for name, drawn in self.transform.items()},
         )
 
+    def tensors(self) -> list[Tensor]:
+        """Return all tensors in a fixed order."""
+        own = [self.samples, self.top, self.left, self.mirrored, self.partner]
+        return [*own, *self.draws.values(), *self.transform.values()]
+
+    def holding(self, tensors: Sequence[Tensor]) -> Batch:
+        """Return a batch with the names of this one and other tensors, in the order of `tensors`."""
+        rest = iter(tensors[5:])
+        draws, transform = ({name: next(rest) for name in drawn} for drawn in (self.draws, self.transform))
+        samples, top, left, mirrored, partner = tensors[:5]
+        return Batch(samples, top, left, mirrored, partner, draws, transform)
+
     def to(self, device: torch.device) -> Batch:
         """Return the batch on `device`."""
-
-        def moved(value: Any) -> Any:
-            nested = isinstance(value, dict)
-            return {k: moved(v) for k, v in value.items()} if nested else value.to(device, non_blocking=True)
-
-        return Batch(**moved(vars(self)))
+        return self.holding([tensor.to(device, non_blocking=True) for tensor in self.tensors()])
 
 
 def steps_per_epoch(count: int, batch_size: int) -> int:
@@ -117,6 +123,7 @@ def epoch_plan(
     per_batch: bool = False,
     order: Order | None = None,
     transform: Draw | None = None,
+    device: torch.device = torch.device("cpu"),
 ) -> list[Batch]:
     """Draw the plan of an epoch.
 
@@ -134,6 +141,7 @@ def epoch_plan(
         per_batch: whether all samples of a batch use the draw of its first sample.
         order: draws the samples of the epoch, see `sampler`; None shows each of the `count` samples once.
         transform: like `draw`, for the geometric and colour transforms; called last.
+        device: of the returned tensors.
     """
     rng = np.random.default_rng((seed, epoch))
     batches = np.array_split(np.arange(count), steps_per_epoch(count, batch_size))
@@ -149,16 +157,10 @@ def epoch_plan(
         rows = np.repeat([b[0] for b in batches], [len(b) for b in batches])
         drawn = {name: values[rows] for name, values in drawn.items()}
     transformed = transform(rng, count, crop) if transform else {}
-    plan = []
-    for b in batches:
-        part = slice(b[0], b[-1] + 1)
-        plan.append(
-            Batch(
-                **_tensors(columns, part), draws=_tensors(drawn, part), transform=_tensors(transformed, part)
-            )
-        )
-    return plan
-
-
-def _tensors(columns: dict[str, np.ndarray], part: slice) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(values[part]) for name, values in columns.items()}
+    own, draws, transforms = (
+        {name: torch.from_numpy(values).to(device) for name, values in group.items()}
+        for group in (columns, drawn, transformed)
+    )
+    whole = Batch(**own, draws=draws, transform=transforms)
+    parts = [slice(b[0], b[-1] + 1) for b in batches]
+    return [whole.holding([tensor[part] for tensor in whole.tensors()]) for part in parts]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, pairwise
 
 import torch
 from torch import Tensor, nn
@@ -158,6 +158,10 @@ def trunk(*layers: nn.Module) -> nn.Sequential:
     become `Convolution`, which has the same parameters.
     """
     sequence = nn.Sequential(*layers)
+    for first, second in pairwise(sequence):
+        # Batch norm subtracts the mean, so a bias before it changes nothing. Its gradient is the rounding of zero.
+        if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d) and first.bias is not None:
+            first.bias.requires_grad_(False)
     for module in sequence.modules():
         if type(module) is nn.Conv2d:
             module.__class__ = Convolution

@@ -28,3 +28,8 @@ def groups(network: nn.Module, settings: OptimizerSettings) -> Groups:
         {"params": kernels, "weight_decay": decay},
         {"params": others, "weight_decay": decay if settings.decay == "all" else 0.0},
     ]
+
+
+def on_gpu(network: nn.Module) -> bool:
+    """Return whether the weights are on a GPU. There an optimiser is one kernel, which a CUDA graph can hold."""
+    return next(network.parameters()).device.type == "cuda"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn, optim
 
-from pipeline.methods.optimizers import groups
+from pipeline.methods.optimizers import groups, on_gpu
 from pipeline.params.optimizers import AdamSettings
 
 
@@ -14,4 +14,6 @@ def build(settings: AdamSettings, network: nn.Module) -> optim.Optimizer:
         groups(network, settings),
         lr=settings.learning_rate,
         betas=(settings.beta1, settings.beta2),
+        fused=True if on_gpu(network) else None,
+        capturable=on_gpu(network),
     )

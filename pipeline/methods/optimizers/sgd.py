@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn, optim
 
-from pipeline.methods.optimizers import groups
+from pipeline.methods.optimizers import groups, on_gpu
 from pipeline.params.optimizers import SgdSettings
 
 
@@ -15,4 +15,5 @@ def build(settings: SgdSettings, network: nn.Module) -> optim.Optimizer:
         lr=settings.learning_rate,
         momentum=settings.momentum,
         nesterov=settings.nesterov,
+        fused=True if on_gpu(network) else None,
     )
