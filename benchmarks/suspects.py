@@ -35,6 +35,7 @@ from pipeline.tables.vocabulary import CLASSES, VOTES
 ROOT = Path(__file__).parents[1]
 FIRST = (100, 500, 1000)
 SEED = 1
+NAMES = [*CODES.values()]
 
 
 def labelled(raw: Path) -> Iterator[tuple[str, str, str]]:
@@ -43,7 +44,7 @@ def labelled(raw: Path) -> Iterator[tuple[str, str, str]]:
         with (raw / FOLDERS[split] / LABEL_FILE).open(encoding="utf-8", newline="") as file:
             for name, _, *votes in csv.reader(file):
                 winner = VOTES[np.argmax([int(count) for count in votes])]
-                if winner in CODES:
+                if winner in NAMES:
                     yield f"{FOLDERS[split]}/{name}", split, winner
 
 
@@ -57,11 +58,11 @@ def write(folder: Path, raw: Path, share: float) -> dict[str, str]:
     train = np.flatnonzero(rows["split"] == "train")
     wrong = rng.choice(train, round(share * len(train)), replace=False)
     right = rows["label"].to_numpy()[wrong]
-    rows.loc[wrong, "label"] = [rng.choice([name for name in CODES if name != own]) for own in right]
+    rows.loc[wrong, "label"] = [rng.choice([name for name in NAMES if name != own]) for own in right]
     rows.to_csv(table / "labels.csv", index=False)
     text = (ROOT / "params.yaml").read_text(encoding="utf-8")
     values = YAML(typ="safe").load(text)
-    values |= {"datasets": ["table"], "classes": [name for name in CLASSES if name in CODES], "gan": "none"}
+    values |= {"datasets": ["table"], "classes": [name for name in CLASSES if name in NAMES], "gan": "none"}
     values["align"]["mode"] = "none"
     (folder / "params.yaml").write_text(with_values(text, values), encoding="utf-8")
     return dict(zip("table/" + rows["image"].to_numpy()[wrong], right, strict=True))

@@ -37,7 +37,7 @@ from PIL import Image
 from pipeline.core.errors import UserError
 from pipeline.core.files import replacing
 from pipeline.intake import archive as _archive
-from pipeline.intake import guards, pixel_table
+from pipeline.intake import guards, picture_reader, pixel_table
 from pipeline.intake.guards import Rejection
 from pipeline.intake.image import decode, decode_ingested, fingerprint
 from pipeline.params.load import load
@@ -1171,7 +1171,7 @@ def test_pictures_beyond_the_size_of_a_column_arrive(raw, monkeypatch):
     write_rows(raw, "absent.png,train,1,0,0")
     ingest.run(toy.PARAMS, "table")
     before = results()
-    for name in ("BATCH_BYTES", "RESULT_BYTES"):
-        monkeypatch.setattr(ingest, name, 10)
+    monkeypatch.setattr(ingest, "BATCH_BYTES", 10)
+    monkeypatch.setattr(picture_reader, "RESULT_BYTES", 10)
     ingest.run(toy.PARAMS, "table")
     assert results() == before

@@ -26,7 +26,7 @@ from pipeline import params
 from pipeline.cli import app
 from pipeline.core.errors import UserError
 from pipeline.core.files import md5_of
-from pipeline.evaluation.groups import check_groups, group_scores
+from pipeline.evaluation.groups import group_scores
 from pipeline.evaluation.intervals import FEW, intervals
 from pipeline.export import card
 from pipeline.export.lineage import Lineage, Stage
@@ -35,6 +35,7 @@ from pipeline.export.parity import Parity
 from pipeline.inference import model_file
 from pipeline.stages import evaluate
 from pipeline.tables import paths
+from pipeline.tables.attributes import check_groups
 from pipeline.tables.vocabulary import CLASSES
 from tests import toy
 from tests.test_report import Page
@@ -314,14 +315,18 @@ def test_the_report_and_the_model_card_show_the_groups(run: Run) -> None:
         (["age", "age"], "params.yaml: evaluate.groups: found ['age', 'age'], allowed: each name once"),
     ],
 )
-def test_an_attribute_that_no_data_set_has_is_one_line(run: Run, groups: Any, line: str) -> None:
-    before = (paths.METRICS / "evaluate.json").read_bytes()
+@pytest.mark.parametrize("stage", ["label", "evaluate"])
+def test_an_attribute_that_no_data_set_has_is_one_line_before_a_training(
+    run: Run, stage: str, groups: Any, line: str
+) -> None:
+    outputs = [paths.LABELS, paths.METRICS / "label.json", paths.METRICS / "evaluate.json"]
+    before = [path.read_bytes() for path in outputs]
     toy.set_params(run.folder, **{"evaluate.groups": groups})
     with pytest.raises(UserError) as error:
-        fer("evaluate")
+        fer(stage)
     toy.set_params(run.folder, **SETTINGS)
     assert str(error.value) == line
-    assert (paths.METRICS / "evaluate.json").read_bytes() == before
+    assert [path.read_bytes() for path in outputs] == before
 
 
 @pytest.mark.parametrize(

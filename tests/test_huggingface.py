@@ -183,13 +183,13 @@ def test_every_picture_is_read_from_any_process_in_any_order(tmp_path, monkeypat
         assert [reader(record["place"]) for record in records] == expected
         assert [reader(records[row]["place"]) for row in order] == [expected[row] for row in order]
     calls = []
-    monkeypatch.setattr(picture_shards, "open_shard", lambda *a: calls.append(a) or open_shard(*a))
+    monkeypatch.setattr(picture_shards, "open_parquet", lambda *a: calls.append(a) or open_parquet(*a))
     for record in records:
         listing.read(record["place"])
     assert len(calls) == 6, "once for each row group"
 
 
-open_shard = picture_shards.open_shard
+open_parquet = picture_shards.open_parquet
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "gztar"])
@@ -239,6 +239,43 @@ def test_what_is_no_parquet_file_stops_in_one_line(raw, content, message):
         error.value
     )
     assert "\n" not in str(error.value)
+
+
+def not_utf8(*texts: bytes) -> pa.Array:
+    """Return a column of text whose bytes nobody has checked."""
+    return pa.Array.from_buffers(pa.string(), len(texts), pa.array(texts, pa.binary()).buffers())
+
+
+def test_missing_numbers_are_no_people_and_no_groups(raw):
+    people = [3.0, None, 4.0]
+    write(raw / "train.parquet", ["happy", "sad", "sad"], subject=people, age=[np.nan, 20.0, 20.5])
+    write(raw / "test.parquet", ["happy"], first=3, subject=[3])
+    rows = ingested()
+    assert [row["group"] for row in rows.values()] == ["3", "3", None, "4"]
+    assert [dict(row["attributes"] or ()) for row in rows.values()] == [
+        {},
+        {},
+        {"age": "20"},
+        {"age": "20.5"},
+    ]
+
+
+def test_text_that_is_no_utf8_stops_in_one_line(raw):
+    write(raw / "train.parquet", not_utf8(b"happy", b"\xff"))
+    with pytest.raises(UserError) as error:
+        ingested()
+    assert str(error.value).startswith(
+        "data/raw/huggingface/train.parquet: cannot be read as Parquet: 'utf-8'"
+    )
+    assert "\n" not in str(error.value)
+
+
+def test_a_column_that_is_there_twice_stops_in_one_line(raw):
+    write(raw / "train.parquet", ["happy"])
+    table = pq.read_table(raw / "train.parquet")
+    pq.write_table(table.append_column("label", table["label"]), raw / "train.parquet")
+    with pytest.raises(UserError, match=r"train\.parquet: found the column label more than once"):
+        ingested()
 
 
 def test_a_file_that_claims_absurdly_many_rows_is_refused(raw):
@@ -327,6 +364,24 @@ def test_metadata_in_each_split(raw):
         ("validation/c.png", 0, "not_read"),
     ]
     assert pq.read_schema("data/ingested/huggingface.parquet").metadata[DRAW] == b"test"
+
+
+@pytest.mark.parametrize("test", ["file_name\na.png\n", "file_name,label\na.png,-1\n"])
+def test_metadata_of_a_test_set_whose_labels_are_secret_are_no_mistake(raw, test):
+    lay(raw, "train/a.png", "test/a.png")
+    (raw / "train/metadata.csv").write_text("file_name,label\na.png,happy\n")
+    (raw / "test/metadata.csv").write_text(test)
+    assert list(ingested()) == ["train/a.png"]
+    assert rejected() == [("test/metadata.csv", 2, "no_label")]
+
+
+def test_metadata_without_any_label_stop_in_one_line(raw):
+    lay(raw, "a.png")
+    (raw / "metadata.csv").write_text("file_name,feeling\na.png,happy\n")
+    with pytest.raises(
+        UserError, match=r"metadata\.csv: found no label in any row, expected: file_name and label"
+    ):
+        ingested()
 
 
 def test_metadata_at_the_top_names_pictures_in_folders_of_splits(raw):

@@ -222,6 +222,8 @@ def test_columns_and_pictures_that_are_not_there_are_shown(project, mine):
     text = (mine / "labels.csv").read_text().replace("emotion", "emotion;mood")
     lines = [f"{line};x" if number else line for number, line in enumerate(text.splitlines())]
     (mine / "labels.csv").write_text("\n".join([*lines, "absent.png;sad;x"]) + "\n")
+    (mine / "images/0.png").rename(mine / "images/0.a|b.png")  # `|` stands between a shard and a row
+    (mine / "labels.csv").write_text((mine / "labels.csv").read_text().replace("0.png", "0.a|b.png"))
     with pytest.raises(UserError, match="1 of 7 records would be left out"):
         run(mine, "--yes")
     printed = run(mine, "--yes", "--accept-rejected")
@@ -272,6 +274,14 @@ def test_all_files_that_are_not_read_are_counted(project, mine):
     for number in range(9):
         (mine / f"{number}.txt").touch()
     assert "not read: 4.txt\nnot read: 4 more files\n" in run(mine, "--yes")
+
+
+def test_a_file_that_cannot_be_copied_is_one_line(project, mine):
+    folders(mine, [*NAMES])
+    (mine / "sad/3.png").symlink_to("nowhere.png")
+    with pytest.raises(UserError, match=r"/sad/3\.png: cannot be copied: \[Errno 2\] No such file[^\n]*$"):
+        run(mine, "--copy", "--yes")
+    assert not list(Path("data/raw").iterdir())
 
 
 def test_other_files_in_the_place_are_never_replaced(project, mine):

@@ -39,7 +39,7 @@ def full(project: Path) -> Path:
     ]
     store.write_rows(project / paths.INGESTED / "sample.parquet", schema.ingested(), rows)
     (project / paths.INGESTED / "sample.rejected.csv").write_text(
-        'file,row,reason,detail\na,1,"torn","two\nlines"\nb,2,c,d\n'
+        'file,row,reason,detail\na,1,"torn","two\nlines"\nb,2,c,d\nnot_read,0,c,d\ne,0,not_read,\n'
     )
     predicted = [
         {"id": "a", "dataset": "sample", "split": "valid", "label": "fear", "predicted": "fear"}
@@ -70,7 +70,7 @@ def test_what_there_is(full: Path) -> None:
     ]
     assert section(output, "data/ingested") == [
         ["data set", "rows", "train", "valid", "test", "no split", "rejected", "size"],
-        ["sample", "8", "5", "2", "0", "1", "2", ingested],
+        ["sample", "8", "5", "2", "0", "1", "3", ingested],
     ]
     assert section(output, "data/aligned") == [
         ["data set", "pictures", "found", "whole", "missing", "found rate", "face", "size"],

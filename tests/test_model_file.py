@@ -17,6 +17,10 @@ from torch import Tensor
 
 from pipeline.core.errors import UserError
 from pipeline.inference import model_file
+from pipeline.params.model import Align
+from pipeline.params.models import Models
+from pipeline.params.settings import completed
+from pipeline.params.types import Block
 from pipeline.prediction import Predictor
 from pipeline.stages.train import trained_model
 from tests import toy
@@ -111,6 +115,44 @@ def test_metadata_that_are_no_keys_and_values_are_one_line(
     path: Path, content: Content, about: str, said: str
 ) -> None:
     assert said in load(path, about, content[1])
+
+
+# The keys of the first model files that later versions read.
+FIRST = {
+    "": "classes model settings align crop precision labels datasets gan_datasets",
+    "align": "mode landmarks detector weights face_size colour missing threshold",
+    "resnet18": "dropout extra frozen weights scaling stem",
+    "resnet50": "dropout extra frozen weights scaling stem",
+    "resnet18_booster": "dropout extra frozen weights scaling stem skip mish booster",
+    "resnet50_booster": "dropout extra frozen weights scaling stem skip mish booster",
+    "se_resnet50": "dropout extra frozen weights scaling stem",
+    "densenet121": "dropout extra frozen weights scaling stem",
+    "efficientnet_b0": "dropout extra frozen weights scaling stem",
+    "vgg19_fer": "dropout extra frozen weights scaling",
+    "vgg13": "dropout extra frozen weights scaling top batch_norm",
+    "vgg16": "dropout extra frozen weights scaling top batch_norm",
+    "light": "dropout extra frozen weights scaling",
+    "svm_deep_features": "weights top batch_norm scaling side C",
+}
+
+
+def test_a_file_from_before_a_key_existed_is_read_with_what_it_did_then(path: Path, content: Content) -> None:
+    about, tensors = content
+    assert load(path, changed(about, "align.turn", ABSENT), tensors) == ""
+    assert model_file.load(path, torch.device("cpu")).align.turn is False
+
+
+@pytest.mark.parametrize(
+    ("block", "model"),
+    [
+        ("", model_file.Metadata),
+        ("align", Align),
+        *((name, field.annotation) for name, field in Models.model_fields.items() if name in FIRST),
+    ],
+)
+def test_each_key_added_since_the_first_files_has_a_value_for_them(block: str, model: type[Block]) -> None:
+    known = dict.fromkeys(FIRST[block].split(), "any")
+    assert set(completed(known, model)) == set(model.model_fields), "annotate the new key with `Before`"
 
 
 _VALUES = st.recursive(

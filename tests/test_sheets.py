@@ -25,6 +25,7 @@ from pipeline.figures import landmarks as plots
 from pipeline.figures import scores, synthetic
 from pipeline.figures import sheet as layout
 from pipeline.stages import label
+from pipeline.suspects import output
 from pipeline.tables.schema import aligned
 from pipeline.tables.store import GROUP_ROWS, Faces, take_parquet, write_rows
 from pipeline.tables.vocabulary import VOTES
@@ -230,6 +231,8 @@ def test_no_text_lies_over_another_or_outside(figures: list[Figure], names: tupl
     sheet(coloured(["found"] * 370 + ["whole"] * 30), labels, votes, names=names)
     faces = np.zeros((10, 8, 8, 1), np.uint8)
     scores.mistakes_sheet(Path("m.png"), "test", faces, [f"{names[0]}\n→ {names[1]} 0.97"] * 10)
+    captions = [f"{i}. {names[0]} 0.0002\n→ {names[1]} 0.97" for i in range(10)]
+    layout.captioned_sheet(Path("s.png"), "the labels", faces, captions, output.ACROSS, output.CELLS)
     plots.landmark_scatter(
         Path("l.png"), "facial_expressions", np.array([REFERENCE] * 20_000), REFERENCE, 112, None
     )

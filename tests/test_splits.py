@@ -15,7 +15,8 @@ from scipy.stats import binom, binomtest, chi2
 from pipeline.labels import likeness
 from pipeline.labels.decisions import Decisions, decide
 from pipeline.labels.pictures import Pictures
-from pipeline.labels.splits import Draw, TooFewPictures, draw, hashes_of
+from pipeline.labels.quota import TooFewPictures
+from pipeline.labels.splits import Draw, draw, hashes_of
 from pipeline.tables.vocabulary import VOTES
 from tests.toy import PARAMS
 

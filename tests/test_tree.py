@@ -208,6 +208,15 @@ def test_hard_links_in_a_tar_are_files_and_other_links_are_not(tmp_path):
         assert refused.value.reason == "unreadable_image"
 
 
+def test_a_tar_that_ends_in_a_zip_is_a_tar(tmp_path):
+    with zipfile.ZipFile(tmp_path / "inner.zip", "w") as inner:
+        inner.writestr("a.txt", "inside")
+    with tarfile.open(tmp_path / "set.tar", "w") as archive:
+        archive.add(tmp_path / "inner.zip", "inner.zip")
+    assert zipfile.is_zipfile(tmp_path / "set.tar")
+    assert open_tree(tmp_path / "set.tar").entries() == ["inner.zip"]
+
+
 def test_of_members_with_one_name_the_last_one_counts(tmp_path):
     write_zip(tmp_path / "set.zip", {"a.png": b"earlier", "./a.png": b"later"})
     write_tar(tmp_path / "set.tar", {"a.png": b"earlier", "./a.png": b"later"})

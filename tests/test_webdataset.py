@@ -93,6 +93,7 @@ def test_a_bad_sample_costs_itself_alone(raw):
         "7.png": png(7), "7.cls": "puzzled",
         "8.png": png(8), "8.cls": "sad" * 40_000,
         "nothing": b"x",
+        "10.png": png(10), "10.PNG": png(11), "10.cls": "sad",
         "._1.png": b"of a Mac",
     }  # fmt: skip
     shard(raw / "a.tar", files)
@@ -107,6 +108,7 @@ def test_a_bad_sample_costs_itself_alone(raw):
         ("a.tar", 7, "unknown_label"),
         ("a.tar", 8, "bad_annotation"),
         ("a.tar", 9, "missing_image"),
+        ("a.tar", 10, "ambiguous_image"),
     ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -55,8 +54,8 @@ def import_(
     from pipeline.core.progress import in_words, in_yaml
     from pipeline.importing.placing import classes_of, free_place, place, settings
     from pipeline.importing.recognition import forms, recognise
-    from pipeline.intake.names import spelled
     from pipeline.params.change import set_values
+    from pipeline.tables.vocabulary import spelled
 
     p = params.load()
     if not path.exists():
@@ -109,8 +108,9 @@ def _class(name: str) -> str:
     Raises:
         UserError: it cannot be the name of a class.
     """
-    from pipeline.intake.names import CLASS_OF, Names, spelled
+    from pipeline.intake.names import CLASS_OF, Names
     from pipeline.params.types import class_name
+    from pipeline.tables.vocabulary import spelled
 
     known = "unknown" if name.strip() == "-" else Names().get(name)
     close = difflib.get_close_matches(spelled(name), CLASS_OF, 1, cutoff=0.85)
@@ -126,7 +126,7 @@ def _class(name: str) -> str:
 
 def _proposed(label: str) -> str | None:
     """Return the name of a class that a label without one can have: `no_pain` for `No pain`; None if there is none."""
-    from pipeline.intake.names import spelled
+    from pipeline.tables.vocabulary import spelled
 
     try:
         return _class(spelled(label))
@@ -142,8 +142,9 @@ def _ask(found: Recognised, yes: bool) -> dict[str, str]:
     """
     if yes:
         option = ",".join(f"{label}=..." for label in found.unknown)
+        noun = "label" if len(found.unknown) == 1 else "labels"
         raise UserError(
-            f"{found.source}: found {len(found.unknown)} labels whose class nothing knows, expected: "
+            f"{found.source}: found {len(found.unknown)} {noun} whose class nothing knows, expected: "
             f"--names '{printable(option)[:300]}', with a class or - for each"
         )
     typer.echo("\nWhich class is it? A name of your own becomes a class; - leaves the pictures out.")
@@ -174,7 +175,7 @@ def _show(found: Recognised, p: Params) -> None:
     if missing := found.missing():
         more = ", ..." if len(missing) > _MOST else ""
         typer.echo(f"pictures that are not there: {len(missing):,} ({', '.join(missing[:_MOST])}{more})")
-    for reason, count in Counter(row.reason for row in found.listing.rejected).most_common():
+    for reason, count in found.listing.reasons().most_common():
         rows = [row for row in found.listing.rejected if row.reason == reason]
         shown = ", ".join(f"{row.file}, row {row.row}" if row.row else row.file for row in rows[:_MOST])
         typer.echo(
@@ -193,12 +194,11 @@ def _check_rejected(found: Recognised, yes: bool) -> bool:
     Raises:
         UserError: nobody accepts it.
     """
-    rejected = (Counter(row.reason for row in found.listing.rejected) - found.listing.expected).total()
-    total = len(found.listing) + rejected
-    rejected += len(found.missing())
-    if 10 * rejected <= total:
+    missing = len(found.missing())
+    too_many = found.listing.too_many_rejected(len(found.listing) - missing, missing)
+    if not too_many:
         return False
-    text = f"{rejected:,} of {total:,} records would be left out"
+    text = f"{too_many} would be left out"
     if yes:
         raise UserError(f"{found.source}: {text}, allowed: a tenth, or any number with --accept-rejected")
     typer.confirm(f"{text}. Go on with the others?", default=False, abort=True)

@@ -24,7 +24,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 
-from pipeline.intake.class_folders import class_folders
+from pipeline.intake.class_folders import class_folders, folders
 from pipeline.intake.guards import Rejection
 from pipeline.intake.listing import Listing
 from pipeline.intake.names import Names
@@ -91,9 +91,8 @@ def _sequences(tree: Tree, listing: Listing) -> None:
                 raise Rejection("too_few_frames", "found the first frame alone, which is neutral")
         except Rejection as why:
             listing.reject(f"{IMAGES}/{sequence}", 0, sequence, why)
-            listing.expected[why.reason] += (
-                why.reason == "no_label"
-            )  # of 593 sequences, 327 are published with one
+            if why.reason == "no_label":  # of 593 sequences, 327 are published with one
+                listing.expected["no_label"] += 1
             continue
         total, used = total + len(good), used + len(last)
         for match, place in last:
@@ -102,7 +101,7 @@ def _sequences(tree: Tree, listing: Listing) -> None:
 
 
 def _folders(tree: Tree, root: str, names: Names, listing: Listing) -> None:
-    for folder in (entry.rstrip("/") for entry in tree.entries(root.rstrip("/")) if entry.endswith("/")):
+    for folder in folders(tree, root.rstrip("/")):
         for place in _files(tree, f"{root}{folder}", ".png"):
             try:
                 match, label = _parsed(place), names.label(folder)

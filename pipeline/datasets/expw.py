@@ -15,19 +15,18 @@ An id is `expw/<picture's name>`; of a picture with several faces it is `expw/<p
 
 from __future__ import annotations
 
-import unicodedata
-from collections import defaultdict
-
 from pipeline.intake import csv_rows
 from pipeline.intake.face_rows import FaceRow, add_faces, corners_of
 from pipeline.intake.guards import Rejection
 from pipeline.intake.landmarks import numbers
 from pipeline.intake.listing import Listing
 from pipeline.intake.locator import Locator
+from pipeline.intake.names import class_of_code
 from pipeline.intake.options import Options
 from pipeline.intake.tree import Tree, wrong_tree
 
-CODES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+_NAMES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+CODES = {str(code): name for code, name in enumerate(_NAMES)}
 LABEL_FILES = ("label/label.lst", "label.lst")
 IMAGES, ORIGIN = "image", "image/origin"
 _CELLS = "image_name face_id top left right bottom confidence label"
@@ -44,7 +43,7 @@ def records(tree: Tree, options: Options) -> Listing:
         raise wrong_tree(tree, f"{LABEL_FILES[0]} and the pictures in {ORIGIN}/ or {IMAGES}/")
     listing = Listing(tree.read, ("valid", "test"), face_boxes="pixels")
     locator = Locator(tree, ORIGIN if tree.entries(ORIGIN) else IMAGES)
-    pictures: defaultdict[str, list[FaceRow]] = defaultdict(list)
+    rows: list[FaceRow] = []
     for row, line in csv_rows.lines(tree, file):
         name, place = line.strip()[:80], ""
         try:
@@ -54,17 +53,8 @@ def records(tree: Tree, options: Options) -> Listing:
             name, _, top, left, right, bottom, _, code = cells
             place = locator.place(name.strip())
             box = corners_of(numbers([left, top, right, bottom]))
-            label = options.names.label(_class(code))
-            pictures[place].append(FaceRow(file, row, place, None, None, box, label))
+            rows.append(FaceRow(file, row, place, None, None, box, class_of_code(code, CODES)))
         except Rejection as why:
             listing.reject(file, row, name, why, place)
-    for place, faces in pictures.items():
-        add_faces(listing, unicodedata.normalize("NFC", place.rpartition("/")[2]), faces)
+    add_faces(listing, rows, lambda place: place.rpartition("/")[2])
     return listing
-
-
-def _class(code: str) -> str:
-    if code not in map(str, range(len(CODES))):
-        allowed = ", ".join(f"{number} {name}" for number, name in enumerate(CODES))
-        raise Rejection.of("unknown_label", repr(code[:40]), allowed)
-    return CODES[int(code)]

@@ -9,8 +9,8 @@
 The first of these that exists is used. `Usage` is the split: Training is train, PublicTest valid, PrivateTest test;
 in folders the file's name begins with it. `train.csv` has no splits, so valid and test are drawn from it. The rows of
 `test.csv` have no labels and are rejected as `no_label`. Codes of `emotion` are 0 anger, 1 disgust, 2 fear,
-3 happiness, 4 sadness, 5 surprise, 6 neutral, which is not the order of the folders. Pictures in one colour are kept,
-because the published counts include them; the metrics count them.
+3 happiness, 4 sadness, 5 surprise, 6 neutral, which is not the order of the folders. Pictures of one colour are kept,
+because the published counts include them, and counted in the metrics.
 
 An id is `fer2013/<number of the row, from 0, five digits>`, in folders `fer2013/<path>`.
 """
@@ -20,12 +20,13 @@ from __future__ import annotations
 from pipeline.intake.class_folders import add_below, class_folders, pictures, reject, split_folders
 from pipeline.intake.guards import Rejection
 from pipeline.intake.listing import Listing
-from pipeline.intake.names import Names
+from pipeline.intake.names import Names, class_of_code
 from pipeline.intake.options import Options
 from pipeline.intake.pixel_table import FILES, USAGES, PixelTable
 from pipeline.intake.tree import Tree, wrong_tree
 
-CODES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+_NAMES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+CODES = {str(code): name for code, name in enumerate(_NAMES)}
 TRAIN, TEST = "train.csv", "test.csv"
 _EXPECTED = f"{', '.join(FILES)}, {TRAIN} (and {TEST}), or train/ and test/ with folders like angry/"
 
@@ -65,17 +66,10 @@ def _csv_form(table: PixelTable) -> Listing:
                 raise Rejection.of("bad_split", repr(cells["Usage"][:40]), USAGES)
             split = USAGES[cells["Usage"]] if published else None
             place = f"{table.file}|{offset}"
-            listing.add(name, split, place, table.file, row, label=_label(cells["emotion"]))
+            listing.add(name, split, place, table.file, row, label=class_of_code(cells["emotion"], CODES))
         except Rejection as why:
             listing.reject(table.file, row, name, why)
     return listing
-
-
-def _label(code: str) -> str:
-    if not (code.isascii() and code.isdecimal() and len(code) == 1 and int(code) < len(CODES)):
-        allowed = ", ".join(f"{i} {name}" for i, name in enumerate(CODES))
-        raise Rejection.of("unknown_label", repr(code[:40]), allowed)
-    return CODES[int(code)]
 
 
 def _folder_form(tree: Tree, names: Names, folders: dict[str, str]) -> Listing:
@@ -86,12 +80,8 @@ def _folder_form(tree: Tree, names: Names, folders: dict[str, str]) -> Listing:
         add_below(listing, tree, names, folder, lambda place: _usage(place) or folders[place.split("/")[0]])
     for place in pictures(tree):
         if place.split("/")[0] not in folders:
-            reject(
-                listing,
-                place,
-                "no_split",
-                f"the file is outside {', '.join(folders)}, which hold the pictures",
-            )
+            detail = f"the file is outside {', '.join(folders)}, which hold the pictures"
+            reject(listing, place, "no_split", detail)
     return listing
 
 

@@ -21,7 +21,7 @@ Its cells are the name, the face's box (the whole picture, in every row) and the
 An id is `ferplus/<image name without .png>`. In `fer2013new.csv`, 173 rows have no image name: nobody saw a face
 there. Four rows repeat an earlier row's name. Three of them also repeat its votes; they are records of their own,
 `ferplus/<name>-row<N>`, because the published counts (28,389 training images) are counts of rows. The fourth
-contradicts the earlier row and is rejected. Pictures in one colour are kept for the same reason.
+contradicts the earlier row and is rejected. Pictures of one colour are kept, because those counts include them.
 """
 
 from __future__ import annotations

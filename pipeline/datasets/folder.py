@@ -6,7 +6,7 @@
 
 Classes and splits may be spelled in many ways: `Happy`, `0_angry`, `Training`, `val`, `PublicTest`; `ingest.names` maps
 any other name of a class. A split without a folder is drawn from the training pictures. A class's folder may have
-folders inside it. All other pictures are rejected; so is, if there are folders of splits, a picture outside of them.
+folders inside it. All other pictures are rejected. If there are folders of splits, so are the pictures outside of them.
 
 An id is `folder/<path>`.
 """
@@ -19,7 +19,6 @@ from pipeline.intake.listing import Listing
 from pipeline.intake.names import Names, UnknownNames, split_name
 from pipeline.intake.options import Options
 from pipeline.intake.tree import Tree, wrong_tree
-from pipeline.tables.vocabulary import SPLITS
 
 _EXPECTED = (
     "one folder for each class (happiness/, sadness/, ...), also in train/ and test/, or with these inside"
@@ -55,8 +54,7 @@ def records(tree: Tree, options: Options) -> Listing:
             reject_unlabelled(listing, tree, place, "the file lies in no folder named after a class")
         else:
             add(listing, names, place, first, below.get(f"{first}/{second}"))
-    found = {split for split, _ in listing.counts()}
-    listing.draw = tuple(split for split in SPLITS[1:] if split not in found)
+    listing.draw_others()
     of_classes = [*classes, *(f"{n}/{f}" for n in above for f in inside[n] if names.get(f))]
     if empty := [folder for folder in of_classes if not any(pictures(tree, folder))]:
         listing.notes["empty_folders"] = ", ".join(empty)

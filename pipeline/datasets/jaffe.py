@@ -17,6 +17,7 @@ import re
 from pipeline.intake.class_folders import pictures
 from pipeline.intake.guards import Rejection
 from pipeline.intake.listing import Listing
+from pipeline.intake.names import class_of_code
 from pipeline.intake.options import Options
 from pipeline.intake.tree import Tree, wrong_tree
 
@@ -46,11 +47,7 @@ def records(tree: Tree, options: Options) -> Listing:
             if not match:
                 raise Rejection.of("bad_image_name", repr(name[:80]), "names like KA.AN1.39.tiff")
             stem, person, code = match[1], match[2].upper(), match[3].upper()
-            if code not in CODES:
-                raise Rejection.of(
-                    "unknown_label", code, ", ".join(f"{c} {name}" for c, name in CODES.items())
-                )
-            listing.add(stem, None, place, place, 0, label=options.names.label(CODES[code]), group=person)
+            listing.add(stem, None, place, place, 0, label=class_of_code(code, CODES), group=person)
         except Rejection as why:
             listing.reject(place, 0, name, why)
     if not listing:

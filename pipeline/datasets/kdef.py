@@ -55,7 +55,7 @@ def records(tree: Tree, options: Options) -> Listing:
             if angle != STRAIGHT:
                 listing.expected["other_angle"] += 1
                 raise Rejection.of("other_angle", angle, f"{STRAIGHT}, straight")
-            listing.add(stem, None, place, place, 0, label=options.names.label(CODES[code]), group=actor)
+            listing.add(stem, None, place, place, 0, label=CODES[code], group=actor)
         except Rejection as why:
             listing.reject(place, 0, name, why)
     if not listing:

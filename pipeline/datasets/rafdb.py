@@ -50,6 +50,7 @@ from pipeline.intake.cell_table import CellTable
 from pipeline.intake.guards import Rejection
 from pipeline.intake.landmarks import as_seen, numbers
 from pipeline.intake.listing import Listing
+from pipeline.intake.names import class_of_code
 from pipeline.intake.options import Options
 from pipeline.intake.tree import Tree, WrongTree, wrong_tree
 
@@ -268,6 +269,4 @@ def _label(code: str, source: str) -> str:
         raise UserError.of(
             source, f"the code {code}: codes that count from 0 stand for other classes", allowed
         )
-    if code not in CODES:
-        raise Rejection.of("unknown_label", repr(code[:40]), allowed)
-    return CODES[code]
+    return class_of_code(code, CODES)

@@ -29,8 +29,6 @@ boxes it is `table/<image>#<x1>,<y1>,<x2>,<y2>`.
 
 from __future__ import annotations
 
-import unicodedata
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 from pipeline.core.errors import UserError
@@ -43,7 +41,7 @@ from pipeline.intake.locator import Locator
 from pipeline.intake.names import CLASS_OF, Names, split_name, split_of
 from pipeline.intake.options import Options
 from pipeline.intake.tree import Tree, wrong_tree
-from pipeline.tables.vocabulary import CLASSES, NO_CLASS, SPLITS, VOTES
+from pipeline.tables.vocabulary import CLASSES, NO_CLASS, VOTES
 
 FILE = "labels.csv"
 IMAGES = "images"
@@ -64,22 +62,20 @@ def records(tree: Tree, options: Options) -> Listing:
         raise wrong_tree(
             tree, f"one table, {FILE}, or a table for each split, such as train.csv and test.csv"
         )
-    votes = {
-        name for file in files for name in _vote_columns(CellTable(tree, file, _EXPECTED), options.names)
-    }
-    vocabulary = (*VOTES, *sorted(votes.difference(VOTES)))
+    tables = [CellTable(tree, file, _EXPECTED) for file in files]
+    votes = [_vote_columns(table, options.names) for table in tables]
+    vocabulary = (*VOTES, *sorted({name for columns in votes for name in columns}.difference(VOTES)))
     listing = Listing(tree.read, vocabulary=vocabulary, face_boxes="pixels")
     locator, ignored = Locator(tree, IMAGES), list[str]()
-    rows: defaultdict[str, list[FaceRow]] = defaultdict(list)
-    for file in files:
-        split = split_name(file.rpartition(".")[0]) if len(files) > 1 else None
-        for row in _rows(tree, file, listing, locator, options.names, split, ignored):
-            rows[row.place].append(row)
+    rows: list[FaceRow] = []
+    for table, of_table in zip(tables, votes, strict=True):
+        columns = table.columns()
+        ignored += table.ignored({*columns.values(), *of_table.values()}, [*COLUMNS, *CLASS_OF])
+        _check(table, columns, list(of_table))
+        rows += _rows(table, columns, of_table, listing, locator, options.names, len(tables) > 1)
     options.names.check(tree.address)
-    for place, of_picture in rows.items():
-        add_faces(listing, unicodedata.normalize("NFC", place.removeprefix(f"{IMAGES}/")), of_picture)
-    named = {row.split for of_picture in rows.values() for row in of_picture}
-    listing.draw = tuple(split for split in SPLITS[1:] if split not in named)
+    add_faces(listing, rows, lambda place: place.removeprefix(f"{IMAGES}/"))
+    listing.draw_others()
     if ignored:
         listing.notes["ignored_columns"] = ", ".join(ignored)
     used = listing.used()
@@ -88,30 +84,28 @@ def records(tree: Tree, options: Options) -> Listing:
 
 
 def _rows(
-    tree: Tree,
-    file: str,
+    table: CellTable,
+    columns: Mapping[str, int],
+    votes: Mapping[str, int],
     listing: Listing,
     locator: Locator,
     names: Names,
-    split: str | None,
-    ignored: list[str],
+    of_split: bool,
 ) -> Iterator[FaceRow]:
     """Yield the usable rows of a table, and reject the others.
 
     Args:
-        tree: the data set's files.
-        file: the table in it.
+        table: the table.
+        columns: number of each known column.
+        votes: number of each column of votes, by class.
         listing: takes the rejected rows.
         locator: finds the pictures.
         names: the classes of labels.
-        split: of all rows, if the table is a split's.
-        ignored: takes the names of the columns that are not used.
+        of_split: whether the table is a split's, which its name says.
     """
-    table, stem = CellTable(tree, file, _EXPECTED), file.rpartition(".")[0]
-    columns, votes = table.columns(), _vote_columns(table, names)
-    ignored += table.ignored({*columns.values(), *votes.values()}, [*COLUMNS, *CLASS_OF])
-    _check(table, columns, list(votes))
-    shares = bool(votes) and _has_shares(CellTable(tree, file, _EXPECTED), votes)
+    file, stem = table.place, table.place.rpartition(".")[0]
+    split = split_name(stem) if of_split else None
+    shares = bool(votes) and _has_shares(table, votes)
     for row, line, cells in table.rows():
         name, place = line.strip()[:80], ""
         try:

@@ -7,8 +7,9 @@
 A sample has one picture (.jpg, .png, .webp, ..., also .face.jpg) and a label:
 
     .cls or .label    a class by name, or by a number that `ingest.names` maps to a class
-    .json             an object with a label and, optionally, the person and the face's box in pixels, under usual
-                      names: {"emotion": "happy", "subject": "ann", "xmin": 4, "ymin": 8, "xmax": 60, "ymax": 70}
+    .json             an object with a label and, optionally, the person, attributes such as gender, and the face's box
+                      in pixels, under usual names:
+                      {"emotion": "happy", "subject": "ann", "xmin": 4, "ymin": 8, "xmax": 60, "ymax": 70}
 
 The split is in the name of the tar file or of a folder. Splits that do not occur are drawn. The files of one tar file
 may also lie in the folder itself. Compressed tar files must be unpacked.
@@ -34,7 +35,6 @@ from pipeline.intake.names import Names, split_in
 from pipeline.intake.options import Options
 from pipeline.intake.tar_reader import TarReader
 from pipeline.intake.tree import Tree, wrong_tree
-from pipeline.tables.vocabulary import SPLITS
 
 PICTURES = frozenset(["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "pbm"])
 LABELS = ("cls", "label")
@@ -84,22 +84,20 @@ def records(tree: Tree, options: Options) -> Listing:
             raise wrong_tree(tree, _EXPECTED)
         _add(listing, samples, options.names)
     options.names.check(tree.address)
-    named = {split for split, _ in listing.counts()}
-    listing.draw = tuple(split for split in SPLITS[1:] if split not in named)
+    listing.draw_others()
     return listing
 
 
 def _in_shard(tree: Tree, shard: str) -> Iterator[_Sample]:
     stem, path = shard[: -len(".tar")], f"{tree.address}/{shard}"
     samples: defaultdict[str, dict[str, str]] = defaultdict(dict)
-    with tree.open(shard) as file:
-        for name, member in tar_members(file, path):
-            name = name.removeprefix("./")
-            if not is_hidden(name):
-                match = _NAME.fullmatch(name)
-                sample, ending = match.groups() if match else (name, "")
-                start, size = member or (0, -1)
-                samples[sample][ending.lower()] = f"{shard}|{start}+{size}"
+    with tree.open(shard) as file:  # of several members with one name the last one counts
+        members = {name.removeprefix("./"): member or (0, -1) for name, member in tar_members(file, path)}
+    for name, (start, size) in members.items():
+        if not is_hidden(name):
+            match = _NAME.fullmatch(name)
+            sample, ending = match.groups() if match else (name, "")
+            _put(samples[sample], ending, f"{shard}|{start}+{size}")
     for row, (name, places) in enumerate(samples.items(), 1):
         yield _Sample(
             f"{stem}/{name}", shard, row, split_in(stem) or split_in(name.rpartition("/")[0]), places
@@ -110,7 +108,7 @@ def _in_folder(tree: Tree) -> Iterator[_Sample]:
     samples: defaultdict[str, dict[str, str]] = defaultdict(dict)
     for place in sorted(tree.files()):
         if match := _NAME.fullmatch(place):
-            samples[match[1]][match[2].lower()] = place
+            _put(samples[match[1]], match[2], place)
     # Pictures alone, or with one file of labels for all, are another form of data set.
     if not any(_is_labelled(places) and any(map(_is_picture, places)) for places in samples.values()):
         return
@@ -119,6 +117,12 @@ def _in_folder(tree: Tree) -> Iterator[_Sample]:
         used = [place for ending, place in places.items() if _is_picture(ending) or ending in LABELS]
         if used:
             yield _Sample(name, used[0], 0, split_in(name.rpartition("/")[0]) or of_archive, places)
+
+
+def _put(places: dict[str, str], ending: str, place: str) -> None:
+    """Add a file to a sample under its ending in lower case, unless `.PNG` is there beside `.png`."""
+    small = ending.lower()
+    places[ending if small in places else small] = place
 
 
 def _add(listing: Listing, samples: Sequence[_Sample], names: Names) -> None:
@@ -180,7 +184,7 @@ def _is_labelled(endings: Iterable[str]) -> bool:
 
 
 def _is_picture(ending: str) -> bool:
-    return ending.rpartition(".")[2] in PICTURES
+    return ending.rpartition(".")[2].lower() in PICTURES
 
 
 def _is_used(ending: str) -> bool:

@@ -11,9 +11,9 @@ shares of the picture's width and height. A longer line is an outline: the face 
 `kpt_shape` in data.yaml, what follows the box are key points, which are not used.) A .txt file may also lie beside its
 picture. Without data.yaml, the lines of classes.txt, at the top or in labels/, are the names of the classes.
 
-The split is the name of a folder. For folders with other names, `train`, `val` and `test` in data.yaml tell it, as
-folders or as lists of pictures; their paths are often wrong, so the part of a path that exists here counts. What both
-`train` and `val` name is `train`. Splits that do not occur are drawn.
+The split is the name of a folder. If folders have other names, `train`, `val` and `test` in data.yaml give it, for a
+folder or for the pictures in a list. Their paths are often wrong, so the longest end of a path that exists here counts.
+What both `train` and `val` name is `train`. Splits that do not occur are drawn.
 
 A picture without a .txt file, or with an empty one, is rejected as `no_label`. Empty files, which mean that there is
 nothing to find, do not count as mistakes.
@@ -24,7 +24,6 @@ An id is `yolo/<path of the picture>`; of a picture with several faces it ends i
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -39,7 +38,6 @@ from pipeline.intake.listing import Listing
 from pipeline.intake.names import Names, split_in
 from pipeline.intake.options import Options
 from pipeline.intake.tree import Tree, wrong_tree
-from pipeline.tables.vocabulary import SPLITS
 
 IMAGES, LABELS = "images", "labels"
 CLASSES = "classes.txt"  # some programs write the names of the classes among the labels
@@ -88,8 +86,7 @@ def records(tree: Tree, options: Options) -> Listing:
     for label in sorted(place for place in files if _is_label(place) and place not in pictures_of):
         _alone(listing, tree, label)
     options.names.check(tree.address)
-    named = {split for split, _ in listing.counts()}
-    listing.draw = tuple(split for split in SPLITS[1:] if split not in named)
+    listing.draw_others()
     return listing
 
 
@@ -185,8 +182,7 @@ def _add(listing: Listing, tree: Tree, place: str, label: str, config: _Config, 
             rows.append(FaceRow(label, row, place, split, None, box, names.label(name)))
         except Rejection as why:
             listing.reject(label, row, place, why, place)
-    if rows:
-        add_faces(listing, unicodedata.normalize("NFC", place), rows)
+    add_faces(listing, rows)
 
 
 def _alone(listing: Listing, tree: Tree, label: str) -> None:

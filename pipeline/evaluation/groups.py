@@ -3,43 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from pipeline.core.errors import UserError
 from pipeline.evaluation.intervals import FEW, chance_gaps, intervals
 from pipeline.evaluation.metrics import headline
+from pipeline.tables.attributes import GAP, UNKNOWN
 
-# The value of a face whose attribute is not known, and the key beside the values that holds the gaps.
-UNKNOWN, GAP = "unknown", "gap"
 SCORES = ("accuracy", "macro_recall", "macro_f1")
-# More values are numbers or names and no groups.
-MOST_VALUES = 50
-
-
-def check_groups(chosen: Sequence[str], faces: Sequence[Mapping[str, str]]) -> None:
-    """Check that faces can be grouped by attributes.
-
-    Args:
-        chosen: names of attributes, those of `evaluate.groups`.
-        faces: attributes of each face by name.
-
-    Raises:
-        UserError: no face has one of these attributes, or it has more than 50 values or the value `gap`.
-    """
-    key = "params.yaml: evaluate.groups"
-    for name in chosen:
-        values = {face[name] for face in faces if name in face}
-        if not values:
-            known = sorted(set().union(*faces))
-            raise UserError.of(key, repr(name), known or "[], as no data set of this run has attributes")
-        if len(values) > MOST_VALUES:
-            found = f"{name}, which has {len(values):,} values"
-            raise UserError.of(key, found, f"at most {MOST_VALUES} values, such as 20-39 for an age")
-        if GAP in values:
-            raise UserError.of(key, f"{name}, which has the value {GAP}", "any other value")
 
 
 def group_scores(

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipeline.core.progress import in_words
-from pipeline.evaluation.groups import GAP, UNKNOWN
 from pipeline.evaluation.intervals import FEW
+from pipeline.tables.attributes import GAP, UNKNOWN
 from pipeline.tables.vocabulary import SCORED
 
 # Share of a data set's records above which rejected records are a warning.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline.evaluation.groups import GAP
+from pipeline.tables.attributes import GAP
 
 # Metrics of `label` about pictures in two splits, with the sentence for each.
 LEAKS = {

@@ -29,10 +29,11 @@ def face_in_box(
     main: Detection | None,
     turn: bool = False,
 ) -> Detection | None:
-    """Return the face that overlaps a box most, or None if there is no face whose centre it holds, or that holds its.
+    """Return the face that a box is about; None if there is none.
 
-    The face that the search has found is returned, to the last bit, if it is the box's. Otherwise the region around the
-    box is looked at once more, and again at twice the scale if no face is found there.
+    A face can be the box's if one of the two boxes holds the centre of the other. The one with the largest overlap is
+    taken. If the face that the search has found is surely the box's, it is returned to the last bit. Otherwise the
+    region around the box is searched once more, and again at twice the scale if no face is found there.
 
     Args:
         detector: finds the faces.

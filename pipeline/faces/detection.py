@@ -37,7 +37,8 @@ class Detection:
         box: float32 (4,): x1, y1, x2, y2.
         landmarks: float32 (5, 2), x before y: left eye, right eye, nose, left and right mouth corner. Left and right
             are those of the picture, turned so that the face is upright.
-        score: confidence of the detector, 0 to 1.
+        score: confidence of the detector, 0 to 1. NaN for a face that a data set gives; its box or its landmarks may
+            be NaN too.
     """
 
     box: np.ndarray

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,11 @@ from pipeline.core.files import replacing
 from pipeline.evaluation.calibration import BINS, calibration_error, confidence_bins
 from pipeline.evaluation.intervals import wilson
 from pipeline.figures.png import INK, figure_file
-from pipeline.figures.sheet import Grid, sheet, wrapped
+from pipeline.figures.sheet import Grid, captioned_sheet, wrapped
 from pipeline.tables.csv_cells import row_writer
 
-# The sheet of mistakes; the height of its title and of a line of a caption in inches.
-COLUMNS, CELLS, TITLE, LINE = 8, Grid(side=1.1, width=1.2, height=1.55, caption_gap=0.06), 0.45, 0.15
-
+# The sheet of mistakes.
+COLUMNS, CELLS = 8, Grid(side=1.1, width=1.2, height=1.55, caption_gap=0.06)
 NAME_SIZE = 10  # points, of matplotlib's tick labels
 
 
@@ -132,14 +130,8 @@ def mistakes_sheet(path: Path, split: str, faces: np.ndarray, captions: Sequence
         faces: uint8 [M, H, H, C], RGB or grey (C = 1). If M is 0, the sheet says so.
         captions: M, of two lines each; longer lines are wrapped.
     """
-    captions = [wrapped(caption, CELLS.side, CELLS.fontsize) for caption in captions]
-    more = max([0, *(caption.count("\n") - 1 for caption in captions)])
-    cells = replace(CELLS, height=CELLS.height + more * LINE)
-    width, height = COLUMNS * cells.width, TITLE + cells.height * -(-len(faces) // COLUMNS)
-    with sheet(path, width, height) as axes:
-        mistakes = "the most confident mistakes" if len(faces) else "no mistakes"
-        axes.text(width / 2, TITLE / 2, f"{split}: {mistakes}", ha="center", va="center", fontsize=12)
-        cells.plot(axes, faces, (cells.width - cells.side) / 2, TITLE, COLUMNS, captions)
+    mistakes = "the most confident mistakes" if len(faces) else "no mistakes"
+    captioned_sheet(path, f"{split}: {mistakes}", faces, captions, COLUMNS, CELLS)
 
 
 def _faces(labels: np.ndarray) -> str:

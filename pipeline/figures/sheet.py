@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,8 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import text_to_path
 
 from pipeline.figures.png import figure_file
+
+TITLE, LINE = 0.45, 0.15  # inches: height of a title, and of a line of a caption
 
 
 @contextmanager
@@ -78,6 +80,31 @@ class Grid:
                 caption_x, caption_y = x + self.side / 2, y + self.side + self.caption_gap
                 size = self.fontsize
                 axes.text(caption_x, caption_y, captions[i], ha="center", va="top", fontsize=size)
+
+
+def captioned_sheet(
+    path: Path, title: str, faces: np.ndarray, captions: Sequence[str], columns: int, cells: Grid
+) -> None:
+    """Plot faces with their captions below a title, row by row in the order given.
+
+    Args:
+        path: the PNG file.
+        title: of the sheet.
+        faces: uint8 [M, H, H, C], RGB or grey (C = 1); M may be 0.
+        captions: M, of two lines each; longer lines are wrapped.
+        columns: faces in a row.
+        cells: of the faces, with room for two lines.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    captions = [wrapped(caption, cells.side, cells.fontsize) for caption in captions]
+    more = max([0, *(caption.count("\n") - 1 for caption in captions)])
+    cells = replace(cells, height=cells.height + more * LINE)
+    width, height = columns * cells.width, TITLE + cells.height * -(-len(faces) // columns)
+    with sheet(path, width, height) as axes:
+        axes.text(width / 2, TITLE / 2, title, ha="center", va="center", fontsize=12)
+        cells.plot(axes, faces, (cells.width - cells.side) / 2, TITLE, columns, captions)
 
 
 def wrapped(text: str, width: float, fontsize: float) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, one_line
 from pipeline.importing.recognition import Recognised
 from pipeline.params.model import Params
 from pipeline.tables.paths import RAW
@@ -30,19 +31,19 @@ def free_place(found: Recognised) -> Path:
     return place
 
 
-def place(found: Recognised, copy: bool) -> Path:
+def place(found: Recognised, copy: bool) -> None:
     """Link or copy the files of a data set to where the stages look for them. Files that are there already stay.
 
     Raises:
-        UserError: other files are there, or there is no room.
+        UserError: other files are there, or a file cannot be copied.
     """
     path = free_place(found)
     if os.path.lexists(path):
-        return path
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     if not copy:
         path.symlink_to(os.path.relpath(found.source.resolve(), path.parent.resolve()))
-        return path
+        return
     temporary = path.with_name(f".fer-import-{path.name}")
     try:
         if found.source.is_dir():
@@ -50,12 +51,15 @@ def place(found: Recognised, copy: bool) -> Path:
         else:
             shutil.copyfile(found.source, temporary)
         temporary.rename(path)
+    except shutil.Error as error:  # of each file, its path, that of its copy, and why
+        [(source, _, why), *more] = error.args[0]
+        others = f" (and {len(more):,} more)" if more else ""
+        raise UserError(f"{source}: cannot be copied: {one_line(why)}{others}") from None
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary)
         else:
             temporary.unlink(missing_ok=True)
-    return path
 
 
 def classes_of(found: Recognised) -> list[str]:
@@ -89,9 +93,4 @@ def settings(found: Recognised, p: Params, names: Mapping[str, str], accept: boo
         "train.datasets": None,
         "gans.datasets": None,
     }
-    present = p.model_dump()
-    flat = {
-        key: present[key] if "." not in key else present[key.split(".")[0]][key.split(".")[1]]
-        for key in wanted
-    }
-    return {key: value for key, value in wanted.items() if flat[key] != value}
+    return {key: value for key, value in wanted.items() if attrgetter(key)(p) != value}

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from pipeline.core.errors import UserError
 from pipeline.datasets import listed
+from pipeline.intake.cell_table import ENDINGS
 from pipeline.intake.listing import Listing
 from pipeline.intake.names import Names, UnknownNames
 from pipeline.intake.options import Options
 from pipeline.intake.tree import Part, Tree, WrongTree, open_tree
+from pipeline.intake.unread import file_of
 from pipeline.params.methods import choices
 from pipeline.tables.vocabulary import SPLITS
 
@@ -59,9 +61,8 @@ class Recognised:
 
     def missing(self) -> list[str]:
         """Return the places of pictures that records name and the tree does not hold."""
-        there = set(self.part.files())
-        places = (place.partition("|")[0] for place in self.listing.places())
-        return [place for place in places if place not in there and ("/" in place or "." in place)]
+        files = set(self.part.files())
+        return [place for place in self.listing.places() if file_of(place, files) not in files]
 
     def splits(self) -> dict[str, int]:
         """Return the number of records by split; `none` is of those without one."""
@@ -73,8 +74,7 @@ class Recognised:
 
 def forms() -> list[str]:
     """Return the forms of data sets, those that fit few trees first."""
-    names = [name for name in choices("dataset") if name != "sample"]
-    return sorted(names, key=lambda name: (name in _GENERAL, _GENERAL.index(name) if name in _GENERAL else 0))
+    return [*(name for name in choices("dataset") if name not in ("sample", *_GENERAL)), *_GENERAL]
 
 
 def recognise(
@@ -92,7 +92,7 @@ def recognise(
     Raises:
         UserError: no form fits. The message has what each of the general forms expects.
     """
-    source = path.parent if path.suffix.lower() in (".csv", ".tsv", ".parquet") and path.is_file() else path
+    source = path.parent if path.suffix.lower() in ENDINGS and path.is_file() else path
     if source != path:
         others = [
             file.name

@@ -23,6 +23,7 @@ from pipeline.params.combinations import check_crop
 from pipeline.params.model import Align, Classes, Crop, Precision, Rule
 from pipeline.params.models import Models
 from pipeline.params.refusal import wording
+from pipeline.params.settings import completed
 from pipeline.params.types import Block
 from pipeline.tables.schema import channels
 
@@ -115,6 +116,8 @@ def save(path: Path, trained: TrainedModel) -> None:
 def load(path: Path, device: torch.device) -> TrainedModel:
     """Read a model file; its network is in evaluation mode.
 
+    A file of an earlier version may lack the keys that were added since with a value for such files (`Before`).
+
     Raises:
         UserError: the file is absent, damaged, or not as `save` of this version writes it: its metadata hold a value
             that is not allowed, or its tensors are not those of its network.
@@ -164,7 +167,7 @@ def _metadata(file: Any) -> dict[str, Any]:
 
 def _checked(path: Path, model: type[Block], content: dict[str, Any]) -> Any:
     try:
-        return model.model_validate(content)
+        return model.model_validate(completed(content, model))
     except ValidationError as error:
         raise _refused(path, wording(error, model)) from None
 

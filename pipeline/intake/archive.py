@@ -34,11 +34,12 @@ def archive(path: Path) -> ZipArchive | TarArchive | None:
         UserError: the file has the name of an archive, but is damaged or truncated.
         OSError: it cannot be read.
     """
-    if zipfile.is_zipfile(path):
-        return ZipArchive(path)
     with suppress(EOFError, zlib.error):
         if tarfile.is_tarfile(path):
             return TarArchive(path)
+    # A tar file may have the mark of a zip file in its last 64 KiB: in a member, or by chance.
+    if zipfile.is_zipfile(path):
+        return ZipArchive(path)
     if path.name.lower().endswith(_ENDINGS):
         raise UserError(f"{path}: damaged or cut short, expected: a whole archive (.zip, .tar, .tar.gz)")
     return None

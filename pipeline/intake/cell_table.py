@@ -5,16 +5,12 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Collection, Iterable, Iterator
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from pipeline.core.errors import UserError, one_line
-from pipeline.intake import csv_rows
+from pipeline.core.errors import UserError
+from pipeline.intake import csv_rows, parquet
 from pipeline.intake.guards import Rejection
-from pipeline.intake.names import spelled
 from pipeline.intake.tree import Tree
+from pipeline.tables.vocabulary import spelled
 
 ENDINGS = (".csv", ".tsv", ".parquet")
 # Names of a column, the one that counts first. `spelled` makes them alike: `File Name` is `file_name`.
@@ -64,7 +60,7 @@ def json_cells(text: str | bytes) -> dict[str, str]:
     """
     try:
         values = json.loads(text)
-        texts = ["" if value is None else str(value).strip() for value in values.values()]
+        texts = [parquet.text(value) for value in values.values()]
         return {name: texts[number] for name, number in known_columns(values).items()}
     except (ValueError, AttributeError, TypeError, RecursionError):
         raise Rejection("bad_row", f"found {text[:40]!r}, expected: a JSON object") from None
@@ -80,6 +76,7 @@ class CellTable:
 
     Attributes:
         path: its path, for messages.
+        place: its place in the tree.
         header: names of its columns.
 
     Raises:
@@ -91,11 +88,10 @@ class CellTable:
         self._expected = expected
         self._parquet = place.lower().endswith(".parquet")
         if self._parquet:
-            with self._file() as file:
-                self.header: list[str] = file.schema_arrow.names
+            self.header: list[str] = parquet.open_parquet(tree, place).schema_arrow.names
         else:
-            self._rows = csv_rows.lines(tree, place)
-            self.header, self._mark = csv_rows.header(tree, place, self._rows, (), expected)
+            lines = csv_rows.lines(tree, place)
+            self.header, self._mark = csv_rows.header(tree, place, lines, (), expected)
 
     def columns(self) -> dict[str, int]:
         """Return the number of each known column, as `known_columns`.
@@ -145,7 +141,7 @@ class CellTable:
         return ignored
 
     def rows(self) -> Iterator[tuple[int, str, list[str] | Rejection]]:
-        """Yield the number of each row, its text, and its cells or why it has none. Can be called once.
+        """Yield the number of each row, its text, and its cells or why it has none.
 
         Row numbers are a spreadsheet's: the first row after the header is 2.
 
@@ -153,28 +149,15 @@ class CellTable:
             UserError: the file is damaged.
         """
         if self._parquet:
-            yield from self._parquet_rows()
+            file = parquet.open_parquet(self._tree, self.place)
+            for row, values in enumerate(parquet.rows(file, self.path), 2):
+                cells = [parquet.text(value) for value in values]
+                yield row, ", ".join(cells), cells
             return
-        for row, line in self._rows:
+        lines = csv_rows.lines(self._tree, self.place)
+        csv_rows.header(self._tree, self.place, lines, (), self._expected)  # takes the lines above the rows
+        for row, line in lines:
             try:
                 yield row, line, csv_rows.cells(line, len(self.header), self._mark)
             except Rejection as why:
                 yield row, line, why
-
-    def _parquet_rows(self) -> Iterator[tuple[int, str, list[str] | Rejection]]:
-        row = 1
-        with self._file() as file:
-            try:
-                for batch in file.iter_batches(4096):
-                    for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                        row += 1
-                        cells = ["" if value is None else str(value).strip() for value in values]
-                        yield row, ", ".join(cells), cells
-            except (OSError, pa.ArrowException) as error:
-                raise UserError(f"{self.path}: cannot be read: {one_line(error)}") from None
-
-    def _file(self) -> Any:
-        try:
-            return pq.ParquetFile(self._tree.open(self.place))
-        except (OSError, pa.ArrowException) as error:
-            raise UserError(f"{self.path}: cannot be read: {one_line(error)}") from None

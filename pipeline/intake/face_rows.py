@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from pipeline.intake.cell_table import PREFIX
@@ -66,14 +67,24 @@ def attributes_of(cell: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def add_faces(listing: Listing, name: str, rows: Sequence[FaceRow]) -> None:
-    """Add the faces in a picture, or reject the rows that disagree about a face.
+def add_faces(listing: Listing, rows: Iterable[FaceRow], name: Callable[[str], str] = str) -> None:
+    """Add the faces in pictures, and reject the rows that disagree about a face.
 
     Args:
         listing: takes them. A row that repeats an earlier one is rejected when its records are iterated.
-        name: of the record, if the picture shows one face; `#<x1>,<y1>,<x2>,<y2>` is added for several.
-        rows: of the picture, at least one.
+        rows: of any pictures.
+        name: returns the name of the record of a picture at a place. It is brought into Unicode's composed form;
+            `#<x1>,<y1>,<x2>,<y2>` is added if the picture shows several faces.
     """
+    pictures = defaultdict(list)
+    for row in rows:
+        pictures[row.place].append(row)
+    for place, of_picture in pictures.items():
+        _add_picture(listing, unicodedata.normalize("NFC", name(place)), of_picture)
+
+
+def _add_picture(listing: Listing, name: str, rows: Sequence[FaceRow]) -> None:
+    """Add the faces in one picture."""
     boxes = {row.box for row in rows}
     faces = defaultdict(list)
     for row in rows:

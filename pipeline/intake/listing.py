@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from pipeline.core.errors import printable
 from pipeline.intake.guards import Rejection
-from pipeline.tables.vocabulary import VOTES
+from pipeline.tables.vocabulary import DRAWN, VOTES
 
 # Nine digits fit the table's 32-bit columns, and no crowd is larger.
 _MOST_DIGITS = 9
@@ -191,6 +191,28 @@ class Listing:
         rows = (votes for batch in self._packed for votes in batch["votes"].to_pylist() if votes)
         totals = [sum(column) for column in zip(*rows, strict=True)] or [0] * len(self._voted)
         return {name: total for name, total in zip(self._voted, totals, strict=True) if total}
+
+    def draw_others(self) -> None:
+        """Have `label` draw valid and test, unless a record is in them."""
+        published = {split for split, _ in self.counts()}
+        self.draw = tuple(split for split in DRAWN if split not in published)
+
+    def reasons(self) -> Counter[str]:
+        """Return the number of rejected rows by reason."""
+        return Counter(row.reason for row in self.rejected)
+
+    def too_many_rejected(self, kept: int, missing: int = 0) -> str:
+        """Return `<rejected> of <all> records` if more than a tenth is rejected; "" if not.
+
+        Rows that are `expected` to be rejected do not count.
+
+        Args:
+            kept: number of records that are not rejected.
+            missing: number of records that will be rejected, as their pictures are not there.
+        """
+        rejected = (self.reasons() - self.expected).total() + missing
+        total = kept + rejected
+        return f"{rejected:,} of {total:,} records" if 10 * rejected > total else ""
 
     def places(self) -> list[str]:
         """Return where the pictures of the records are."""

@@ -66,7 +66,7 @@ class Locator:
             if candidate in self._places:
                 return self._places[candidate]
         for candidate in (f"{self._folder}/{tail}", tail):
-            if len(same := self._any_case[candidate.casefold()]) == 1:
+            if len(same := self._any_case.get(candidate.casefold(), [])) == 1:
                 return same[0]
         return self._below(str(path), split) or f"{self._folder}/{path}"
 

@@ -1,7 +1,7 @@
 """The one vocabulary of all data sets: how people spell classes and splits.
 
 A spelling counts in any case, in any Unicode form, with spaces, hyphens or underscores between words, and with a
-number in front (`0_Angry`). What else a person's labels are called is told by `ingest.names` in `params.yaml`.
+number in front (`0_Angry`). `ingest.names` in `params.yaml` adds the classes of a person's other labels.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pipeline.core.errors import UserError
 from pipeline.intake.guards import Rejection
-from pipeline.tables.vocabulary import CLASSES, SPLITS, SYNONYMS, VOTES
+from pipeline.tables.vocabulary import CLASSES, SPLITS, SYNONYMS, VOTES, spelled
 
 _NO_CLASS = {
     "unknown": "uncertain not_sure unsure",
@@ -29,12 +29,6 @@ _NUMBER_IN_FRONT = re.compile(r"\d+[_ .)]+(?=\D)")
 _SPLIT_NOISE = re.compile(
     r"(?<=..)(sets?|class|classes|labels?|annotations?|data|dataset|split|images|imgs|pictures|faces|folder)$"
 )
-
-
-def spelled(text: str) -> str:
-    """Return a label without what people spell differently: case, Unicode form, white space, hyphens."""
-    text = re.sub(r"[\s_-]+", "_", unicodedata.normalize("NFKC", text).strip().casefold())
-    return re.sub(r"^(\d+)\.0+$", r"\1", text)  # a code as pandas writes it
 
 
 CLASS_OF = (
@@ -78,6 +72,22 @@ def split_of(text: str) -> str:
     return split
 
 
+def class_of_code(code: str, codes: Mapping[str, str]) -> str:
+    """Return the class that a published code stands for.
+
+    Args:
+        code: as the data set has it.
+        codes: the class of each code.
+
+    Raises:
+        Rejection: `unknown_label`.
+    """
+    if code not in codes:
+        allowed = ", ".join(f"{known} {name}" for known, name in codes.items())
+        raise Rejection.of("unknown_label", repr(code[:40]), allowed)
+    return codes[code]
+
+
 class Names:
     """Class names as a data set spells them.
 
@@ -106,7 +116,7 @@ class Names:
         """Return the class of a label, and count the label.
 
         Raises:
-            Rejection: `no_label` for an empty cell; `unknown_label`, with the known names that are close to it.
+            Rejection: `no_label` for an empty cell; `unknown_label`, with the known name that is close to it.
         """
         name = self.get(text)
         if name is None and not text.strip():

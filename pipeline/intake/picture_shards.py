@@ -5,47 +5,19 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from io import SEEK_END
-from itertools import repeat
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pyarrow.types as pat
 
-from pipeline.core.errors import UserError, one_line
-from pipeline.intake.archive import check_expansion
+from pipeline.core.errors import one_line
 from pipeline.intake.cell_table import COLUMNS
 from pipeline.intake.guards import Rejection, check_size
-from pipeline.intake.names import spelled
+from pipeline.intake.parquet import BROKEN, open_parquet
 from pipeline.intake.tree import Tree
+from pipeline.tables.vocabulary import spelled
 
-_BROKEN = (OSError, pa.ArrowException)
 _ROWS = 64  # with pictures that are in memory at a time
-_BUFFER = 2**20  # bytes that are read at a time: without a buffer, all pictures of a row group would be
-_POINTER = b"version https://git-lfs"
-
-
-def open_shard(tree: Tree, place: str) -> pq.ParquetFile:
-    """Open a Parquet file.
-
-    Raises:
-        UserError: it is none, is damaged, or claims to hold absurdly much.
-    """
-    path = f"{tree.address}/{place}"
-    opened = tree.open(place)
-    try:
-        if opened.read(len(_POINTER)) == _POINTER:
-            raise UserError(f"{path}: found a pointer of Git LFS; `git lfs pull` fetches the file")
-        packed = opened.seek(0, SEEK_END)
-        file = pq.ParquetFile(opened, buffer_size=_BUFFER, pre_buffer=False)
-    except _BROKEN as error:
-        raise UserError(f"{path}: cannot be read as Parquet: {one_line(error)}") from None
-    groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
-    check_expansion(path, sum(group.total_byte_size for group in groups), packed)
-    if file.metadata.num_rows > packed:
-        raise UserError.of(path, f"{file.metadata.num_rows:,} rows", f"one for each of its {packed:,} bytes")
-    return file
 
 
 def picture_column(schema: pa.Schema) -> str | None:
@@ -68,20 +40,6 @@ def class_names(schema: pa.Schema) -> dict[str, list[str]]:
         for name, names in named.items()
         if isinstance(names, list) and names and all(isinstance(text, str) for text in names)
     }
-
-
-def rows(file: pq.ParquetFile, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """Yield the values of some columns, or of none, in each row.
-
-    Raises:
-        ArrowException, OSError: the file is damaged.
-    """
-    if not columns:
-        yield from repeat({}, file.metadata.num_rows)
-        return
-    for batch in file.iter_batches(4096, columns=list(columns), use_threads=False):
-        for values in zip(*(batch.column(name).to_pylist() for name in columns), strict=True):
-            yield dict(zip(columns, values, strict=True))
 
 
 class ShardReader:
@@ -117,7 +75,7 @@ class ShardReader:
             while row >= at.first + len(at.pictures):
                 first = at.first + len(at.pictures)
                 at = at._replace(first=first, pictures=next(at.batches))
-        except (*_BROKEN, StopIteration) as error:
+        except (*BROKEN, StopIteration) as error:
             self._damage[damage] = (
                 f"{shard}, rows to {at.end}: {one_line(error) or 'fewer rows than claimed'}"
             )
@@ -134,7 +92,7 @@ class ShardReader:
 
     def _group_of(self, shard: str, row: int) -> _Position:
         """Return the start of the row group that holds a row."""
-        file = open_shard(self._tree, shard)
+        file = open_parquet(self._tree, shard)
         column = self._columns[shard]
         if pat.is_struct(file.schema_arrow.field(column).type):
             column += ".bytes"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Container
 from typing import NamedTuple
 
 from pipeline.core.errors import printable
@@ -26,6 +27,16 @@ class Unread(NamedTuple):
     example: str
 
 
+def file_of(place: str, files: Container[str]) -> str:
+    """Return the file in which the picture at a place is: a part of a file has the place `<file>|<part>`.
+
+    Args:
+        place: of the picture.
+        files: the places of all files, whose names may have `|` in them.
+    """
+    return place if place in files or "|" not in place else place.rpartition("|")[0]
+
+
 def unread(tree: Tree, part: Part, listing: Listing) -> list[Unread]:
     """Return the files that were not read. A folder of which nothing was read is named as a whole.
 
@@ -37,8 +48,7 @@ def unread(tree: Tree, part: Part, listing: Listing) -> list[Unread]:
     above = f"{part.folder}/" if part.folder else ""
     files = sorted(tree.files())
     known, about = set(files), {above + place for place in part.opened | listing.used()}
-    # A picture in a file may have the place "<file>|<row>", and a file's own name may have "|" in it.
-    used = {place if place in known else place.rpartition("|")[0] for place in about}
+    used = {file_of(place, known) for place in about}
     folders = {""}  # with a file that was read
     for place in used:
         while (place := place.rpartition("/")[0]) not in folders:

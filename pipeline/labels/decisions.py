@@ -12,10 +12,11 @@ import numpy as np
 from pipeline.core.errors import UserError
 from pipeline.labels import agreement, duplicates, voting
 from pipeline.labels.pictures import Pictures, use_published_valid
-from pipeline.labels.splits import DRAWN, Draw, TooFewPictures, draw, hashes_of
+from pipeline.labels.quota import TooFewPictures
+from pipeline.labels.splits import Draw, draw, hashes_of
 from pipeline.params.model import Labels
 from pipeline.tables import schema
-from pipeline.tables.vocabulary import SPLITS
+from pipeline.tables.vocabulary import DRAWN, SPLITS
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,11 @@ import pyarrow.compute as pc
 
 from pipeline.core.errors import UserError
 from pipeline.labels import likeness
-from pipeline.labels.splits import DRAWN
 from pipeline.params.types import hint
 from pipeline.tables.paths import ALIGNED, INGESTED
 from pipeline.tables.schema import DRAW, vocabulary_of
 from pipeline.tables.store import Faces, read_parquet
-from pipeline.tables.vocabulary import NO_CLASS, VOTES
+from pipeline.tables.vocabulary import DRAWN, NO_CLASS, VOTES
 
 _COLUMNS = ["id", "dataset", "split", "votes", "label", "group", "pixels", "attributes"]
 

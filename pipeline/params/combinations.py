@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.params.methods import BLOCKS
 from pipeline.params.refusal import Conflict
-from pipeline.params.types import hint, spelling
-from pipeline.tables.vocabulary import CLASSES, NO_CLASS
+from pipeline.params.types import hint
+from pipeline.tables.vocabulary import CLASSES, NO_CLASS, spelled
 
 if TYPE_CHECKING:
     from pipeline.params.model import Params
@@ -24,9 +24,9 @@ def check(p: Params) -> None:
     Raises:
         Conflict: names the key, the value found and the allowed values.
     """
-    spellings = {spelling(name): name for name in p.classes}
+    spellings = {spelled(name): name for name in p.classes}
     for label, name in p.ingest.names.items():
-        if (own := spellings.get(spelling(name), name)) != name:
+        if (own := spellings.get(spelled(name), name)) != name:
             raise Conflict(f"ingest.names.{label}", name, f"{own}, as classes has it")
     others = [name for name in dict.fromkeys((*CLASSES, *p.ingest.names.values())) if name not in NO_CLASS]
     for name, into in p.labels.merge.items():

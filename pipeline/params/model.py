@@ -18,6 +18,7 @@ from pipeline.params.optimizers import Optimizers
 from pipeline.params.refusal import Conflict
 from pipeline.params.types import (
     Amount,
+    Before,
     Block,
     ClassName,
     Count,
@@ -31,9 +32,9 @@ from pipeline.params.types import (
     Share,
     distinct,
     one_of,
-    spelling,
 )
 from pipeline.tables.paths import EXCLUDE
+from pipeline.tables.vocabulary import spelled
 
 
 class Sample(Block):
@@ -60,7 +61,7 @@ class Ingest(Block):
 
 def _class_names(value: list[str]) -> list[str]:
     """Return names if their spellings differ: a data set may write `Pain` for `pain`, and `no-pain` for `no_pain`."""
-    distinct([spelling(name) for name in value])
+    distinct([spelled(name) for name in value])
     return value
 
 
@@ -91,7 +92,7 @@ class Align(Block):
     colour: bool
     missing: Literal["keep", "drop"]
     threshold: Annotated[float, Field(gt=0, lt=1)]
-    turn: bool
+    turn: Annotated[bool, Before(False)]
 
     @field_validator("detector")
     @classmethod

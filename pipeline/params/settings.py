@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.params.methods import BLOCKS, choices
 from pipeline.params.model import Params
-from pipeline.params.types import Block
+from pipeline.params.types import Before, Block
 
 # params.yaml as the project ships it, copied by `make pages`. The user's own file may have other values.
 SHIPPED = Path(__file__).with_name("shipped.yaml")
@@ -43,6 +43,25 @@ def flat(document: dict[str, Any], model: type[Block] = Params) -> dict[str, Any
         else:
             settings[name] = value
     return settings
+
+
+def completed(content: dict[str, Any], model: type[Block]) -> dict[str, Any]:
+    """Return settings that an earlier version wrote, with the keys that were added since (`Before`).
+
+    What is no block stays as it is: validation refuses it.
+    """
+    added = {
+        name: mark.value
+        for name, field in model.model_fields.items()
+        for mark in field.metadata
+        if isinstance(mark, Before)
+    }
+    inner = {
+        name: completed(content[name], block)
+        for name, block in _blocks(model).items()
+        if isinstance(content.get(name), dict)
+    }
+    return added | content | inner
 
 
 @cache

@@ -8,12 +8,13 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from pipeline.core.errors import printable
-from pipeline.tables.vocabulary import CLASSES, NO_CLASS, RESERVED, SYNONYMS
+from pipeline.tables.vocabulary import CLASSES, NO_CLASS, RESERVED, SYNONYMS, spelled
 
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -33,6 +34,13 @@ class Block(BaseModel):
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, protected_namespaces=(), defer_build=True
     )
+
+
+@dataclass(frozen=True)
+class Before:
+    """Annotation of a key that was added later: the value with which a model file that lacks it does what it did."""
+
+    value: Any
 
 
 # Default of the block of a method: only the chosen method needs one. To a type checker every block is there.
@@ -105,18 +113,13 @@ def class_name(value: str) -> str:
     """
     if value in CLASSES:
         return value
-    if known := _KNOWN.get(spelling(value)):
+    if known := _KNOWN.get(spelled(value)):
         raise ValueError(f"{known}, the name of that class (did you mean {known}?)")
     if not _CLASS_NAME.fullmatch(value):
         raise ValueError("a letter from a to z, then at most 39 letters, digits, _ and -")
     if value.lower() in RESERVED:
         raise ValueError(f"a class name other than {', '.join(sorted(RESERVED))}")
     return value
-
-
-def spelling(name: str) -> str:
-    """Return a class name without what data sets spell differently: case, `-` and `_`."""
-    return re.sub("[_-]+", "_", name.lower())
 
 
 ClassName = Annotated[str, AfterValidator(class_name)]

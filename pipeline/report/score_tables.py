@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.core.progress import in_yaml
-from pipeline.evaluation.groups import GAP
 from pipeline.evaluation.warnings import MACRO, coverage
 from pipeline.report.cells import Cell, Number, Table, number, number_table
 from pipeline.report.run import SCORES, FinishedRun
+from pipeline.tables.attributes import GAP
 from pipeline.tables.vocabulary import SCORED
 
 HEADLINE = {"accuracy": "accuracy"} | MACRO

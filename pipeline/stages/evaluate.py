@@ -14,7 +14,7 @@ import typer
 
 from pipeline.core.errors import UserError, not_made
 from pipeline.core.files import replacing, replacing_folder, write_json
-from pipeline.evaluation.groups import GAP, UNKNOWN, check_groups, group_scores
+from pipeline.evaluation.groups import group_scores
 from pipeline.evaluation.intervals import intervals
 from pipeline.evaluation.metrics import confident_mistakes, headline, scores
 from pipeline.evaluation.warnings import warnings
@@ -25,6 +25,7 @@ from pipeline.inference.model_file import TrainedModel, load
 from pipeline.inference.probabilities import probabilities
 from pipeline.inference.samples import LabelledFaces, Samples
 from pipeline.params.model import Params
+from pipeline.tables.attributes import GAP, UNKNOWN, check_groups
 from pipeline.tables.paths import ALIGNED, CLASSIFIER, LABELS, METRICS, PLOTS, PREDICTIONS
 from pipeline.tables.schema import PREDICTIONS as PREDICTION_COLUMNS
 from pipeline.tables.store import batches_of, fill, read_parquet

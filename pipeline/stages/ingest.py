@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import islice
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 import typer
 
 from pipeline.core.errors import UserError
 from pipeline.core.files import replacing, write_json
-from pipeline.core.parallel import fitting, ordered
 from pipeline.core.progress import bar, in_words
 from pipeline.datasets import listed
 from pipeline.intake.guards import Rejection
-from pipeline.intake.image import (
-    LARGEST,
-    LEAST_CONTRAST,
-    decode_deep,
-    face_fingerprint,
-    fingerprint,
-    is_flat,
-)
+from pipeline.intake.image import face_fingerprint
 from pipeline.intake.landmarks import face_box, inside
 from pipeline.intake.listing import Listing, Record, RejectedRow
 from pipeline.intake.names import Names
 from pipeline.intake.options import Options
+from pipeline.intake.picture_reader import IngestedPicture, read_pictures
 from pipeline.intake.tree import open_tree
 from pipeline.intake.unread import Unread, unread
 from pipeline.params.methods import choices
@@ -41,10 +32,8 @@ from pipeline.tables.storage import upload
 from pipeline.tables.store import fill
 from pipeline.tables.vocabulary import NOT_READ, SPLITS
 
-# Pictures that a worker reads at a time: enough to hide the hand-over, few enough bytes to keep memory flat.
-CHUNK, CHUNK_BYTES = 1536, 8 * 2**20
-# Bytes of encoded pictures after which a worker returns no more of them, and after which a batch ends.
-RESULT_BYTES = BATCH_BYTES = 32 * 2**20
+# Bytes of encoded pictures after which a batch of the table ends.
+BATCH_BYTES = 32 * 2**20
 
 
 def run(p: Params, dataset: str, source: str | Path | None = None, output: str | Path = INGESTED) -> None:
@@ -68,7 +57,7 @@ def run(p: Params, dataset: str, source: str | Path | None = None, output: str |
         # All outputs are whole before the first one replaces that of an earlier run.
         with replacing(rejected) as new_rejected, replacing(table) as new_table:
             kept = _write_table(listing, p, dataset, new_table, tree.address)
-            reasons = _reasons(listing.rejected)
+            reasons = dict(sorted(listing.reasons().items()))
             if p.ingest.rejected == "stop":
                 _check_rejected(listing, kept.total(), tree.address)
             not_read = unread(tree, part, listing)
@@ -113,7 +102,7 @@ def _write_table(listing: Listing, p: Params, dataset: str, table: Path, address
     chunks = (pa.RecordBatch.from_pylist(rows, schema) for rows in _rows(listing, p, dataset, kept))
     fill(table, table.suffix, schema, chunks)
     if not kept:
-        raise UserError(f"{address}: found no usable record: {_first_reason(listing.rejected)}")
+        raise UserError(f"{address}: found no usable record: {_first_reason(listing)}")
     return kept
 
 
@@ -135,20 +124,19 @@ def _check_rejected(listing: Listing, kept: int, address: str) -> None:
     Raises:
         UserError: more are. The message has the most frequent reasons.
     """
-    rejected = (Counter(row.reason for row in listing.rejected) - listing.expected).total()
-    total = kept + rejected
-    if 10 * rejected <= total:
+    too_many = listing.too_many_rejected(kept)
+    if not too_many:
         return
     reasons = []
-    for reason, count in Counter(row.reason for row in listing.rejected).most_common():
+    for reason, count in listing.reasons().most_common():
         rows = [row for row in listing.rejected if row.reason == reason]
         [(detail, _)] = Counter(row.detail for row in rows).most_common(1)
         first = next(row for row in rows if row.detail == detail)
         where = f"{first.file}, row {first.row}" if first.row else first.file
         reasons.append(f"{reason} {count:,} (such as {where}: {detail[:200]})")
     raise UserError(
-        f"{address}: rejected {rejected:,} of {total:,} records, allowed: a tenth, or any number with "
-        f"ingest.rejected: accept. Found {'; '.join(reasons)}"
+        f"{address}: rejected {too_many}, allowed: a tenth, or any number with ingest.rejected: accept. "
+        f"Found {'; '.join(reasons)}"
     )
 
 
@@ -166,7 +154,7 @@ def _rows(
     bits: Counter[int] = Counter()
     flat = 0
     with bar(len(listing), desc=f"ingest {dataset}", unit="images") as shown:
-        for chunk in _pictures(listing, p):
+        for chunk in read_pictures(listing, p):
             rows: list[dict[str, Any]] = []
             size = 0
             for record, picture in chunk:
@@ -226,97 +214,8 @@ def _row(dataset: str, record: Record, picture: IngestedPicture) -> dict[str, An
     }
 
 
-class IngestedPicture(NamedTuple):
-    """A picture file and what decoding it tells. The first four fields are columns of `schema.ingested`.
-
-    A worker leaves out `image` once it has returned `RESULT_BYTES` of a chunk. The parent reads those files again: it
-    would otherwise hold all files of all chunks.
-    """
-
-    image: bytes | None
-    width: int
-    height: int
-    pixels: str
-    bits: int | None
-    flat: bool
-
-
-@dataclass(frozen=True)
-class PictureReader:
-    """Reads and decodes pictures, one at a time, each of them once.
-
-    Args:
-        read: returns the encoded picture at a place, or raises `Rejection`.
-        keep_flat: whether a picture without contrast is kept.
-    """
-
-    read: Callable[[str], bytes]
-    keep_flat: bool
-
-    def __call__(self, places: list[str]) -> list[IngestedPicture | Rejection]:
-        """Return the picture at each place, or why it is rejected."""
-        pictures, size = [], 0
-        for place in places:
-            picture = self._picture(place)
-            if isinstance(picture, IngestedPicture) and picture.image:
-                size += len(picture.image)
-                if size > RESULT_BYTES:
-                    picture = picture._replace(image=None)
-            pictures.append(picture)
-        return pictures
-
-    def whole(self, picture: IngestedPicture | Rejection, place: str) -> IngestedPicture | Rejection:
-        """Return a picture with its file, which is read again if a worker left it out."""
-        if isinstance(picture, Rejection) or picture.image is not None:
-            return picture
-        try:
-            return picture._replace(image=self.read(place))
-        except Rejection as why:
-            return why
-
-    def _picture(self, place: str) -> IngestedPicture | Rejection:
-        try:
-            image = self.read(place)
-            pixels, bits = decode_deep(image)
-        except Rejection as why:
-            return why
-        flat = is_flat(pixels)
-        if flat and not self.keep_flat:
-            allowed = f"{LEAST_CONTRAST} levels of 255 between the darkest and the lightest pixel"
-            return Rejection.of("no_contrast", "pixels of one colour", allowed)
-        height, width = pixels.shape[:2]
-        return IngestedPicture(image, width, height, fingerprint(pixels), bits, flat)
-
-
-def _pictures(listing: Listing, p: Params) -> Iterator[Iterator[tuple[Record, IngestedPicture | Rejection]]]:
-    """Yield the records of a listing with their pictures, in chunks."""
-    pending: deque[list[Record]] = deque()
-    count = CHUNK // 8  # until the first pictures tell their size
-
-    def places() -> Iterator[list[str]]:
-        records = iter(listing)
-        while chunk := list(islice(records, count)):
-            pending.append(chunk)
-            yield [record.place for record in chunk]
-
-    reader = PictureReader(listing.read, listing.keep_flat)
-    # A worker decodes one picture at a time. Its size is not known before it is read.
-    workers = fitting(p.workers, p.memory, LARGEST + RESULT_BYTES)
-    for pictures in ordered(reader, places(), p.engine, workers):
-        records = pending.popleft()
-        files = [picture.image for picture in pictures if isinstance(picture, IngestedPicture)]
-        size, returned = sum(map(len, filter(None, files))), len(pictures) - files.count(None)
-        count = max(1, min(CHUNK, CHUNK_BYTES * returned // max(1, size)))
-        yield zip(records, map(reader.whole, pictures, (record.place for record in records)), strict=True)
-
-
-def _reasons(rejected: list[RejectedRow]) -> dict[str, int]:
-    return dict(sorted(Counter(row.reason for row in rejected).items()))
-
-
-def _first_reason(rejected: list[RejectedRow]) -> str:
-    if not rejected:
+def _first_reason(listing: Listing) -> str:
+    if not listing.rejected:
         return "there is no row"
-    first = rejected[0]
-    reasons = in_words(_reasons(rejected))
+    first, reasons = listing.rejected[0], in_words(dict(sorted(listing.reasons().items())))
     return f"rejected {reasons}; the first: {first.file}, row {first.row}: {first.detail}"

@@ -32,6 +32,7 @@ from pipeline.labels.decisions import (
 from pipeline.labels.pictures import read_pictures
 from pipeline.params.model import Labels, Params
 from pipeline.tables import schema
+from pipeline.tables.attributes import check_groups
 from pipeline.tables.paths import ALIGNED, INGESTED, LABELS, METRICS, PLOTS
 from pipeline.tables.store import Faces, batches_of, fill, take_parquet
 from pipeline.tables.unlisted import remove_unlisted
@@ -43,7 +44,8 @@ def run(p: Params) -> None:
     Duplicates and groups are counted over all pictures, also over those without a label.
 
     Raises:
-        UserError: a data set was not ingested or aligned, `labels.exclude` cannot be read, or no sample is left.
+        UserError: a data set was not ingested or aligned, `labels.exclude` cannot be read, no sample is left, or
+            `evaluate.groups` names an attribute that no sample has.
     """
     ids = exclusion.read_ids(Path(p.labels.exclude)) if p.labels.exclude else []
     pictures = read_pictures(p.datasets, p.classes)
@@ -54,6 +56,10 @@ def run(p: Params) -> None:
     if not decisions.kept.any():
         reasons = in_words(dropped(decisions.reasons))
         raise UserError(f"{', '.join(p.datasets)}: found no sample to train on; dropped: {reasons}")
+    # Only evaluate scores groups. A wrong name is refused here, before a training.
+    check_groups(
+        p.evaluate.groups, [dict(pictures.attributes[row] or ()) for row in np.flatnonzero(decisions.kept)]
+    )
     metrics = {"rule": p.labels.rule} | counts(decisions, p.classes, rejected)
     unknown = np.array(ids)[~exclusion.listed(pictures.ids, ids)].tolist()
     if p.labels.exclude:

@@ -42,7 +42,7 @@ def held_out_probabilities(
         seed: of the training.
         epochs: of the training.
         device: of the training.
-        precision: of the forward passes.
+        precision: of the forward passes in training. The held-out faces are scored in float32.
     """
     crops, size = VIEWS["mirror"]
     result = np.empty((len(samples), len(classes)), np.float32)

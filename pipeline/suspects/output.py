@@ -7,15 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.core.files import replacing
-from pipeline.figures.sheet import Grid, sheet
+from pipeline.figures.sheet import Grid, captioned_sheet
 from pipeline.inference.samples import Samples
 from pipeline.suspects.ranking import Ranking
 from pipeline.tables.csv_cells import Number, row_writer
 
 COLUMNS = ("rank", "id", "split", "label", "suggested", "label_probability", "suggested_probability")
 SHOWN = 96  # faces on the sheet
-# Faces in a row of the sheet; the height of its title in inches.
-ACROSS, CELLS, TITLE = 12, Grid(side=1.1, width=1.2, height=1.55, caption_gap=0.06, fontsize=7), 0.45
+ACROSS, CELLS = 12, Grid(side=1.1, width=1.2, height=1.55, caption_gap=0.06, fontsize=7)  # of the sheet
 
 
 def write(
@@ -50,12 +49,6 @@ def write(
             write_row(COLUMNS)
             for *cells, own, best in rows:
                 write_row([*cells, Number(f"{own:.6g}"), Number(f"{best:.6g}")])
-        _sheet(table.with_suffix(".png"), samples.gather(ranking.rows[:SHOWN]), captions)
-
-
-def _sheet(path: Path, faces: np.ndarray, captions: list[str]) -> None:
-    width, height = ACROSS * CELLS.width, TITLE + CELLS.height * -(-len(faces) // ACROSS)
-    with sheet(path, width, height) as axes:
-        title = "the labels that are doubted most" if len(faces) else "no label is doubted"
-        axes.text(width / 2, TITLE / 2, title, ha="center", va="center", fontsize=12)
-        CELLS.plot(axes, faces, (CELLS.width - CELLS.side) / 2, TITLE, ACROSS, captions)
+        title = "the labels that are doubted most" if rows else "no label is doubted"
+        faces = samples.gather(ranking.rows[:SHOWN])
+        captioned_sheet(table.with_suffix(".png"), title, faces, captions, ACROSS, CELLS)

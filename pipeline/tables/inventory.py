@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import itertools
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -87,7 +86,7 @@ def _rejected(path: Path) -> int | None:
     """Return the number of rejected records; None if there is no such file."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            return sum(NOT_READ not in row for row in itertools.islice(csv.reader(file), 1, None))
+            return sum(row.get("reason") != NOT_READ for row in csv.DictReader(file))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, csv.Error) as error:

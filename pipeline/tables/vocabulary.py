@@ -1,4 +1,9 @@
-"""Names that every table shares: classes, votes, splits. Imports nothing, so that `params.yaml` is read at once."""
+"""Names that every table shares: classes, votes, splits. Imports no library, so that `params.yaml` is read at once."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
 
 # Class names that need no declaration, in FER+'s order. Every data set maps to them by name, never by position.
 CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
@@ -28,9 +33,16 @@ RESERVED = frozenset(
 # In lists of rejected records, the reason of the rows that name files which no record is about.
 NOT_READ = "not_read"
 SPLITS = ("train", "valid", "test")
+DRAWN = ("valid", "test")  # those that `label` can draw from the training pictures
 # The splits in which `evaluate` scores a model:
 # train, valid  of the data sets that the classifier learned from; valid chose the best epoch
 # gan_train     train of the data sets that only the GAN learned from
 # unlearned     the other training and validation faces: those of data sets that were not learned from
 # test          of all data sets
 SCORED = ("train", "gan_train", "valid", "unlearned", "test")
+
+
+def spelled(text: str) -> str:
+    """Return a label without what people spell differently: case, Unicode form, white space, hyphens."""
+    text = re.sub(r"[\s_-]+", "_", unicodedata.normalize("NFKC", text).strip().casefold())
+    return re.sub(r"^(\d+)\.0+$", r"\1", text)  # a code as pandas writes it

@@ -1,0 +1,35 @@
+"""Attributes of the people in pictures, such as gender or age, and which of them `evaluate.groups` can name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pipeline.core.errors import UserError
+
+# The value of a face whose attribute is not known, and the key that metrics have beside the values.
+UNKNOWN, GAP = "unknown", "gap"
+# More values are numbers or names and no groups.
+MOST_VALUES = 50
+
+
+def check_groups(chosen: Sequence[str], faces: Sequence[Mapping[str, str]]) -> None:
+    """Check that faces can be grouped by attributes.
+
+    Args:
+        chosen: names of attributes, those of `evaluate.groups`.
+        faces: attributes of each face by name.
+
+    Raises:
+        UserError: no face has one of these attributes, or it has more than 50 values or the value `gap`.
+    """
+    key = "params.yaml: evaluate.groups"
+    for name in chosen:
+        values = {face[name] for face in faces if name in face}
+        if not values:
+            known = sorted(set().union(*faces))
+            raise UserError.of(key, repr(name), known or "[], as no data set of this run has attributes")
+        if len(values) > MOST_VALUES:
+            found = f"{name}, which has {len(values):,} values"
+            raise UserError.of(key, found, f"at most {MOST_VALUES} values, such as 20-39 for an age")
+        if GAP in values:
+            raise UserError.of(key, f"{name}, which has the value {GAP}", "any other value")
