@@ -204,3 +204,37 @@ def test_a_model_file_starts_no_download_of_a_pack(
         UserError, match=f"^{said}one that is there; `insightface-cli model.download buffalo_l`"
     ):
         Predictor.load(path, "cpu")
+
+
+def test_a_packed_file_takes_a_quarter_and_holds_each_weight_to_half_a_step(tmp_path: Path) -> None:
+    p = toy.PARAMS.model_copy(update={"model": "fast"})
+    trained = trained_model(p, toy.network(p))
+    whole, small = tmp_path / "whole.safetensors", tmp_path / "small.safetensors"
+    model_file.save(whole, trained)
+    model_file.save(small, trained, small=True)
+    assert small.stat().st_size < 0.27 * whole.stat().st_size
+    found = model_file.load(small, torch.device("cpu")).network.state_dict()
+    for name, tensor in trained.network.state_dict().items():
+        steps = tensor.reshape(len(tensor), -1).abs().amax(1) / 127 if tensor.ndim > 1 else torch.zeros(())
+        error = (found[name] - tensor).abs().reshape(*tensor.shape[:1], -1)
+        assert found[name].dtype == tensor.dtype
+        assert (error <= steps[..., None] / 2 + 1e-7).all(), name
+
+
+def test_a_packed_file_with_a_tensor_of_another_form_is_refused_by_name(tmp_path: Path) -> None:
+    p = toy.PARAMS.model_copy(update={"model": "light"})
+    small = tmp_path / "small.safetensors"
+    model_file.save(small, trained_model(p, toy.network(p)), small=True)
+    with safe_open(small, "pt") as file:
+        about = json.loads(file.metadata()["fer"])
+        tensors = {name: file.get_tensor(name) for name in list(file.keys())}
+    assert load(small, about, tensors) == ""
+    for name, found, allowed in (
+        ("body.3.weight", "I8 [31, 32, 3, 3]", "I8 [32, 32, 3, 3]"),
+        ("body.3.weight.scale", "F32 [31]", "F32 [32]"),
+    ):
+        assert f"{name}: found {found}, allowed: {allowed}" in load(
+            small, about, tensors | {name: tensors[name][1:].clone()}
+        )
+    del tensors["body.3.weight.scale"]
+    assert "body.3.weight: found I8 [32, 32, 3, 3], allowed: F32" in load(small, about, tensors)

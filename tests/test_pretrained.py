@@ -133,6 +133,12 @@ def test_an_earlier_run_with_the_same_classes_is_taken_over_whole(project: Path)
     assert torch.equal(network(torch.ones(2, 1, 44, 44))[0], earlier(torch.ones(2, 1, 44, 44))[0])
     assert (start.fresh, start.left, start.adapted) == ([], [], [])
 
+    model_file.save(Path("small.safetensors"), train.trained_model(p, earlier), small=True)
+    network, start = started(project, "small.safetensors")
+    packed = model_file.load(Path("small.safetensors"), torch.device("cpu")).network
+    assert torch.equal(network(torch.ones(2, 1, 44, 44))[0], packed(torch.ones(2, 1, 44, 44))[0])
+    assert (start.fresh, start.left, start.adapted) == ([], [], [])
+
     _, start = started(project, "w.safetensors", **{"models.resnet18.extra": 16})
     assert start.fresh == ["body.8.weight", "body.8.bias"]
     assert start.adapted == ["last layer newly initialised"]

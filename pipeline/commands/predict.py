@@ -27,7 +27,9 @@ def predict(
             help="Read a camera instead: its number (from 0), device file or stream address. Press Ctrl-C to stop."
         ),
     ] = None,
-    model: Annotated[Path, typer.Option(help="Use this model file.")] = CLASSIFIER,
+    model: Annotated[
+        Path, typer.Option(help="Use this model file, or the model of this name that comes with the project.")
+    ] = CLASSIFIER,
     output: Annotated[
         Path | None,
         typer.Option(

@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from pipeline.core.errors import UserError, mismatch, not_made, one_line
 from pipeline.core.files import replacing
+from pipeline.inference.packed import SCALE, packed, unpacked
 from pipeline.methods.models import FAMILIES, Classifier
 from pipeline.params.combinations import check_crop
 from pipeline.params.model import Align, Classes, Crop, Precision, Rule
@@ -104,11 +105,12 @@ def build_network(name: str, settings: Any, classes: int, channels: int) -> Clas
     return getattr(module, name)(settings, classes, channels)
 
 
-def save(path: Path, trained: TrainedModel) -> None:
-    """Write a model file; its metadata hold all but the weights as JSON under `KEY`."""
+def save(path: Path, trained: TrainedModel, small: bool = False) -> None:
+    """Write a model file; its metadata hold all but the weights as JSON under `KEY`. With `small`, pack the weights."""
     about = {name: value for name, value in vars(trained).items() if name != "network"}
     about |= {"settings": trained.settings.model_dump(), "align": trained.align.model_dump()}
     weights = {name: tensor.contiguous() for name, tensor in trained.network.state_dict().items()}
+    weights = packed(weights) if small else weights
     with replacing(path) as temporary:
         temporary.write_bytes(serialized(weights, {KEY: json.dumps(about, sort_keys=True)}))
 
@@ -132,7 +134,7 @@ def load(path: Path, device: torch.device) -> TrainedModel:
             with _Uninitialised():
                 built = build_network(*network)
             _check_tensors({name: file.get_slice(name) for name in names}, built.state_dict())
-            built.load_state_dict({name: file.get_tensor(name) for name in names})
+            built.load_state_dict(unpacked({name: file.get_tensor(name) for name in names}))
     except FileNotFoundError:
         raise not_made(path) from None
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
@@ -197,6 +199,9 @@ def _check_tensors(parts: dict[str, Any], expected: dict[str, Tensor]) -> None:
         ValueError: names the first tensor that differs in type or shape.
     """
     allowed = {name: _form(tensor) for name, tensor in expected.items()}
+    for name, tensor in expected.items():
+        if name + SCALE in parts:  # packed
+            allowed |= {name: f"I8 {list(tensor.shape)}", name + SCALE: f"F32 {list(tensor.shape[:1])}"}
     found = {name: f"{part.get_dtype()} {part.get_shape()}" for name, part in parts.items()}
     for name in sorted(found.keys() | allowed.keys()):
         if found.get(name) != allowed.get(name):

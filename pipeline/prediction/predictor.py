@@ -15,6 +15,7 @@ from pipeline.core.errors import UserError
 from pipeline.core.parallel import chunks, cores, ordered
 from pipeline.faces.detectors import detector_module, load_detector
 from pipeline.faces.weights import missing_pack
+from pipeline.inference import published
 from pipeline.inference.crops import VIEWS
 from pipeline.inference.device import pick, pick_precision
 from pipeline.inference.model_file import TrainedModel, load
@@ -73,7 +74,7 @@ class Predictor:
         """Load a model file. The detector's weights are downloaded if they are missing.
 
         Args:
-            path: a file that `train` wrote.
+            path: a file that `train` wrote, or the name of a model that comes with the project.
             device: `auto` (a GPU if there is one), `cpu` or `cuda`.
             crops: `centre`; `mirror` (the centre and its mirror image); `ten` (centre and corners, each with its
                 mirror image). They are equal to the default of `evaluate`, `evaluate.mirror` and `evaluate.ten_crop`.
@@ -88,13 +89,14 @@ class Predictor:
         """
         if device == "cuda" and not torch.cuda.is_available():
             raise UserError.of("device", "cuda", "auto or cpu, as torch sees no GPU here")
-        picked = pick(device)
-        if not Path(path).is_file():
+        picked, file = pick(device), published.located(path)
+        if not file.is_file():
+            others = "".join(f", and --model {name} comes with the project" for name in published.names())
             raise UserError(
                 f"{path}: found no file, expected: a model; `dvc repro` makes models/classifier.safetensors, --model "
-                "names another"
+                f"names another{others}"
             )
-        return cls(load(Path(path), picked), picked, crops, faces == "all", workers, memory, turn)
+        return cls(load(file, picked), picked, crops, faces == "all", workers, memory, turn)
 
     def predict(
         self, sources: str | Path | Iterable[str | Path | np.ndarray], every: int = 1

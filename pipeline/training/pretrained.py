@@ -20,6 +20,7 @@ from torch import Tensor
 
 from pipeline.core.errors import UserError, one_line
 from pipeline.inference.model_file import build_network, classes_in
+from pipeline.inference.packed import unpacked
 from pipeline.methods.models import Classifier
 from pipeline.training.weights import PICKLED, SAFE, choices_by_part, existing, is_file, key_of
 
@@ -115,7 +116,7 @@ def _safe_tensors(path: Path) -> tuple[dict[str, Tensor], list[str] | None]:
     try:
         classes = classes_in(path)
         with safe_open(path, "pt") as opened:
-            tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 - not a dict
+            tensors = unpacked({key: opened.get_tensor(key) for key in opened.keys()})  # noqa: SIM118
         if classes is not None:
             shapes = tensors["head.weight"].shape[:1], tensors["head.bias"].shape
             if shapes != ((len(classes),), (len(classes),)):
