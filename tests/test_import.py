@@ -103,6 +103,22 @@ def test_pictures_are_recognised_and_all_of_them_are_read(project, mine, make, f
     assert link.resolve() == (source if source.suffix != ".csv" else source.parent).resolve()
 
 
+@pytest.mark.parametrize("splits", [("train",), ("train", "test")])
+@pytest.mark.parametrize("top", ["", "My Faces/", "a/b/"])
+@pytest.mark.parametrize("beside", [(), ("README.md", "paper/a.pdf", "__MACOSX/._a.png")])
+def test_an_archive_is_read_like_the_folder(mine, splits, top, beside):
+    folders(mine / "in", [*NAMES], top, splits)
+    for name in beside:
+        (mine / "in" / name).parent.mkdir(exist_ok=True)
+        (mine / "in" / name).touch()
+    for kind in ("zip", "gztar"):
+        shutil.make_archive(str(mine / "set"), kind, mine / "in")
+    found = [recognise(mine / name, {}, [], "aligned", None) for name in ("in", "set.zip", "set.tar.gz")]
+    first, *others = [(one.form, one.part.folder, one.splits(), [*one.listing]) for one in found]
+    assert first[2] == dict.fromkeys(splits, 6)
+    assert others == [first, first]
+
+
 def test_votes_tell_the_classes(project, mine):
     write(mine / "images/a.png", 1)
     (mine / "labels.csv").write_text("image,Happy,pain,NF\na.png,3.0,7.0,0.0\n")
