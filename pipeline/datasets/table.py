@@ -4,8 +4,8 @@
         labels.csv     or any other one .csv, .tsv or .parquet file, or one for each split: train.csv, test.csv
         images/        PNG, JPEG, BMP, GIF, WebP, TIFF or PPM, also in folders inside it
 
-A CSV file is UTF-8, or UTF-16 or Windows-1252 as Excel writes them, separated by commas, semicolons, tabs or `|`, with a
-header. Its columns, in any order, in upper or lower case, under these or other usual names (`filename`, `emotion`,
+A CSV file is UTF-8, or UTF-16 or Windows-1252 as Excel writes them, separated by commas, semicolons, tabs or `|`, with
+a header. Its columns, in any order, in upper or lower case, under these or other usual names (`filename`, `emotion`,
 `usage`, `person`, `xmin`):
 
     image         path of the picture inside images/; its ending may be missing. Of a path on another machine, the part

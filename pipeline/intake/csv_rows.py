@@ -20,7 +20,7 @@ _LONGEST_LINE = 2**20  # characters: a file that is no text may be one line of g
 
 
 def lines(tree: Tree, place: str) -> Iterator[tuple[int, str]]:
-    """Yield (row, line) of a file in UTF-8, with or without a byte order mark, or in UTF-16 with one; rows count from 1.
+    """Yield (row, line) of a file in UTF-8, or in UTF-16 with a byte order mark; rows count from 1.
 
     Each line is a row. The cells of these files hold no line breaks, and a quote that somebody forgot to close must
     not swallow the rows after it. Empty lines are counted and left out. Lines may end in LF, CR LF or CR. A line that
@@ -64,7 +64,7 @@ def _windows_1252(line: str) -> str:
     Raises:
         UnicodeError: parts of it are UTF-8, or it is no text.
     """
-    if any(c > "\x7f" and not "\udc80" <= c <= "\udcff" or c < " " and c not in "\t\n" for c in line):
+    if any(c < " " and c not in "\t\n" for c in line):
         raise UnicodeError
     return line.encode("ascii", "surrogateescape").decode("cp1252")
 
