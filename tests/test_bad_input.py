@@ -274,7 +274,6 @@ def expect_one_rejected(reason: str) -> None:
         pytest.param("a\u2028.png,train,1,0,0", "bad_image_name", id="Unicode line break in a name"),
         pytest.param("./a.png,train,7,2,1", "duplicate_name", id="duplicate name"),
         pytest.param("c.png,holdout,1,0,0", "bad_split", id="unknown split"),
-        pytest.param("c.png,,1,0,0", "bad_split", id="no split"),
         pytest.param("c.png,train,x,0,0", "bad_votes", id="non-numeric votes"),
         pytest.param("c.png,train,1.5,0,0", "bad_votes", id="fractional votes"),
         pytest.param("c.png,train,nan,0,0", "bad_votes", id="NaN votes"),

@@ -207,6 +207,16 @@ def test_spellings_of_labels_and_splits_cost_no_row(project):
     assert counts("table") == (64, 0, 0)
 
 
+def test_an_empty_cell_is_no_split(project):
+    write("images/a.png", "images/b.png", form="table")
+    table("image,label,split", "a.png,sad,", "b.png,happy,test")
+    assert ingested("table") == {"a.png": ("sadness", None), "b.png": ("happiness", "test")}
+    (ROOT["table"] / "labels.csv").unlink()
+    table("image,label,split", "a.png,sad,", name="train.csv")
+    table("image,label,split", "b.png,happy,", name="test.csv")
+    assert ingested("table") == {"a.png": ("sadness", "train"), "b.png": ("happiness", "test")}
+
+
 @pytest.mark.parametrize("bad", ["hapy", "?"])
 def test_a_table_that_loses_half_of_its_rows_stops(project, bad):
     write(*(f"images/{number}.png" for number in range(64)), form="table")

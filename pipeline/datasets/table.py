@@ -10,7 +10,8 @@ a header. Its columns, in any order, in upper or lower case, under these or othe
 
     image         path of the picture inside images/; its ending may be missing. Of a path on another machine, the part
                   that exists here counts
-    split         optional: train, valid (or val) or test; the stage `label` draws the splits that do not occur
+    split         optional: train, valid (or val) or test; the stage `label` draws the splits that do not occur. A
+                  picture with an empty cell takes part in the draw; if nothing is drawn, it is train
     group         optional: the person in the picture
     label         one of neutral happiness surprise sadness anger disgust fear contempt unknown NF, another spelling
                   (Happy), a class in `classes` of params.yaml, or a label that `ingest.names` maps to a class
@@ -114,12 +115,12 @@ def _rows(
                 raise cells
             cell = {column: cells[number] for column, number in columns.items()}
             name = cell["image"]
-            place = locator.place(name, stem, split_name(cell["split"]) if "split" in cell else split)
+            place = locator.place(name, stem, split_name(cell.get("split", "")) or split)
             yield FaceRow(
                 file,
                 row,
                 place,
-                split_of(cell["split"]) if "split" in cell else split,
+                split_of(cell.get("split", "")) or split,
                 cell.get("group") or None,
                 box_of(cell),
                 None if votes else names.label(cell["label"]),
