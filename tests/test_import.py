@@ -300,6 +300,16 @@ def test_a_file_that_cannot_be_copied_is_one_line(project, mine):
     assert not list(Path("data/raw").iterdir())
 
 
+def test_a_linked_folder_is_left_out_only_on_request(project, mine):
+    folders(mine / "in", [*NAMES], "faces/train")
+    (mine / "more").mkdir()
+    (mine / "in/faces/test").symlink_to(mine / "more")
+    with pytest.raises(UserError, match=r"links to folders are not followed \(faces/test\), so"):
+        run(mine / "in", "--yes")
+    run(mine / "in", "--yes", "--accept-rejected")
+    ingest.run(params.load(), "folder")
+
+
 def test_other_files_in_the_place_are_never_replaced(project, mine):
     write(Path("data/raw/folder/happy/old.png"), 1)
     with pytest.raises(UserError, match="data/raw/folder: found other files, expected: nothing"):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import unicodedata
 from pathlib import Path
 
@@ -170,6 +171,24 @@ def test_a_class_may_be_a_link_inside_the_tree(project, target, reason):
         return
     assert len(records) == 20
     assert listed() == {"train/happy": reason}
+
+
+@pytest.mark.parametrize("archived", [False, True])
+def test_a_linked_folder_is_never_one_record_of_many(project, archived):
+    """Nobody knows how many pictures it holds: here all of test."""
+    write(*(f"faces/train/{name}/{number}.png" for name in ("happy", "sad") for number in range(9)))
+    Path("elsewhere").mkdir()
+    root = ROOT["folder"]
+    (root / "faces/test").symlink_to(Path("elsewhere").resolve())
+    if archived:
+        shutil.make_archive("set", "tar", root)
+        shutil.rmtree(root)
+        root.symlink_to("../../set.tar")
+    with pytest.raises(
+        UserError, match=r"found links to folders, which are not followed: faces/test; expected"
+    ):
+        ingested()
+    assert len(ingested(p=toy.PARAMS)) == 18
 
 
 def test_what_is_linked_at_the_top_is_read(project):

@@ -152,6 +152,11 @@ class _Archive:
         """See `Tree`."""
         return (place for place in self._below(under) if not is_hidden(place))
 
+    def linked(self) -> list[str]:
+        """See `Tree`. An archive does not tell where a link leads: one without an ending may be to a folder."""
+        links = (place for place in self.files() if self._members[place] is None)
+        return sorted(place for place in links if "." not in place.rpartition("/")[2])
+
     def open(self, place: str) -> IO[bytes]:
         """See `Tree`."""
         try:
