@@ -367,6 +367,39 @@ def test_of_pictures_of_one_name_the_one_in_the_folder_of_the_split_is_meant(pro
     }
 
 
+@pytest.mark.parametrize(
+    ("files", "pictures", "cell"),
+    [
+        ({"annotations/labels.csv": None}, "images/{}.png", "{}.png"),
+        ({"data/fer.tsv": None}, "images/sub/{}.png", "../images/sub/{}.png"),
+        ({"meta/train.csv": "train", "meta/test.csv": "test"}, "images/{}.png", "images/{}.png"),
+        ({"train/labels.csv": "train", "Testing/labels.csv": "test"}, "{folder}/images/{}.png", "{}.png"),
+    ],
+)
+def test_a_table_may_lie_below_the_top(project, files, pictures, cell):
+    write("docs/notes.txt", form="table")
+    expected = []
+    for number, (file, split) in enumerate(files.items()):
+        folder = file.partition("/")[0]
+        names = (0, 1) if "{folder}" in pictures else (2 * number, 2 * number + 1)
+        write(*(pictures.format(name, folder=folder) for name in names), form="table")
+        (ROOT["table"] / folder).mkdir(exist_ok=True)
+        table("image,label", *(f"{cell.format(name)},sad" for name in names), name=file)
+        expected += [("sadness", split)] * 2
+    assert sorted(ingested("table").values(), key=str) == sorted(expected, key=str)
+    assert counts("table") == (len(expected), 0, 1)
+
+
+def test_tables_below_the_top_that_could_all_be_meant_are_named(project):
+    write("images/a.png", "other/a.txt", form="table")
+    for name in ("a", "b"):
+        table("image,label", "a.png,sad", name=f"other/{name}.csv")
+    with pytest.raises(
+        UserError, match=r"found other/a.csv, other/b.csv; expected: one table, labels.csv, or a"
+    ):
+        ingested("table")
+
+
 def test_of_a_path_on_another_machine_the_end_that_exists_counts(project):
     write("images/a.png", "images/train/b.png", "images/test/b.png", "images/c.png", form="table")
     table(

@@ -2,6 +2,7 @@
 
     data/raw/table/
         labels.csv     or any other one .csv, .tsv or .parquet file, or one for each split: train.csv, test.csv
+                       A .csv or .tsv file may also lie in a folder of its own, or in that of its split
         images/        PNG, JPEG, BMP, GIF, WebP, TIFF or PPM, also in folders inside it
 
 A CSV file is UTF-8, or UTF-16 or Windows-1252 as Excel writes them, separated by commas, semicolons, tabs or `|`, with
@@ -31,10 +32,13 @@ boxes it is `table/<image>#<x1>,<y1>,<x2>,<y2>`.
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 
 from pipeline.core.errors import UserError
 from pipeline.intake.cell_table import COLUMNS, ENDINGS, CellTable
+from pipeline.intake.class_folders import folders, pictures
 from pipeline.intake.face_rows import FaceRow, add_faces, attributes_of, box_of
 from pipeline.intake.guards import Rejection, is_document
 from pipeline.intake.landmarks import numbers
@@ -49,6 +53,8 @@ FILE = "labels.csv"
 IMAGES = "images"
 _EXPECTED = f"image, and either label or vote columns ({', '.join(VOTES)}, and the names in classes)"
 
+_OF_OTHERS = ("metadata.csv", "legend.csv")  # tables of huggingface and facial_expressions
+
 
 def records(tree: Tree, options: Options) -> Listing:
     """List the rows of the table.
@@ -58,12 +64,15 @@ def records(tree: Tree, options: Options) -> Listing:
     """
     top = tree.entries()
     files = [FILE] if FILE in top else [name for name in top if name.lower().endswith(ENDINGS)]
+    if not files:
+        files = _below(tree)
     if not files or all(map(is_document, top)):
         raise wrong_tree(tree, f"{FILE} and the folder {IMAGES}/")
-    if len(files) > 1 and not all(split_name(name.rpartition(".")[0]) for name in files):
-        raise wrong_tree(
-            tree, f"one table, {FILE}, or a table for each split, such as train.csv and test.csv"
-        )
+    if len(files) > 1 and not all(map(_split, files)):
+        expected = f"one table, {FILE}, or a table for each split, such as train.csv and test.csv"
+        if "/" in files[0]:
+            raise UserError(f"{tree.address}: found {', '.join(files[:8])}; expected: {expected}")
+        raise wrong_tree(tree, expected)
     tables = [CellTable(tree, file, _EXPECTED) for file in files]
     votes = [_vote_columns(table, options.names) for table in tables]
     vocabulary = (*VOTES, *sorted({name for columns in votes for name in columns}.difference(VOTES)))
@@ -83,6 +92,25 @@ def records(tree: Tree, options: Options) -> Listing:
     used = listing.used()
     listing.notes["images_without_row"] = sum(place not in used for place in tree.files(IMAGES))
     return listing
+
+
+def _below(tree: Tree) -> list[str]:
+    """Return the CSV files about pictures in folders that hold no pictures themselves, or are named after splits."""
+    found = []
+    for folder in folders(tree):
+        if split_name(folder) or not any(pictures(tree, folder)):
+            for name in tree.entries(folder):
+                if name.lower().endswith((".csv", ".tsv")) and name not in _OF_OTHERS:
+                    with suppress(UserError):
+                        columns = CellTable(tree, place := f"{folder}/{name}", _EXPECTED).columns()
+                        found += [place] * ("image" in columns)
+    return found
+
+
+def _split(file: str) -> str | None:
+    """Return the split that the name of a table says, or that of its folder."""
+    folder, _, name = file.rpartition("/")
+    return split_name(name.rpartition(".")[0]) or split_name(folder)
 
 
 def _rows(
@@ -105,8 +133,8 @@ def _rows(
         names: the classes of labels.
         of_split: whether the table is a split's, which its name says.
     """
-    file, stem = table.place, table.place.rpartition(".")[0]
-    split = split_name(stem) if of_split else None
+    file, folder = table.place, table.place.rpartition("/")[0]
+    near, split = folder or file.rpartition(".")[0], _split(file) if of_split else None
     shares = bool(votes) and _has_shares(table, votes)
     for row, line, cells in table.rows():
         name, place = line.strip()[:80], ""
@@ -115,7 +143,8 @@ def _rows(
                 raise cells
             cell = {column: cells[number] for column, number in columns.items()}
             name = cell["image"]
-            place = locator.place(name, stem, split_name(cell.get("split", "")) or split)
+            path = posixpath.normpath(f"{folder}/{name}") if folder and name.startswith("../") else name
+            place = locator.place(path, near, split_name(cell.get("split", "")) or split)
             yield FaceRow(
                 file,
                 row,
