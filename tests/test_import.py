@@ -93,6 +93,8 @@ def test_pictures_are_recognised_and_all_of_them_are_read(project, mine, make, f
     printed = run(source, "--yes", *(part for key, value in options.items() for part in (f"--{key}", value)))
     assert f": {form}" in printed
     assert f"{pictures} pictures" in printed
+    if form == "table":
+        assert "splits: 6 without a split; label draws valid and test\n" in printed
     assert printed.endswith("Train on these pictures:\n\n    dvc exp run\n\n")
     p = params.load()
     assert (p.datasets, p.gan, p.classes) == ([form], "none", ["happiness", "sadness", "anger"])

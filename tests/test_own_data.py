@@ -368,6 +368,15 @@ def test_of_pictures_of_one_name_the_one_in_the_folder_of_the_split_is_meant(pro
 
 
 @pytest.mark.parametrize(
+    ("row", "labels"), [("0,happy", ["happiness"]), ("sad,happy", ["sadness"]), ("sad,0", ["sadness"])]
+)
+def test_of_two_columns_of_labels_the_one_with_known_names_counts(project, row, labels):
+    write("images/a.png", form="table")
+    table("image,label,Emotion", f"a.png,{row}")
+    assert [label for label, _ in ingested("table").values()] == labels
+
+
+@pytest.mark.parametrize(
     ("files", "pictures", "cell"),
     [
         ({"annotations/labels.csv": None}, "images/{}.png", "{}.png"),

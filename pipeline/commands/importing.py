@@ -156,14 +156,14 @@ def _ask(found: Recognised, yes: bool) -> dict[str, str]:
 
 def _show(found: Recognised, p: Params) -> None:
     """Print what a data set would give."""
-    from pipeline.core.progress import in_words
     from pipeline.intake.unread import unread
+    from pipeline.tables.vocabulary import splits_in_words
 
     inside = f", in {found.part.folder}/" if found.part.folder else ""
     typer.secho(f"{found.source}: {found.form}{inside}, {len(found.listing):,} pictures", bold=True)
     if splits := found.splits():
-        drawn = f"; {' and '.join(found.listing.draw)} will be drawn from train" if found.listing.draw else ""
-        typer.echo(f"splits: {in_words(splits)}{drawn}")
+        drawn = f"; label draws {' and '.join(found.listing.draw)}" if found.listing.draw else ""
+        typer.echo(f"splits: {splits_in_words(splits)}{drawn}")
     for label, name, count in found.labels():
         typer.echo(f"  {printable(label)} -> {name or '?'} {count:,}")
     for name, count in found.listing.votes().items():

@@ -33,8 +33,10 @@ boxes it is `table/<image>#<x1>,<y1>,<x2>,<y2>`.
 from __future__ import annotations
 
 import posixpath
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from itertools import islice
 
 from pipeline.core.errors import UserError
 from pipeline.intake.cell_table import COLUMNS, ENDINGS, CellTable
@@ -47,12 +49,13 @@ from pipeline.intake.locator import Locator
 from pipeline.intake.names import CLASS_OF, Names, split_name, split_of
 from pipeline.intake.options import Options
 from pipeline.intake.tree import Tree, wrong_tree
-from pipeline.tables.vocabulary import CLASSES, NO_CLASS, VOTES
+from pipeline.tables.vocabulary import CLASSES, NO_CLASS, VOTES, spelled
 
 FILE = "labels.csv"
 IMAGES = "images"
 _EXPECTED = f"image, and either label or vote columns ({', '.join(VOTES)}, and the names in classes)"
 
+_SAMPLE = 1_000  # rows that show what a column holds
 _OF_OTHERS = ("metadata.csv", "legend.csv")  # tables of huggingface and facial_expressions
 
 
@@ -81,6 +84,7 @@ def records(tree: Tree, options: Options) -> Listing:
     rows: list[FaceRow] = []
     for table, of_table in zip(tables, votes, strict=True):
         columns = table.columns()
+        columns |= _label_column(table, columns, options.names)
         ignored += table.ignored({*columns.values(), *of_table.values()}, [*COLUMNS, *CLASS_OF])
         _check(table, columns, list(of_table))
         rows += _rows(table, columns, of_table, listing, locator, options.names, len(tables) > 1)
@@ -178,6 +182,22 @@ def _vote_columns(table: CellTable, names: Names) -> dict[str, int]:
                 raise UserError(f"{table.path}: found {found}, expected: one of them")
             votes[name] = number
     return votes
+
+
+def _label_column(table: CellTable, columns: Mapping[str, int], names: Names) -> dict[str, int]:
+    """Return the number of the column of labels, if there are several: of the one with most known names."""
+    usual = COLUMNS["label"].split()
+    several = [number for number, header in enumerate(table.header) if spelled(header) in usual]
+    if len(several) < 2:
+        return {}
+    known = Counter(
+        number
+        for _, _, cells in islice(table.rows(), _SAMPLE)
+        if not isinstance(cells, Rejection)
+        for number in several
+        if names.get(cells[number])
+    )
+    return {"label": max(columns["label"], *several, key=lambda number: known[number])}
 
 
 def _check(table: CellTable, columns: Mapping[str, int], votes: list[str]) -> None:

@@ -30,7 +30,7 @@ from pipeline.tables.paths import INGESTED, METRICS, RAW
 from pipeline.tables.schema import ingested
 from pipeline.tables.storage import upload
 from pipeline.tables.store import fill
-from pipeline.tables.vocabulary import NOT_READ, SPLITS
+from pipeline.tables.vocabulary import NOT_READ, SPLITS, splits_in_words
 
 # Bytes of encoded pictures after which a batch of the table ends.
 BATCH_BYTES = 32 * 2**20
@@ -78,7 +78,7 @@ def run(p: Params, dataset: str, source: str | Path | None = None, output: str |
                 (METRICS / "ingest" if Path(output) == INGESTED else folder) / f"{dataset}.json", metrics
             )
 
-    typer.echo(f"ingest {dataset}: kept {kept.total():,} of {total:,} records ({in_words(splits)})")
+    typer.echo(f"ingest {dataset}: kept {kept.total():,} of {total:,} records ({splits_in_words(splits)})")
     if ignored := listing.notes.get("ignored_columns"):
         expected = "neither known, nor attribute.<name>, nor votes for a name in classes of params.yaml"
         typer.echo(f"ingest {dataset}: ignored the columns {ignored}: {expected}")
