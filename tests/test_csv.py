@@ -27,9 +27,29 @@ def test_rows_are_the_lines_that_hold_anything_with_their_numbers(tmp_path, line
     assert rows == [(1 + step * i, line) for i, line in enumerate(lines) if line.strip(", \t")]
 
 
-def test_bytes_that_are_no_utf_8_stop_at_their_row(tmp_path):
-    (tmp_path / "x.csv").write_bytes("a\nb\né\n".encode("latin-1"))
-    with pytest.raises(UserError, match="row 3: found byte 0xe9, expected: text in UTF-8"):
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_text_in_the_encodings_of_excel_is_read(tmp_path, encoding):
+    text = "image\tgroup\nJosé.png\tZoë\nb.png\t€ œ\n"
+    (tmp_path / "x.csv").write_bytes(text.encode(encoding))
+    assert "".join(line for _, line in csv_rows.lines(open_tree(tmp_path), "x.csv")) == text
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("José".encode() + "é".encode("cp1252"), "byte 0xe9"),
+        (b"\x89PNG\x1a", "byte 0x89"),
+        (b"\x8f", "byte 0x8f"),
+    ],
+)
+def test_bytes_in_no_known_encoding_stop_at_their_row(tmp_path, line, found):
+    (tmp_path / "x.csv").write_bytes(b"a\nb\n" + line + b"\n")
+    with pytest.raises(
+        UserError, match=f"row 3: found {found}, expected: text in UTF-8, UTF-16 or Windows-1252"
+    ):
+        list(csv_rows.lines(open_tree(tmp_path), "x.csv"))
+    (tmp_path / "x.csv").write_bytes("a\nb".encode("utf-16") + b"\xd8")
+    with pytest.raises(UserError, match=r"x.csv: found .*utf-16.* truncated data, expected: text in UTF-8"):
         list(csv_rows.lines(open_tree(tmp_path), "x.csv"))
 
 

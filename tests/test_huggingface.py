@@ -118,7 +118,7 @@ def test_other_columns_and_other_types(raw):
         "Photo": pa.array([png(0), png(1), png(2), png(3)], pa.large_binary()),
         "Emotion": pa.array(["Happy", "SAD", "happy", None]).dictionary_encode(),
         "subject": pa.array([7, 8, None, 8]),
-        "usage": ["Training", "PrivateTest", "Training", "nowhere"],
+        "usage": ["Training", "PrivateTest", None, "nowhere"],
         **{name: pa.array([value, None, value, value]) for name, value in zip(
             ("xmin", "ymin", "xmax", "ymax"), (1, 2.0, 8, 8), strict=True
         )},
@@ -128,7 +128,7 @@ def test_other_columns_and_other_types(raw):
     assert [(r["label"], r["group"], r["split"], r["box"]) for r in rows.values()] == [
         ("happiness", "7", "train", [1, 2, 8, 8]),
         ("sadness", "8", "test", None),
-        ("happiness", None, "train", [1, 2, 8, 8]),
+        ("happiness", None, None, [1, 2, 8, 8]),
     ]
     assert rejected() == [("faces.parquet", 4, "bad_split")]
 

@@ -93,6 +93,8 @@ def test_pictures_are_recognised_and_all_of_them_are_read(project, mine, make, f
     printed = run(source, "--yes", *(part for key, value in options.items() for part in (f"--{key}", value)))
     assert f": {form}" in printed
     assert f"{pictures} pictures" in printed
+    if form == "table":
+        assert "splits: 6 without a split; label draws valid and test\n" in printed
     assert printed.endswith("Train on these pictures:\n\n    dvc exp run\n\n")
     p = params.load()
     assert (p.datasets, p.gan, p.classes) == ([form], "none", ["happiness", "sadness", "anger"])
@@ -101,6 +103,22 @@ def test_pictures_are_recognised_and_all_of_them_are_read(project, mine, make, f
     link = Path("data/raw", form)
     assert link.is_symlink()
     assert link.resolve() == (source if source.suffix != ".csv" else source.parent).resolve()
+
+
+@pytest.mark.parametrize("splits", [("train",), ("train", "test")])
+@pytest.mark.parametrize("top", ["", "My Faces/", "a/b/"])
+@pytest.mark.parametrize("beside", [(), ("README.md", "paper/a.pdf", "__MACOSX/._a.png")])
+def test_an_archive_is_read_like_the_folder(mine, splits, top, beside):
+    folders(mine / "in", [*NAMES], top, splits)
+    for name in beside:
+        (mine / "in" / name).parent.mkdir(exist_ok=True)
+        (mine / "in" / name).touch()
+    for kind in ("zip", "gztar"):
+        shutil.make_archive(str(mine / "set"), kind, mine / "in")
+    found = [recognise(mine / name, {}, [], "aligned", None) for name in ("in", "set.zip", "set.tar.gz")]
+    first, *others = [(one.form, one.part.folder, one.splits(), [*one.listing]) for one in found]
+    assert first[2] == dict.fromkeys(splits, 6)
+    assert others == [first, first]
 
 
 def test_votes_tell_the_classes(project, mine):
@@ -282,6 +300,16 @@ def test_a_file_that_cannot_be_copied_is_one_line(project, mine):
     with pytest.raises(UserError, match=r"/sad/3\.png: cannot be copied: \[Errno 2\] No such file[^\n]*$"):
         run(mine, "--copy", "--yes")
     assert not list(Path("data/raw").iterdir())
+
+
+def test_a_linked_folder_is_left_out_only_on_request(project, mine):
+    folders(mine / "in", [*NAMES], "faces/train")
+    (mine / "more").mkdir()
+    (mine / "in/faces/test").symlink_to(mine / "more")
+    with pytest.raises(UserError, match=r"links to folders are not followed \(faces/test\), so"):
+        run(mine / "in", "--yes")
+    run(mine / "in", "--yes", "--accept-rejected")
+    ingest.run(params.load(), "folder")
 
 
 def test_other_files_in_the_place_are_never_replaced(project, mine):

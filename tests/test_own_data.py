@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import unicodedata
 from pathlib import Path
 
@@ -172,6 +173,24 @@ def test_a_class_may_be_a_link_inside_the_tree(project, target, reason):
     assert listed() == {"train/happy": reason}
 
 
+@pytest.mark.parametrize("archived", [False, True])
+def test_a_linked_folder_is_never_one_record_of_many(project, archived):
+    """Nobody knows how many pictures it holds: here all of test."""
+    write(*(f"faces/train/{name}/{number}.png" for name in ("happy", "sad") for number in range(9)))
+    Path("elsewhere").mkdir()
+    root = ROOT["folder"]
+    (root / "faces/test").symlink_to(Path("elsewhere").resolve())
+    if archived:
+        shutil.make_archive("set", "tar", root)
+        shutil.rmtree(root)
+        root.symlink_to("../../set.tar")
+    with pytest.raises(
+        UserError, match=r"found links to folders, which are not followed: faces/test; expected"
+    ):
+        ingested()
+    assert len(ingested(p=toy.PARAMS)) == 18
+
+
 def test_what_is_linked_at_the_top_is_read(project):
     write("sad/a.png")
     Path("elsewhere").mkdir()
@@ -205,6 +224,16 @@ def test_spellings_of_labels_and_splits_cost_no_row(project):
     table("image,label,split", *(f"{n}.png,{labels[n % 8]},{splits[n % 3]}" for n in range(64)))
     assert len(ingested("table")) == 64
     assert counts("table") == (64, 0, 0)
+
+
+def test_an_empty_cell_is_no_split(project):
+    write("images/a.png", "images/b.png", form="table")
+    table("image,label,split", "a.png,sad,", "b.png,happy,test")
+    assert ingested("table") == {"a.png": ("sadness", None), "b.png": ("happiness", "test")}
+    (ROOT["table"] / "labels.csv").unlink()
+    table("image,label,split", "a.png,sad,", name="train.csv")
+    table("image,label,split", "b.png,happy,", name="test.csv")
+    assert ingested("table") == {"a.png": ("sadness", "train"), "b.png": ("happiness", "test")}
 
 
 @pytest.mark.parametrize("bad", ["hapy", "?"])
@@ -336,6 +365,48 @@ def test_of_pictures_of_one_name_the_one_in_the_folder_of_the_split_is_meant(pro
         f"{top}train/0.png": ("sadness", "train"),
         f"{top}Test/0.png": ("happiness", "test"),
     }
+
+
+@pytest.mark.parametrize(
+    ("row", "labels"), [("0,happy", ["happiness"]), ("sad,happy", ["sadness"]), ("sad,0", ["sadness"])]
+)
+def test_of_two_columns_of_labels_the_one_with_known_names_counts(project, row, labels):
+    write("images/a.png", form="table")
+    table("image,label,Emotion", f"a.png,{row}")
+    assert [label for label, _ in ingested("table").values()] == labels
+
+
+@pytest.mark.parametrize(
+    ("files", "pictures", "cell"),
+    [
+        ({"annotations/labels.csv": None}, "images/{}.png", "{}.png"),
+        ({"data/fer.tsv": None}, "images/sub/{}.png", "../images/sub/{}.png"),
+        ({"meta/train.csv": "train", "meta/test.csv": "test"}, "images/{}.png", "images/{}.png"),
+        ({"train/labels.csv": "train", "Testing/labels.csv": "test"}, "{folder}/images/{}.png", "{}.png"),
+    ],
+)
+def test_a_table_may_lie_below_the_top(project, files, pictures, cell):
+    write("docs/notes.txt", form="table")
+    expected = []
+    for number, (file, split) in enumerate(files.items()):
+        folder = file.partition("/")[0]
+        names = (0, 1) if "{folder}" in pictures else (2 * number, 2 * number + 1)
+        write(*(pictures.format(name, folder=folder) for name in names), form="table")
+        (ROOT["table"] / folder).mkdir(exist_ok=True)
+        table("image,label", *(f"{cell.format(name)},sad" for name in names), name=file)
+        expected += [("sadness", split)] * 2
+    assert sorted(ingested("table").values(), key=str) == sorted(expected, key=str)
+    assert counts("table") == (len(expected), 0, 1)
+
+
+def test_tables_below_the_top_that_could_all_be_meant_are_named(project):
+    write("images/a.png", "other/a.txt", form="table")
+    for name in ("a", "b"):
+        table("image,label", "a.png,sad", name=f"other/{name}.csv")
+    with pytest.raises(
+        UserError, match=r"found other/a.csv, other/b.csv; expected: one table, labels.csv, or a"
+    ):
+        ingested("table")
 
 
 def test_of_a_path_on_another_machine_the_end_that_exists_counts(project):

@@ -156,14 +156,14 @@ def _ask(found: Recognised, yes: bool) -> dict[str, str]:
 
 def _show(found: Recognised, p: Params) -> None:
     """Print what a data set would give."""
-    from pipeline.core.progress import in_words
     from pipeline.intake.unread import unread
+    from pipeline.tables.vocabulary import splits_in_words
 
     inside = f", in {found.part.folder}/" if found.part.folder else ""
     typer.secho(f"{found.source}: {found.form}{inside}, {len(found.listing):,} pictures", bold=True)
     if splits := found.splits():
-        drawn = f"; {' and '.join(found.listing.draw)} will be drawn from train" if found.listing.draw else ""
-        typer.echo(f"splits: {in_words(splits)}{drawn}")
+        drawn = f"; label draws {' and '.join(found.listing.draw)}" if found.listing.draw else ""
+        typer.echo(f"splits: {splits_in_words(splits)}{drawn}")
     for label, name, count in found.labels():
         typer.echo(f"  {printable(label)} -> {name or '?'} {count:,}")
     for name, count in found.listing.votes().items():
@@ -189,17 +189,22 @@ def _show(found: Recognised, p: Params) -> None:
 
 
 def _check_rejected(found: Recognised, yes: bool) -> bool:
-    """Return whether more than a tenth of the records is rejected, and a person accepts it.
+    """Return whether more than a tenth of the records or a linked folder is left out, and a person accepts it.
 
     Raises:
         UserError: nobody accepts it.
     """
-    missing = len(found.missing())
+    missing, links = len(found.missing()), found.tree.linked()
     too_many = found.listing.too_many_rejected(len(found.listing) - missing, missing)
-    if not too_many:
+    if links:
+        shown = printable(", ".join(links[:_MOST]))
+        text = f"links to folders are not followed ({shown}), so their pictures would be left out"
+        allowed = "links directly in the folder, the folders in their place, or --accept-rejected"
+    elif too_many:
+        text, allowed = f"{too_many} would be left out", "a tenth, or any number with --accept-rejected"
+    else:
         return False
-    text = f"{too_many} would be left out"
     if yes:
-        raise UserError(f"{found.source}: {text}, allowed: a tenth, or any number with --accept-rejected")
+        raise UserError(f"{found.source}: {text}, allowed: {allowed}")
     typer.confirm(f"{text}. Go on with the others?", default=False, abort=True)
     return True

@@ -153,7 +153,7 @@ def _add_shard(listing: Listing, file: pq.ParquetFile, tree: Tree, shard: str, n
         try:
             listing.add(
                 name,
-                split_of(texts["split"]) if "split" in cell else split,
+                split_of(texts.get("split", "")) or split,
                 f"{shard}|{number}",
                 shard,
                 number + 1,
@@ -217,7 +217,7 @@ def _pictures(tree: Tree, metadata: list[str], names: Names) -> Listing:
                     raise cell
                 name = cell.get("image", "")
                 place = _place(places, folder, name)
-                split = split_of(cell["split"]) if "split" in cell else split_in(place.rpartition("/")[0])
+                split = split_of(cell.get("split", "")) or split_in(place.rpartition("/")[0])
                 label = names.label(_label(cell.get("label"), None))
                 group = cell.get("group") or None
                 box, attributes = box_of(cell), attributes_of(cell)

@@ -2,14 +2,17 @@
 
     data/raw/table/
         labels.csv     or any other one .csv, .tsv or .parquet file, or one for each split: train.csv, test.csv
+                       A .csv or .tsv file may also lie in a folder of its own, or in that of its split
         images/        PNG, JPEG, BMP, GIF, WebP, TIFF or PPM, also in folders inside it
 
-A CSV file is UTF-8, separated by commas, semicolons, tabs or `|`, with a header. Its columns, in any order, in upper or
-lower case, under these or other usual names (`filename`, `emotion`, `usage`, `person`, `xmin`):
+A CSV file is UTF-8, or UTF-16 or Windows-1252 as Excel writes them, separated by commas, semicolons, tabs or `|`, with
+a header. Its columns, in any order, in upper or lower case, under these or other usual names (`filename`, `emotion`,
+`usage`, `person`, `xmin`):
 
     image         path of the picture inside images/; its ending may be missing. Of a path on another machine, the part
                   that exists here counts
-    split         optional: train, valid (or val) or test; the stage `label` draws the splits that do not occur
+    split         optional: train, valid (or val) or test; the stage `label` draws the splits that do not occur. A
+                  picture with an empty cell takes part in the draw; if nothing is drawn, it is train
     group         optional: the person in the picture
     label         one of neutral happiness surprise sadness anger disgust fear contempt unknown NF, another spelling
                   (Happy), a class in `classes` of params.yaml, or a label that `ingest.names` maps to a class
@@ -29,10 +32,15 @@ boxes it is `table/<image>#<x1>,<y1>,<x2>,<y2>`.
 
 from __future__ import annotations
 
+import posixpath
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from itertools import islice
 
 from pipeline.core.errors import UserError
 from pipeline.intake.cell_table import COLUMNS, ENDINGS, CellTable
+from pipeline.intake.class_folders import folders, pictures
 from pipeline.intake.face_rows import FaceRow, add_faces, attributes_of, box_of
 from pipeline.intake.guards import Rejection, is_document
 from pipeline.intake.landmarks import numbers
@@ -41,11 +49,14 @@ from pipeline.intake.locator import Locator
 from pipeline.intake.names import CLASS_OF, Names, split_name, split_of
 from pipeline.intake.options import Options
 from pipeline.intake.tree import Tree, wrong_tree
-from pipeline.tables.vocabulary import CLASSES, NO_CLASS, VOTES
+from pipeline.tables.vocabulary import CLASSES, NO_CLASS, VOTES, spelled
 
 FILE = "labels.csv"
 IMAGES = "images"
 _EXPECTED = f"image, and either label or vote columns ({', '.join(VOTES)}, and the names in classes)"
+
+_SAMPLE = 1_000  # rows that show what a column holds
+_OF_OTHERS = ("metadata.csv", "legend.csv")  # tables of huggingface and facial_expressions
 
 
 def records(tree: Tree, options: Options) -> Listing:
@@ -56,12 +67,15 @@ def records(tree: Tree, options: Options) -> Listing:
     """
     top = tree.entries()
     files = [FILE] if FILE in top else [name for name in top if name.lower().endswith(ENDINGS)]
+    if not files:
+        files = _below(tree)
     if not files or all(map(is_document, top)):
         raise wrong_tree(tree, f"{FILE} and the folder {IMAGES}/")
-    if len(files) > 1 and not all(split_name(name.rpartition(".")[0]) for name in files):
-        raise wrong_tree(
-            tree, f"one table, {FILE}, or a table for each split, such as train.csv and test.csv"
-        )
+    if len(files) > 1 and not all(map(_split, files)):
+        expected = f"one table, {FILE}, or a table for each split, such as train.csv and test.csv"
+        if "/" in files[0]:
+            raise UserError(f"{tree.address}: found {', '.join(files[:8])}; expected: {expected}")
+        raise wrong_tree(tree, expected)
     tables = [CellTable(tree, file, _EXPECTED) for file in files]
     votes = [_vote_columns(table, options.names) for table in tables]
     vocabulary = (*VOTES, *sorted({name for columns in votes for name in columns}.difference(VOTES)))
@@ -70,6 +84,7 @@ def records(tree: Tree, options: Options) -> Listing:
     rows: list[FaceRow] = []
     for table, of_table in zip(tables, votes, strict=True):
         columns = table.columns()
+        columns |= _label_column(table, columns, options.names)
         ignored += table.ignored({*columns.values(), *of_table.values()}, [*COLUMNS, *CLASS_OF])
         _check(table, columns, list(of_table))
         rows += _rows(table, columns, of_table, listing, locator, options.names, len(tables) > 1)
@@ -81,6 +96,25 @@ def records(tree: Tree, options: Options) -> Listing:
     used = listing.used()
     listing.notes["images_without_row"] = sum(place not in used for place in tree.files(IMAGES))
     return listing
+
+
+def _below(tree: Tree) -> list[str]:
+    """Return the CSV files about pictures in folders that hold no pictures themselves, or are named after splits."""
+    found = []
+    for folder in folders(tree):
+        if split_name(folder) or not any(pictures(tree, folder)):
+            for name in tree.entries(folder):
+                if name.lower().endswith((".csv", ".tsv")) and name not in _OF_OTHERS:
+                    with suppress(UserError):
+                        columns = CellTable(tree, place := f"{folder}/{name}", _EXPECTED).columns()
+                        found += [place] * ("image" in columns)
+    return found
+
+
+def _split(file: str) -> str | None:
+    """Return the split that the name of a table says, or that of its folder."""
+    folder, _, name = file.rpartition("/")
+    return split_name(name.rpartition(".")[0]) or split_name(folder)
 
 
 def _rows(
@@ -103,8 +137,8 @@ def _rows(
         names: the classes of labels.
         of_split: whether the table is a split's, which its name says.
     """
-    file, stem = table.place, table.place.rpartition(".")[0]
-    split = split_name(stem) if of_split else None
+    file, folder = table.place, table.place.rpartition("/")[0]
+    near, split = folder or file.rpartition(".")[0], _split(file) if of_split else None
     shares = bool(votes) and _has_shares(table, votes)
     for row, line, cells in table.rows():
         name, place = line.strip()[:80], ""
@@ -113,12 +147,13 @@ def _rows(
                 raise cells
             cell = {column: cells[number] for column, number in columns.items()}
             name = cell["image"]
-            place = locator.place(name, stem, split_name(cell["split"]) if "split" in cell else split)
+            path = posixpath.normpath(f"{folder}/{name}") if folder and name.startswith("../") else name
+            place = locator.place(path, near, split_name(cell.get("split", "")) or split)
             yield FaceRow(
                 file,
                 row,
                 place,
-                split_of(cell["split"]) if "split" in cell else split,
+                split_of(cell.get("split", "")) or split,
                 cell.get("group") or None,
                 box_of(cell),
                 None if votes else names.label(cell["label"]),
@@ -147,6 +182,22 @@ def _vote_columns(table: CellTable, names: Names) -> dict[str, int]:
                 raise UserError(f"{table.path}: found {found}, expected: one of them")
             votes[name] = number
     return votes
+
+
+def _label_column(table: CellTable, columns: Mapping[str, int], names: Names) -> dict[str, int]:
+    """Return the number of the column of labels, if there are several: of the one with most known names."""
+    usual = COLUMNS["label"].split()
+    several = [number for number, header in enumerate(table.header) if spelled(header) in usual]
+    if len(several) < 2:
+        return {}
+    known = Counter(
+        number
+        for _, _, cells in islice(table.rows(), _SAMPLE)
+        if not isinstance(cells, Rejection)
+        for number in several
+        if names.get(cells[number])
+    )
+    return {"label": max(columns["label"], *several, key=lambda number: known[number])}
 
 
 def _check(table: CellTable, columns: Mapping[str, int], votes: list[str]) -> None:

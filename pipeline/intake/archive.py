@@ -96,7 +96,7 @@ def tar_members(file: IO[bytes], address: str) -> Iterator[tuple[str, tuple[int,
 
 
 class _Archive:
-    """The tree of an archive's members. If they are all in one folder, the tree starts inside that folder.
+    """The tree of an archive's members.
 
     Of several members with one name the last one counts, as it does when an archive is unpacked.
     """
@@ -134,9 +134,6 @@ class _Archive:
             members[str(path)] = member
         sizes = [self._size(member) for member in members.values() if member is not None]
         self._check_expansion(sum(size for size in sizes if size <= MOST_BYTES))  # `read` rejects the others
-        tops = {"".join(place.partition("/")[:2]) for place in members if not is_hidden(place)}
-        if len(tops) == 1 and (top := tops.pop()).endswith("/"):
-            return {place[len(top) :]: members[place] for place in members if place.startswith(top)}
         return members
 
     def _below(self, folder: str) -> Iterator[str]:
@@ -145,7 +142,7 @@ class _Archive:
     def entries(self, under: str = "") -> list[str]:
         """See `Tree`."""
         inside = (place[len(under) + bool(under) :].partition("/") for place in self._below(under))
-        return sorted({name + slash for name, slash, _ in inside if name[0] != "."})
+        return sorted({name + slash for name, slash, _ in inside if not is_hidden(name)})
 
     def has(self, place: str) -> bool:
         """See `Tree`."""
@@ -154,6 +151,11 @@ class _Archive:
     def files(self, under: str = "") -> Iterator[str]:
         """See `Tree`."""
         return (place for place in self._below(under) if not is_hidden(place))
+
+    def linked(self) -> list[str]:
+        """See `Tree`. An archive does not tell where a link leads: one without an ending may be to a folder."""
+        links = (place for place in self.files() if self._members[place] is None)
+        return sorted(place for place in links if "." not in place.rpartition("/")[2])
 
     def open(self, place: str) -> IO[bytes]:
         """See `Tree`."""

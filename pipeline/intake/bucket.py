@@ -48,6 +48,10 @@ class Bucket:
             if info.type == pafs.FileType.File and not is_hidden(place):
                 yield place
 
+    def linked(self) -> list[str]:
+        """See `Tree`."""
+        return []
+
     def _infos(self, under: str, recursive: bool) -> list[pafs.FileInfo]:
         system, root = self._store
         folder = f"{root}/{under}" if under else root

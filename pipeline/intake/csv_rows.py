@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
@@ -19,31 +20,53 @@ _LONGEST_LINE = 2**20  # characters: a file that is no text may be one line of g
 
 
 def lines(tree: Tree, place: str) -> Iterator[tuple[int, str]]:
-    """Yield (row, line) of a UTF-8 file, with or without a byte order mark; rows count from 1.
+    """Yield (row, line) of a file in UTF-8, or in UTF-16 with a byte order mark; rows count from 1.
 
     Each line is a row. The cells of these files hold no line breaks, and a quote that somebody forgot to close must
-    not swallow the rows after it. Empty lines are counted and left out. Lines may end in LF, CR LF or CR.
+    not swallow the rows after it. Empty lines are counted and left out. Lines may end in LF, CR LF or CR. A line that
+    is no UTF-8 is read as Windows-1252, which Excel writes.
 
     Raises:
-        UserError: the file cannot be read or is not UTF-8.
+        UserError: the file cannot be read, or a line is in none of these encodings.
     """
     path = f"{tree.address}/{place}"
     with tree.open(place) as binary:
-        # Bytes that are no UTF-8 become surrogates, which UTF-8 text never contains. They tell the row.
-        text = io.TextIOWrapper(binary, encoding="utf-8-sig", errors="surrogateescape", newline=None)
         row = 0
         try:
+            utf_16 = binary.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+            binary.seek(0)
+            # Bytes that are no UTF-8 become surrogates, which UTF-8 text never contains.
+            encoding, errors = ("utf-16", "strict") if utf_16 else ("utf-8-sig", "surrogateescape")
+            text = io.TextIOWrapper(binary, encoding, errors, newline=None)
             while line := text.readline(_LONGEST_LINE):
                 row += 1
                 if len(line) == _LONGEST_LINE:
                     raise UserError(f"{path}, row {row}: found a line of {len(line):,} characters or more")
                 if not line.isascii() and (bad := next((c for c in line if "\udc80" <= c <= "\udcff"), None)):
-                    byte = f"byte {ord(bad) - 0xDC00:#04x}"
-                    raise UserError(f"{path}, row {row}: found {byte}, expected: text in UTF-8")
+                    try:
+                        line = _windows_1252(line)
+                    except UnicodeError:
+                        byte = f"byte {ord(bad) - 0xDC00:#04x}"
+                        raise UserError(
+                            f"{path}, row {row}: found {byte}, expected: text in UTF-8, UTF-16 or Windows-1252"
+                        ) from None
                 if line.strip(",;| \t\n"):
                     yield row, line
+        except UnicodeError as error:
+            raise UserError(f"{path}: found {error}, expected: text in UTF-8") from None
         except BROKEN as error:
             raise UserError(f"{path}: cannot be read: {one_line(error)}") from None
+
+
+def _windows_1252(line: str) -> str:
+    """Return a line that is no UTF-8 as Windows-1252.
+
+    Raises:
+        UnicodeError: parts of it are UTF-8, or it is no text.
+    """
+    if any(c < " " and c not in "\t\n" for c in line):
+        raise UnicodeError
+    return line.encode("ascii", "surrogateescape").decode("cp1252")
 
 
 def separator(line: str) -> str:
@@ -98,6 +121,10 @@ def header(
         _, line = next(rows, (0, ""))
     if not line:
         raise UserError(f"{path}: found an empty file, expected: a header with {expected}")
+    if "\0" in line:
+        raise UserError(
+            f"{path}: found null bytes, expected: text in UTF-8, or in UTF-16 with a byte order mark"
+        )
     try:
         if len(line) > _LONGEST_ROW:
             raise csv.Error(mismatch(f"{len(line):,} characters", f"{_LONGEST_ROW:,}"))

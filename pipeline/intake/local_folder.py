@@ -45,6 +45,14 @@ class LocalFolder:
 
     def files(self, under: str = "") -> Iterator[str]:
         """See `Tree`. A link to a folder outside the tree, or to one above, counts as a file, which `read` rejects."""
+        return (place for place, _ in self._walk(under))
+
+    def linked(self) -> list[str]:
+        """See `Tree`."""
+        return sorted(place for place, is_linked in self._walk("") if is_linked)
+
+    def _walk(self, under: str) -> Iterator[tuple[str, bool]]:
+        """Yield the place of each file below a folder, and whether it is a link to a folder outside the tree."""
         folders = [(under, os.path.realpath(self._path(under)), frozenset[str]())]
         while folders:
             folder, real, above = folders.pop()
@@ -58,7 +66,7 @@ class LocalFolder:
                 if target and self._is_inside(target) and not loop:
                     folders.append((place, target, above | {real, target}))
                 else:
-                    yield place
+                    yield place, bool(target) and not loop
 
     def _scan(self, folder: str) -> Iterator[os.DirEntry[str]]:
         """Yield the entries of a folder without hidden ones; nothing if it is no folder."""

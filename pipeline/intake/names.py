@@ -60,14 +60,14 @@ def split_in(path: str) -> str | None:
     return None
 
 
-def split_of(text: str) -> str:
-    """Return the split that a cell names.
+def split_of(text: str) -> str | None:
+    """Return the split that a cell names; None if it is empty.
 
     Raises:
         Rejection: `bad_split`.
     """
     split = split_name(text)
-    if split is None:
+    if split is None and text:
         raise Rejection.of("bad_split", repr(text[:40]), SPLITS)
     return split
 

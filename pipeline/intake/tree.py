@@ -38,6 +38,9 @@ class Tree(Protocol):
     def files(self, under: str = "") -> Iterator[str]:
         """Yield the places of all files below a folder, in no particular order, without hidden files."""
 
+    def linked(self) -> list[str]:
+        """Return the sorted places of links to folders that are not followed, whose pictures nobody would count."""
+
     def open(self, place: str) -> IO[bytes]:
         """Open a file that the data set cannot do without, such as a CSV file.
 
@@ -85,6 +88,10 @@ class Part:
         """See `Tree`."""
         start = len(self._place("")) + bool(self.folder)
         return (place[start:] for place in self._tree.files(self._place(under)))
+
+    def linked(self) -> list[str]:
+        """See `Tree`. The places are those in the whole tree."""
+        return self._tree.linked()
 
     def open(self, place: str) -> IO[bytes]:
         """See `Tree`."""

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import typer
 
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, printable
 from pipeline.core.files import replacing, write_json
 from pipeline.core.progress import bar, in_words
 from pipeline.datasets import listed
@@ -21,7 +21,7 @@ from pipeline.intake.listing import Listing, Record, RejectedRow
 from pipeline.intake.names import Names
 from pipeline.intake.options import Options
 from pipeline.intake.picture_reader import IngestedPicture, read_pictures
-from pipeline.intake.tree import open_tree
+from pipeline.intake.tree import Tree, open_tree
 from pipeline.intake.unread import Unread, unread
 from pipeline.params.methods import choices
 from pipeline.params.model import Params
@@ -30,7 +30,7 @@ from pipeline.tables.paths import INGESTED, METRICS, RAW
 from pipeline.tables.schema import ingested
 from pipeline.tables.storage import upload
 from pipeline.tables.store import fill
-from pipeline.tables.vocabulary import NOT_READ, SPLITS
+from pipeline.tables.vocabulary import NOT_READ, SPLITS, splits_in_words
 
 # Bytes of encoded pictures after which a batch of the table ends.
 BATCH_BYTES = 32 * 2**20
@@ -59,6 +59,7 @@ def run(p: Params, dataset: str, source: str | Path | None = None, output: str |
             kept = _write_table(listing, p, dataset, new_table, tree.address)
             reasons = dict(sorted(listing.reasons().items()))
             if p.ingest.rejected == "stop":
+                _check_linked(tree)
                 _check_rejected(listing, kept.total(), tree.address)
             not_read = unread(tree, part, listing)
             _write_rejected(listing.rejected, not_read, new_rejected)
@@ -77,7 +78,7 @@ def run(p: Params, dataset: str, source: str | Path | None = None, output: str |
                 (METRICS / "ingest" if Path(output) == INGESTED else folder) / f"{dataset}.json", metrics
             )
 
-    typer.echo(f"ingest {dataset}: kept {kept.total():,} of {total:,} records ({in_words(splits)})")
+    typer.echo(f"ingest {dataset}: kept {kept.total():,} of {total:,} records ({splits_in_words(splits)})")
     if ignored := listing.notes.get("ignored_columns"):
         expected = "neither known, nor attribute.<name>, nor votes for a name in classes of params.yaml"
         typer.echo(f"ingest {dataset}: ignored the columns {ignored}: {expected}")
@@ -116,6 +117,21 @@ def _write_rejected(rejected: list[RejectedRow], not_read: list[Unread], path: P
         for unread in not_read:
             detail = f"{unread.files:,} files, such as {unread.example}" if unread.place.endswith("/") else ""
             write(RejectedRow(unread.place, 0, "", NOT_READ, detail))
+
+
+def _check_linked(tree: Tree) -> None:
+    """Check that all folders are read.
+
+    Raises:
+        UserError: there are links to folders that are not followed.
+    """
+    if links := tree.linked():
+        more = f" and {len(links) - 5:,} more" if len(links) > 5 else ""
+        raise UserError(
+            f"{tree.address}: found links to folders, which are not followed: {printable(', '.join(links[:5]))}{more}; "
+            f"expected: such links directly in {tree.address}, the folders themselves in their place, or "
+            "ingest.rejected: accept"
+        )
 
 
 def _check_rejected(listing: Listing, kept: int, address: str) -> None:

@@ -79,9 +79,9 @@ def run(p: Params) -> None:
     if unknown:
         missing = f"{len(unknown):,} of {len(ids):,} ids not found in {', '.join(p.datasets)}"
         typer.echo(f"label: labels.exclude: {missing}, such as {printable(unknown[0][:80])}")
-    if left:
+    if left := [path for path in left if METRICS not in path.parents]:  # git keeps the metrics
         names = ", ".join(map(str, left))
-        typer.echo(f"label: kept {names}: not of a listed data set, but in use or not restored by DVC")
+        typer.echo(f"label: left {names}: not of a data set in params.yaml, but in use or not in DVC's cache")
 
 
 def _rejected(dataset: str) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Mapping
 
 # Class names that need no declaration, in FER+'s order. Every data set maps to them by name, never by position.
 CLASSES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt")
@@ -40,6 +41,15 @@ DRAWN = ("valid", "test")  # those that `label` can draw from the training pictu
 # unlearned     the other training and validation faces: those of data sets that were not learned from
 # test          of all data sets
 SCORED = ("train", "gan_train", "valid", "unlearned", "test")
+
+
+def splits_in_words(splits: Mapping[str, int]) -> str:
+    """Return numbers of records by split in words: `train 63, test 21, 5 without a split`; `none` is of those."""
+    words = (
+        f"{count:,} without a split" if split == "none" else f"{split} {count:,}"
+        for split, count in splits.items()
+    )
+    return ", ".join(words)
 
 
 def spelled(text: str) -> str:
