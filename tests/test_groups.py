@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -34,7 +35,7 @@ from pipeline.export.metadata import metadata
 from pipeline.export.parity import Parity
 from pipeline.inference import model_file
 from pipeline.stages import evaluate
-from pipeline.tables import paths
+from pipeline.tables import paths, schema
 from pipeline.tables.attributes import check_groups
 from pipeline.tables.vocabulary import CLASSES
 from tests import toy
@@ -339,7 +340,10 @@ def test_an_attribute_that_no_data_set_has_is_one_line_before_a_training(
 )
 def test_values_that_make_no_groups_are_one_line(faces: list[dict[str, str]], line: str) -> None:
     with pytest.raises(UserError) as error:
-        check_groups(["age"], faces)
+        check_groups(
+            ["age"],
+            pa.array([list(face.items()) for face in faces], schema.ingested().field("attributes").type),
+        )
     assert str(error.value).startswith(f"params.yaml: evaluate.groups: {line}")
 
 

@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from pipeline.labels.decisions import Decisions, decide
 from pipeline.labels.pictures import Pictures
 from pipeline.labels.quota import TooFewPictures
 from pipeline.labels.splits import Draw, draw, hashes_of
+from pipeline.tables import schema
 from pipeline.tables.vocabulary import VOTES
 from tests.toy import PARAMS
 
@@ -252,19 +254,24 @@ def some_pictures(rng: np.random.Generator, faces: tuple[np.ndarray, np.ndarray]
     draws = {"a": [True, True], "b": [[True, True], [True, False], [False, True]][rng.integers(3)]}
     published = np.where((names == "b") & (rng.random() < 0.5), "train", "")
     return Pictures(
-        ids=[f"{name}/{i}" for i, name in enumerate(names)],
+        ids=pa.array([f"{name}/{i}" for i, name in enumerate(names)]),
         datasets=names,
         published=published.astype("<U5"),
         drawable=np.array([draws[name] for name in names]),
         vocabulary=VOTES,
         votes=np.zeros((count, 10), np.int64),
-        single=rng.choice(["fear", "anger", "unknown", "NF"], count, p=[0.4, 0.4, 0.1, 0.1]).tolist(),
-        groups=[(name, f"{i}") if has else None for name, i, has in zip(names, person, named, strict=True)],
-        attributes=[None] * count,
+        single=pa.array(
+            rng.choice(["fear", "anger", "unknown", "NF"], count, p=[0.4, 0.4, 0.1, 0.1]).tolist()
+        ),
+        groups=pa.array(
+            [f"{name}\0{i}" if has else None for name, i, has in zip(names, person, named, strict=True)],
+            pa.string(),
+        ),
+        attributes=pa.nulls(count, schema.ingested().field("attributes").type),
         missing=rng.random(count) < 0.1,
-        pixels=[
-            f"{face:064x}" for face in shown % rng.choice([150, 400])
-        ],  # of 150: other faces of one picture too
+        pixels=pa.array(
+            [f"{face:064x}" for face in shown % rng.choice([150, 400])]
+        ),  # of 150: other faces of one picture too
         low=faces[0][shown],
         signs=faces[1][shown],
     )
@@ -274,7 +281,7 @@ def taken(pictures: Pictures, rows: np.ndarray) -> Pictures:
     columns = {field.name: getattr(pictures, field.name) for field in fields(pictures)}
     del columns["vocabulary"]
     of_rows = {
-        name: [column[row] for row in rows] if isinstance(column, list) else column[rows]
+        name: column.take(pa.array(rows)) if isinstance(column, pa.Array) else column[rows]
         for name, column in columns.items()
     }
     return replace(pictures, **of_rows)
@@ -304,7 +311,7 @@ def test_a_data_set_that_grows_moves_no_picture_back(faces, seed, sizes) -> None
     assert not ((old > 0) & (new == 0) & settled).any()
     if later.drawable.all():
         assert (old <= new)[settled].all()
-    for names in (before.clusters, before.pictures.groups):
+    for names in (before.clusters, before.pictures.groups.to_pylist()):
         keys = [None if name is None else str(name) for name in names]
         for key in set(keys) - {None}:
             assert len({split for split, own in zip(before.splits, keys, strict=True) if own == key}) == 1

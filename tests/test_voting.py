@@ -263,8 +263,8 @@ def test_duplicates_between_splits():
 def test_the_first_copy_is_in_train_then_valid_then_test():
     ids = ["d/1", "d/2", "d/3", "d/4", "d/5"]
     splits = ["test", "valid", "train", "train", "test"]
-    first = duplicates.first_ids(ids, splits, ["x", "x", "x", "x", "y"])
-    assert first == ["d/3", "d/3", "d/3", "d/3", None]
+    first = duplicates.first_ids(ids, np.array(splits), ["x", "x", "x", "x", "y"])
+    assert first.to_pylist() == ["d/3", "d/3", "d/3", "d/3", None]
 
 
 def test_what_is_connected_by_pairs_or_keys_is_one_component():

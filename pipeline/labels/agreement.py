@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import krippendorff
 import numpy as np
 
 from pipeline.tables.vocabulary import VOTES
 
 # Reported pairs of a first and a second choice. All hundred pairs would hide the rest of the metrics.
 PAIRS = 10
+ROWS = 4096  # pictures whose pairs of votes are counted at a time
 
 
 def summary(votes: np.ndarray, vocabulary: Sequence[str] = VOTES) -> dict[str, Any]:
@@ -75,11 +75,19 @@ def alpha(votes: np.ndarray) -> float | None:
 
     Pictures with fewer than two votes do not count. None if nobody could have disagreed, as for `fleiss_kappa`.
     """
-    # From counts per picture: the library's other input has one row for each annotator.
     counts = votes[votes.sum(axis=1) > 1]
     if counts.any(axis=0).sum() < 2:
         return None
-    return float(krippendorff.alpha(value_counts=counts, level_of_measurement="nominal"))
+    # As the package krippendorff, which would hold the pairs of all pictures at once: [N, V, V], several times.
+    same = np.eye(votes.shape[1])
+    observed = np.zeros(same.shape)
+    for start in range(0, len(counts), ROWS):
+        some = counts[start : start + ROWS, :, None]
+        pairs = (some * some.swapaxes(1, 2) - some * same) / (some.sum(axis=1, keepdims=True) - 1)
+        observed = np.concatenate([observed[None], pairs]).sum(axis=0)
+    total = observed.sum(axis=0)
+    chance = (np.outer(total, total) - np.diag(total)) / (total.sum() - 1)
+    return float(1 - (observed * (1 - same)).sum() / (chance * (1 - same)).sum())
 
 
 def fleiss_kappa(votes: np.ndarray) -> float | None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.core.errors import UserError
 from pipeline.labels import agreement, duplicates, voting
@@ -16,6 +18,7 @@ from pipeline.labels.quota import TooFewPictures
 from pipeline.labels.splits import Draw, draw, hashes_of
 from pipeline.params.model import Labels
 from pipeline.tables import schema
+from pipeline.tables.columns import encoded, numbers
 from pipeline.tables.vocabulary import DRAWN, SPLITS
 
 
@@ -82,7 +85,8 @@ def decide(
     usable = np.flatnonzero(reasons == "")
     leaking = duplicates.leaking(settings.duplicates, drawn.splits[usable], clusters[usable])
     reasons[usable[leaking]] = "duplicate"
-    return Decisions(pictures, clusters, drawn, np.array(pictures.vocabulary)[winners], targets, reasons)
+    labels = np.array(pictures.vocabulary, object)[winners]
+    return Decisions(pictures, clusters, drawn, labels, targets, reasons)
 
 
 def _draw(
@@ -94,15 +98,10 @@ def _draw(
     seed: int,
 ) -> Draw:
     """Return the split of every picture. What is left out holds no other picture back."""
-    names, datasets = np.unique(pictures.datasets, return_inverse=True)
+    names, datasets = encoded(pictures.datasets)
     left_out = pictures.published == "drop"
     together = [
-        duplicates.links([None if out else key for out, key in zip(left_out, keys, strict=True)])
-        for keys in (clusters.tolist(), pictures.groups)
-    ]
-    keys = [
-        pixels if group is None else "\0".join(group)
-        for group, pixels in zip(pictures.groups, pictures.pixels, strict=True)
+        duplicates.links(np.where(left_out, -1, keys)) for keys in (clusters, numbers(pictures.groups))
     ]
     kinds = len(pictures.vocabulary) + 1  # the first one: no majority
     try:
@@ -112,7 +111,7 @@ def _draw(
             datasets=datasets,
             strata=datasets * kinds + winners + 1,
             groups=duplicates.connected(len(clusters), together),
-            hashes=hashes_of(keys, seed),
+            hashes=hashes_of(pc.coalesce(pictures.groups, pictures.pixels), seed),
             samples=samples,
             sizes=(settings.valid, settings.test),
         )
@@ -125,24 +124,29 @@ def _draw(
         ) from None
 
 
-def sample_rows(decisions: Decisions) -> Iterator[dict[str, Any]]:
-    """Yield the rows of `data/labels.parquet`. `duplicate_of` and `cluster` name rows of this table."""
+def sample_table(decisions: Decisions, classes: Sequence[str]) -> pa.Table:
+    """Return `data/labels.parquet`. `duplicate_of` and `cluster` name rows of this table."""
     pictures, rows = decisions.pictures, np.flatnonzero(decisions.kept)
-    ids, pixels = ([column[row] for row in rows] for column in (pictures.ids, pictures.pixels))
-    splits = decisions.splits[rows]
-    first = duplicates.first_ids(ids, splits, pixels)
+    ids, splits, targets = pictures.ids.take(rows), decisions.splits[rows], decisions.targets[rows]
+    first = duplicates.first_ids(ids, splits, pictures.pixels.take(rows))
     columns = (
         ids,
-        pictures.datasets[rows].tolist(),
-        splits.tolist(),
-        decisions.labels[rows].tolist(),
-        decisions.targets[rows],
-        [None if name == id_ else name for name, id_ in zip(first, ids, strict=True)],
-        duplicates.first_ids(ids, splits, decisions.clusters[rows].tolist()),
-        [pictures.attributes[row] for row in rows],
+        pictures.datasets[rows],
+        splits.astype(object),
+        decisions.labels[rows],
+        pa.ListArray.from_arrays(
+            np.arange(len(rows) + 1, dtype=np.int32) * targets.shape[1], targets.ravel()
+        ),
+        pc.if_else(pc.equal(first, ids), None, first),
+        duplicates.first_ids(ids, splits, decisions.clusters[rows]),
+        pictures.attributes.take(rows),
     )
-    for row in zip(*columns, strict=True):
-        yield dict(zip(schema.labels(()).names, row, strict=True))
+    fields = schema.labels(classes)
+    arrays = [
+        column if isinstance(column, pa.Array) else pa.array(column, field.type)
+        for column, field in zip(columns, fields, strict=True)
+    ]
+    return pa.Table.from_arrays(arrays, schema=fields)
 
 
 def counts(
@@ -163,7 +167,9 @@ def counts(
         "not_read": rejected,
         "duplicates": duplicates.between_splits(splits, pictures.pixels),
         "near_duplicates": repeats,
-        "groups": duplicates.between_splits(splits, pictures.groups) if any(pictures.groups) else {},
+        "groups": duplicates.between_splits(splits, pictures.groups)
+        if pictures.groups.null_count < len(splits)
+        else {},
     }
     if len(rejected) > 1:
         repeats["datasets"] = duplicates.between_datasets(pictures.datasets, clusters)
@@ -194,8 +200,7 @@ def absent(decisions: Decisions, settings: Labels) -> Iterator[tuple[str, list[s
 
 def followed(decisions: Decisions) -> dict[str, int]:
     """Return the number of samples in each drawn split that are there only because a picture of their group is."""
-    splits = decisions.splits[decisions.kept & decisions.drawn.followed].tolist()
-    return {split: splits.count(split) for split in DRAWN if split in splits}
+    return _by_name(DRAWN, decisions.splits[decisions.kept & decisions.drawn.followed])
 
 
 def filled(decisions: Decisions) -> list[str]:
@@ -206,11 +211,18 @@ def filled(decisions: Decisions) -> list[str]:
 def _of_drawn_classes(decisions: Decisions) -> Iterator[tuple[str, dict[str, int]]]:
     """Yield the name of each drawn split, and its number of samples of each class of the data sets that draw it."""
     pictures, kept = decisions.pictures, decisions.kept
-    sources = np.char.add(np.char.add(decisions.labels, " of "), pictures.datasets.astype(str))
+    (names, labels), (datasets, sources) = encoded(decisions.labels), encoded(pictures.datasets)
+    pairs = labels * len(datasets) + sources
+
+    def number(rows: np.ndarray) -> dict[str, int]:
+        counts = np.bincount(pairs[kept & rows], minlength=len(names) * len(datasets)).tolist()
+        return dict(
+            zip((f"{name} of {dataset}" for name in names for dataset in datasets), counts, strict=True)
+        )
+
     for column, split in enumerate(DRAWN):
-        of_split = Counter(sources[kept & (decisions.splits == split)].tolist())
-        drawn = sorted(set(sources[kept & pictures.drawable[:, column]].tolist()))
-        yield split, {name: of_split[name] for name in drawn}
+        of_split, drawable = number(decisions.splits == split), number(pictures.drawable[:, column])
+        yield split, {name: of_split[name] for name in sorted(drawable) if drawable[name]}
 
 
 def dropped(reasons: np.ndarray) -> dict[str, int]:
@@ -225,17 +237,23 @@ def _counts(decisions: Decisions, classes: Sequence[str], rows: np.ndarray) -> d
     """
     splits, samples, pictures = decisions.splits, rows & decisions.kept, decisions.pictures
     published = np.where(pictures.published == "", "train", pictures.published)
-    moved = splits[samples & (splits != published)].tolist()
-    existing = [split for split in SPLITS if split in splits]
-    labels = {split: decisions.labels[samples & (splits == split)].tolist() for split in existing}
+    existing = [split for split in SPLITS if (splits == split).any()]
+    labels = {split: decisions.labels[samples & (splits == split)] for split in existing}
     return {
         "kept": {split: len(of_split) for split, of_split in labels.items()},
-        "drawn": {split: moved.count(split) for split in DRAWN if split in moved},
+        "drawn": _by_name(DRAWN, splits[samples & (splits != published)]),
         "classes": {
-            split: {name: of_split.count(name) for name in classes} for split, of_split in labels.items()
+            split: {name: int((of_split == name).sum()) for name in classes}
+            for split, of_split in labels.items()
         },
         "dropped": dropped(decisions.reasons[rows]),
         "agreement": agreement.summary(
             pictures.votes[rows & pictures.votes.any(axis=1)], pictures.vocabulary
         ),
     }
+
+
+def _by_name(names: Sequence[str], values: np.ndarray) -> dict[str, int]:
+    """Return the number of rows with each name, without the names that no row has."""
+    found = {name: int((values == name).sum()) for name in names}
+    return {name: number for name, number in found.items() if number}

@@ -2,30 +2,33 @@
 
 Two pictures are the same if their pixels are identical or their faces show one picture (`likeness`). Pictures that are
 connected by such pairs form a cluster. Equal rows have equal keys: hashes of pixels, numbers of clusters, groups. A row
-with the key None equals no other row.
+with the key None, or a negative number, equals no other row.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations, permutations
+from typing import TypeAlias
 
 import numpy as np
+import pyarrow as pa
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from pipeline.labels import likeness
+from pipeline.tables.columns import Texts, numbers, texts
 from pipeline.tables.vocabulary import SPLITS
 
-Keys = Sequence[Hashable] | np.ndarray
+Keys: TypeAlias = Texts | np.ndarray
 
 
 def links(keys: Keys) -> np.ndarray:
     """Return pairs that connect every row with the first row of its key, int64 [M, 2]."""
-    first: dict[Hashable, int] = {}
-    pairs = [(first.setdefault(key, i), i) for i, key in enumerate(keys) if key is not None]
-    return np.array(pairs, np.int64).reshape(-1, 2)
+    keys = numbers(keys)
+    rows = np.flatnonzero(keys >= 0)
+    _, first, own = np.unique(keys[rows], return_index=True, return_inverse=True)
+    return np.stack([rows[first[own]], rows], axis=1)
 
 
 def connected(count: int, pairs: Iterable[np.ndarray]) -> np.ndarray:
@@ -35,19 +38,30 @@ def connected(count: int, pairs: Iterable[np.ndarray]) -> np.ndarray:
     return connected_components(graph, directed=False)[1].astype(np.int64)
 
 
-def clusters(pixels: list[str], low: np.ndarray, signs: np.ndarray) -> np.ndarray:
+def clusters(pixels: Texts, low: np.ndarray, signs: np.ndarray) -> np.ndarray:
     """Return the cluster of each picture, int [N].
 
     Args:
         pixels: hash of the pixels of each picture, N.
         low, signs: of the faces, from `likeness.descriptors`.
     """
-    copies = links(pixels)
+    shown = numbers(pixels)
+    copies = links(shown)
     # Compare one of each: thousands of copies of a placeholder would make millions of pairs. Faces cut out of one
     # picture in two ways are both compared, so that a picture more never takes another one out of a cluster.
-    distinct = np.unique(links(list(zip(pixels, map(bytes, low), strict=True)))[:, 0])
+    repeated = np.flatnonzero(np.bincount(shown)[shown] > 1)
+    cut = _equal_rows(low[repeated])
+    first, own = links(shown[repeated] * len(shown) + cut).T
+    distinct = np.delete(np.arange(len(shown)), repeated[own[first < own]])
     alike = distinct[likeness.pairs(low[distinct], signs[distinct])]
-    return connected(len(pixels), [copies, alike])
+    return connected(len(shown), [copies, alike])
+
+
+def _equal_rows(values: np.ndarray) -> np.ndarray:
+    """Return a number for each row of values [N, D], int64 [N], that rows of equal bytes share; less than N."""
+    width = values.shape[1] * values.itemsize
+    buffer = pa.py_buffer(np.ascontiguousarray(values))
+    return numbers(pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(values), [None, buffer]))
 
 
 def between_splits(splits: Sequence[str] | np.ndarray, keys: Keys) -> dict[str, int]:
@@ -64,7 +78,7 @@ def between_splits(splits: Sequence[str] | np.ndarray, keys: Keys) -> dict[str, 
 
 def between_datasets(datasets: Sequence[str] | np.ndarray, keys: Keys) -> dict[str, int]:
     """Count shared pictures: `a_in_b` is the number of pictures of a whose key also occurs in b."""
-    names = sorted(set(datasets))
+    names = sorted(set(datasets.tolist() if isinstance(datasets, np.ndarray) else datasets))
     return {
         f"{name}_in_{other}": count
         for (other, name), count in _occurring(datasets, keys, permutations(names, 2)).items()
@@ -73,43 +87,46 @@ def between_datasets(datasets: Sequence[str] | np.ndarray, keys: Keys) -> dict[s
 
 def within_splits(splits: Sequence[str] | np.ndarray, keys: Keys) -> dict[str, int]:
     """Count repeats: the number of pictures in each split less the number of their keys."""
-    members = _members(splits, keys)
-    return {split: len(members[split]) - len(set(members[split])) for split in SPLITS if split in members}
+    members = _members(splits, keys, SPLITS)
+    return {split: len(of_split) - len(np.unique(of_split)) for split, of_split in members.items()}
 
 
 def _occurring(
     parts: Sequence[str] | np.ndarray, keys: Keys, pairs: Iterable[tuple[str, ...]]
 ) -> dict[tuple[str, ...], int]:
     """Count the rows of the second part with a key of the first, for each pair of parts that have rows."""
-    members = _members(parts, keys)
-    known = {part: set(of_part) for part, of_part in members.items()}
+    pairs = list(pairs)
+    members = _members(parts, keys, dict.fromkeys(part for pair in pairs for part in pair))
     return {
-        (first, second): sum(key in known[first] for key in members[second])
+        (first, second): int(np.isin(members[second], members[first]).sum())
         for first, second in pairs
         if first in members and second in members
     }
 
 
-def _members(parts: Sequence[str] | np.ndarray, keys: Keys) -> dict[str, list[Hashable]]:
-    """Return the keys in each part with rows. Keys that are None are left out."""
-    members: dict[str, list[Hashable]] = defaultdict(list)
-    for part, key in zip(parts, keys, strict=True):
-        members[str(part)] += [] if key is None else [key]
-    return members
+def _members(parts: Sequence[str] | np.ndarray, keys: Keys, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Return the keys in each of the named parts that has rows, as numbers. Rows without a key are left out."""
+    keys, parts = numbers(keys), np.asarray(parts)
+    rows = {name: parts == name for name in names}
+    return {name: keys[of_part & (keys >= 0)] for name, of_part in rows.items() if of_part.any()}
 
 
-def first_ids(ids: Sequence[str], splits: Sequence[str] | np.ndarray, keys: Keys) -> list[str | None]:
-    """Return for each picture the id of the first picture with its key, or None if no other picture has it.
+def first_ids(ids: Texts, splits: np.ndarray, keys: Keys) -> pa.Array:
+    """Return for each picture the id of the first picture with its key, or null if no other picture has it.
 
-    Pictures are ordered by split (train, valid, test), then by id.
+    Pictures are ordered by split (train, valid, test), then by row. Each has a key.
     """
-    order = sorted(range(len(ids)), key=lambda i: (SPLITS.index(splits[i]), ids[i]))
-    first: dict[Hashable, str] = {}
-    others: set[Hashable] = set()
-    for i in order:
-        if first.setdefault(keys[i], ids[i]) != ids[i]:
-            others.add(keys[i])
-    return [first[key] if key in others else None for key in keys]
+    order = np.argsort(_places(splits), kind="stable")
+    pairs = links(numbers(keys)[order])
+    first = np.empty(len(order), np.int64)
+    first[order[pairs[:, 1]]] = order[pairs[:, 0]]
+    alone = np.bincount(first, minlength=len(first))[first] == 1
+    return texts(ids).take(pa.array(first, mask=alone))
+
+
+def _places(splits: np.ndarray) -> np.ndarray:
+    """Return the place in `SPLITS` of each split, int [N]."""
+    return np.select([splits == split for split in SPLITS], range(len(SPLITS)))
 
 
 def leaking(choice: str, splits: np.ndarray, clusters: np.ndarray) -> np.ndarray:

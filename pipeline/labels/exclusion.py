@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.files import file_error
+from pipeline.tables.columns import Texts, texts
 from pipeline.tables.csv_cells import as_text
 
 COLUMN = "id"
 _DELIMITERS = ",;\t"  # a spreadsheet's, by country
+# Of texts that a cell of ours may change; the others need not be looked at one by one.
+_CHANGED = r"^[=+\-@\t\n]|[;\t\n][=+\-@\t\n]|\r"
 
 
 def read_ids(path: Path) -> list[str]:
@@ -40,15 +44,23 @@ def read_ids(path: Path) -> list[str]:
         raise UserError(f"{path}: not a CSV file: {one_line(error)}") from None
 
 
-def listed(ids: Iterable[str], names: Iterable[str]) -> np.ndarray:
+def listed(ids: Texts, names: Texts) -> np.ndarray:
     """Return which of the names are among the ids, bool [N], whether or not a cell of ours has changed either.
 
     Args:
         ids: from a list.
         names: the ids of N pictures.
     """
-    cells = set(map(as_text, ids))
-    return np.array([as_text(name) in cells for name in names], bool)
+    found = pc.is_in(_as_cells(names), value_set=_as_cells(ids))
+    return found.to_numpy(zero_copy_only=False)
+
+
+def _as_cells(names: Texts) -> pa.Array:
+    """Return texts as they are written into cells."""
+    column = texts(names)
+    changed = pc.match_substring_regex(column, _CHANGED)
+    cells = [as_text(name) for name in column.filter(changed).to_pylist()]
+    return pc.replace_with_mask(column, changed, pa.array(cells, pa.string()))
 
 
 def _ids(path: Path, text: str) -> list[str]:

@@ -41,8 +41,11 @@ PLAIN = 2.0
 # them would have few different values.
 WIDTHS = (13, 13, 13, 12, 12)
 _ORDER = np.concatenate([np.arange(FREQUENCIES**2 - 1)[band :: len(WIDTHS)] for band in range(len(WIDTHS))])
+# Faces that correlate are at most this far apart in every frequency, and a little for rounding.
+REACH = (2 - 2 * CORRELATION) ** 0.5 + 1e-3
+APART = 4  # more than the values of two rows and their reach
 ROWS = 4096  # faces described at a time
-PAIRS = 1 << 21  # pairs compared at a time
+PAIRS = 1 << 18  # pairs compared at a time, few enough for the processor's cache
 
 
 def descriptors(faces: Faces | Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -81,32 +84,38 @@ def pairs(low: np.ndarray, signs: np.ndarray) -> np.ndarray:
     """
     alike_pairs = [np.zeros((0, 2), np.int64)]
     usable = np.flatnonzero(low.any(axis=1))
-    for left, right in _near(signs[usable]):
+    widest = low.std(axis=0).argmax() if len(low) else 0
+    for left, right in _near(signs[usable], low[usable, widest]):
         left, right = usable[left], usable[right]
         alike = np.einsum("ij,ij->i", low[left], low[right]) >= CORRELATION
         alike_pairs.append(np.stack([left[alike], right[alike]], axis=1))
     return np.concatenate(alike_pairs)
 
 
-def _near(signs: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield rows of pairs that differ in at most `DISTANCE` bits, every such pair at least once.
+def _near(signs: np.ndarray, values: np.ndarray | float = 0.0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield rows of pairs that differ in at most `DISTANCE` bits and `REACH`, every such pair at least once.
 
-    For each band the rows are sorted by the bits of the band. Rows with equal bits are then neighbours, and so are
-    rows with one bit flipped, so only a few per cent of all pairs are compared.
+    For each band the rows are sorted by the bits of the band, and rows with equal bits by their values. Rows with equal
+    bits, or one bit flipped, and values within reach are then neighbours, so only about 2 % of all pairs are compared.
+
+    Args:
+        signs: uint64 [N].
+        values: of one frequency of each row, -1 to 1, [N].
     """
     first = 0
     for width in WIDTHS:
         keys = (signs >> np.uint64(first) & np.uint64((1 << width) - 1)).astype(np.int64)
         first += width
-        order = np.argsort(keys, kind="stable")
-        keys, ordered = keys[order], signs[order]
-        begins = np.searchsorted(keys, np.arange((1 << width) + 1))
+        places = APART * keys + values  # bits first, then values
+        order = np.argsort(places, kind="stable")
+        keys, places, ordered = keys[order], places[order], signs[order]
         for flipped in (0, *(1 << bit for bit in range(width))):
             # Each pair once: with equal bits from the earlier row, with a flipped bit from the row in which it is 0.
             rows = np.flatnonzero(keys & flipped == 0)
-            begin = begins[keys[rows] ^ flipped] if flipped else rows + 1
-            count = begins[(keys[rows] ^ flipped) + 1] - begin
-            for left, right in _close(ordered, rows, begin, count):
+            target = places[rows] + APART * flipped
+            begin = np.searchsorted(places, target - REACH) if flipped else rows + 1
+            end = np.searchsorted(places, target + REACH, side="right")
+            for left, right in _close(ordered, rows, begin, end - begin):
                 yield order[left], order[right]
 
 

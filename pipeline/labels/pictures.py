@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from pipeline.core.errors import UserError
 from pipeline.labels import likeness
 from pipeline.params.types import hint
+from pipeline.tables.columns import encoded, texts
 from pipeline.tables.paths import ALIGNED, INGESTED
 from pipeline.tables.schema import DRAW, vocabulary_of
 from pipeline.tables.store import Faces, read_parquet
@@ -25,7 +26,7 @@ class Pictures:
     """N pictures, sorted by id.
 
     Attributes:
-        ids: N.
+        ids: N texts.
         datasets: name of the data set of each picture, [N].
         published: split of each picture, [N]; "" if the data set does not publish it, `drop` for a published valid
             picture that is left out.
@@ -33,26 +34,26 @@ class Pictures:
         vocabulary: V names: `VOTES`, and behind them the other classes of the data sets.
         votes: int [N, V] in the order of the vocabulary; zeros for pictures with a single label.
         single: the labels of the pictures without votes, in order.
-        groups: data set and group of each picture; None for a picture without a group.
+        groups: data set, a NUL and the group of each picture; null for a picture without a group.
         missing: whether a picture has no face and nothing instead of it, bool [N].
         pixels: hash of the pixels of each picture.
         low, signs: of the faces, from `likeness.descriptors`.
-        attributes: names and values of each picture; None for a picture without any.
+        attributes: names and values of each picture; null for a picture without any.
     """
 
-    ids: list[str]
+    ids: pa.Array
     datasets: np.ndarray
     published: np.ndarray
     drawable: np.ndarray
     vocabulary: tuple[str, ...]
     votes: np.ndarray
-    single: list[str]
-    groups: list[tuple[str, str] | None]
+    single: pa.Array
+    groups: pa.Array
     missing: np.ndarray
-    pixels: list[str]
+    pixels: pa.Array
     low: np.ndarray
     signs: np.ndarray
-    attributes: list[list[tuple[str, str]] | None]
+    attributes: pa.Array
 
 
 def read_pictures(names: Sequence[str], classes: Sequence[str]) -> Pictures:
@@ -71,25 +72,29 @@ def read_pictures(names: Sequence[str], classes: Sequence[str]) -> Pictures:
     order = pc.sort_indices(table["id"])
     table = table.take(order).combine_chunks()
     low, signs = (np.concatenate(parts)[order] for parts in zip(*descriptors, strict=True))
-    datasets = table["dataset"].to_numpy()
-    groups = zip(datasets.tolist(), table["group"].to_pylist(), strict=True)
+    draws, places = encoded(table["draw"])
+    drawn = np.array([[split in text.split(",") for split in DRAWN] for text in draws], bool)
     return Pictures(
-        ids=table["id"].to_pylist(),
-        datasets=datasets,
-        published=table["split"].fill_null("").to_numpy().astype(str),
-        drawable=np.array(
-            [[split in text.split(",") for split in DRAWN] for text in table["draw"].to_pylist()]
-        ),
+        ids=texts(table["id"]),
+        datasets=_shared(table["dataset"]),
+        published=_shared(table["split"].fill_null("")).astype(str),
+        drawable=drawn.reshape(-1, len(DRAWN))[places],
         vocabulary=vocabulary,
         votes=np.concatenate([_in_order(part, vocabulary) for part in votes])[order],
-        single=table["label"].drop_null().to_pylist(),
-        groups=[None if group is None else (dataset, group) for dataset, group in groups],
-        missing=np.array(table["status"]) == "missing",
-        pixels=table["pixels"].to_pylist(),
+        single=texts(table["label"].drop_null()),
+        groups=texts(pc.binary_join_element_wise(table["dataset"], table["group"], "\0")),
+        missing=pc.equal(table["status"], "missing").to_numpy(),
+        pixels=texts(table["pixels"]),
         low=low,
         signs=signs,
-        attributes=table["attributes"].to_pylist(),
+        attributes=texts(table["attributes"]),
     )
+
+
+def _shared(column: pa.ChunkedArray) -> np.ndarray:
+    """Return a column of few different texts, of which equal rows share one object, object [N]."""
+    names, places = encoded(column)
+    return np.array(names, object)[places]
 
 
 def use_published_valid(pictures: Pictures, uses: Mapping[str, str]) -> Pictures:

@@ -21,8 +21,10 @@ from hashlib import blake2b
 import numpy as np
 
 from pipeline.labels import quota
+from pipeline.tables.columns import Texts, texts
 from pipeline.tables.vocabulary import DRAWN
 
+ROWS = 4096  # keys hashed at a time
 _LEVELS = ("train", *DRAWN)  # groups move upwards when a data set grows
 
 
@@ -103,11 +105,15 @@ def draw(
     return Draw(drawn, (level > own) & ~filled, filled)
 
 
-def hashes_of(keys: Sequence[str], seed: int) -> np.ndarray:
+def hashes_of(keys: Texts, seed: int) -> np.ndarray:
     """Return a number from 0 to 1 for each key, uniform, [N]. It depends only on the key and the seed."""
     seeded = str(seed).encode()
-    digests = [blake2b(key.encode(), digest_size=8, key=seeded).digest() for key in keys]
-    return np.frombuffer(b"".join(digests), "<u8") / 2.0**64
+    column = texts(keys)
+    digests = bytearray()
+    for start in range(0, len(column), ROWS):  # as texts of Python, all of them would take much memory
+        for key in column[start : start + ROWS].to_pylist():
+            digests += blake2b(key.encode(), digest_size=8, key=seeded).digest()
+    return np.frombuffer(digests, "<u8") / 2.0**64
 
 
 def _levels(hashes: np.ndarray, shares: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.params.model import Labels
+from pipeline.tables.columns import Texts, encoded
 from pipeline.tables.vocabulary import NO_CLASS, VOTES
 
 NO_MAJORITY = -1
@@ -53,7 +54,7 @@ def merged(votes: np.ndarray, merge: dict[str, str], vocabulary: Sequence[str] =
 
 def decide(
     votes: np.ndarray,
-    single: list[str],
+    single: Texts,
     classes: Sequence[str],
     settings: Labels,
     vocabulary: Sequence[str] = VOTES,
@@ -73,7 +74,10 @@ def decide(
     voted = votes.any(axis=1)
     votes = merged(votes, settings.merge, vocabulary)
     winners = RULES[settings.rule](votes)
-    winners[~voted] = [vocabulary.index(settings.merge.get(name, name)) for name in single]
+    names, places = encoded(single)
+    winners[~voted] = np.array([vocabulary.index(settings.merge.get(name, name)) for name in names], int)[
+        places
+    ]
     targets = one_hot(winners, classes, vocabulary)
     if settings.rule == "distribution":
         cast = votes[voted]
@@ -119,4 +123,4 @@ def why_dropped(winners: np.ndarray, classes: Sequence[str], vocabulary: Sequenc
     reasons = [
         "" if name in classes else name if name in NO_CLASS else f"class_{name}" for name in vocabulary
     ]
-    return np.array([*reasons, "no_majority"])[winners]  # NO_MAJORITY is -1, the last entry
+    return np.array([*reasons, "no_majority"], object)[winners]  # NO_MAJORITY is -1, the last entry

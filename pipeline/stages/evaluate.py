@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 import typer
 
@@ -40,7 +41,8 @@ def run(p: Params) -> None:
     where = device.pick(p.train.device)
     model = load(CLASSIFIER, where)
     rows_by_id = _labelled_rows(p.datasets)
-    check_groups(p.evaluate.groups, [row["attributes"] for row in rows_by_id.values()])
+    attributes = [list(row["attributes"].items()) for row in rows_by_id.values()]
+    check_groups(p.evaluate.groups, pa.array(attributes, pa.map_(pa.string(), pa.string())))
     faces = LabelledFaces(p.classes, p.datasets, p.align).everything()
     _check(p, model, faces.shape)
     splits = np.array([_scored_split(model, rows_by_id[id_]) for id_ in faces.ids])

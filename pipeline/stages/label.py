@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import typer
 
 from pipeline.core.errors import UserError, printable
@@ -26,15 +27,14 @@ from pipeline.labels.decisions import (
     dropped,
     filled,
     followed,
-    sample_rows,
+    sample_table,
     too_small,
 )
 from pipeline.labels.pictures import read_pictures
 from pipeline.params.model import Labels, Params
-from pipeline.tables import schema
 from pipeline.tables.attributes import check_groups
 from pipeline.tables.paths import ALIGNED, INGESTED, LABELS, METRICS, PLOTS
-from pipeline.tables.store import Faces, batches_of, fill, take_parquet
+from pipeline.tables.store import BATCH_ROWS, Faces, fill, take_parquet
 from pipeline.tables.unlisted import remove_unlisted
 
 
@@ -57,17 +57,15 @@ def run(p: Params) -> None:
         reasons = in_words(dropped(decisions.reasons))
         raise UserError(f"{', '.join(p.datasets)}: found no sample to train on; dropped: {reasons}")
     # Only evaluate scores groups. A wrong name is refused here, before a training.
-    check_groups(
-        p.evaluate.groups, [dict(pictures.attributes[row] or ()) for row in np.flatnonzero(decisions.kept)]
-    )
+    check_groups(p.evaluate.groups, pictures.attributes.filter(pa.array(decisions.kept)))
     metrics = {"rule": p.labels.rule} | counts(decisions, p.classes, rejected)
     unknown = np.array(ids)[~exclusion.listed(pictures.ids, ids)].tolist()
     if p.labels.exclude:
         metrics["exclude"] = {"listed": len(ids), "unknown": len(unknown)}
-    columns = schema.labels(p.classes)
     # The outputs of an earlier run are replaced only when all new ones are complete.
     with replacing(LABELS) as table, replacing_folder(PLOTS / "label") as folder:
-        fill(table, LABELS.suffix, columns, batches_of(columns, sample_rows(decisions)))
+        samples = sample_table(decisions, p.classes)
+        fill(table, LABELS.suffix, samples.schema, samples.to_batches(BATCH_ROWS))
         for name in p.datasets:
             # The pictures and the tables of the data set are both sorted by id.
             rows = pictures.datasets == name

@@ -26,10 +26,10 @@ def read_groups(ids: Sequence[str], datasets: Sequence[str]) -> np.ndarray:
         UserError: a table is absent.
     """
     clusters = _column(read_parquet(LABELS, ["id", "cluster"]), "cluster")
-    people: dict[str, tuple[str, str]] = {}
+    people: dict[str, str] = {}
     for name in datasets:
         table = read_parquet(INGESTED / f"{name}.parquet", ["id", "group"])
-        people |= {id_: (name, person) for id_, person in _column(table, "group").items()}
+        people |= {id_: f"{name}\0{person}" for id_, person in _column(table, "group").items()}
     together = [duplicates.links([known.get(id_) for id_ in ids]) for known in (clusters, people)]
     return duplicates.connected(len(ids), together)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.core.errors import UserError
 
@@ -12,21 +15,31 @@ UNKNOWN, GAP = "unknown", "gap"
 MOST_VALUES = 50
 
 
-def check_groups(chosen: Sequence[str], faces: Sequence[Mapping[str, str]]) -> None:
+def values_of(attributes: pa.Array, name: str) -> pa.Array:
+    """Return the value of an attribute of each face, null where it has none.
+
+    Args:
+        attributes: the names and values of each face.
+        name: of one attribute.
+    """
+    return pc.map_lookup(attributes, name, "last")
+
+
+def check_groups(chosen: Sequence[str], attributes: pa.Array) -> None:
     """Check that faces can be grouped by attributes.
 
     Args:
         chosen: names of attributes, those of `evaluate.groups`.
-        faces: attributes of each face by name.
+        attributes: names and values of each face.
 
     Raises:
         UserError: no face has one of these attributes, or it has more than 50 values or the value `gap`.
     """
     key = "params.yaml: evaluate.groups"
     for name in chosen:
-        values = {face[name] for face in faces if name in face}
+        values = values_of(attributes, name).drop_null().unique().to_pylist()
         if not values:
-            known = sorted(set().union(*faces))
+            known = sorted(attributes.keys.unique().to_pylist())
             raise UserError.of(key, repr(name), known or "[], as no data set of this run has attributes")
         if len(values) > MOST_VALUES:
             found = f"{name}, which has {len(values):,} values"
