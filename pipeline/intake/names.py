@@ -23,7 +23,7 @@ _NO_CLASS = {
 _SPLIT_SPELLINGS = {
     "train": "train training trn tr",
     "valid": "valid val validation validate dev devel development eval evaluation publictest",
-    "test": "test testing tst privatetest",
+    "test": "test tests testing tst privatetest",
 }
 _NUMBER_IN_FRONT = re.compile(r"\d+[_ .)]+(?=\D)")
 _SPLIT_NOISE = re.compile(
