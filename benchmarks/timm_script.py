@@ -1,8 +1,9 @@
 """Faces per second of a training run: this engine over timm's own training script with the flags that make it fastest.
 
-timm's script is no part of its package: get `train.py` from its repository, at the tag of the installed version. Both
-train timm's ResNet-18 with the stem for small faces (3 x 3, stride 2, no pooling) on the same faces. timm reads them as
-PNG files through its loader without augmentation, which is the least that it can do; this engine crops and mirrors.
+timm's script is no part of its package: get `train.py` from its repository, at the tag of the installed version. With
+`model: resnet18`, both train timm's ResNet-18 with the stem for small faces (3 x 3, stride 2, no pooling). With `fast`,
+both train this network; for timm its convolutions are torch's own. The faces are the same. timm reads them as PNG files
+through its loader without augmentation, which is the least that it can do; this engine crops and mirrors.
 
     python benchmarks/timm_script.py path/to/train.py [steps]     (in a folder with the outputs of `label`)
 """
@@ -27,7 +28,7 @@ from pipeline.tables.paths import SYNTHETIC
 from pipeline.training.engine import TrainingRun
 
 LAUNCH = """
-import runpy, sys
+import runpy, sys, torch
 from pipeline.methods.models.parts import torchvision   # torchvision imports beside a CPU build of torch
 import timm
 from torch import nn
@@ -39,11 +40,23 @@ def small_resnet18(pretrained=False, pretrained_cfg=None, pretrained_cfg_overlay
     net.maxpool = nn.Identity()
     return net
 
+@timm.models.register_model
+def small_fast(pretrained=False, pretrained_cfg=None, pretrained_cfg_overlay=None, cache_dir=None, **settings):
+    from pipeline.methods.models.fast import fast
+    from pipeline.params.models import FastSettings
+
+    own = FastSettings(width=64, dropout=0, extra=None, frozen=0, weights=None, scaling="unit")
+    net = fast(own, settings["num_classes"], settings["in_chans"]).to(memory_format=torch.contiguous_format)
+    for module in net.body.modules():
+        if isinstance(module, nn.Conv2d):
+            module.__class__ = nn.Conv2d
+    return nn.Sequential(net.body, net.head)
+
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 COMMON = (
-    "--model small_resnet18 --device cpu --opt sgd --lr 0.05 --weight-decay 5e-4 --smoothing 0 --no-aug "
+    "--device cpu --opt sgd --lr 0.05 --weight-decay 5e-4 --smoothing 0 --no-aug "
     "--epochs 2 --warmup-epochs 0 --val-interval 100 --log-interval 1"
 )
 ROUNDS = 3
@@ -95,6 +108,7 @@ def main(script: str, steps: str = "40") -> None:
 
         def timm(flags: list[str]) -> float:
             given = [
+                f"--model=small_{p.model}",
                 *COMMON.split(),
                 *sizes.split(),
                 *mode.split(),
@@ -122,7 +136,7 @@ def main(script: str, steps: str = "40") -> None:
                 f"engine {mine:7.1f}, timm's script ({best}) {theirs:7.1f} faces/s: {ratios[-1]:.2f}",
                 flush=True,
             )
-    print(f"resnet18, batch {batch}, {precision}; ratio: {sorted(ratios)[ROUNDS // 2]:.2f}")
+    print(f"{p.model}, batch {batch}, {precision}; ratio: {sorted(ratios)[ROUNDS // 2]:.2f}")
 
 
 if __name__ == "__main__":

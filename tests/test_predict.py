@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import shutil
@@ -23,6 +24,7 @@ from pipeline import cli, params
 from pipeline.core.errors import UserError
 from pipeline.faces.crowd import all_faces
 from pipeline.faces.detectors import scrfd
+from pipeline.inference import published
 from pipeline.intake.image import decode_ingested
 from pipeline.params.model import Params
 from pipeline.prediction import Predictor
@@ -206,6 +208,24 @@ def test_a_picture_with_several_faces_has_a_row_for_each(model: Path, photo: np.
     pd.testing.assert_frame_equal(
         main.drop(columns="face"), table[table["main"]].reset_index(drop=True).drop(columns="face")
     )
+
+
+def test_the_model_that_comes_with_the_project_sees_who_smiles(project: Path, photo: np.ndarray) -> None:
+    cv2.imwrite("photo.png", photo)
+    assert run("photo.png", "--model", "ferplus", "--output", "faces.csv").exit_code == 0
+    # Six people from left to right, as we see them: the third, fourth and sixth smile.
+    assert [*pd.read_csv("faces.csv")["label"]] == [
+        *("neutral", "neutral", "happiness"),
+        *("happiness", "neutral", "happiness"),
+    ]
+
+
+def test_the_card_of_a_published_model_names_its_file() -> None:
+    for name in published.names():
+        data = published.located(name).read_bytes()
+        card = (published.FOLDER / f"{name}.md").read_text(encoding="utf-8")
+        assert f"{len(data):,} bytes" in card
+        assert hashlib.sha256(data).hexdigest() in card
 
 
 def test_a_picture_without_a_face_is_missing_where_training_dropped_it(project: Path) -> None:
