@@ -5,10 +5,12 @@ from __future__ import annotations
 import multiprocessing
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from itertools import chain, pairwise
 from pathlib import Path
 
@@ -18,6 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.core.errors import UserError
 from pipeline.core.parallel import chunks, ordered
 
 
@@ -62,6 +65,31 @@ def test_work_that_is_given_up_leaves_no_process_behind(folder):
     work.close()
     assert set(multiprocessing.active_children()) == before
     assert list(folder.iterdir()) == []
+
+
+def large(number):
+    return bytes(1 << 26)
+
+
+def test_work_that_is_given_up_in_the_middle_of_a_result_ends():
+    before = set(multiprocessing.active_children())
+    for _ in range(5):
+        work = ordered(large, range(100), workers=2)
+        next(work)
+        work.close()
+    assert set(multiprocessing.active_children()) == before
+
+
+def test_a_worker_that_is_killed_in_the_middle_of_a_result_is_one_line():
+    before = set(multiprocessing.active_children())
+    for _ in range(3):
+        work = ordered(large, range(100), workers=2)
+        next(work)
+        worker, *_ = set(multiprocessing.active_children()) - before
+        os.kill(worker.pid, signal.SIGKILL)
+        with pytest.raises(UserError, match="a worker process was killed"):
+            deque(work, maxlen=0)
+    assert set(multiprocessing.active_children()) == before
 
 
 def test_results_arrive_where_no_file_can_be_written(folder):

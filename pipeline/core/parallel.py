@@ -20,6 +20,8 @@ from pipeline.core.memory import budget
 A = TypeVar("A")
 B = TypeVar("B")
 
+_PATIENCE = 5.0  # seconds without a result after which the workers are looked at
+
 
 def cores() -> int:
     """Return the number of processor cores that this process may use."""
@@ -123,17 +125,20 @@ def _in_processes(
             price, ready = cost(item), []
             while pending and (len(pending) > 2 * workers or used + price > most):
                 done, freed = pending.popleft()
-                ready.append(done.result())
+                ready.append(_result(done, pool))
                 used -= freed
             pending.append((pool.submit(_call, item), price))
             used += price
             yield from ready
         while pending:
-            yield pending.popleft()[0].result()
+            yield _result(pending.popleft()[0], pool)
     except BaseException as error:
         # Nobody waits for what the workers still do: the user has interrupted it, or the results are not wanted.
         for worker in pool._processes.values():
             worker.kill()
+        # A worker may have died in the middle of a result. Its reader waits for the rest until nobody could write it,
+        # not even this process.
+        pool._result_queue._writer.close()  # type: ignore[attr-defined]
         if sys.version_info < (3, 11, 5):
             # The shutdown would wait for a thread that still writes to the dead workers.
             pool._call_queue._reader.close()  # type: ignore[attr-defined]
@@ -143,6 +148,22 @@ def _in_processes(
     finally:
         pool.shutdown(cancel_futures=True)
         gc.unfreeze()
+
+
+def _result(future: Future[B], pool: ProcessPoolExecutor) -> B:
+    """Wait for a result.
+
+    Raises:
+        BrokenProcessPool: a worker has died. If that was in the middle of a result, the pool would wait for the rest.
+    """
+    while True:
+        try:
+            return future.result(timeout=_PATIENCE)
+        except TimeoutError:
+            if future.done():
+                return future.result()
+            if not all(worker.is_alive() for worker in pool._processes.values()):
+                raise BrokenProcessPool from None
 
 
 _function: Callable[[Any], Any]
