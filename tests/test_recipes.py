@@ -82,6 +82,7 @@ MACHINE = {
     "gans.processes": 3,
     "memory": 2.5,
     "train.checkpoint_seconds": 7,
+    "train.compile": True,
     "train.device": "cpu",
     "train.precision": "float32",
     "train.torchrun": None,  # a support vector machine allows nothing else
