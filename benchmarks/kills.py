@@ -31,7 +31,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import psutil
-from ruamel.yaml import YAML
+
+from pipeline.params.change import set_values
 
 ROOT = Path(__file__).parents[1]
 TARGETS, SIGNALS = ("parent", "group", "child"), (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -139,7 +140,7 @@ class Project:
     def begin(self, case: Case) -> None:
         """Put the project into the state before a case."""
         self.restore(case.after)
-        self._set(case.settings)
+        set_values(dict(case.settings), self.here / "params.yaml")
         self._run("git", "commit", "-qam", "Set", "--allow-empty")
         for command in case.prepare:
             self._run(*words(command))
@@ -195,7 +196,7 @@ class Project:
             for name in ("pipeline", "params.yaml", "dvc.yaml", ".gitignore", ".dvcignore"):
                 copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
                 copy(ROOT / name, self.here / name)
-            self._set(SETTINGS)
+            set_values(SETTINGS, self.here / "params.yaml")
             for name in ("data/raw/.gitkeep", "data/exclude/.gitkeep", "models/.gitkeep", "recipes/two.yaml"):
                 (self.here / name).parent.mkdir(parents=True)
                 (self.here / name).write_text(RECIPE if name.endswith(".yaml") else "")
@@ -211,17 +212,6 @@ class Project:
         self._run("git", "add", ".")
         self._run("git", "commit", "-qm", "Start", "--allow-empty")
         self._copy(self.here, self.states / str(done))
-
-    def _set(self, settings: Mapping[str, Any]) -> None:
-        yaml, path = YAML(), self.here / "params.yaml"
-        tree = yaml.load(path)
-        for key, value in settings.items():
-            *parents, last = key.split(".")
-            block = tree
-            for parent in parents:
-                block = block[parent]
-            block[last] = value
-        yaml.dump(tree, path)
 
     def _copy(self, source: Path, target: Path) -> None:
         shutil.rmtree(target, ignore_errors=True)

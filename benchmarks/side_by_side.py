@@ -27,7 +27,7 @@ from pipeline.inference import device
 from pipeline.inference.crops import VIEWS
 from pipeline.inference.probabilities import probabilities
 from pipeline.inference.samples import LabelledFaces
-from pipeline.params import Params, validated
+from pipeline.params import validated
 from pipeline.params.settings import SHIPPED
 from pipeline.stages.train import starting_network, training_parts
 from pipeline.training.engine import TrainingRun
@@ -78,7 +78,9 @@ def main(
 def fit(name: str, changed: recipes.Overrides, output: Path) -> None:
     """Train one row, and write its scores on `valid`: of the best epoch by the centre crop, and by the ten crops."""
     with LAUNCHING:
-        p = with_changes(changed)
+        document = yaml.read(SHIPPED)
+        recipes.override(document, changed, SHIPPED)
+        p = validated(document, SHIPPED)
         where = device.pick(p.train.device)
         precision = device.pick_precision(p.train.precision, where)
         faces = LabelledFaces(p.classes, p.train_datasets, p.align)
@@ -113,18 +115,6 @@ def fit(name: str, changed: recipes.Overrides, output: Path) -> None:
     }
     (output / f"{name}.json").write_text(json.dumps(result), encoding="utf-8")
     print(name, json.dumps(result), flush=True)
-
-
-def with_changes(changed: recipes.Overrides) -> Params:
-    """Return the shipped parameters with other values by dotted key."""
-    raw = yaml.read(SHIPPED)
-    for key, value in changed.items():
-        *blocks, last = key.split(".")
-        block = raw
-        for name in blocks:
-            block = block[name]
-        block[last] = value
-    return validated(raw, SHIPPED)
 
 
 if __name__ == "__main__":

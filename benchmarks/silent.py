@@ -26,7 +26,7 @@ from pipeline import SILENT, params
 from pipeline.core.errors import UserError
 from pipeline.faces.detectors import detector_module
 from pipeline.faces.weights import fetch
-from pipeline.params.rewrite import with_values
+from pipeline.params.change import set_values
 from pipeline.tables.paths import DETECTORS
 
 # Where libraries keep what they would compute again. The README names these folders.
@@ -123,14 +123,7 @@ def project(folder: Path) -> None:
     """Make a copy of the last commit with small settings, a recipe `tiny`, and the detector's weights."""
     subprocess.run(["git", "clone", "--quiet", ".", str(folder)], check=True)
     path, yaml = folder / "params.yaml", YAML(typ="safe")
-    values = yaml.load(path)
-    for key, value in SETTINGS.items():
-        *blocks, last = key.split(".")
-        block = values
-        for name in blocks:
-            block = block[name]
-        block[last] = value
-    path.write_text(with_values(path.read_text(encoding="utf-8"), values), encoding="utf-8")
+    set_values(SETTINGS, path)
     rows = {name: {"params": {"augment": name}} for name in ("none", "mixcut")}
     recipe = {"title": "Tiny", "params": SETTINGS, "variants": rows}
     yaml.dump(recipe, folder / "recipes/tiny.yaml")
