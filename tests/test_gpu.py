@@ -107,11 +107,11 @@ def test_a_compiled_step_is_the_step_up_to_rounding(project: Path) -> None:
 
 def assert_replayed() -> None:
     replayed, plain = classifier(), classifier()
-    plain.replays.on = False
+    plain.learner.replays.on = False
     for run in (replayed, plain):
         for _ in range(3):
             run._epoch()
-    assert any(replayed.replays.known.values())
+    assert any(replayed.learner.replays.known.values())
     for name, tensor in plain.network.state_dict().items():
         np.testing.assert_array_equal(replayed.network.state_dict()[name].cpu(), tensor.cpu(), name)
 
@@ -130,5 +130,5 @@ def test_a_network_that_waits_for_a_result_trains_as_it_stands(
     run = classifier()
     for _ in range(2):
         run._epoch()
-    assert not run.replays.on
+    assert not run.learner.replays.on
     assert np.isfinite(run.state.history[-1]["train/loss"])

@@ -40,9 +40,9 @@ def two_steps(cases: list[Path]) -> None:
             run = toy.training_run(p, processes=group)
             run.network.double().register_forward_pre_hook(lambda network, images: (images[0].double(),))
             run.network.train()
-            run.loss.weights[:, 0] = 0.25  # the classes are equally frequent
+            run.learner.loss.weights[:, 0] = 0.25  # the classes are equally frequent
             found: dict[str, Any] = {}
-            run.optimizer.step = lambda: None  # the gradients are what is asked
+            run.learner.optimizer.step = lambda: None  # the gradients are what is asked
             for index, batch in enumerate(run.plan(0)[:2]):
                 size = len(batch.samples)
                 loss = run._step(batch.part(group.part(size)), size)
@@ -52,7 +52,7 @@ def two_steps(cases: list[Path]) -> None:
                 found |= {f"{index}.loss": loss}
             buffers = run.network.named_buffers()
             found |= {f"buffer.{name}": b.clone() for name, b in buffers if b.is_floating_point()}
-            found |= {f"kept.{name}": b.clone() for name, b in run.loss.named_buffers()}
+            found |= {f"kept.{name}": b.clone() for name, b in run.learner.loss.named_buffers()}
             save_file(found, f"{group.size}-{group.rank}.safetensors")
 
 

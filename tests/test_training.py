@@ -135,8 +135,8 @@ def test_a_resumed_run_has_the_same_centers_to_the_last_bit(project: Path, loss:
     toy.write(project, loss=loss, augment=augment, **{"optimizers.sgd.learning_rate": 0.01})
     whole = _run()
     whole.fit(lambda index, figures: None)
-    assert whole.loss.centers.isfinite().all()
-    assert whole.loss.centers.abs().sum(1).min() > 0
+    assert whole.learner.loss.centers.isfinite().all()
+    assert whole.learner.loss.centers.abs().sum(1).min() > 0
 
     toy.set_params(project, **{"train.checkpoint_seconds": 0})
     interrupted = _run()
@@ -146,9 +146,9 @@ def test_a_resumed_run_has_the_same_centers_to_the_last_bit(project: Path, loss:
     resumed = _run()
     assert resumed.resumed
     assert (resumed.state.epoch, resumed.state.step) == (1, 3)
-    assert torch.equal(resumed.loss.centers, interrupted.loss.centers)
+    assert torch.equal(resumed.learner.loss.centers, interrupted.learner.loss.centers)
     resumed.fit(lambda index, figures: None)
-    assert torch.equal(resumed.loss.centers, whole.loss.centers)
+    assert torch.equal(resumed.learner.loss.centers, whole.learner.loss.centers)
     weights = whole.network.state_dict()
     assert all(torch.equal(tensor, weights[name]) for name, tensor in resumed.network.state_dict().items())
     assert resumed.state.history == whole.state.history
@@ -187,8 +187,8 @@ class Recorded(Loss):
 
 
 def _recorded(run: TrainingRun) -> Recorded:
-    run.loss = Recorded()
-    return run.loss
+    run.learner.loss = Recorded()
+    return run.learner.loss
 
 
 def test_shares_of_votes_reach_the_loss(project: Path) -> None:
@@ -291,7 +291,7 @@ def test_a_run_sees_what_sampling_draws(project: Path, sampling: str, faces: int
     run._epoch()
     assert torch.cat(seen).sum(0).tolist() == [faces / 2, faces / 2]
     assert len(seen) == plan.steps_per_epoch(faces, 8)
-    mean = sum(value * len(t) for value, t in zip(run.loss.values, seen, strict=True)) / faces
+    mean = sum(value * len(t) for value, t in zip(run.learner.loss.values, seen, strict=True)) / faces
     assert run.state.history[0]["train/loss"] == pytest.approx(mean, rel=1e-5)
 
 
@@ -332,7 +332,9 @@ def test_the_moving_average_is_validated_and_kept(project: Path) -> None:
     valid = toy.labelled(p).split("valid")
     run = toy.training_run(p, valid)
     seen: list[dict[str, torch.Tensor]] = []
-    run.fit(lambda index, figures: seen.append({k: v.clone() for k, v in run.average.weights.items()}))
+    run.fit(
+        lambda index, figures: seen.append({k: v.clone() for k, v in run.learner.average.weights.items()})
+    )
     best = run.state.best
     for name, tensor in run.network.state_dict().items():
         assert torch.equal(tensor, seen[best][name]), name

@@ -4,35 +4,29 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import repeat
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pipeline.core.errors import UserError
 from pipeline.core.progress import bar
 from pipeline.inference.crops import VIEWS
 from pipeline.inference.probabilities import outputs
 from pipeline.inference.samples import Samples
-from pipeline.methods.augments import View
 from pipeline.params.model import Train
 from pipeline.training import batch_transform, checkpoint, face_transform, validation
-from pipeline.training.average import Average
-from pipeline.training.compiler import compiled
+from pipeline.training.learner import Learner
 from pipeline.training.parts import Parts
 from pipeline.training.plan import Batch, epoch_plan, sampler, steps_per_epoch
 from pipeline.training.processes import Processes
-from pipeline.training.replay import Replays
 from pipeline.training.schedule import learning_rate_factor
 from pipeline.training.validation import EpochFigures
-from pipeline.training.whole_batch import WholeBatch
 
 SHOWN = ("train/loss", "valid/accuracy")  # beside the progress bar
 
@@ -58,22 +52,6 @@ class TrainingState:
     step: int = 0
     history: list[EpochFigures] = field(default_factory=list)
     best: int = -1
-
-
-class Learnt(NamedTuple):
-    """What a step learnt from a batch, before anything is updated.
-
-    Attributes:
-        sums: over the batch: the loss and the right predictions, see `TrainingRun._gradients`; float [2].
-        features, targets: of the last view, [n, D] and [n, K]. The loss updates its state from them, such as class
-            centres. If there are several views, the last one shows the unmixed faces.
-        gradients: the trained parameters with their gradients.
-    """
-
-    sums: Tensor
-    features: Tensor
-    targets: Tensor
-    gradients: list[tuple[nn.Parameter, Tensor]]
 
 
 class TrainingRun:
@@ -104,9 +82,7 @@ class TrainingRun:
         path: Path,
         processes: Processes = Processes(),
     ) -> None:
-        self.network, self.optimizer, self.loss = parts.network, parts.optimizer, parts.loss
-        self.forward = compiled(self.network) if settings.compile else self.network
-        self.draw, self.per_batch, self.augment = parts.draw, parts.per_batch, parts.augment
+        self.network, self.draw, self.per_batch = parts.network, parts.draw, parts.per_batch
         self.settings, self.seed, self.precision, self.path = settings, seed, precision, path
         self.processes = processes
         self.device = device = self.network.head.weight.device
@@ -116,12 +92,6 @@ class TrainingRun:
         self.face_transform = None
         if settings.albumentations is not None:
             self.face_transform = face_transform.FaceTransform(settings.albumentations, train.shape)
-        self.peak = [group["lr"] for group in self.optimizer.param_groups]
-        # A fused optimiser reads its rates from tensors, so a CUDA graph of the whole step can hold it.
-        self.fused = device.type == "cuda" and all(g.get("fused") for g in self.optimizer.param_groups)
-        if self.fused:
-            for group in self.optimizer.param_groups:
-                group["lr"] = torch.tensor(group["lr"], device=device)
         self.count, self.order = sampler(train.labels.numpy(), settings.sampling)
         smallest = self.count // steps_per_epoch(self.count, settings.batch_size)
         if smallest < processes.size:
@@ -129,9 +99,8 @@ class TrainingRun:
             raise UserError.of("params.yaml: train.torchrun", f"{processes.size} processes", allowed)
 
         self.state = TrainingState()
-        self.average = Average(self.network, settings.ema)
-        self.replays = Replays(device)
-        # Sums over the current epoch so far: the loss and the right predictions, see `_learn`.
+        self.learner = Learner(parts, settings, precision, processes)
+        # Sums over the current epoch so far: the loss and the right predictions, see `Learnt`.
         self.sums = torch.zeros(2, dtype=torch.float64, device=device)
         self.best_weights: dict[str, Tensor] = {}
         self.resumed = self._resume()
@@ -152,7 +121,7 @@ class TrainingRun:
         while self.state.epoch < self.settings.epochs and not self._out_of_patience():
             self._epoch()
             on_epoch(self.state.epoch - 1, self.state.history[-1])
-        final = self.best_weights if self.state.best >= 0 else self.average.weights
+        final = self.best_weights if self.state.best >= 0 else self.learner.average.weights
         if final:
             self.network.load_state_dict(final)
 
@@ -198,7 +167,7 @@ class TrainingRun:
             if not math.isfinite(loss):
                 raise Diverged(f"training diverged in epoch {state.epoch + 1}: the loss is {loss}")
             figures = {"train/loss": loss, "train/accuracy": accuracy}
-            with self.average.applied():
+            with self.learner.average.applied():
                 if self.valid is not None:
                     figures |= self._scores(self.valid)
                     if self._is_best(figures):
@@ -221,7 +190,7 @@ class TrainingRun:
         )
 
     def _step(self, batch: Batch, size: int, faces: Tensor | None = None) -> Tensor:
-        """Take a step and return two sums over the batch, see `_learn`.
+        """Take a step and return two sums over the batch, see `Learnt`.
 
         Args:
             batch: this process's part of the batch.
@@ -231,99 +200,13 @@ class TrainingRun:
         state, train, settings = self.state, self.train, self.settings
         steps = steps_per_epoch(self.count, settings.batch_size)
         done, total = state.epoch * steps + state.step, settings.epochs * steps
-        self._set_rates(learning_rate_factor(settings, done, total))
+        factor = learning_rate_factor(settings, done, total)
         # Dropout draws from torch's own generator. It is seeded by step, so that no checkpoint has to hold its state.
         torch.manual_seed(int(np.random.default_rng((self.seed, state.epoch, state.step)).integers(2**63)))
 
         batch = batch.to(self.device)
         faces = train.take(batch.samples) if faces is None else faces.to(self.device)
-        inputs = [faces, train.targets[batch.samples], *batch.tensors()]
-        work = partial(self._learn, size, batch)
-        alone = self.processes.size == 1
-        learnt = self.replays.run(work, inputs) if alone else work(*inputs)
-        if not self.fused:
-            for parameter, gradient in learnt.gradients:
-                parameter.grad = gradient
-            self._update(size, learnt)
-        return learnt.sums
-
-    def _set_rates(self, factor: float) -> None:
-        for group, peak in zip(self.optimizer.param_groups, self.peak, strict=True):
-            if self.fused:
-                group["lr"].fill_(peak * factor)
-            else:
-                group["lr"] = peak * factor
-
-    def _learn(self, size: int, batch: Batch, faces: Tensor, targets: Tensor, *planned: Tensor) -> Learnt:
-        """Compute the gradients of a batch; with a fused optimiser, also update everything.
-
-        On a GPU this is recorded and replayed.
-
-        Args:
-            size: samples in the whole batch.
-            batch: only its names are used; the tensors are in `planned`.
-            faces: uint8 [n, H, W, C].
-            targets: [n, K], rows of sum 1.
-            planned: as `Batch.tensors` returns them.
-        """
-        batch = batch.holding(planned)
-        images = batch_transform.apply(
-            faces, self.settings.crop, batch.top, batch.left, batch.mirrored, batch.transform
-        )
-        own = len(batch.partner)
-        views = self.augment(
-            images[:own], targets[:own], images[batch.partner], targets[batch.partner], batch.draws
-        )
-        learnt = self._gradients(size, views)
-        if self.fused:
-            self._update(size, learnt)
-        return learnt
-
-    def _update(self, size: int, learnt: Learnt) -> None:
-        """Take the optimiser's step, and update the state of the loss and the moving average."""
-        self.processes.add([*(gradient for _, gradient in learnt.gradients), learnt.sums])
-        if self.settings.clip:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip)
-        self.optimizer.step()
-        whole = self.processes.whole
-        self.loss.update(whole(learnt.features, size), whole(learnt.targets, size))
-        self.average.update()
-
-    def _gradients(self, size: int, views: Sequence[View]) -> Learnt:
-        """Return the gradients of a batch.
-
-        The first sum is the loss summed over the samples: with the reduction `sum` the loss itself, otherwise the loss
-        times `size`. The second sum is the number of right predictions for the last view, compared with targets that
-        are not smoothed. If a target mixes two classes and one of them is predicted, the prediction counts as the share
-        of this class, as in mixup's published code.
-
-        Args:
-            size: samples in the whole batch.
-            views: of the batch.
-        """
-        loss = torch.zeros((), device=self.device)
-        with WholeBatch(self.processes, size) if self.processes.size > 1 else nullcontext():
-            for images, targets, weight in views:
-                with torch.autocast(
-                    self.device.type, self.precision, enabled=self.precision != torch.float32
-                ):
-                    logits, features = self.forward(images)
-                smooth = batch_transform.smooth(targets, self.settings.label_smoothing)
-                loss = loss + weight * self.loss(logits, features, smooth, self._totals(smooth))
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        gradients = [(weight, weight.grad) for weight in self.network.parameters() if weight.grad is not None]
-        right = targets.gather(1, logits.argmax(1, keepdim=True)).sum()
-        summed = loss.detach() if self.loss.reduction == "sum" else loss.detach() * size
-        return Learnt(torch.stack([summed, right]), features.detach(), smooth, gradients)
-
-    def _totals(self, targets: Tensor) -> Tensor | None:
-        """Return the sum of the whole batch's targets, [K]; None if `targets` are already those of the whole batch."""
-        if self.processes.size == 1:
-            return None
-        totals = targets.sum(0)
-        self.processes.add([totals])
-        return totals
+        return self.learner.learn(size, batch, faces, train.targets[batch.samples], factor)
 
     def _scores(self, samples: Samples) -> EpochFigures:
         """Return the figures of the split valid. Each process passes its own samples, and gets the figures of all."""
@@ -357,10 +240,10 @@ class TrainingRun:
             return
         tensors = {
             **checkpoint.prefixed("network", self.network.state_dict()),
-            **checkpoint.prefixed("optimizer", checkpoint.optimizer_tensors(self.optimizer)),
-            **checkpoint.prefixed("average", self.average.weights),
+            **checkpoint.prefixed("optimizer", checkpoint.optimizer_tensors(self.learner.optimizer)),
+            **checkpoint.prefixed("average", self.learner.average.weights),
             **checkpoint.prefixed("best", self.best_weights),
-            **checkpoint.prefixed("loss", self.loss.state_dict()),
+            **checkpoint.prefixed("loss", self.learner.loss.state_dict()),
             "sums": self.sums,
         }
         checkpoint.store(self.path, tensors, vars(self.state))
@@ -374,10 +257,10 @@ class TrainingRun:
         tensors, about = stored
         tensors = {name: tensor.to(self.device) for name, tensor in tensors.items()}
         self.network.load_state_dict(checkpoint.under("network", tensors))
-        checkpoint.restore_optimizer(self.optimizer, checkpoint.under("optimizer", tensors))
-        self.average.restore(checkpoint.under("average", tensors))
+        checkpoint.restore_optimizer(self.learner.optimizer, checkpoint.under("optimizer", tensors))
+        self.learner.average.restore(checkpoint.under("average", tensors))
         self.best_weights = checkpoint.under("best", tensors)
-        self.loss.load_state_dict(checkpoint.under("loss", tensors))
+        self.learner.loss.load_state_dict(checkpoint.under("loss", tensors))
         self.sums = tensors["sums"]
         self.state = TrainingState(**about)
         return True
