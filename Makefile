@@ -10,28 +10,33 @@ help:  ## Show this list.
 
 demo: $(VENV)/.installed  ## Set up the environment and run the whole chain on the embedded sample.
 	$(RUN) dvc repro
-	@echo "Next:  . $(BIN)/activate;  git commit --allow-empty -am 'Demo on this machine';  dvc exp run -S augment=mixcut"
+	@echo
+	@echo "Made: scores in metrics/, figures in plots/, a model of drawn faces in models/. What to do next:"
+	@echo "  . $(VENV)/bin/activate"
+	@echo "  fer report                                  # the run on one page, report.html"
+	@echo "  fer predict PICTURES --model ferplus        # the expressions in your own photographs"
+	@echo "  dvc exp run -n mixcut -S augment=mixcut     # an experiment, to compare with this run"
 
-test: $(VENV)/.installed lint  ## Check formatting, lint, types and imports, then run the tests.
+test: $(VENV)/.dev lint  ## Check formatting, lint, types and imports, then run the tests.
 	$(RUN) python -m pytest -q -n 2
 
-lint: $(VENV)/.installed  ## Check formatting, lint, types and imports.
+lint: $(VENV)/.dev  ## Check formatting, lint, types and imports.
 	$(RUN) ruff format --check .
 	$(RUN) ruff check .
 	$(RUN) mypy
 	$(RUN) lint-imports
 
-format: $(VENV)/.installed  ## Format the code and mend what ruff can mend.
+format: $(VENV)/.dev  ## Format the code and mend what ruff can mend.
 	$(RUN) ruff format .
 	$(RUN) ruff check --fix .
 
 fresh: $(VENV)/.installed  ## Say whether dvc.lock is what a run of this commit would write; needs no data.
 	$(RUN) python scripts/fresh.py
 
-pages: $(VENV)/.installed  ## Write the generated parts of the pages in docs/.
+pages: $(VENV)/.dev  ## Write the generated parts of the pages in docs/.
 	$(RUN) python -m scripts.documentation.pages
 
-docs: $(VENV)/.installed  ## Build the documentation in site/.
+docs: $(VENV)/.dev  ## Build the documentation in site/.
 	$(RUN) NO_MKDOCS_2_WARNING=1 python -m mkdocs build --quiet --strict
 	@echo "Open site/index.html; \`python -m mkdocs serve\` shows it with a search"
 
@@ -43,4 +48,8 @@ clean:  ## Remove everything that can be made again; raw data stays.
 
 $(VENV)/.installed: requirements.lock requirements-cuda.lock pyproject.toml scripts/install.sh
 	scripts/install.sh $(VENV) $(PYTHON)
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.installed requirements-dev.lock
+	scripts/install.sh --dev $(VENV)
 	@touch $@

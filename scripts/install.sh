@@ -1,16 +1,46 @@
 #!/usr/bin/env bash
-# Install the locked environment and this package into a virtual environment.
-# Usage: scripts/install.sh FOLDER [PYTHON]
+# Install the locked environment and this package into a virtual environment, with uv if it is found, else with pip.
+# Usage: scripts/install.sh FOLDER [PYTHON]         what the commands need
+#        scripts/install.sh --dev FOLDER            what tests and documentation need besides
 set -euo pipefail
+
+install() {  # install a lock, and say every ten seconds how far it is
+  local lock=$1 count started=$SECONDS
+  count=$(ls -d "$folder"/lib/python*/site-packages/*.dist-info 2>/dev/null | wc -l)
+  count=$((count + $(grep -c '==' "$lock")))
+  echo "$lock: installing up to $(grep -c '==' "$lock") packages"
+  while sleep 10; do
+    echo "  $((SECONDS - started)) s: $(ls -d "$folder"/lib/python*/site-packages/*.dist-info | wc -l) of about $count packages"
+  done &
+  local ticker=$!
+  trap 'kill $ticker' EXIT
+  # --no-deps: the lock is complete, and a resolver would add a second provider of `cv2`.
+  "${installer[@]}" --no-deps --require-hashes -r "$lock"
+  kill $ticker
+  trap - EXIT
+}
+
+dev=false
+if [ "$1" = --dev ]; then dev=true; shift; fi
 folder=$1
 python=${2:-python3}
 
-"$python" -c 'import sys; v = sys.version_info[:2]; sys.exit(v < (3, 11) and f"Python 3.11 or newer is needed, this is {v[0]}.{v[1]}: make PYTHON=python3.11 ...")'
-"$python" -m venv "$folder"
-pip=("$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps)
-# --no-deps: the lock is complete, and pip would otherwise add a second provider of `cv2`.
-"${pip[@]}" --require-hashes -r requirements.lock
-if "$folder/bin/python" -c 'from importlib.metadata import requires; exit(not any("nvidia" in r for r in requires("torch") or []))'; then
-  "${pip[@]}" --require-hashes -r requirements-cuda.lock
+if [ $dev = false ]; then
+  "$python" -c 'import sys; v = sys.version_info[:2]; sys.exit(v < (3, 11) and f"Python 3.11 or newer is needed, this is {v[0]}.{v[1]}: make PYTHON=python3.11 ...")'
+  "$python" -m venv "$folder"
 fi
-"${pip[@]}" --no-build-isolation --editable .
+if command -v uv >/dev/null; then
+  installer=(uv pip install --quiet --python "$folder/bin/python")
+else
+  # --no-compile: Python compiles a module when it is first imported; most never are.
+  installer=("$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile)
+fi
+if [ $dev = true ]; then
+  install requirements-dev.lock
+  exit
+fi
+install requirements.lock
+if "$folder/bin/python" -c 'from importlib.metadata import requires; exit(not any("nvidia" in r for r in requires("torch") or []))'; then
+  install requirements-cuda.lock
+fi
+"${installer[@]}" --no-deps --no-build-isolation --editable .

@@ -224,13 +224,14 @@ def _shrunk(recipe: Any) -> Any:
 
 def _environment(folder: Path) -> None:
     """Have the environment that runs this installed, as `make` sees it."""
-    for name in ("requirements.lock", "requirements-cuda.lock"):
-        (folder / name).touch()
+    for lock in ("", "-cuda", "-dev"):
+        (folder / f"requirements{lock}.lock").touch()
     (folder / "scripts").mkdir()
     (folder / "scripts/install.sh").touch()
     (folder / ".venv").mkdir()
     (folder / ".venv/bin").symlink_to(Path(sys.executable).parent)
     (folder / ".venv/.installed").touch()
+    (folder / ".venv/.dev").touch()
 
 
 def _stand_ins(folder: Path, patch: pytest.MonkeyPatch, programs: Path) -> None:

@@ -14,11 +14,13 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests import doc_commands
 from tests.doc_commands import ROOT
 
-LOCKS = ("requirements.lock", "requirements-cuda.lock")
+LOCKS = ("requirements.lock", "requirements-dev.lock", "requirements-cuda.lock")
 ENTRY = re.compile(r"(?m)^(?P<name>[\w.-]+)==(?P<version>\S+)(?: ; (?P<marker>[^\\\n]+?))?(?= \\$)")
 
 
@@ -63,7 +65,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
             if name == "torch":  # of which only the build for CUDA says so
                 needs += "".join(
                     f"Requires-Dist: {cuda['name']}=={cuda['version']} ; {cuda['marker']}\n"
-                    for cuda in ENTRY.finditer((ROOT / LOCKS[1]).read_text(encoding="utf-8"))
+                    for cuda in ENTRY.finditer((ROOT / LOCKS[-1]).read_text(encoding="utf-8"))
                 )
             write_wheel(folder, name, version, needs)
     write_wheel(folder, "opencv-python", "5.0", "")
@@ -106,15 +108,28 @@ def test_what_is_locked_stays_with_the_hashes_allowed_for_it(checkout: Path) -> 
             assert after[entry] == hashes | added
 
 
-def test_what_is_named_anew_is_added_and_a_package_for_cuda_to_its_own_lock(
-    checkout: Path, index: Path
-) -> None:
+def test_what_is_named_anew_is_added_to_the_lock_of_those_who_need_it(checkout: Path, index: Path) -> None:
     write_wheel(index, "nvidia-new", "2.0", "")
     write_wheel(index, "brand-new", "1.5", "Requires-Dist: nvidia-new\nRequires-Dist: opencv-python\n")
+    write_wheel(index, "new-test", "3.0", "Requires-Dist: brand-new\n")
     project = checkout / "pyproject.toml"
     text = project.read_text(encoding="utf-8")
-    project.write_text(text.replace("dependencies = [", 'dependencies = [\n  "brand-new>=1",', 1))
+    text = text.replace("dependencies = [", 'dependencies = [\n  "brand-new>=1",', 1)
+    project.write_text(text.replace("\ndev = [", '\ndev = [\n  "new-test>=1",', 1))
     renew(checkout)
-    for lock, new in zip(LOCKS, ("brand-new==1.5", "nvidia-new==2.0"), strict=True):
+    for lock, new in zip(LOCKS, ("brand-new==1.5", "new-test==3.0", "nvidia-new==2.0"), strict=True):
         assert set(entries(checkout, lock)) - set(entries(ROOT, lock)) == {new}
         assert not set(entries(ROOT, lock)) - set(entries(checkout, lock))
+
+
+def test_what_the_package_needs_at_run_time_is_in_the_first_lock_and_nothing_else() -> None:
+    locked = [
+        {entry["name"] for entry in ENTRY.finditer((ROOT / lock).read_text(encoding="utf-8"))}
+        for lock in LOCKS
+    ]
+    runtime, dev, cuda = locked
+    assert not runtime & dev
+    assert not cuda & (runtime | dev)
+    wanted = [one for one in map(Requirement, metadata.requires("fer-pipeline") or []) if not one.marker]
+    assert {"dvc", "torch", "ruamel-yaml"} <= {canonicalize_name(one.name) for one in wanted} <= runtime
+    assert {"pytest", "mypy", "ray", "uv", "moto"} <= dev

@@ -212,7 +212,9 @@ def test_a_picture_with_several_faces_has_a_row_for_each(model: Path, photo: np.
 
 def test_the_model_that_comes_with_the_project_sees_who_smiles(project: Path, photo: np.ndarray) -> None:
     cv2.imwrite("photo.png", photo)
-    assert run("photo.png", "--model", "ferplus", "--output", "faces.csv").exit_code == 0
+    done = run("photo.png", "--model", "ferplus", "--output", "faces.csv")
+    assert done.exit_code == 0
+    assert done.stderr.splitlines()[0] == "predict: ferplus learned from ferplus"
     # Six people from left to right, as we see them: the third, fourth and sixth smile.
     assert [*pd.read_csv("faces.csv")["label"]] == [
         *("neutral", "neutral", "happiness"),
@@ -266,6 +268,9 @@ def test_formats_hold_the_same(model: Path, photo: np.ndarray) -> None:
     assert done.stdout == Path("new/a.csv").read_text()
     assert "1 pictures, 6 faces" in done.stderr
     assert "in/a.jpg: not a picture" in done.stderr
+    assert done.stderr.startswith(
+        f"predict: {model} learned from drawn faces only and is of no use on photographs"
+    )
 
 
 @pytest.mark.parametrize("colour", [True, False])

@@ -98,6 +98,7 @@ def predict(
     one row that says so.
     """
     from pipeline.core.progress import bar
+    from pipeline.inference.origin import DRAWN, learned_from
     from pipeline.prediction.output import check_format, written
     from pipeline.prediction.predictor import Predictor
     from pipeline.prediction.sources import camera as camera_source
@@ -113,6 +114,9 @@ def predict(
         if folder is not None:
             check_names(sources, folder, option)
     predictor = Predictor.load(model, device, crops, faces, workers, memory, turn)
+    learned = predictor.classifier.learned
+    hint = "; --model ferplus learned from photographs" if learned == DRAWN else ""
+    typer.echo(f"predict: {model} {learned_from(learned)}{hint}", err=True)
 
     tally = Tally()
     with ExitStack() as stack:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from pipeline.inference.origin import DRAWN, learned_from
 from pipeline.tables.attributes import GAP
 
 # Metrics of `label` about pictures in two splits, with the sentence for each.
@@ -32,8 +33,8 @@ def limits(
         evaluate: metrics of the stage; empty if there are none.
         splits: the splits that were scored, in the order train, valid, test.
     """
-    if datasets == ["sample"]:
-        yield "It was trained on drawn faces, the embedded sample: it cannot recognise expressions in photographs."
+    if datasets == DRAWN:
+        yield f"It {learned_from(datasets)}."
     if splits:
         yield from _score_limits(evaluate, splits)
     if label:

@@ -89,6 +89,11 @@ class TrainedModel:
     gan_datasets: list[str]
 
     @property
+    def learned(self) -> list[str]:
+        """Return the data sets that the classifier or its GAN learned from."""
+        return list(dict.fromkeys([*self.datasets, *self.gan_datasets]))
+
+    @property
     def size(self) -> int:
         """Return the side of an aligned face in pixels."""
         return self.align.face_size

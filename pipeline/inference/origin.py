@@ -1,0 +1,12 @@
+"""What a model learned from, in words."""
+
+from __future__ import annotations
+
+DRAWN = ["sample"]  # the data sets whose faces are drawn
+
+
+def learned_from(datasets: list[str]) -> str:
+    """Return the clause "learned from ..." for the data sets from which a classifier or its GAN learned."""
+    if datasets == DRAWN:
+        return "learned from drawn faces only and is of no use on photographs"
+    return f"learned from {', '.join(datasets)}"
