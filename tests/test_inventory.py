@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import app
+from pipeline.core.files import write_json
 from pipeline.core.progress import in_bytes
 from pipeline.tables import paths, schema, store, vocabulary
 from tests import toy
@@ -46,6 +47,10 @@ def full(project: Path) -> Path:
         | {"probabilities": [1.0]}
     ]
     store.write_rows(project / paths.PREDICTIONS, schema.PREDICTIONS, predicted)
+    near = {"valid_in_train": 2, "test_in_valid": 1000, "within": {"train": 9}}
+    same = {"valid_in_train": 1, "test_in_valid": 0}
+    metrics = {"dropped": {"unknown": 3}, "duplicates": same, "near_duplicates": near, "groups": {}}
+    write_json(project / paths.METRICS / "label.json", metrics)
     (project / paths.RAW / "sample/images").mkdir(parents=True)
     (project / paths.RAW / "sample/images/a.png").write_bytes(b"12345")
     (project / paths.RAW / "sample/.hidden").write_bytes(b"1")
@@ -72,6 +77,11 @@ def test_what_there_is(full: Path) -> None:
         ["data set", "rows", "train", "valid", "test", "no split", "rejected", "size"],
         ["sample", "8", "5", "2", "0", "1", "3", ingested],
     ]
+    assert section(output, "data/ingested/*.rejected.csv") == [
+        ["data set", "rejected because", "records"],
+        ["sample", "c", "2"],
+        ["sample", "torn", "1"],
+    ]
     assert section(output, "data/aligned") == [
         ["data set", "pictures", "found", "whole", "missing", "found rate", "face", "size"],
         ["sample", "90", "0", "90", "0", "0.00%", "16 x 16 x 1", aligned],
@@ -82,6 +92,15 @@ def test_what_there_is(full: Path) -> None:
         ["neutral", "27", "9", "9"],
         ["happiness", "27", "9", "9"],
         ["all", "54", "18", "18"],
+    ]
+    assert section(output, "metrics/label.json") == [
+        ["left out because", "pictures"],
+        ["unknown", "3"],
+    ]
+    assert section(output.split("metrics/label.json", 1)[1], "metrics/label.json") == [
+        ["leak", "same picture", "same or nearly", "same person"],
+        ["valid in train", "1", "2", "-"],
+        ["test in valid", "0", "1,000", "-"],
     ]
     assert section(output, "data/synthetic.arrow")[1] == ["0", "16 x 16 x 1", size[paths.SYNTHETIC]]
     assert section(output, "data/predictions.parquet")[1] == ["1", "0", "1", "0", size[paths.PREDICTIONS]]
@@ -115,6 +134,7 @@ def test_what_is_not_there_is_named_with_what_makes_it(project: Path) -> None:
         *("labels.parquet", "synthetic.arrow", "predictions.parquet"),
     ):
         assert f"data/{place}: not found; `dvc repro` makes it, `dvc checkout` restores it" in output
+    assert "metrics/label.json: not found; `dvc repro` makes it" in output
 
 
 def test_what_is_damaged_is_a_line(full: Path) -> None:
@@ -123,6 +143,7 @@ def test_what_is_damaged_is_a_line(full: Path) -> None:
     (full / "data/aligned/other.arrow").write_bytes(b"")
     (full / "data/ingested/sample.rejected.csv").write_bytes(b"\xff\xfe\x00")
     (full / paths.LABELS).write_text("no table")
+    (full / paths.METRICS / "label.json").write_text("{}")
     (full / paths.PREDICTIONS).unlink()
     (full / paths.PREDICTIONS).mkdir()
     store.write_rows(full / paths.SYNTHETIC, schema.aligned(16, 1), [])
@@ -134,6 +155,7 @@ def test_what_is_damaged_is_a_line(full: Path) -> None:
     assert "data/labels.parquet: not a table with split, label: " in output
     assert "data/predictions.parquet: not a table with split: " in output
     assert "data/synthetic.arrow: not a table of faces: it has no column label" in output
+    assert "metrics/label.json: not the metrics of `label`: " in output
     assert section(output, "data/raw")[1][0] == "ckplus"
 
 

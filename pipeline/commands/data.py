@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from pipeline.core.errors import UserError, printable
-from pipeline.tables.paths import ALIGNED, INGESTED, LABELS, PREDICTIONS, RAW, SYNTHETIC
+from pipeline.tables.paths import ALIGNED, INGESTED, LABELS, METRICS, PREDICTIONS, RAW, SYNTHETIC
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from pipeline.tables.inventory import Counts
 
 # Columns of text, which are aligned to the left.
-LEFT = ("data set", "kind", "class", "face")
+LEFT = ("data set", "kind", "class", "face", "rejected because", "left out because", "leak")
 
 
 def data() -> None:
-    """Summarise data/: raw data, records, faces, labels, synthetic faces and predictions.
+    """Summarise data/: raw data, records, faces, labels, leaks, synthetic faces and predictions.
 
     Missing and damaged files are reported. Use `dvc status` to see which files are out of date.
     """
@@ -36,9 +36,13 @@ def data() -> None:
     _show(RAW, _each(chosen | raw, lambda name: inventory.raw_data(name)._asdict()))
     datasets = chosen | _names(INGESTED, ".parquet") | _names(ALIGNED, ".arrow")
     _show(INGESTED, _each(datasets, inventory.ingested_rows))
+    if rejected := [*_rejected(datasets)]:
+        _show(INGESTED / "*.rejected.csv", rejected)
     _show(ALIGNED, _each(datasets, inventory.aligned_faces))
     for path, read in (
         (LABELS, inventory.labelled_rows),
+        (METRICS / "label.json", inventory.dropped_pictures),
+        (METRICS / "label.json", inventory.leaks),
         (SYNTHETIC, lambda: [inventory.synthetic_faces()]),
         (PREDICTIONS, lambda: [inventory.predicted_rows()]),
     ):
@@ -65,6 +69,17 @@ def _each(datasets: Iterable[str], read: Callable[[str], Counts]) -> Iterable[Co
     for name in sorted(datasets):
         try:
             yield {"data set": name, **read(name)}
+        except UserError as error:
+            yield str(error)
+
+
+def _rejected(datasets: Iterable[str]) -> Iterator[Counts | str]:
+    """Yield a row for each reason of each data set, or an error message."""
+    from pipeline.tables import inventory
+
+    for name in sorted(datasets):
+        try:
+            yield from inventory.rejected_records(name)
         except UserError as error:
             yield str(error)
 

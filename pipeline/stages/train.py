@@ -65,10 +65,11 @@ def _train(p: Params, group: Processes) -> None:
     unfinished = checkpoint_path(p)
     network, starts = starting_network(p, where)
     precision_name = str(precision).removeprefix("torch.")
+    processor = "GPU" if where.type == "cuda" else "CPU"
     if not group.rank:
         typer.echo(
             f"train: {real} faces of {', '.join(p.train_datasets)} and {len(train) - real} synthetic ones, {p.model}, "
-            f"augment {p.augment}, loss {p.loss}, {p.optimizer}, on {where} in {precision_name}"
+            f"augment {p.augment}, loss {p.loss}, {p.optimizer}, on the {processor}, in {precision_name} precision"
             + (f", in {group.size} processes" if group.size > 1 else "")
         )
         for part, start in starts.items():

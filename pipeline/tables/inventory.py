@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from pipeline.core.errors import UserError, no_raw_data, not_made, one_line
-from pipeline.tables.paths import ALIGNED, INGESTED, LABELS, PREDICTIONS, RAW, SYNTHETIC
+from pipeline.tables.paths import ALIGNED, INGESTED, LABELS, METRICS, PREDICTIONS, RAW, SYNTHETIC
 from pipeline.tables.store import Faces, read_parquet
 from pipeline.tables.vocabulary import CLASSES, NOT_READ, SPLITS
 
@@ -77,20 +78,32 @@ def ingested_rows(dataset: str) -> Counts:
         "rows": splits.total(),
         **{split: splits[split] for split in SPLITS},
         "no split": splits[None],
-        "rejected": _rejected(INGESTED / f"{dataset}.rejected.csv"),
+        "rejected": sum(rejected.values()) if (rejected := _rejected(dataset)) is not None else None,
         "size": path.stat().st_size,
     }
 
 
-def _rejected(path: Path) -> int | None:
-    """Return the number of rejected records; None if there is no such file."""
+def rejected_records(dataset: str) -> list[Counts]:
+    """Return the number of records of a data set that `ingest` rejected, by reason, the most frequent first.
+
+    Raises:
+        UserError: the list of rejected records is damaged.
+    """
+    counts = _rejected(dataset) or Counter()
+    return [{"data set": dataset, "rejected because": why, "records": n} for why, n in counts.most_common()]
+
+
+def _rejected(dataset: str) -> Counter[str] | None:
+    """Return the number of rejected records by reason; None if there is no list of them."""
+    path = INGESTED / f"{dataset}.rejected.csv"
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            return sum(row.get("reason") != NOT_READ for row in csv.DictReader(file))
+            reasons = [row.get("reason") or "" for row in csv.DictReader(file)]
     except FileNotFoundError:
         return None
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(f"{path}: not a list of rejected rows: {one_line(error)}") from None
+    return Counter(reason for reason in reasons if reason != NOT_READ)
 
 
 def aligned_faces(dataset: str) -> Counts:
@@ -124,6 +137,42 @@ def labelled_rows() -> list[Counts]:
         for name in _ordered({name for name, _ in counts})
     ]
     return [*rows, {"class": "all", **{split: sum(row[split] for row in rows) for split in SPLITS}}]
+
+
+def dropped_pictures() -> list[Counts]:
+    """Return the number of pictures that `label` left out, by reason, as `metrics/label.json` says.
+
+    Raises:
+        UserError: the file does not exist or is damaged.
+    """
+    dropped = _label_metrics()["dropped"]
+    return [{"left out because": why, "pictures": count} for why, count in dropped.items()]
+
+
+def leaks() -> list[Counts]:
+    """Return the number of pictures of one split that another holds too, as `metrics/label.json` says.
+
+    Raises:
+        UserError: the file does not exist or is damaged.
+    """
+    metrics = _label_metrics()
+    kinds = {"same picture": "duplicates", "same or nearly": "near_duplicates", "same person": "groups"}
+    return [
+        {"leak": pair.replace("_", " "), **{title: metrics[key].get(pair) for title, key in kinds.items()}}
+        for pair in metrics["near_duplicates"]
+        if pair != "within"
+    ]
+
+
+def _label_metrics() -> dict[str, Any]:
+    path = METRICS / "label.json"
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        return {key: dict(metrics[key]) for key in ("dropped", "duplicates", "near_duplicates", "groups")}
+    except FileNotFoundError:
+        raise not_made(path) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: not the metrics of `label`: {one_line(error)}") from None
 
 
 def synthetic_faces() -> Counts:
