@@ -1,0 +1,50 @@
+"""`fer runs`: list the experiments, with what each changed and its scores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipeline.core.errors import printable
+
+if TYPE_CHECKING:
+    from pipeline.experiments.runs import Run
+
+WIDTHS = [34, 40]  # characters of the first columns; the table has at most 120
+
+
+def runs(
+    everywhere: Annotated[
+        bool, typer.Option("--all", help="Also list the experiments that started from other commits.")
+    ] = False,
+) -> None:
+    """List the last commit and its finished experiments, the settings that each changed, and its scores.
+
+    The scores are those of the last split that was scored: test, if there is one.
+    """
+    from tabulate import tabulate
+
+    from pipeline.experiments.runs import finished
+
+    rows = [_row(run) for run in finished(everywhere)]
+    others = len(rows[0]) - len(WIDTHS)
+    sides = ["left"] * 3 + ["right"] * (len(rows[0]) - 3)
+    shown = tabulate(
+        rows,
+        "keys",
+        tablefmt="simple",
+        disable_numparse=True,
+        colalign=sides,
+        maxcolwidths=[*WIDTHS, *[None] * others],
+    )
+    typer.echo(shown)
+
+
+def _row(run: Run) -> dict[str, str]:
+    changed = ", ".join(f"{key}={value}" for key, value in run.changed.items())
+    scores = {
+        name.replace("_", " ").replace("f1", "F1"): "-" if value is None else f"{value:.4f}"
+        for name, value in run.scores.items()
+    }
+    return {"run": printable(run.name), "changed": printable(changed), "split": run.split or "-"} | scores
