@@ -98,6 +98,7 @@ TRANSFORMS = [{"__class_fullname__": "RandomGamma", "p": 0.5}]
 QUEUE = "dvc exp run --queue -S train.epochs=1 -S seed="
 CASES = {
     **{name.split()[0]: Case(name, number) for number, name in enumerate(CHAIN)},
+    "import": Case("import data/raw/sample --copy --yes", CHAIN.index("ingest sample")),
     "synthesize": Case("synthesize", CHAIN.index("synthesize"), {"gan": "dcgan"}),
     "train-workers": Case(
         "train", CHAIN.index("train"), {"train.albumentations": TRANSFORMS, "train.workers": 2}
