@@ -69,13 +69,13 @@ def test_every_pair_within_the_distance_is_looked_at(seed: int, count: int) -> N
         if (int(signs[i]) ^ int(signs[j])).bit_count() <= likeness.DISTANCE
     }
     looked_at = [np.sort(pair)[::-1] for part in likeness._near(signs) for pair in np.stack(part, axis=1)]
-    assert {tuple(pair.tolist()) for pair in looked_at} == near
+    assert sorted(tuple(pair.tolist()) for pair in looked_at) == sorted(near)  # each pair once
 
 
 def test_the_search_is_the_same_in_small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     described = likeness.descriptors([*FACES[:100], *FACES[:100]])
     whole = np.unique(likeness.pairs(*described), axis=0)
-    monkeypatch.setattr(likeness, "PAIRS", 7)
+    monkeypatch.setattr(likeness, "TILES", 1)
     monkeypatch.setattr(likeness, "ROWS", 9)
     assert np.array_equal(np.unique(likeness.pairs(*described), axis=0), whole)
     again = likeness.descriptors([*FACES[:100], *FACES[:100]])

@@ -41,11 +41,14 @@ PLAIN = 2.0
 # them would have few different values.
 WIDTHS = (13, 13, 13, 12, 12)
 _ORDER = np.concatenate([np.arange(FREQUENCIES**2 - 1)[band :: len(WIDTHS)] for band in range(len(WIDTHS))])
+_MASKS = [np.uint64(((1 << width) - 1) << sum(WIDTHS[:band])) for band, width in enumerate(WIDTHS)]
 # Faces that correlate are at most this far apart in every frequency, and a little for rounding.
 REACH = (2 - 2 * CORRELATION) ** 0.5 + 1e-3
 APART = 4  # more than the values of two rows and their reach
 ROWS = 4096  # faces described at a time
-PAIRS = 1 << 18  # pairs compared at a time, few enough for the processor's cache
+# Rows that follow each other, and rows that all of them are compared with: no pair needs an index of its own.
+GROUP, TILE = 16, 32
+TILES = 512  # compared at a time, few enough for the processor's cache
 
 
 def descriptors(faces: Faces | Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -80,7 +83,7 @@ def pairs(low: np.ndarray, signs: np.ndarray) -> np.ndarray:
         low, signs: of N faces, from `descriptors`.
 
     Returns:
-        Rows of both faces, int64 [M, 2]. A pair may occur more than once. Plain surfaces are in no pair.
+        Rows of both faces, int64 [M, 2], every pair once. Plain surfaces are in no pair.
     """
     alike_pairs = [np.zeros((0, 2), np.int64)]
     usable = np.flatnonzero(low.any(axis=1))
@@ -93,43 +96,53 @@ def pairs(low: np.ndarray, signs: np.ndarray) -> np.ndarray:
 
 
 def _near(signs: np.ndarray, values: np.ndarray | float = 0.0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield rows of pairs that differ in at most `DISTANCE` bits and `REACH`, every such pair at least once.
+    """Yield rows of pairs that differ in at most `DISTANCE` bits and `REACH`, every such pair once.
 
     For each band the rows are sorted by the bits of the band, and rows with equal bits by their values. Rows with equal
-    bits, or one bit flipped, and values within reach are then neighbours, so only about 2 % of all pairs are compared.
+    bits, or one bit flipped, and values within reach are then neighbours: 2 % of all pairs. Groups and tiles add some.
 
     Args:
         signs: uint64 [N].
         values: of one frequency of each row, -1 to 1, [N].
     """
-    first = 0
-    for width in WIDTHS:
-        keys = (signs >> np.uint64(first) & np.uint64((1 << width) - 1)).astype(np.int64)
-        first += width
+    values = np.broadcast_to(values, signs.shape)
+    for band, width in enumerate(WIDTHS):
+        keys = ((signs & _MASKS[band]) >> np.uint64(sum(WIDTHS[:band]))).astype(np.int64)
         places = APART * keys + values  # bits first, then values
         order = np.argsort(places, kind="stable")
-        keys, places, ordered = keys[order], places[order], signs[order]
+        keys, places, ordered = keys[order], places[order], np.pad(signs[order], (0, TILE))
         for flipped in (0, *(1 << bit for bit in range(width))):
             # Each pair once: with equal bits from the earlier row, with a flipped bit from the row in which it is 0.
             rows = np.flatnonzero(keys & flipped == 0)
-            target = places[rows] + APART * flipped
-            begin = np.searchsorted(places, target - REACH) if flipped else rows + 1
-            end = np.searchsorted(places, target + REACH, side="right")
-            for left, right in _close(ordered, rows, begin, end - begin):
-                yield order[left], order[right]
+            first, last = rows[::GROUP], np.append(rows[GROUP - 1 : -1 : GROUP], rows[-1:])
+            begin = np.searchsorted(places, places[first] + APART * flipped - REACH) if flipped else first + 1
+            end = np.searchsorted(places, places[last] + APART * flipped + REACH, side="right")
+            for left, right in _close(ordered, rows, begin, end):
+                later = (left < right) & (right < len(order))
+                left, right = left[later], right[later]
+                new = np.abs(places[right] - places[left] - APART * flipped) <= REACH
+                for earlier in _MASKS[:band]:
+                    new &= np.bitwise_count((ordered[left] ^ ordered[right]) & earlier) > 1
+                yield order[left[new]], order[right[new]]
 
 
 def _close(
-    signs: np.ndarray, rows: np.ndarray, begin: np.ndarray, count: np.ndarray
+    signs: np.ndarray, rows: np.ndarray, begin: np.ndarray, end: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Compare each of `rows` with the `count` rows from `begin` on, and yield the close pairs."""
-    total = np.cumsum(count)
-    cuts = np.searchsorted(total, np.arange(PAIRS, count.sum(), PAIRS))
-    for part in np.split(np.arange(len(rows)), cuts):
-        ends = np.cumsum(count[part])
-        right = np.arange(ends[-1] if len(part) else 0) + np.repeat(
-            begin[part] - (ends - count[part]), count[part]
-        )
-        differ = np.repeat(signs[rows[part]], count[part]) ^ signs[right]
-        close = np.flatnonzero(np.bitwise_count(differ) <= DISTANCE)
-        yield rows[part][np.searchsorted(ends, close, side="right")], right[close]
+    """Compare each `GROUP` of rows with the rows from its `begin` to its `end` at least, and yield the close pairs.
+
+    Args:
+        signs: uint64 [N + TILE]. The last `TILE` belong to no row, but pairs may have them.
+        rows: ascending, [R].
+        begin, end: of each group, [R / GROUP].
+    """
+    members = np.pad(rows, (0, -len(rows) % GROUP), constant_values=len(signs) - TILE).reshape(-1, GROUP)
+    tiles = -(-(end - begin) // TILE)
+    group = np.repeat(np.arange(len(members)), tiles)
+    start = begin[group] + TILE * (np.arange(len(group)) - np.repeat(np.cumsum(tiles) - tiles, tiles))
+    windows = np.lib.stride_tricks.sliding_window_view(signs, TILE)
+    for part in range(0, len(group), TILES):
+        of, at = members[group[part : part + TILES]], start[part : part + TILES]
+        differ = np.bitwise_count(signs[of][:, :, None] ^ windows[at][:, None])
+        tile, member, place = np.unravel_index(np.flatnonzero(differ <= DISTANCE), differ.shape)
+        yield of[tile, member], at[tile] + place
