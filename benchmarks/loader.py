@@ -29,6 +29,7 @@ from typing import Any
 import albumentations as A
 import cv2
 import numpy as np
+import pyarrow as pa
 import torch
 from albumentations.pytorch import ToTensorV2
 from torch import Tensor
@@ -203,7 +204,7 @@ def main(count: str = "8192", rounds: str = "5") -> None:
     labels = torch.from_numpy(rng.integers(0, len(p.classes), int(count)))
     targets = torch.nn.functional.one_hot(labels, len(p.classes)).float()
     rows = np.arange(int(count))
-    samples = Samples([str(i) for i in rows], [Table(faces)], np.zeros_like(rows), rows, targets, labels)  # type: ignore[list-item]
+    samples = Samples(pa.array(map(str, rows)), [Table(faces)], np.zeros_like(rows), rows, targets, labels)  # type: ignore[list-item]
     loaders(p, samples, faces, int(rounds))
     share(p, samples, STEPS)
 

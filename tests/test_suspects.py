@@ -100,7 +100,7 @@ def test_no_classifier_scores_a_face_it_has_seen_and_a_run_that_was_stopped_goes
     train, score = cross_validation.trained, cross_validation.probabilities
 
     def recorded(samples: Samples, *arguments: Any) -> Any:
-        learned.append(set(samples.ids))
+        learned.append(set(samples.ids.to_pylist()))
         return train(samples, *arguments)
 
     def stopped(*arguments: Any) -> np.ndarray:
@@ -116,7 +116,7 @@ def test_no_classifier_scores_a_face_it_has_seen_and_a_run_that_was_stopped_goes
     at = Samples.at
 
     def scored(samples: Samples, rows: np.ndarray) -> Samples:
-        held_out.append({samples.ids[row] for row in rows})
+        held_out.append(set(samples.ids.take(rows).to_pylist()))
         return at(samples, rows)
 
     learned.clear()

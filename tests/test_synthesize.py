@@ -150,16 +150,16 @@ def measured() -> dict[str, Any]:
 
 def test_a_gan_never_sees_what_valid_or_test_hold_nor_a_face_twice(project: Path) -> None:
     toy.write(project)
-    train_rows = toy.labelled(params.load()).split("train").ids
-    valid_rows = toy.labelled(params.load()).split("valid").ids
+    train_rows = toy.labelled(params.load()).split("train").ids.to_pylist()
+    valid_rows = toy.labelled(params.load()).split("valid").ids.to_pylist()
     cluster = {train_rows[0]: "a", valid_rows[0]: "a"}  # in valid too
     cluster |= dict.fromkeys(train_rows[3:6], "b")  # three times in train
     rewrite_labels(lambda row: row | {"cluster": cluster.get(row["id"])})
     learned = toy.labelled(params.load()).learnable()
     gone = {train_rows[0], train_rows[4], train_rows[5]}
-    assert learned.ids == [id_ for id_ in train_rows if id_ not in gone]
+    assert learned.ids.to_pylist() == [id_ for id_ in train_rows if id_ not in gone]
     every = toy.labelled(params.load()).split("train")
-    rows = np.array([every.ids.index(id_) for id_ in learned.ids])
+    rows = np.array([every.ids.to_pylist().index(id_) for id_ in learned.ids.to_pylist()])
     np.testing.assert_array_equal(learned.gather(np.arange(len(rows))), every.gather(rows))
     assert torch.equal(learned.labels, every.labels[rows])
 
@@ -212,7 +212,7 @@ def test_alone_trains_on_synthetic_faces_only(project: Path) -> None:
     faces = toy.labelled(p)
     alone = faces.with_synthetic(faces.split("train"), paths.SYNTHETIC, alone=p.train.synthetic == "alone")
     assert len(alone) == 24
-    assert all(id_.startswith("synthetic/") for id_ in alone.ids)
+    assert all(id_.startswith("synthetic/") for id_ in alone.ids.to_pylist())
     train.run(p)
     samples = json.loads((paths.METRICS / "train.json").read_text())["samples"]
     assert samples == {"real": 0, "synthetic": 24, "datasets": {"sample": 0}}

@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given
@@ -592,7 +593,7 @@ def test_vgg19_learns_in_bfloat16_what_it_learns_in_float32(project: Path) -> No
     rows = np.arange(2)
     losses = []
     for precision in (torch.float32, torch.bfloat16):
-        samples = data.Samples([str(i) for i in rows], [faces], rows * 0, rows, targets, labels)
+        samples = data.Samples(pa.array(map(str, rows)), [faces], rows * 0, rows, targets, labels)
         run = toy.training_run(p, train=samples, precision=precision)
         run.network.train()
         losses.append([float(run._step(run.plan(0)[0], 2)[0]) for _ in range(2)])

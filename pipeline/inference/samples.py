@@ -16,6 +16,7 @@ from torch import Tensor
 from pipeline.core.errors import UserError
 from pipeline.core.progress import track
 from pipeline.params.model import Align
+from pipeline.tables.columns import Texts, numbers, places, texts
 from pipeline.tables.paths import ALIGNED, LABELS
 from pipeline.tables.schema import DATASETS, MADE_FROM, channels
 from pipeline.tables.store import Faces, read_parquet
@@ -29,7 +30,7 @@ class Samples:
     """Samples in a fixed order.
 
     Args:
-        ids: N ids.
+        ids: N texts.
         tables: the tables that hold the faces, all of one shape.
         table: index into `tables` of each sample, int [N].
         row: row in that table of each sample, int [N].
@@ -37,7 +38,7 @@ class Samples:
         labels: class index of each sample, int64 [N].
     """
 
-    ids: list[str]
+    ids: pa.Array
     tables: Sequence[Faces]
     table: np.ndarray
     row: np.ndarray
@@ -64,8 +65,7 @@ class Samples:
 
     def at(self, rows: np.ndarray) -> Samples:
         """Return the samples in `rows`, int64 [n], in that order."""
-        ids = [self.ids[row] for row in rows.tolist()]
-        chosen = torch.from_numpy(rows)
+        ids, chosen = self.ids.take(rows), torch.from_numpy(rows)
         return Samples(
             ids, self.tables, self.table[rows], self.row[rows], self.targets[chosen], self.labels[chosen]
         )
@@ -139,17 +139,16 @@ class LabelledFaces:
     def _samples(self, table: pa.Table) -> Samples:
         """Return the samples in rows of `data/labels.parquet`."""
         tables = [self._faces(ALIGNED / f"{dataset}.arrow") for dataset in self.datasets]
-        positions = {id_: (t, row) for t, faces in enumerate(tables) for row, id_ in enumerate(faces.ids())}
-        ids = table["id"].to_pylist()
-        try:
-            rows = np.array([positions[id_] for id_ in ids], np.int64).reshape(-1, 2)
-        except KeyError as error:
-            raise UserError(
-                f"{LABELS}: {error.args[0]!r} is in no table of {ALIGNED}: run `dvc repro`"
-            ) from None
-        targets = np.array(table["target"].to_pylist(), np.float32).reshape(-1, len(self.classes))
-        labels = self._indices(table["label"].to_pylist())
-        return Samples(ids, tables, rows[:, 0], rows[:, 1], torch.from_numpy(targets), labels)
+        ids = texts(table["id"])
+        faces = places(ids, pa.concat_arrays([texts(faces.table["id"]) for faces in tables]))
+        if (faces < 0).any():
+            unknown = ids[int(faces.argmin())].as_py()
+            raise UserError(f"{LABELS}: {unknown!r} is in no table of {ALIGNED}: run `dvc repro`")
+        starts = np.cumsum([0, *map(len, tables)])
+        own = np.searchsorted(starts, faces, side="right") - 1
+        targets = np.array(table["target"].combine_chunks().flatten()).reshape(-1, len(self.classes))
+        labels = self._indices(table["label"])
+        return Samples(ids, tables, own, faces - starts[own], torch.from_numpy(targets), labels)
 
     def learnable(self) -> Samples:
         """Return the training samples that GANs and judges may learn from.
@@ -162,16 +161,12 @@ class LabelledFaces:
         """
         samples = self.split("train")
         table = read_parquet(LABELS, ["id", "split", "cluster"])
-        clusters = dict(zip(table["id"].to_pylist(), table["cluster"].to_pylist(), strict=True))
-        held_out = table.filter(pc.not_equal(table["split"], "train"))
-        excluded = set(held_out["cluster"].to_pylist()) - {None}
-        kept = []
-        for row, id_ in enumerate(samples.ids):
-            cluster = clusters[id_]
-            if cluster not in excluded:
-                kept.append(row)
-                excluded |= {cluster} - {None}
-        return samples.at(np.array(kept, np.int64))
+        every = numbers(table["cluster"])
+        clusters = every[places(samples.ids, table["id"])]
+        held_out = every[pc.not_equal(table["split"], "train").to_numpy()]
+        first = np.zeros(len(clusters), bool)
+        first[np.unique(clusters, return_index=True)[1]] = True
+        return samples.at(np.flatnonzero((clusters < 0) | (first & ~np.isin(clusters, held_out))))
 
     def with_synthetic(self, samples: Samples, path: Path, alone: bool) -> Samples:
         """Return training samples followed by the generated faces in `path`, whose targets are their classes.
@@ -194,15 +189,15 @@ class LabelledFaces:
         if made_from != (ours := digest(learned)):
             found = f"faces made from another training split ({made_from[:12] or 'unknown'})"
             raise UserError.of(path, found, f"from {ours[:12]}: run `dvc repro`")
-        names = faces.table["label"].to_pylist()
-        if unknown := sorted(set(names) - set(self.classes)):
+        names = faces.table["label"]
+        if unknown := sorted(set(names.unique().to_pylist()) - set(self.classes)):
             raise UserError.of(path, f"class {unknown[0]}", f"{', '.join(self.classes)}: run `dvc repro`")
         labels = self._indices(names)
         targets = torch.nn.functional.one_hot(labels, len(self.classes)).float()
         if alone:
             samples = samples.at(np.array([], np.int64))
         return Samples(
-            samples.ids + faces.ids(),
+            pa.concat_arrays([samples.ids, texts(faces.table["id"])]),
             [*samples.tables, faces],
             np.concatenate([samples.table, np.full(len(faces), len(samples.tables))]),
             np.concatenate([samples.row, np.arange(len(faces))]),
@@ -219,9 +214,9 @@ class LabelledFaces:
             raise UserError.of(path, f"faces of {found}", f"{allowed} (params.yaml): run `dvc repro`")
         return faces
 
-    def _indices(self, names: list[str]) -> Tensor:
+    def _indices(self, names: Texts) -> Tensor:
         """Return the class indices of names, int64."""
-        return torch.tensor([self.classes.index(name) for name in names], dtype=torch.int64)
+        return torch.from_numpy(places(names, self.classes))
 
 
 def gan_datasets(path: Path) -> list[str]:
@@ -237,7 +232,8 @@ def gan_datasets(path: Path) -> list[str]:
 
 def digest(samples: Samples) -> str:
     """Return the SHA-256 of the ids, labels and faces of samples."""
-    sha256 = hashlib.sha256("\n".join(samples.ids).encode())
+    ids = pa.ListArray.from_arrays([0, len(samples)], samples.ids)
+    sha256 = hashlib.sha256(pc.binary_join(ids, "\n")[0].as_buffer())
     sha256.update(samples.labels.numpy().tobytes())
     for start in range(0, len(samples), 4096):
         sha256.update(samples.gather(np.arange(start, min(start + 4096, len(samples)))).data)

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from pipeline.core.errors import UserError
 from pipeline.labels import likeness
 from pipeline.params.types import hint
-from pipeline.tables.columns import encoded, texts
+from pipeline.tables.columns import encoded, shared, texts
 from pipeline.tables.paths import ALIGNED, INGESTED
 from pipeline.tables.schema import DRAW, vocabulary_of
 from pipeline.tables.store import Faces, read_parquet
@@ -76,8 +76,8 @@ def read_pictures(names: Sequence[str], classes: Sequence[str]) -> Pictures:
     drawn = np.array([[split in text.split(",") for split in DRAWN] for text in draws], bool)
     return Pictures(
         ids=texts(table["id"]),
-        datasets=_shared(table["dataset"]),
-        published=_shared(table["split"].fill_null("")).astype(str),
+        datasets=shared(table["dataset"]),
+        published=shared(table["split"].fill_null("")).astype(str),
         drawable=drawn.reshape(-1, len(DRAWN))[places],
         vocabulary=vocabulary,
         votes=np.concatenate([_in_order(part, vocabulary) for part in votes])[order],
@@ -89,12 +89,6 @@ def read_pictures(names: Sequence[str], classes: Sequence[str]) -> Pictures:
         signs=signs,
         attributes=texts(table["attributes"]),
     )
-
-
-def _shared(column: pa.ChunkedArray) -> np.ndarray:
-    """Return a column of few different texts, of which equal rows share one object, object [N]."""
-    names, places = encoded(column)
-    return np.array(names, object)[places]
 
 
 def use_published_valid(pictures: Pictures, uses: Mapping[str, str]) -> Pictures:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from sklearn.model_selection import StratifiedGroupKFold
 
 from pipeline.core.errors import UserError
 from pipeline.labels import duplicates
+from pipeline.tables.columns import Texts, texts
 from pipeline.tables.paths import INGESTED, LABELS
 from pipeline.tables.store import read_parquet
 
 
-def read_groups(ids: Sequence[str], datasets: Sequence[str]) -> np.ndarray:
+def read_groups(ids: Texts, datasets: Sequence[str]) -> np.ndarray:
     """Return the number of the group of each face, int [N]: faces of a person, of a picture and of its copies.
 
     Args:
@@ -25,13 +28,10 @@ def read_groups(ids: Sequence[str], datasets: Sequence[str]) -> np.ndarray:
     Raises:
         UserError: a table is absent.
     """
-    clusters = _column(read_parquet(LABELS, ["id", "cluster"]), "cluster")
-    people: dict[str, str] = {}
-    for name in datasets:
-        table = read_parquet(INGESTED / f"{name}.parquet", ["id", "group"])
-        people |= {id_: f"{name}\0{person}" for id_, person in _column(table, "group").items()}
-    together = [duplicates.links([known.get(id_) for id_ in ids]) for known in (clusters, people)]
-    return duplicates.connected(len(ids), together)
+    ingested = [INGESTED / f"{name}.parquet" for name in datasets]
+    names, people = _column(ids, ingested, "dataset"), _column(ids, ingested, "group")
+    together = _column(ids, [LABELS], "cluster"), pc.binary_join_element_wise(names, people, "\0")
+    return duplicates.connected(len(ids), map(duplicates.links, together))
 
 
 def draw(labels: np.ndarray, groups: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -59,7 +59,7 @@ def draw(labels: np.ndarray, groups: np.ndarray, count: int, seed: int) -> np.nd
     return folds
 
 
-def _column(table: pa.Table, name: str) -> dict[str, str]:
-    """Return the values of a column by id, without those that are null."""
-    rows = zip(table["id"].to_pylist(), table[name].to_pylist(), strict=True)
-    return {id_: value for id_, value in rows if value is not None}
+def _column(ids: Texts, files: Sequence[Path], name: str) -> pa.ChunkedArray:
+    """Return the value of a column of some tables for each id, N; null where none has the id."""
+    table = pa.concat_tables(read_parquet(file, ["id", name]) for file in files)
+    return table[name].take(pc.index_in(texts(ids), value_set=texts(table["id"])))

@@ -34,10 +34,11 @@ def write(
         UserError: a file cannot be written.
     """
     labels = samples.labels.numpy()
+    ids = samples.ids.take(ranking.rows).to_pylist()
     rows = [
-        (i, samples.ids[face], split, classes[label], classes[other], *probabilities[face, [label, other]])
-        for i, (face, label, other) in enumerate(
-            zip(ranking.rows, labels[ranking.rows], ranking.suggested, strict=True), 1
+        (i, id_, split, classes[label], classes[other], *probabilities[face, [label, other]])
+        for i, (id_, face, label, other) in enumerate(
+            zip(ids, ranking.rows, labels[ranking.rows], ranking.suggested, strict=True), 1
         )
     ]
     captions = [

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 # Texts; null or None where a row has none.
 Texts: TypeAlias = pa.Array | pa.ChunkedArray | Sequence[str | None]
@@ -25,7 +26,7 @@ def encoded(values: Texts) -> tuple[list[str], np.ndarray]:
     Places are int64 [N], -1 for a row without a text.
     """
     column = texts(values).dictionary_encode()
-    return column.dictionary.to_pylist(), column.indices.fill_null(-1).to_numpy().astype(np.int64)
+    return column.dictionary.to_pylist(), numbers(column)
 
 
 def numbers(values: Texts | np.ndarray) -> np.ndarray:
@@ -36,5 +37,15 @@ def numbers(values: Texts | np.ndarray) -> np.ndarray:
     """
     if isinstance(values, np.ndarray) and values.dtype.kind == "i":
         return values
-    column = texts(values).dictionary_encode()
-    return column.indices.fill_null(-1).to_numpy().astype(np.int64)
+    return texts(values).dictionary_encode().indices.fill_null(-1).to_numpy().astype(np.int64)
+
+
+def shared(values: Texts) -> np.ndarray:
+    """Return few different texts, of which equal rows share one object, object [N]."""
+    names, rows = encoded(values)
+    return np.array(names, object)[rows]
+
+
+def places(values: Texts, among: Texts) -> np.ndarray:
+    """Return where among different texts each row's is, int64 [N], -1 for a row whose text is not there."""
+    return pc.index_in(texts(values), value_set=texts(among)).fill_null(-1).to_numpy().astype(np.int64)
