@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +10,13 @@ import numpy as np
 from pipeline.evaluation.intervals import FEW, chance_gaps, intervals
 from pipeline.evaluation.metrics import headline
 from pipeline.tables.attributes import GAP, UNKNOWN
+from pipeline.tables.columns import Texts, encoded
 
 SCORES = ("accuracy", "macro_recall", "macro_f1")
 
 
 def group_scores(
-    values: Sequence[str],
+    values: Texts,
     labels: np.ndarray,
     predicted: np.ndarray,
     classes: list[str],
@@ -41,10 +41,10 @@ def group_scores(
           `gap.chance` has the gaps that chance alone makes between groups of these sizes (`chance_gaps`). It is empty
           if there are no gaps or no resamples.
     """
-    of = np.array(values)
+    names, of = encoded(values)
     scores: dict[str, dict[str, Any]] = {}
-    for value in sorted(set(values), key=_order):
-        rows = of == value
+    for value in sorted(names, key=_order):
+        rows = of == names.index(value)
         row = headline(labels[rows], predicted[rows], classes)
         bounds = intervals(labels[rows], predicted[rows], len(classes), resamples, seed)
         scores[value] = {"support": row.pop("images"), **row, "interval": bounds}
@@ -53,7 +53,8 @@ def group_scores(
     if len(compared) > 1:
         gap |= {key: float(np.ptp([scores[value][key] for value in compared])) for key in SCORES}
         if resamples:
-            rows, sizes = np.isin(of, compared), [scores[value]["support"] for value in compared]
+            rows = np.isin(of, [names.index(value) for value in compared])
+            sizes = [scores[value]["support"] for value in compared]
             gap["chance"] = chance_gaps(labels[rows], predicted[rows], sizes, len(classes), resamples, seed)
     return scores | {GAP: gap}
 

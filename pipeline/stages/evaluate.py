@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 import typer
 
@@ -26,10 +27,11 @@ from pipeline.inference.model_file import TrainedModel, load
 from pipeline.inference.probabilities import probabilities
 from pipeline.inference.samples import LabelledFaces, Samples
 from pipeline.params.model import Params
-from pipeline.tables.attributes import GAP, UNKNOWN, check_groups
+from pipeline.tables.attributes import GAP, UNKNOWN, check_groups, values_of
+from pipeline.tables.columns import numbers, shared, texts
 from pipeline.tables.paths import ALIGNED, CLASSIFIER, LABELS, METRICS, PLOTS, PREDICTIONS
 from pipeline.tables.schema import PREDICTIONS as PREDICTION_COLUMNS
-from pipeline.tables.store import batches_of, fill, read_parquet
+from pipeline.tables.store import BATCH_ROWS, fill, read_parquet
 from pipeline.tables.vocabulary import SCORED
 
 WIDTH = 100  # characters in a printed line
@@ -40,12 +42,11 @@ def run(p: Params) -> None:
     """Write scores, predictions and plots; print the scores of each split and data set, and what limits them."""
     where = device.pick(p.train.device)
     model = load(CLASSIFIER, where)
-    rows_by_id = _labelled_rows(p.datasets)
-    attributes = [list(row["attributes"].items()) for row in rows_by_id.values()]
-    check_groups(p.evaluate.groups, pa.array(attributes, pa.map_(pa.string(), pa.string())))
+    table = _labelled(p.datasets)
+    check_groups(p.evaluate.groups, texts(table["attributes"]))
     faces = LabelledFaces(p.classes, p.datasets, p.align).everything()
     _check(p, model, faces.shape)
-    splits = np.array([_scored_split(model, rows_by_id[id_]) for id_ in faces.ids])
+    splits, clusters = _scored_splits(model, table), numbers(table["cluster"])
 
     report: dict[str, Any] = {
         "rule": p.labels.rule,
@@ -54,46 +55,63 @@ def run(p: Params) -> None:
         "bootstrap": p.evaluate.bootstrap,
         **_origin(p.datasets),
     }
-    predictions: list[dict[str, Any]] = []
-    earlier: set[str | None] = set()
+    everything = np.zeros((len(faces), len(p.classes)), np.float32)
+    earlier = np.zeros(len(faces), bool)
     # The outputs of an earlier run are replaced only when all new ones are complete.
-    with replacing(PREDICTIONS) as table, replacing_folder(PLOTS / "evaluate") as folder:
-        for split in [name for name in SCORED if name in splits]:
-            samples = faces.at(np.flatnonzero(splits == split)).to(where)
+    with replacing(PREDICTIONS) as path, replacing_folder(PLOTS / "evaluate") as folder:
+        for split in [name for name in SCORED if (splits == name).any()]:
+            rows = np.flatnonzero(splits == split)
+            samples = faces.at(rows).to(where)
             labels = samples.labels.numpy()
-            chances = _probabilities(p, model, samples, split)
-            predicted = chances.argmax(axis=1)
-            rows = [rows_by_id[id_] | {"split": split} for id_ in samples.ids]
-            report[split] = scores(labels, chances, p.classes) | _parts(p, rows, labels, predicted, earlier)
-            for row, label, shares in zip(rows, predicted, chances, strict=True):
-                predictions.append(row | {"predicted": p.classes[label], "probabilities": shares.tolist()})
+            chances = everything[rows] = _probabilities(p, model, samples, split)
+            fresh = (clusters[rows] < 0) | ~np.isin(clusters[rows], clusters[earlier])
+            parts = _parts(
+                p, table.take(rows), labels, chances.argmax(axis=1), fresh if earlier.any() else None
+            )
+            report[split] = scores(labels, chances, p.classes) | parts
             _draw(p, folder / split, split, samples, chances)
-            if split in ("train", "valid"):
-                earlier |= {row["cluster"] for row in rows}
-        by_id = sorted(predictions, key=lambda row: row["id"])
-        fill(table, PREDICTIONS.suffix, PREDICTION_COLUMNS, batches_of(PREDICTION_COLUMNS, by_id))
+            earlier[rows] = split in ("train", "valid")
+        predictions = _predictions(table, splits, everything, p.classes)
+        fill(path, PREDICTIONS.suffix, predictions.schema, predictions.to_batches(BATCH_ROWS))
         write_json(METRICS / "evaluate.json", report)
     typer.echo("\n".join(_lines(report)))
 
 
-def _labelled_rows(datasets: list[str]) -> dict[str, dict[str, Any]]:
-    """Return id, dataset, split, label, cluster and attributes of every labelled sample of data sets by its id."""
+def _labelled(datasets: list[str]) -> pa.Table:
+    """Return id, dataset, split, label, cluster and attributes of the labelled samples of data sets."""
     table = read_parquet(LABELS, ["id", "dataset", "split", "label", "cluster", "attributes"])
-    rows = {
-        row["id"]: row | {"attributes": dict(row["attributes"] or ())}
-        for row in table.to_pylist()
-        if row["dataset"] in datasets
-    }
-    if not rows:
+    table = table.filter(pc.is_in(table["dataset"], value_set=pa.array(datasets, pa.string())))
+    if not len(table):
         raise UserError.of(LABELS, "no samples", "at least one; metrics/label.json counts the dropped")
-    return rows
+    return table
 
 
-def _scored_split(model: TrainedModel, row: dict[str, Any]) -> str:
-    """Return the split of `SCORED` to which a labelled sample belongs."""
-    if row["split"] == "test" or row["dataset"] in model.datasets:
-        return row["split"]
-    return "gan_train" if row["split"] == "train" and row["dataset"] in model.gan_datasets else "unlearned"
+def _scored_splits(model: TrainedModel, table: pa.Table) -> np.ndarray:
+    """Return the split of `SCORED` to which each labelled sample belongs, object [N]."""
+    splits, datasets = shared(table["split"]), shared(table["dataset"])
+    as_published = (splits == "test") | np.isin(datasets, model.datasets)
+    of_gan = (splits == "train") & np.isin(datasets, model.gan_datasets)
+    return np.select([as_published, of_gan], [splits, "gan_train"], "unlearned")
+
+
+def _predictions(
+    table: pa.Table, splits: np.ndarray, probabilities: np.ndarray, classes: list[str]
+) -> pa.Table:
+    """Return `data/predictions.parquet`: the labelled samples with the splits in which they were scored.
+
+    Args:
+        table: the samples, N rows.
+        splits: object [N].
+        probabilities: float32 [N, K].
+        classes: K names in label order.
+    """
+    ends = np.arange(len(table) + 1, dtype=np.int32) * len(classes)
+    columns = {name: table[name] for name in ("id", "dataset", "label")} | {
+        "split": splits,
+        "predicted": np.array(classes, object)[probabilities.argmax(axis=1)],
+        "probabilities": pa.ListArray.from_arrays(ends, probabilities.ravel()),
+    }
+    return pa.table(columns, PREDICTION_COLUMNS).combine_chunks()
 
 
 def _origin(datasets: list[str]) -> dict[str, Any]:
@@ -118,20 +136,18 @@ def _origin(datasets: list[str]) -> dict[str, Any]:
 
 def _parts(
     p: Params,
-    rows: list[dict[str, Any]],
+    rows: pa.Table,
     labels: np.ndarray,
     predicted: np.ndarray,
-    earlier: set[str | None],
+    fresh: np.ndarray | None,
 ) -> dict[str, Any]:
     """Return the intervals of a split, and the scores of its parts with theirs.
 
-    `deduplicated` covers the pictures that train and valid above it do not hold, exactly or nearly; `earlier` has their
-    clusters. The first split has no `deduplicated`. If there are several data sets, `datasets.<name>` has the
-    scores of each, with its own `deduplicated`. `groups.<attribute>` has those of `evaluate.groups`.
+    `deduplicated` covers the pictures that train and valid above it do not hold, exactly or nearly: those in `fresh`,
+    bool [N]. The first split has no `fresh` and no `deduplicated`. If there are several data sets, `datasets.<name>`
+    has the scores of each, with its own `deduplicated`. `groups.<attribute>` has those of `evaluate.groups`.
     """
     whole = np.ones(len(rows), bool)
-    fresh = np.array([not row["cluster"] or row["cluster"] not in earlier for row in rows])
-    sources = np.array([row["dataset"] for row in rows])
 
     def bounds(of: np.ndarray) -> dict[str, Any]:
         count = len(p.classes)
@@ -141,15 +157,16 @@ def _parts(
         return headline(labels[of], predicted[of], p.classes) | bounds(of)
 
     def without_repeats(of: np.ndarray) -> dict[str, Any]:
-        return {"deduplicated": scored(of & fresh)} if earlier else {}
+        return {} if fresh is None else {"deduplicated": scored(of & fresh)}
 
     def grouped(attribute: str) -> dict[str, Any]:
-        values = [row["attributes"].get(attribute, UNKNOWN) for row in rows]
+        values = values_of(rows["attributes"], attribute).fill_null(UNKNOWN)
         return group_scores(values, labels, predicted, p.classes, p.evaluate.bootstrap, p.seed)
 
     parts = bounds(whole) | without_repeats(whole)
     if len(p.datasets) > 1:
-        chosen = {name: sources == name for name in p.datasets if name in sources}
+        sources = shared(rows["dataset"])
+        chosen = {name: of for name in p.datasets if (of := sources == name).any()}
         parts["datasets"] = {name: scored(of) | without_repeats(of) for name, of in chosen.items()}
     if p.evaluate.groups:
         parts["groups"] = {name: grouped(name) for name in p.evaluate.groups}
