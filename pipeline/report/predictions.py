@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from pipeline.report.run import SCORES, FinishedRun
+from pipeline.tables.columns import places, shared, texts
 from pipeline.tables.paths import ALIGNED, PREDICTIONS
 from pipeline.tables.store import Faces, read_parquet
 from pipeline.tables.vocabulary import SCORED
@@ -23,12 +25,13 @@ class SplitPredictions(NamedTuple):
     """Predictions of a split.
 
     Attributes:
-        ids, datasets: of each face, [N].
+        ids: N texts.
+        datasets: of each face, object [N].
         labels: true classes, int [N].
         probabilities: float32 [N, K].
     """
 
-    ids: np.ndarray
+    ids: pa.Array
     datasets: np.ndarray
     labels: np.ndarray
     probabilities: np.ndarray
@@ -68,17 +71,16 @@ def predictions(run: FinishedRun) -> tuple[dict[str, SplitPredictions], str]:
 def _read(path: Path, classes: list[str]) -> dict[str, SplitPredictions]:
     """Return the predictions by split; empty if they have other classes."""
     table = read_parquet(path, ["id", "dataset", "split", "label", "predicted", "probabilities"])
-    index = {name: i for i, name in enumerate(classes)}
-    labels = np.array([index.get(name, -1) for name in table["label"].to_pylist()], int)
+    labels = places(table["label"], classes)
     flat = table["probabilities"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     if not len(table) or len(flat) != len(table) * len(classes) or (labels < 0).any():
         return {}
     probabilities = flat.reshape(len(table), len(classes))
-    splits, ids, datasets = (table[name].to_numpy() for name in ("split", "id", "dataset"))
+    ids, splits, datasets = texts(table["id"]), shared(table["split"]), shared(table["dataset"])
     return {
-        split: SplitPredictions(ids[rows], datasets[rows], labels[rows], probabilities[rows])
+        split: SplitPredictions(ids.take(rows), datasets[rows], labels[rows], probabilities[rows])
         for split in SCORED
-        if (rows := splits == split).any()
+        if len(rows := np.flatnonzero(splits == split))
     }
 
 
@@ -101,28 +103,26 @@ def mistakes(run: FinishedRun, predictions: SplitPredictions, classes: list[str]
     confidence = predictions.probabilities.max(axis=1)
     wrong = np.flatnonzero(predicted != labels)
     wrong = wrong[np.argsort(-confidence[wrong], kind="stable")]
-    pairs: dict[tuple[int, int], int] = {}
-    chosen = []
-    for rank, row in enumerate(wrong.tolist()):
-        pair = (int(labels[row]), int(predicted[row]))
-        pairs[pair] = pairs.get(pair, 0) + 1
-        if rank < OF_ALL or pairs[pair] <= OF_PAIR:
-            chosen.append(row)
-    ids = [(str(predictions.datasets[row]), str(predictions.ids[row])) for row in chosen]
+    pairs = labels[wrong] * len(classes) + predicted[wrong]
+    firsts = [np.flatnonzero(pairs == pair)[:OF_PAIR] for pair in np.unique(pairs)]
+    chosen = wrong[np.unique(np.concatenate([np.arange(len(wrong))[:OF_ALL], *firsts]))]
+    ids = predictions.ids.take(chosen)
     return [
         Mistake(id_, classes[labels[row]], classes[predicted[row]], float(confidence[row]), face)
-        for row, (_, id_), face in zip(chosen, ids, _faces(run, ids), strict=True)
+        for row, id_, face in zip(
+            chosen, ids.to_pylist(), _faces(run, predictions.datasets[chosen], ids), strict=True
+        )
     ]
 
 
-def _faces(run: FinishedRun, wanted: list[tuple[str, str]]) -> list[np.ndarray | None]:
+def _faces(run: FinishedRun, datasets: np.ndarray, ids: pa.Array) -> list[np.ndarray | None]:
     """Return the faces with some data sets and ids; None for each face that is not available."""
-    by_id: dict[str, np.ndarray] = {}
-    for dataset in sorted({name for name, _ in wanted}):
-        # The name becomes part of a path: only names of the run's data sets are accepted.
-        path = run.files.find(ALIGNED / f"{dataset}.arrow") if dataset in run.datasets else None
+    found: list[np.ndarray | None] = [None] * len(ids)
+    for dataset in set(datasets.tolist()).intersection(run.datasets):  # only these may become part of a path
+        path = run.files.find(ALIGNED / f"{dataset}.arrow")
         if path is not None:
             faces = Faces(path)
-            ids = {id_ for name, id_ in wanted if name == dataset}
-            by_id |= {id_: faces[row] for row, id_ in enumerate(faces.ids()) if id_ in ids}
-    return [by_id.get(id_) for _, id_ in wanted]
+            rows = np.where(datasets == dataset, places(ids, faces.table["id"]), -1)
+            for i in np.flatnonzero(rows >= 0):
+                found[i] = faces[rows[i]]
+    return found
