@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,11 +35,17 @@ def confusion_table(
         predicted: predicted classes, [N] integers.
         classes: names, in label order.
     """
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        write = row_writer(file)
-        write(["split", "actual", "predicted"])
-        for actual, guess in zip(labels, predicted, strict=True):
-            write([split, classes[actual], classes[guess]])
+    lines = np.array([[_line(split, actual, guess) for guess in classes] for actual in classes], object)
+    text = _line("split", "actual", "predicted") + "".join(lines[labels, predicted])
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def _line(*cells: str) -> str:
+    """Return a line of a CSV file."""
+    file = io.StringIO(newline="")
+    row_writer(file)(cells)
+    return file.getvalue()
 
 
 def confusion_matrix(
