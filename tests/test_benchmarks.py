@@ -27,6 +27,7 @@ ARGUMENTS: dict[str, Any] = {
     "model": "light",
     "steps": "1",
     "count": "8",
+    "counts": ("200",),
     "cases": ("small",),
     "kills": "1",
     "commands": ("check",),
@@ -56,11 +57,12 @@ CONSTANTS: dict[str, dict[str, Any]] = {
         "LAUNCH": "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')",
     },
 }
-DETECT = ("align", "memory", "near_duplicates", "predict", "silent", "turned")
+DETECT = ("align", "memory", "near_duplicates", "predict", "scale", "silent", "turned")
 # What a reader has done before.
 BEFORE = {
     "align": "fer ingest ferplus; fer ingest facial_expressions",
     "near_duplicates": "fer ingest ferplus; fer align ferplus",
+    "scale": "fer ingest ferplus; fer align ferplus",
     "turned": "fer ingest ferplus; fer ingest facial_expressions",
 }
 # In the place of timm's own script, which is in no package: it logs as that does.
