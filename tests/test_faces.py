@@ -190,6 +190,21 @@ def test_points_come_back_from_the_canvas(
 # ----------------------------------------------------------------------------------------------- alignment
 
 
+@pytest.mark.parametrize(("zoom", "lift"), [(1.0, 0.0), (1.25, 0.0), (1.0, 0.1), (0.8, -0.05)])
+def test_a_zoomed_and_lifted_face_is_the_standard_face_enlarged_and_moved(
+    group_photo: np.ndarray, zoom: float, lift: float
+) -> None:
+    landmarks = np.array([[120.0, 80], [160, 84], [138, 104], [122, 124], [154, 127]])
+    side = 224
+    standard = warp(group_photo, similarity(landmarks, side), side)
+    # OpenCV's own rotation matrix: enlarge around the middle of the edges, then move up.
+    matrix = cv2.getRotationMatrix2D((side / 2, side / 2), 0, zoom) - [[0, 0, 0], [0, 0, lift * side]]
+    expected = cv2.warpAffine(standard, matrix, (side, side), borderMode=cv2.BORDER_REPLICATE)
+    found = warp(group_photo, similarity(landmarks, side, zoom, lift), side)
+    inner = slice(40, -40)
+    assert np.abs(found[inner, inner].astype(int) - expected[inner, inner]).mean() < 2
+
+
 @given(st.integers(0, 2**32 - 1), st.sampled_from([48, 64, 100, 112, 224]))
 def test_similarity_is_scikit_images(seed: int, size: int) -> None:
     rng = np.random.default_rng(seed)

@@ -299,18 +299,18 @@ def landmarks(count: int) -> np.ndarray:
 
 def test_landmarks_are_carried_as_by_the_alignment_of_each_face() -> None:
     found = landmarks(50)
-    ours = carried(found)
+    ours = carried(found, REFERENCE)
     for points, moved in zip(found, ours, strict=True):
         theirs = SimilarityTransform.from_estimate(points, REFERENCE)
         assert moved == pytest.approx(theirs(points), abs=1e-6)
         matrix = similarity(points, 112)
         assert moved == pytest.approx(points @ matrix[:, :2].T + matrix[:, 2], abs=1e-9)
-    assert carried(np.zeros((0, 5, 2))).shape == (0, 5, 2)
+    assert carried(np.zeros((0, 5, 2)), REFERENCE).shape == (0, 5, 2)
 
 
 def test_the_legend_gives_the_median_residual_of_each_landmark(figures: list[Figure]) -> None:
     found = landmarks(41)
-    plots.landmark_scatter(Path("l.png"), "d", carried(found), REFERENCE, 112, None)
+    plots.landmark_scatter(Path("l.png"), "d", carried(found, REFERENCE), REFERENCE, 112, None)
 
     residuals = []
     for points in found:
@@ -337,7 +337,7 @@ def test_the_mean_face_lies_where_its_landmarks_are_drawn(figures: list[Figure])
 
 
 def test_at_most_twenty_thousand_points_are_drawn(figures: list[Figure]) -> None:
-    plots.landmark_scatter(Path("l.png"), "d", carried(landmarks(9000)), REFERENCE, 112, None)
+    plots.landmark_scatter(Path("l.png"), "d", carried(landmarks(9000), REFERENCE), REFERENCE, 112, None)
 
     drawn = sum(len(points.get_offsets()) for points in figures[0].axes[0].collections)
     assert drawn - len(REFERENCE) == 20_000
@@ -348,7 +348,7 @@ def test_pictures_do_not_depend_on_the_user_or_the_time() -> None:
     def draw() -> list[bytes]:
         sheet(coloured(["found", "whole"] * 9), ["fear"] * 18, np.ones((18, len(VOTES)), int))
         plots.landmark_scatter(
-            Path("l.png"), "d", carried(landmarks(30)), REFERENCE, 112, np.ones((9, 9, 3)) / 2
+            Path("l.png"), "d", carried(landmarks(30), REFERENCE), REFERENCE, 112, np.ones((9, 9, 3)) / 2
         )
         return [Path(name).read_bytes() for name in ("sheet.png", "l.png")]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.export import lineage
 from pipeline.export.onnx import OPSET
-from pipeline.faces.alignment import REFERENCE, REFERENCE_SIZE
+from pipeline.faces.alignment import reference
 from pipeline.inference.model_file import TrainedModel
 
 # Libraries whose versions decide the exported bytes.
@@ -37,6 +37,7 @@ def metadata(classifier: TrainedModel, model_md5: str, data: dict[str, str]) -> 
         "versions": {name: version(name) for name in LIBRARIES},
     }
     if classifier.align.mode == "five_point":
-        points = REFERENCE * (classifier.size / REFERENCE_SIZE)
+        align = classifier.align
+        points = reference(align.face_size, align.zoom, align.lift)
         result["reference"] = [[round(float(value), 4) for value in point] for point in points]
     return result

@@ -23,39 +23,56 @@ MOST_SAMPLES = 12_000
 CROP_MARGIN = 0.1
 
 
-def similarity(landmarks: np.ndarray, size: int) -> np.ndarray:
-    """Return the similarity transform from five landmarks to the reference points at `size` pixels.
+def reference(size: int, zoom: float = 1.0, lift: float = 0.0) -> np.ndarray:
+    """Return where `similarity` puts eyes, nose and mouth corners.
+
+    Args:
+        size: side of the face, pixels.
+        zoom: how much larger the face is than at the standard points; it grows from the centre.
+        lift: how far it is then moved up, as a share of the side.
+
+    Returns:
+        float64 (5, 2), pixels.
+    """
+    centre = REFERENCE_SIZE / 2
+    points = (REFERENCE - centre) * zoom + centre - [0, lift * REFERENCE_SIZE]
+    return points * (size / REFERENCE_SIZE)
+
+
+def similarity(landmarks: np.ndarray, size: int, zoom: float = 1.0, lift: float = 0.0) -> np.ndarray:
+    """Return the similarity transform from five landmarks to the points of `reference`.
 
     It is the rotation, scale and translation with the least sum of squared distances, without reflection (Umeyama 1991,
     equations 40 to 43). In the plane this is a linear regression of complex numbers, w = a z + b.
 
     Args:
         landmarks: (5, 2), pixels of the picture.
-        size: side of the face, pixels.
+        size, zoom, lift: as in `reference`.
 
     Returns:
         float64 (2, 3).
     """
-    z, w = _complex(landmarks), _complex(REFERENCE * (size / REFERENCE_SIZE))
+    z, w = _complex(landmarks), _complex(reference(size, zoom, lift))
     a = np.vdot(z - z.mean(), w - w.mean()) / np.vdot(z - z.mean(), z - z.mean()).real
     b = w.mean() - a * z.mean()
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
 
 
-def carried(landmarks: np.ndarray) -> np.ndarray:
-    """Apply `similarity` at the size of the reference to the landmarks of many faces.
+def carried(landmarks: np.ndarray, goal: np.ndarray) -> np.ndarray:
+    """Apply `similarity` to the landmarks of many faces.
 
     Args:
         landmarks: [N, 5, 2], pixels of the pictures.
+        goal: (5, 2), from `reference`.
 
     Returns:
-        float64 [N, 5, 2], pixels of the reference face, comparable with `REFERENCE`.
+        float64 [N, 5, 2], comparable with `goal`.
     """
     points = np.asarray(landmarks, np.float64)
-    z, w = points[..., 0] + 1j * points[..., 1], _complex(REFERENCE)
+    z, w = points[..., 0] + 1j * points[..., 1], _complex(goal)
     z, w = z - z.mean(axis=1, keepdims=True), w - w.mean()
     a = (z.conj() * w).sum(axis=1) / (z.conj() * z).real.sum(axis=1)
-    moved = a[:, None] * z + _complex(REFERENCE).mean()
+    moved = a[:, None] * z + _complex(goal).mean()
     return np.stack([moved.real, moved.imag], axis=-1)
 
 

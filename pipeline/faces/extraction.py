@@ -95,7 +95,7 @@ def cut(
     elif settings.mode == "crop":
         transform = box_square(face.box, size)
     else:
-        transform = similarity(face.landmarks, size)
+        transform = similarity(face.landmarks, size, settings.zoom, settings.lift)
     pixels = warp(picture, transform, size)
     if face is not None and settings.mode == "crop" and settings.turn and np.isfinite(face.landmarks).all():
         pixels = np.ascontiguousarray(np.rot90(pixels, quarters(face.landmarks[None])[0]))

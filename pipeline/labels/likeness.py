@@ -25,8 +25,6 @@ import cv2
 import numpy as np
 from scipy.fft import dctn
 
-from pipeline.tables.store import Faces
-
 # Greatest number of different signs, of 63, and least correlation of the descriptors.
 DISTANCE = 9
 CORRELATION = 0.96
@@ -51,7 +49,7 @@ GROUP, TILE = 16, 32
 TILES = 512  # compared at a time, few enough for the processor's cache
 
 
-def descriptors(faces: Faces | Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def descriptors(faces: Sequence[np.ndarray] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the descriptors of faces.
 
     Args:

@@ -164,4 +164,6 @@ def _one_dataset(name: str) -> tuple[pa.Table, dict[str, np.ndarray], tuple[np.n
         for voted, column in zip(vocabulary_of(table.schema), columns, strict=True)
     }
     table = table.append_column("draw", pa.array([to_draw] * len(table))).replace_schema_metadata()
-    return table.drop_columns(["votes"]), votes, likeness.descriptors(faces)
+    parts = [likeness.descriptors(batch) for batch in faces.batches()] or [likeness.descriptors([])]
+    low, signs = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return table.drop_columns(["votes"]), votes, (low, signs)

@@ -89,6 +89,8 @@ class Align(Block):
     weights: Line
     # Not `size`: DVC ignores keys of that name when it looks for an earlier run.
     face_size: Annotated[int, Field(ge=16, le=512)]
+    zoom: Annotated[float, Field(ge=0.25, le=4), Before(1.0)]
+    lift: Annotated[float, Field(ge=-0.5, le=0.5), Before(0.0)]
     colour: bool
     missing: Literal["keep", "drop"]
     threshold: Annotated[float, Field(gt=0, lt=1)]

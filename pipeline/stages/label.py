@@ -31,7 +31,7 @@ from pipeline.labels.decisions import (
     too_small,
 )
 from pipeline.labels.pictures import read_pictures
-from pipeline.params.model import Labels, Params
+from pipeline.params.model import Align, Labels, Params
 from pipeline.tables.attributes import check_groups
 from pipeline.tables.paths import ALIGNED, INGESTED, LABELS, METRICS, PLOTS
 from pipeline.tables.store import BATCH_ROWS, Faces, fill, take_parquet
@@ -71,7 +71,7 @@ def run(p: Params) -> None:
             rows = pictures.datasets == name
             labels = np.where(decisions.kept, decisions.labels, "")[rows]
             votes = pictures.votes[rows], pictures.vocabulary
-            _plot(folder, name, labels, *votes, p.classes, p.align.of(name).mode)
+            _plot(folder, name, labels, *votes, p.classes, p.align.of(name))
         write_json(METRICS / "label.json", metrics)
     _report(decisions, metrics, p.labels)
     if unknown:
@@ -98,7 +98,7 @@ def _plot(
     votes: np.ndarray,
     vocabulary: Sequence[str],
     classes: list[str],
-    mode: str,
+    align: Align,
 ) -> None:
     """Plot the faces and the landmarks of a data set.
 
@@ -109,22 +109,23 @@ def _plot(
         votes: [N, V] in file order.
         vocabulary: V names in the order of the votes.
         classes: names in label order.
-        mode: of `align` for this data set.
+        align: settings for this data set.
     """
     faces = Faces(ALIGNED / f"{dataset}.arrow")
     images = partial(take_parquet, INGESTED / f"{dataset}.parquet", "image")
     path = folder / f"{dataset}.png"
-    contact_sheet(path, dataset, faces, labels, votes, vocabulary, classes, mode, images)
+    contact_sheet(path, dataset, faces, labels, votes, vocabulary, classes, align.mode, images)
     landmarks = faces.table["landmarks"].combine_chunks()
     points = landmarks.drop_null().flatten().to_numpy().reshape(-1, 5, 2)
     rows = np.flatnonzero(landmarks.is_valid())
     # The landmarks of a face that is cut out by its box are not on the reference points.
-    on_reference = mode == "five_point" and len(rows) > 0
+    on_reference = align.mode == "five_point" and len(rows) > 0
+    goal = alignment.reference(alignment.REFERENCE_SIZE, align.zoom, align.lift)
     landmark_scatter(
         folder / f"{dataset}-landmarks.png",
         dataset,
-        alignment.carried(points),
-        alignment.REFERENCE,
+        alignment.carried(points, goal),
+        goal,
         alignment.REFERENCE_SIZE,
         mean_face(faces, rows) if on_reference else None,
     )

@@ -6,6 +6,7 @@ sorted by `id`, and rows and bytes alone decide where a group ends, so the same 
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -179,7 +180,9 @@ class Faces:
 
     def __init__(self, path: Path) -> None:
         try:
-            reader = pa.ipc.open_file(pa.memory_map(str(path)))
+            with path.open("rb") as file:
+                self._mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            reader = pa.ipc.open_file(pa.BufferReader(pa.py_buffer(self._mapped)))
             meta = reader.schema.metadata
             self.shape = (int(meta[b"height"]), int(meta[b"width"]), int(meta[b"channels"]))
         except FileNotFoundError:
@@ -196,6 +199,17 @@ class Faces:
     def ids(self) -> list[str]:
         """Return the ids in row order."""
         return self.table["id"].to_pylist()
+
+    def batches(self) -> Iterator[np.ndarray]:
+        """Yield the faces of each record batch, read-only uint8 [n, H, W, C]. What was read leaves the memory."""
+        for batch in self._batches:
+            yield batch
+            self.release()
+
+    def release(self) -> None:
+        """Take what was read out of the memory of this process. It can be read again."""
+        if hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
+            self._mapped.madvise(mmap.MADV_DONTNEED)
 
     def __getitem__(self, row: int) -> np.ndarray:
         """Return face `row` as a read-only view of uint8, H x W x C."""
