@@ -148,7 +148,9 @@ def test_repeats_of_an_earlier_split_and_data_sets_are_scored_apart(
         for name in ("sample", "table")
     }
     assert all("deduplicated" not in part for part in report["train"]["datasets"].values())
-    assert "without repeats" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.strip().startswith("without repeats  ") for line in lines) == 1
+    assert "without repeats: only the pictures that no split above it holds, exactly or nearly" in lines
 
 
 def test_training_faces_of_a_data_set_that_was_not_learned_from_are_a_split_of_their_own(p: Params) -> None:

@@ -221,6 +221,8 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
             yield _line(name, part, total)
         if "deduplicated" in report[split]:
             yield _line("without repeats", report[split]["deduplicated"], total)
+    if any("deduplicated" in report[split] for split in splits):
+        yield "without repeats: only the pictures that no split above it holds, exactly or nearly"
     last = splits[-1]
     for attribute, groups in report[last].get("groups", {}).items():
         yield f"{f'{last} by {attribute}:':<20}   {_COLUMNS}"
