@@ -59,6 +59,8 @@ def write(
         "label": named[labels].tolist(),
         "predicted": named[probabilities.argmax(axis=1)].tolist(),
         "probabilities": probabilities.tolist(),
+        "x": logits[:, 0].tolist(),
+        "y": logits[:, -1].tolist(),
     }
     pq.write_table(pa.table(columns, schema.PREDICTIONS), root / paths.PREDICTIONS)
 

@@ -14,6 +14,8 @@ from sklearn.metrics import accuracy_score, classification_report, roc_auc_score
 from pipeline.core.errors import UserError
 from pipeline.evaluation.intervals import intervals, wilson
 from pipeline.inference import model_file
+from pipeline.inference.crops import centre_crop
+from pipeline.inference.samples import LabelledFaces, scaled
 from pipeline.params.load import load
 from pipeline.params.model import Params
 from pipeline.stages import evaluate
@@ -113,6 +115,25 @@ def test_the_scores_follow_from_the_predictions(p: Params, capsys: pytest.Captur
             roc_auc_score([t == "fear" for t in truth], fear), abs=1e-6
         )
     assert f"{report['test']['accuracy']:.4f}" in capsys.readouterr().out
+
+
+def test_the_map_is_the_plane_on_which_features_of_train_spread_most(p: Params) -> None:
+    evaluate.run(p)
+    rows = pq.read_table(paths.PREDICTIONS).to_pylist()
+    faces = LabelledFaces(p.classes, p.datasets, p.align).everything()
+    network = model_file.load(paths.CLASSIFIER, torch.device("cpu")).network
+    side = p.train.crop
+    batch = scaled(faces.take(torch.arange(len(faces))))
+    with torch.no_grad():
+        features = network(centre_crop(batch, side)[0])[1].double().numpy()
+    by_id = dict(zip(faces.ids, features, strict=True))
+    train = np.array([by_id[row["id"]] for row in rows if row["split"] == "train"])
+    axes = np.linalg.svd(train - train.mean(axis=0))[2][:2]
+    expected = (np.array([by_id[row["id"]] for row in rows]) - train.mean(axis=0)) @ axes.T
+    # Either end of an axis may be its right or upper one.
+    for axis, column in zip("xy", expected.T, strict=True):
+        written = np.array([row[axis] for row in rows])
+        assert np.allclose(written, column, atol=1e-3) or np.allclose(written, -column, atol=1e-3)
 
 
 def test_repeats_of_an_earlier_split_and_data_sets_are_scored_apart(

@@ -249,8 +249,11 @@ def test_twenty_nine_pictures_with_one_for_test_are_nowhere_perfect(
     monkeypatch.setattr(evaluate, "_draw", lambda *_: None)
     monkeypatch.setattr(  # the network is always right
         evaluate,
-        "_probabilities",
-        lambda p, model, samples, split: np.eye(8, dtype=np.float32)[samples.labels.numpy()],
+        "_scored",
+        lambda p, model, samples, *_: (
+            np.eye(8, dtype=np.float32)[samples.labels.numpy()],
+            np.zeros((len(samples), 2)),
+        ),
     )
 
     evaluate.run(p)

@@ -33,11 +33,38 @@ def probabilities(
     Returns:
         float32 [N, K], rows of sum 1.
     """
-    parts = [
-        logits.float().softmax(2).mean(0).cpu()
-        for logits, _ in outputs(network, batches, crop, crops, precision)
-    ]
+    parts = [_chances(logits) for logits, _ in outputs(network, batches, crop, crops, precision)]
     return torch.cat(parts).numpy() if parts else np.empty((0, network.head.out_features), np.float32)
+
+
+def probabilities_and_features(
+    network: Classifier,
+    batches: Iterable[Tensor],
+    crop: int,
+    crops: Crops,
+    precision: torch.dtype,
+    reduce: Callable[[np.ndarray], np.ndarray] = lambda features: features,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the probabilities of N faces and their features, both averaged over the crops of each face.
+
+    Args:
+        network, batches, crop, crops, precision: as for `probabilities`; there is at least one batch.
+        reduce: maps the features of a batch, float32 [n, D], to [n, R], so that not all of them are in memory.
+
+    Returns:
+        float32 [N, K] and float32 [N, R].
+    """
+    parts = [
+        (_chances(logits).numpy(), reduce(features.float().mean(0).cpu().numpy()))
+        for logits, features in outputs(network, batches, crop, crops, precision)
+    ]
+    chances, reduced = zip(*parts, strict=True)
+    return np.concatenate(chances), np.concatenate(reduced).astype(np.float32)
+
+
+def _chances(logits: Tensor) -> Tensor:
+    """Return the class probabilities [n, K] of logits [V, n, K]."""
+    return logits.float().softmax(2).mean(0).cpu()
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ import typer
 
 from pipeline.core.errors import UserError, not_made
 from pipeline.core.files import replacing, replacing_folder, write_json
+from pipeline.evaluation import feature_map
 from pipeline.evaluation.groups import group_scores
 from pipeline.evaluation.intervals import intervals
 from pipeline.evaluation.metrics import confident_mistakes, headline, scores
@@ -24,7 +25,7 @@ from pipeline.figures import scores as plots
 from pipeline.inference import device
 from pipeline.inference.crops import VIEWS
 from pipeline.inference.model_file import TrainedModel, load
-from pipeline.inference.probabilities import probabilities
+from pipeline.inference.probabilities import probabilities_and_features
 from pipeline.inference.samples import LabelledFaces, Samples
 from pipeline.params.model import Params
 from pipeline.tables.attributes import GAP, UNKNOWN, check_groups, values_of
@@ -56,14 +57,20 @@ def run(p: Params) -> None:
         **_origin(p.datasets),
     }
     everything = np.zeros((len(faces), len(p.classes)), np.float32)
+    on_map = np.zeros((len(faces), 2), np.float32)
     earlier = np.zeros(len(faces), bool)
+    plane: feature_map.PCA | None = None
     # The outputs of an earlier run are replaced only when all new ones are complete.
     with replacing(PREDICTIONS) as path, replacing_folder(PLOTS / "evaluate") as folder:
         for split in [name for name in SCORED if (splits == name).any()]:
             rows = np.flatnonzero(splits == split)
             samples = faces.at(rows).to(where)
             labels = samples.labels.numpy()
-            chances = everything[rows] = _probabilities(p, model, samples, split)
+            if plane is None:  # train, if there is one
+                some = samples.at(feature_map.spread(len(samples))).to(where)
+                plane = feature_map.fit(_scored(p, model, some, "features")[1])
+            chances, on_map[rows] = _scored(p, model, samples, split, plane.transform)
+            everything[rows] = chances
             fresh = (clusters[rows] < 0) | ~np.isin(clusters[rows], clusters[earlier])
             parts = _parts(
                 p, table.take(rows), labels, chances.argmax(axis=1), fresh if earlier.any() else None
@@ -71,7 +78,7 @@ def run(p: Params) -> None:
             report[split] = scores(labels, chances, p.classes) | parts
             _draw(p, folder / split, split, samples, chances)
             earlier[rows] = split in ("train", "valid")
-        predictions = _predictions(table, splits, everything, p.classes)
+        predictions = _predictions(table, splits, everything, on_map, p.classes)
         fill(path, PREDICTIONS.suffix, predictions.schema, predictions.to_batches(BATCH_ROWS))
         write_json(METRICS / "evaluate.json", report)
     typer.echo("\n".join(_lines(report)))
@@ -95,7 +102,7 @@ def _scored_splits(model: TrainedModel, table: pa.Table) -> np.ndarray:
 
 
 def _predictions(
-    table: pa.Table, splits: np.ndarray, probabilities: np.ndarray, classes: list[str]
+    table: pa.Table, splits: np.ndarray, probabilities: np.ndarray, on_map: np.ndarray, classes: list[str]
 ) -> pa.Table:
     """Return `data/predictions.parquet`: the labelled samples with the splits in which they were scored.
 
@@ -103,6 +110,7 @@ def _predictions(
         table: the samples, N rows.
         splits: object [N].
         probabilities: float32 [N, K].
+        on_map: float32 [N, 2], the places of the features on their map.
         classes: K names in label order.
     """
     ends = np.arange(len(table) + 1, dtype=np.int32) * len(classes)
@@ -110,6 +118,8 @@ def _predictions(
         "split": splits,
         "predicted": np.array(classes, object)[probabilities.argmax(axis=1)],
         "probabilities": pa.ListArray.from_arrays(ends, probabilities.ravel()),
+        "x": on_map[:, 0],
+        "y": on_map[:, 1],
     }
     return pa.table(columns, PREDICTION_COLUMNS).combine_chunks()
 
@@ -184,19 +194,23 @@ def _check(p: Params, model: TrainedModel, shape: tuple[int, int, int]) -> None:
         raise UserError.of(ALIGNED, f"faces of {found}", f"{allowed} ({CLASSIFIER}); run `dvc repro`")
 
 
-def _probabilities(p: Params, model: TrainedModel, samples: Samples, split: str) -> np.ndarray:
-    """Return the class probabilities of a split, float32 [N, K]."""
+def _scored(
+    p: Params, model: TrainedModel, samples: Samples, split: str, reduce: Any = lambda features: features
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the class probabilities of a split, float32 [N, K], and its features after `reduce`, float32 [N, R]."""
     # The precision of training: the accuracy on valid is the one that chose the best epoch.
     precision = device.pick_precision(p.train.precision, samples.targets.device)
     crops, size = VIEWS["ten" if p.evaluate.ten_crop else "mirror" if p.evaluate.mirror else "centre"]
     batches = samples.batches(size, f"evaluate {split}")
-    chances = probabilities(model.network, batches, model.crop, crops, precision)
+    chances, features = probabilities_and_features(
+        model.network, batches, model.crop, crops, precision, reduce
+    )
     if not np.isfinite(chances).all():
         raise UserError(
             f"{CLASSIFIER}: found probabilities that are not numbers: training diverged; "
             f"a lower optimizers.{p.optimizer}.learning_rate may prevent it"
         )
-    return chances
+    return chances, features
 
 
 def _draw(p: Params, folder: Path, split: str, samples: Samples, chances: np.ndarray) -> None:

@@ -70,6 +70,9 @@ PREDICTIONS = pa.schema(
         pa.field("label", pa.string(), nullable=False),
         pa.field("predicted", pa.string(), nullable=False),
         pa.field("probabilities", pa.list_(pa.float32()), nullable=False),  # one per class, in class order
+        # Place of the face's features on the plane on which those of training faces spread most.
+        pa.field("x", pa.float32(), nullable=False),
+        pa.field("y", pa.float32(), nullable=False),
     ]
 )
 
