@@ -116,7 +116,12 @@ def write(
     curve = root / paths.PLOTS / "train/plots/metrics/train/loss.tsv"
     curve.parent.mkdir(parents=True, exist_ok=True)
     curve.write_text("step\tloss\n0\t1.5\n1\t0.75\n2\t0.5\n")
-    for stage, name in (("label", "sample"), ("label", "sample-landmarks"), ("synthesize", "fear")):
+    for stage, name in (
+        ("label", "sample"),
+        ("label", "sample-landmarks"),
+        ("synthesize", "fear"),
+        ("synthesize", "all.loss"),
+    ):
         picture = root / paths.PLOTS / stage / f"{name}.png"
         picture.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (300, 200), (200, 210, 220)).save(picture)

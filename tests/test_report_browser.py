@@ -37,6 +37,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     finished.write(root / "second", seed=1)
     finished.write(root / "third", ["neutral", *HOSTILE[:2]], seed=2, word="".join(HOSTILE))
     runs = [FinishedRun(Folder(root / name)) for name in ("first", "second", "third")]
+    (root / "single.html").write_text(render(runs[:1]))
     (root / "report.html").write_text(render(runs))
     (root / "hostile.html").write_text(render(runs[::-1]))
     return root / "report.html"
@@ -85,6 +86,19 @@ def test_axe_finds_no_fault(browser: Browser, file: Path, width: int, scheme: st
     page.evaluate("document.querySelectorAll('details').forEach((details) => (details.open = true))")
     found = Axe().run(page).response["violations"]
     assert [(rule["id"], rule["impact"], rule["nodes"][0]["html"]) for rule in found] == []
+
+
+def test_scores_come_first_and_losses_of_a_gan_are_folded(browser: Browser, file: Path) -> None:
+    page, _ = opened(browser, file.with_name("single.html"))
+    titles = ["Scores", "Confusion on test", "Curves of training", "Most confident mistakes", "Data"]
+    titles += ["Alignment", "Synthetic faces", "Parameters", "Hashes", "All values"]
+    assert page.locator("h2").all_inner_texts() == titles
+    assert page.evaluate("document.querySelector('#scores').getBoundingClientRect().bottom") < 2 * 900
+    synthetic = page.locator("#synthetic")
+    assert synthetic.locator("details[open] summary").all_inner_texts() == ["Synthetic faces: fear"]
+    assert synthetic.locator("details:not([open]) summary").all_inner_texts() == [
+        "Training of the GAN: all, loss"
+    ]
 
 
 def test_names_that_hold_markup_do_nothing(browser: Browser, file: Path) -> None:

@@ -34,6 +34,10 @@ SWITCHES = (
 )
 
 
+# Modules of the page's script, in this order.
+SCRIPTS = ("tables", "mistakes", "print")
+
+
 class Sheet(NamedTuple):
     """A picture that a stage drew: data URI, size in pixels, and title."""
 
@@ -41,6 +45,15 @@ class Sheet(NamedTuple):
     width: int
     height: int
     name: str
+
+
+class Synthetic(NamedTuple):
+    """The section about synthetic faces: sheets of faces and others by class, of losses, and the table of quality."""
+
+    faces: list[Sheet]
+    others: list[Sheet]
+    losses: list[Sheet]
+    table: Table | None
 
 
 class Confusion(NamedTuple):
@@ -78,19 +91,19 @@ def render(runs: list[FinishedRun]) -> str:
     last = run.splits[-1]  # the one that training knew least: test, else unlearned, else valid
     wrong = mistakes(run, by_split[last], run.classes(last)) if by_split else []
     environment = Environment(
-        loader=PackageLoader("pipeline.report", "."),
+        loader=PackageLoader("pipeline.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters["face"] = pictures.face
-    style, script = (
-        (files("pipeline.report") / name).read_text("utf-8") for name in ("style.css", "script.js")
-    )
+    folder = files("pipeline.report")
+    style = (folder / "style.css").read_text("utf-8")
+    script = "".join((folder / "scripts" / f"{name}.js").read_text("utf-8") for name in SCRIPTS)
     sheets = _sheets(run, "label")
     changed = [key for key in run.parameters if key in run.baseline or key in run.now]
-    return environment.get_template("template.html").render(
+    return environment.get_template("page.html").render(
         run=run,
         style=Markup(style),
         script=Markup(script),
@@ -114,8 +127,7 @@ def render(runs: list[FinishedRun]) -> str:
         landmarks=[sheet for sheet in sheets if sheet.name.endswith("landmarks")],
         alignment=run_tables.alignment(run),
         gan=run.value(SYNTHESIZE, "gan"),
-        synthetic=run_tables.synthetic(run),
-        synthetic_sheets=_sheets(run, "synthesize"),
+        synthetic=_synthetic(run),
         trained=run_tables.training(run),
         curves=_curves(run),
         scores=score_tables.split_scores(run),
@@ -146,6 +158,15 @@ def _columns(table: Table) -> dict[str, list[float | None]]:
         name: [cell.value if isinstance(cell := row[i], Number) else None for row in table.rows]
         for i, name in enumerate(table.columns)
     }
+
+
+def _synthetic(run: FinishedRun) -> Synthetic:
+    kinds: dict[str, list[Sheet]] = {"faces": [], "others": [], "losses": []}
+    for sheet in _sheets(run, "synthesize"):
+        # `<class>`, `<class>, <kind>`, and `all, <figure>` for the figures of all trainings.
+        name, _, kind = sheet.name.partition(", ")
+        kinds["faces" if not kind else "losses" if name == "all" else "others"].append(sheet)
+    return Synthetic(**kinds, table=run_tables.synthetic(run))
 
 
 def _sheets(run: FinishedRun, stage: str) -> list[Sheet]:
