@@ -28,6 +28,7 @@ def write(
     seed: int = 0,
     word: str = "toy",
     splits: tuple[str, ...] = vocabulary.SPLITS,
+    answers: int | None = None,
 ) -> None:
     """Write the files of a run into a folder.
 
@@ -38,10 +39,12 @@ def write(
         seed: seed of the faces and predictions.
         word: part of all other text from data: ids, attributes, reasons, parameters, files.
         splits: the splits of the run.
+        answers: seed of the predictions alone, for runs with the same faces and labels.
     """
     rng = np.random.default_rng(seed)
     labels = rng.integers(len(names), size=count)
-    logits = rng.normal(size=(count, len(names))) + 2 * np.eye(len(names))[labels]
+    own = rng if answers is None else np.random.default_rng(answers)
+    logits = own.normal(size=(count, len(names))) + 2 * np.eye(len(names))[labels]
     probabilities = (np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)).astype(np.float32)
     split = np.array(splits)[np.arange(count) % len(splits)]
     ids = [f"sample/{word}{i:05}" for i in range(count)]
@@ -113,9 +116,13 @@ def write(
     lock = {"schema": "2.0", "stages": {"evaluate": {"params": used, "outs": outputs}}}
     (root / "dvc.lock").write_text(json.dumps(lock))
 
-    curve = root / paths.PLOTS / "train/plots/metrics/train/loss.tsv"
-    curve.parent.mkdir(parents=True, exist_ok=True)
-    curve.write_text("step\tloss\n0\t1.5\n1\t0.75\n2\t0.5\n")
+    for split_name, values in {
+        "train": "0\t1.5\n1\t0.75\n2\t0.5",
+        "valid": "0\t1.25\n1\t0.875\n2\t1.0",
+    }.items():
+        curve = root / paths.PLOTS / f"train/plots/metrics/{split_name}/loss.tsv"
+        curve.parent.mkdir(parents=True, exist_ok=True)
+        curve.write_text(f"step\tloss\n{values}\n")
     for stage, name in (
         ("label", "sample"),
         ("label", "sample-landmarks"),

@@ -324,6 +324,8 @@ def predictions(path: Path, labels: str, predicted: str, split: str = "test") ->
             "cluster": None,
             "predicted": said,
             "probabilities": shares,
+            "x": 0.0,
+            "y": 0.0,
         }
         for part in (split, "train")
         for number, (label, said) in enumerate(zip(labels, predicted, strict=True))

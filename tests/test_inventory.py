@@ -44,7 +44,7 @@ def full(project: Path) -> Path:
     )
     predicted = [
         {"id": "a", "dataset": "sample", "split": "valid", "label": "fear", "predicted": "fear"}
-        | {"probabilities": [1.0]}
+        | {"probabilities": [1.0], "x": 0.0, "y": 0.0}
     ]
     store.write_rows(project / paths.PREDICTIONS, schema.PREDICTIONS, predicted)
     near = {"valid_in_train": 2, "test_in_valid": 1000, "within": {"train": 9}}

@@ -13,12 +13,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from scipy.stats import binomtest, bootstrap
 from sklearn.metrics import confusion_matrix
 from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.core.errors import UserError
 from pipeline.report import pictures
+from pipeline.report.page import render
+from pipeline.report.run import FinishedRun
 from pipeline.tables import paths
 from tests import finished
 
@@ -91,6 +94,18 @@ class Page(HTMLParser):
             self._caption += data
         if self._inside[-1:] and {"td", "th"} & set(self._inside):
             self.tables[self._caption][-1][-1] += data
+
+
+class Folder:
+    """Files of a run in a folder outside git."""
+
+    commit = None
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.name = root, root.name
+
+    def find(self, path: Path) -> Path | None:
+        return self.root / path if (self.root / path).exists() else None
 
 
 def report(*arguments: str) -> Page:
@@ -319,6 +334,37 @@ def test_values_of_the_wrong_type_are_left_out(project: Path) -> None:
     )
     Path("dvc.lock").write_text('{"stages": {"a": {"deps": 3, "outs": ["x"], "params": []}, "b": 4}}')
     assert "does not match metrics/evaluate.json" in report().text
+
+
+def test_runs_are_paired_by_face(project: Path) -> None:
+    folders = {name: project / name for name in ("first", "second", "third")}
+    finished.write(folders["first"], splits=("test",), count=300)
+    finished.write(folders["second"], splits=("test",), count=300, answers=1)
+    finished.write(folders["third"], splits=("test",), count=300, seed=2)  # with other labels
+    runs = [FinishedRun(Folder(folder)) for folder in folders.values()]
+    page = Page(render(runs))
+    first, second = (
+        pq.read_table(folders[name] / paths.PREDICTIONS).to_pylist() for name in ("first", "second")
+    )
+    wrong, wrong_too = (
+        {row["id"] for row in rows if row["label"] != row["predicted"]} for rows in (first, second)
+    )
+    rows = {tuple(row[:2]): row[2:] for row in page.tables["Scores on test, with 95 % intervals"][1:]}
+    _, difference, bootstrap_p, mcnemar_p = rows["accuracy", "second"]
+    value, low, high = map(float, difference.replace(" to ", " ").split())
+    assert value == pytest.approx((len(wrong) - len(wrong_too)) / 300, abs=5e-5)
+    expected = binomtest(len(wrong - wrong_too), len(wrong ^ wrong_too)).pvalue
+    assert float(mcnemar_p) == pytest.approx(expected, abs=5e-5)
+    gains = [(row["id"] in wrong) - (row["id"] in wrong_too) for row in first]
+    interval = bootstrap((gains,), np.mean, method="percentile", rng=0).confidence_interval
+    assert (low, high) == pytest.approx(tuple(interval), abs=0.01)
+    assert (float(bootstrap_p) < 0.05) == (low > 0 or high < 0)
+    assert rows["accuracy", "third"][1:] == ["", "", ""]
+    assert "third: no differences and no p-values, because its images or labels differ" in page.text
+    counts = [len(wrong - wrong_too), len(wrong_too - wrong)]
+    for name, count in zip(("first", "second"), counts, strict=True):
+        assert f"Only {name} is wrong: {count}" in page.text
+    assert f"Of 300 faces on test, both runs get {len(wrong & wrong_too)} wrong." in page.text
 
 
 @pytest.fixture

@@ -12,21 +12,9 @@ from pipeline.report.page import render
 from pipeline.report.run import FinishedRun
 from scripts.screenshots import CHROMIUM
 from tests import finished
-from tests.test_report import HOSTILE
+from tests.test_report import HOSTILE, Folder
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="found no chromium on the PATH")
-
-
-class Folder:
-    """Files of a run in a folder outside git."""
-
-    commit = None
-
-    def __init__(self, root: Path) -> None:
-        self.root, self.name = root, root.name
-
-    def find(self, path: Path) -> Path | None:
-        return self.root / path if (self.root / path).exists() else None
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +22,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report of three runs. Names in the third run look like markup."""
     root = tmp_path_factory.mktemp("runs")
     finished.write(root / "first")
-    finished.write(root / "second", seed=1)
+    finished.write(root / "second", answers=1, word="two")
     finished.write(root / "third", ["neutral", *HOSTILE[:2]], seed=2, word="".join(HOSTILE))
     runs = [FinishedRun(Folder(root / name)) for name in ("first", "second", "third")]
     (root / "single.html").write_text(render(runs[:1]))
@@ -119,6 +107,7 @@ def test_runs_are_sorted_and_filtered(browser: Browser, file: Path) -> None:
         rows = "[...document.querySelectorAll('#runs tbody tr')]"
         return page.evaluate(f"{rows}.map((row) => +row.cells[{place}].querySelector('data').value)")
 
+    page.get_by_text("All scores of all runs").click()
     assert names() == ["first", "second", "third"]
     heading = page.locator("#runs thead th", has_text="test: macro F1")
     heading.get_by_role("button").click()
@@ -134,7 +123,7 @@ def test_runs_are_sorted_and_filtered(browser: Browser, file: Path) -> None:
     page.get_by_label("Runs with").fill("")
     shown = page.locator("#runs thead th:visible").all_inner_texts()
     assert not [text for text in shown if text.startswith(("train:", "valid:"))]
-    page.get_by_label("Scores on").select_option("valid")
+    page.locator("#runs-split").select_option("valid")
     shown = page.locator("#runs thead th:visible").all_inner_texts()
     assert not [text for text in shown if text.startswith(("train:", "test:"))]
     assert faults == []
@@ -155,6 +144,42 @@ def test_mistakes_are_chosen_by_class_and_from_the_confusion_matrix(browser: Bro
     assert pairs == [["happiness", "neutral"]] * count
     assert page.locator("#mistakes-count").inner_text().split()[0] == str(count)
     assert page.locator("#predicted-class").input_value() == "neutral"
+    assert faults == []
+
+
+def test_a_comparison_begins_with_what_differs(browser: Browser, file: Path) -> None:
+    page, _ = opened(browser, file)
+    titles = ["What differs", "Scores compared", "Curves of training", "Mistakes compared", "Scores of first"]
+    assert page.locator("h2").all_inner_texts()[:5] == titles
+    assert page.locator("#differences table").first.bounding_box()["y"] < 300
+
+
+def test_curves_show_their_values_and_runs_can_be_switched_off(browser: Browser, file: Path) -> None:
+    page, faults = opened(browser, file)
+    plot, readout = page.locator(".plot"), page.locator(".plot output")
+    lines = page.locator(".plot .line:visible")
+    assert plot.count() == 1
+    assert lines.count() == 3 * 2
+    plot.scroll_into_view_if_needed()
+    assert not readout.is_visible()
+    plot.hover()  # in the middle: the second of three epochs
+    shown = readout.locator("span").all_inner_texts()
+    assert shown[0] == "epoch 2"
+    assert shown[1:3] == ["first, train 0.7500", "first, valid 0.8750"]
+    plot.focus()
+    page.keyboard.press("End")
+    assert readout.locator("span").all_inner_texts()[:3] == [
+        "epoch 3",
+        "first, train 0.5000",
+        "first, valid 1",
+    ]
+    page.get_by_role("button", name="first").click()
+    assert lines.count() == 2 * 2
+    page.get_by_role("button", name="train").click()
+    assert lines.count() == 2
+    plot.focus()
+    page.keyboard.press("Home")
+    assert readout.locator("span").all_inner_texts()[1] == "second, valid 1.250"
     assert faults == []
 
 

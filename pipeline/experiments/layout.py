@@ -70,9 +70,7 @@ def p_value_columns(rows: list[ComparedRow]) -> dict[str, list[str]]:
         "McNemar p": [row.mcnemar_p for row in rows],
         "bootstrap p": [row.bootstrap_p for row in rows],
     }
-    return {
-        name: [_p_value(p) for p in ps] for name, ps in p_values.items() if any(p is not None for p in ps)
-    }
+    return {name: [p_value(p) for p in ps] for name, ps in p_values.items() if any(p is not None for p in ps)}
 
 
 def explanation(comparison: Comparison) -> str:
@@ -142,7 +140,8 @@ def _difference(row: ComparedRow) -> str:
     return f"{mean:+.4f}{interval}{_mark(row)}{pairs}"
 
 
-def _p_value(value: float | None) -> str:
+def p_value(value: float | None) -> str:
+    """Return a p-value with four digits."""
     if value is None:
         return "-"
     return "< 0.0001" if value < 0.0001 else f"{value:.4f}"

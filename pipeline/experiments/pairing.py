@@ -99,13 +99,26 @@ class PairedTests:
 
     def bootstrap_p(self, row: str, key: str) -> float | None:
         """Return the bootstrap's p-value of a row and a score by its key; None if it cannot be tested."""
+        differences = self._differences(row, key)
+        p = math.nan if differences is None else significance.bootstrap_p(differences)
+        return None if math.isnan(p) else p
+
+    def bootstrap_interval(self, row: str, key: str) -> tuple[float, float] | None:
+        """Return the 95 % interval of a row's difference from the baseline over resamples of the images.
+
+        None if the predictions of the row cannot be paired with the baseline's, or the score is none of theirs.
+        """
+        differences = self._differences(row, key)
+        return None if differences is None else significance.bootstrap_interval(differences)
+
+    def _differences(self, row: str, key: str) -> np.ndarray | None:
+        """Return the row's score minus the baseline's on each resample, the mean over the pairs, [B]."""
         split, _, score = key.partition(".")
         pairs = self.pairs.get(row)
         if not pairs or not self.images or split != self.split or score not in self._resampled[0]:
             return None
         differences = [self._resampled[b][score] - self._resampled[a][score] for a, b in pairs]
-        p = significance.bootstrap_p(np.mean(differences, axis=0))
-        return None if math.isnan(p) else p
+        return np.mean(differences, axis=0)
 
     @cached_property
     def _resampled(self) -> list[dict[str, np.ndarray]]:

@@ -136,6 +136,18 @@ def bootstrap_p(differences: np.ndarray) -> float:
     return float(min(2 * (fewer + 1) / (len(known) + 1), 1.0))
 
 
+def bootstrap_interval(differences: np.ndarray) -> tuple[float, float] | None:
+    """Return the ends of the 95 % percentile interval of a difference, computed from its values on B resamples, [B].
+
+    None if all values are NaN.
+    """
+    known = differences[~np.isnan(differences)]
+    if not len(known):
+        return None
+    low, high = np.quantile(known, (0.025, 0.975))
+    return float(low), float(high)
+
+
 def _indicators(run: Answers, classes: int) -> np.ndarray:
     """Return [N, 3K] of 0 and 1, three blocks of one column per class.
 

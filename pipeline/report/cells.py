@@ -27,7 +27,20 @@ class Number(NamedTuple):
         return shown(self.value)
 
 
-Cell = Number | str
+class Difference(NamedTuple):
+    """A difference of two scores, with the bounds of its interval if it has one."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def text(self) -> str:
+        """The value with its sign."""
+        return f"{self.value:+.4f}"
+
+
+Cell = Number | Difference | str
 
 
 @dataclass

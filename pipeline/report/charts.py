@@ -17,11 +17,10 @@ from markupsafe import Markup, escape
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 
 from pipeline.core.errors import printable
 from pipeline.report.cells import Number
-from pipeline.report.run import Curve
 
 WIDTH = 4.7  # inches: 338 points, each a pixel on a phone
 
@@ -64,7 +63,7 @@ class Svg:
 
 
 @contextmanager
-def _svg(name: str, description: str, height: float) -> Iterator[Svg]:
+def svg_figure(name: str, description: str, height: float) -> Iterator[Svg]:
     """Yield an empty figure, which gets its markup at the end of the block.
 
     Args:
@@ -73,7 +72,7 @@ def _svg(name: str, description: str, height: float) -> Iterator[Svg]:
         height: inches.
     """
     with matplotlib.style.context("default"), matplotlib.rc_context(_STYLE):
-        svg = Svg(Figure(figsize=(WIDTH, height), layout="constrained"))
+        svg = Svg(Figure(figsize=(WIDTH, height), dpi=72, layout="constrained"))
         FigureCanvasSVG(svg.figure)
         yield svg
         file = io.StringIO()
@@ -110,7 +109,7 @@ def balance_bars(classes: list[str], counts: dict[str, list[float]]) -> Markup:
         counts: number of faces of each class, [K], by split.
     """
     shares = {split: np.array(some) / max(sum(some), 1) for split, some in counts.items()}
-    with _svg(
+    with svg_figure(
         "balance", "Share of each class in each split; the numbers are in the table", _height(classes, shares)
     ) as svg:
         axes = svg.figure.add_subplot()
@@ -124,7 +123,7 @@ def score_bars(split: str, classes: list[str], scores: dict[str, list[float | No
     """Return bars of the scores of each class, [K] by name of the score. Undefined scores have no bar."""
     description = f"{', '.join(scores)} of each class on {split}; the numbers are in the table"
     drawn = {name: np.array(values, float) for name, values in scores.items()}
-    with _svg(f"classes-{split}", description, _height(classes, drawn)) as svg:
+    with svg_figure(f"classes-{split}", description, _height(classes, drawn)) as svg:
         axes = svg.figure.add_subplot()
         _bars(axes, classes, drawn)
         axes.set_xlim(0, 1)
@@ -153,23 +152,6 @@ def _bars(axes: Axes, names: Sequence[str], series: dict[str, np.ndarray]) -> No
     )
 
 
-def curve_chart(name: str, curve: Curve, best: float | None) -> Markup:
-    """Return a curve of training over the epochs, counted from 1, with a line at the best epoch."""
-    first, last, count = curve.values[0], curve.values[-1], len(curve.values)
-    with _svg(name, f"{curve.name}, from {first:.4g} to {last:.4g} over {count} epochs", 2.7) as svg:
-        axes = svg.figure.add_subplot()
-        epochs = np.array(curve.epochs) + 1
-        marker = "o" if len(epochs) < 3 else ""
-        axes.plot(epochs, curve.values, color=ONE, linewidth=1.8, marker=marker)
-        if best is not None:
-            axes.axvline(best, color=TWO, linewidth=1.2, linestyle="--")
-            axes.set_title(f"dashed: epoch {best:.0f}, whose weights were kept", fontsize=10, loc="left")
-        axes.set(xlabel="epoch", ylabel=curve.name)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid()
-    return svg.markup
-
-
 def reliability_diagram(
     split: str, images: np.ndarray, correct: np.ndarray, confidence: np.ndarray
 ) -> Markup:
@@ -181,7 +163,7 @@ def reliability_diagram(
     left = np.arange(count)[some] / count
     accuracy, mean = correct[some] / images[some], confidence[some] / images[some]
     description = f"Accuracy by confidence on {split}; the numbers are in the table"
-    with _svg(f"reliability-{split}", description, 4.6) as svg:
+    with svg_figure(f"reliability-{split}", description, 4.6) as svg:
         upper, lower = svg.figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         upper.bar(left, accuracy, 0.92 / count, align="edge", color=ONE, label="accuracy")
         upper.plot(mean, mean, "_", color=TWO, markersize=14, markeredgewidth=3, label="confidence")
@@ -202,7 +184,7 @@ def score_intervals(
 ) -> Markup:
     """Return a point with an interval for each score, the first one on top. Missing scores have no point."""
     description = f"{title} of {of}; the numbers are in the table"
-    with _svg(name, description, 0.9 + 0.3 * len(names)) as svg:
+    with svg_figure(name, description, 0.9 + 0.3 * len(names)) as svg:
         axes = svg.figure.add_subplot()
         for row, score in enumerate(scores):
             if score.value is None:

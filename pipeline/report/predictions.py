@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipeline.report.run import SCORES, FinishedRun
 from pipeline.tables.columns import places, shared, texts
@@ -29,17 +30,33 @@ class SplitPredictions(NamedTuple):
         datasets: of each face, object [N].
         labels: true classes, int [N].
         probabilities: float32 [N, K].
+        places: on the map of the features, float32 [N, 2]; None in tables of earlier versions.
     """
 
     ids: pa.Array
     datasets: np.ndarray
     labels: np.ndarray
     probabilities: np.ndarray
+    places: np.ndarray | None
 
     @property
     def predicted(self) -> np.ndarray:
         """Predicted classes, int [N]."""
         return self.probabilities.argmax(axis=1)
+
+    @property
+    def wrong(self) -> np.ndarray:
+        """Whether each prediction is wrong, bool [N]."""
+        return self.predicted != self.labels
+
+    @property
+    def confidence(self) -> np.ndarray:
+        """Probabilities of the predicted classes, float32 [N]."""
+        return self.probabilities.max(axis=1)
+
+    def most_confident(self, rows: np.ndarray) -> np.ndarray:
+        """Return rows, the most confident first."""
+        return rows[np.argsort(-self.confidence[rows], kind="stable")]
 
     def confusion(self) -> np.ndarray:
         """Return the number of faces of each true class (row) and predicted class (column), [K, K]."""
@@ -77,11 +94,27 @@ def _read(path: Path, classes: list[str]) -> dict[str, SplitPredictions]:
         return {}
     probabilities = flat.reshape(len(table), len(classes))
     ids, splits, datasets = texts(table["id"]), shared(table["split"]), shared(table["dataset"])
+    on_map = _places(path)
     return {
-        split: SplitPredictions(ids.take(rows), datasets[rows], labels[rows], probabilities[rows])
+        split: SplitPredictions(
+            ids.take(rows),
+            datasets[rows],
+            labels[rows],
+            probabilities[rows],
+            None if on_map is None else on_map[rows],
+        )
         for split in SCORED
         if len(rows := np.flatnonzero(splits == split))
     }
+
+
+def _places(path: Path) -> np.ndarray | None:
+    """Return where faces lie on the map of the features, [N, 2]; None if the table has no map."""
+    axes = ["x", "y"]
+    if not set(axes) <= set(pq.read_schema(path).names):
+        return None
+    table = read_parquet(path, axes)
+    return np.stack([table[axis].to_numpy() for axis in axes], axis=1)
 
 
 def _agree(run: FinishedRun, split: str, predictions: SplitPredictions | None) -> bool:
@@ -100,22 +133,27 @@ def _agree(run: FinishedRun, split: str, predictions: SplitPredictions | None) -
 def mistakes(run: FinishedRun, predictions: SplitPredictions, classes: list[str]) -> list[Mistake]:
     """Return the most confident mistakes of a split, and of each pair of classes, most confident first."""
     labels, predicted = predictions.labels, predictions.predicted
-    confidence = predictions.probabilities.max(axis=1)
-    wrong = np.flatnonzero(predicted != labels)
-    wrong = wrong[np.argsort(-confidence[wrong], kind="stable")]
+    wrong = predictions.most_confident(np.flatnonzero(predictions.wrong))
     pairs = labels[wrong] * len(classes) + predicted[wrong]
     firsts = [np.flatnonzero(pairs == pair)[:OF_PAIR] for pair in np.unique(pairs)]
     chosen = wrong[np.unique(np.concatenate([np.arange(len(wrong))[:OF_ALL], *firsts]))]
-    ids = predictions.ids.take(chosen)
+    return as_mistakes(run, predictions, chosen, classes)
+
+
+def as_mistakes(
+    run: FinishedRun, predictions: SplitPredictions, rows: np.ndarray, classes: list[str]
+) -> list[Mistake]:
+    """Return the mistakes in some rows of predictions, with the faces of a run."""
+    labels, predicted, confidence = predictions.labels, predictions.predicted, predictions.confidence
+    ids = predictions.ids.take(rows)
+    faces = faces_of(run, predictions.datasets[rows], ids)
     return [
         Mistake(id_, classes[labels[row]], classes[predicted[row]], float(confidence[row]), face)
-        for row, id_, face in zip(
-            chosen, ids.to_pylist(), _faces(run, predictions.datasets[chosen], ids), strict=True
-        )
+        for row, id_, face in zip(rows.tolist(), ids.to_pylist(), faces, strict=True)
     ]
 
 
-def _faces(run: FinishedRun, datasets: np.ndarray, ids: pa.Array) -> list[np.ndarray | None]:
+def faces_of(run: FinishedRun, datasets: np.ndarray, ids: pa.Array) -> list[np.ndarray | None]:
     """Return the faces with some data sets and ids; None for each face that is not available."""
     found: list[np.ndarray | None] = [None] * len(ids)
     for dataset in set(datasets.tolist()).intersection(run.datasets):  # only these may become part of a path

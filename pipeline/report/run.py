@@ -16,7 +16,7 @@ from pipeline.core.errors import UserError, one_line
 from pipeline.core.files import md5_of
 from pipeline.report.revisions import LOCK, METRICS, PARAMS, RunFiles, show
 from pipeline.tables.paths import INGESTED, PLOTS
-from pipeline.tables.vocabulary import NOT_READ, SCORED
+from pipeline.tables.vocabulary import NOT_READ, SCORED, SPLITS
 
 REJECTED_ROWS = 20  # shown of each data set
 
@@ -36,9 +36,10 @@ class Output(NamedTuple):
 
 
 class Curve(NamedTuple):
-    """A value by epoch, from 0."""
+    """A value by epoch, from 0. `split` is empty if the value is of no split."""
 
-    name: str
+    metric: str
+    split: str
     epochs: list[float]
     values: list[float]
 
@@ -206,4 +207,5 @@ def _curve(path: Path) -> Curve | None:
             if np.isfinite(value):
                 epochs.append(epoch)
                 values.append(value)
-    return Curve(f"{path.stem} on {path.parent.name}", epochs, values) if values else None
+    split = path.parent.name if path.parent.name in SPLITS else ""
+    return Curve(path.stem, split, epochs, values) if values else None

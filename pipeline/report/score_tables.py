@@ -111,8 +111,8 @@ def bins(edges: np.ndarray, images: np.ndarray, correct: np.ndarray, confidence:
     return Table("Reliability", ["confidence", "faces", "mean confidence", "accuracy"], rows)
 
 
-def comparison(runs: list[FinishedRun]) -> Table:
-    """Return a row for each run, with its scores on every split and the parameters that differ between runs."""
+def all_runs(runs: list[FinishedRun], differing: list[str]) -> Table:
+    """Return a row for each run: the parameters that differ between runs, then its scores on every split."""
     paths: dict[str, list[str]] = {}
     for split in SCORED:
         scores = {name: [key] for key, name in HEADLINE.items()} | {OTHERS["ece"]: ["ece"]}
@@ -120,18 +120,14 @@ def comparison(runs: list[FinishedRun]) -> Table:
         scores |= {f"recall of {name}": ["per_class", name, "recall"] for name in classes}
         if any(split in run.splits for run in runs):
             paths |= {f"{split}: {name}": [split, *path] for name, path in scores.items()}
-    # Only runs that have a parameter are compared: a block that one choice uses differs because of the choice.
-    keys = dict.fromkeys(key for run in runs for key in run.parameters)
-    values = {key: {in_yaml(run.parameters[key]) for run in runs if key in run.parameters} for key in keys}
-    differing = [key for key in keys if len(values[key]) > 1]
     rows: list[list[Cell]] = [
         [
             run.name,
-            *(number(run, SCORES, *path) for path in paths.values()),
             *(in_yaml(run.parameters[key]) if key in run.parameters else "" for key in differing),
+            *(number(run, SCORES, *path) for path in paths.values()),
             run.commit.sha[:7] if run.commit else "",
         ]
         for run in runs
     ]
-    parts = ["", *(path[0] for path in paths.values()), *("" for _ in differing), ""]
-    return Table("Runs", ["run", *paths, *differing, "commit"], rows, parts)
+    parts = ["", *("" for _ in differing), *(path[0] for path in paths.values()), ""]
+    return Table("Runs", ["run", *differing, *paths, "commit"], rows, parts)
