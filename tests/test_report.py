@@ -1,5 +1,6 @@
 """The report, parsed as HTML and compared with the metrics and scikit-learn."""
 
+import base64
 import json
 import re
 import shutil
@@ -8,21 +9,24 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import chdir
 from html.parser import HTMLParser
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from scipy.stats import binomtest, bootstrap
 from sklearn.metrics import confusion_matrix
 from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.core.errors import UserError
-from pipeline.report import pictures
+from pipeline.report import pictures, sprites
 from pipeline.report.page import render
 from pipeline.report.run import FinishedRun
-from pipeline.tables import paths
+from pipeline.tables import paths, schema
+from pipeline.tables.store import Faces, write_rows
 from tests import finished
 
 ROOT = Path(__file__).parents[1]
@@ -40,11 +44,13 @@ class Page(HTMLParser):
         tags: number of elements outside figures, by tag; `drawn`: tags inside figures.
         numbers: address in the metrics, exact value and text of each number.
         tables: rows of texts by caption.
+        scripts, data: texts of the scripts that run, and of those that hold data.
     """
 
     def __init__(self, html: str) -> None:
         super().__init__()
-        self.text, self.scripts, self.pictures = "", [], []
+        self.text, self.scripts, self.data, self.pictures = "", [], [], []
+        self._runs = True
         self.tags: Counter[str] = Counter()
         self.drawn: set[str] = set()
         self.attributes: set[str] = set()
@@ -62,6 +68,8 @@ class Page(HTMLParser):
             self.drawn.add(tag)
         else:
             self.tags[tag] += 1
+        if tag == "script":
+            self._runs = "type" not in attributes  # else it holds data
         if tag == "img":
             self.pictures.append(attributes["src"])
         if tag in ("meta", "img", "input", "br", "link"):
@@ -84,7 +92,7 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         if "script" in self._inside:
-            self.scripts.append(data)
+            (self.scripts if self._runs else self.data).append(data)
         elif "style" not in self._inside:
             self.text += data
         if "data" in self._inside:
@@ -215,7 +223,7 @@ def test_a_name_is_no_formula_and_breaks_no_figure(project: Path) -> None:
     names = ["$x^2", "a$b$c", "tab\tand\nline", "\x00\x1b[31m", "表情", "#010101 url(#a)", 'id="a"', "<!--"]
     finished.write(project, names, splits=("valid",))
     page = report()
-    assert page.tags["figure"] == 5
+    assert page.tags["figure"] == 6
     assert all(name in page.text for name in names if name.isprintable())
 
 
@@ -283,6 +291,56 @@ def test_what_does_not_belong_to_the_run_is_named(project: Path) -> None:
     ]
 
 
+def test_all_faces_are_on_the_page_with_their_predictions_and_pictures(whole: tuple[Page, Path]) -> None:
+    page, folder = whole
+    data, sheets = json.loads(page.data[0]), page.data[1].split()
+    rows = {row["id"]: row for row in pq.read_table(folder / paths.PREDICTIONS).to_pylist()}
+    assert sorted(data["ids"]) == sorted(rows)
+
+    def column(name: str) -> np.ndarray:
+        return np.frombuffer(base64.b64decode(data[name]), "<u2")
+
+    for i, id_ in enumerate(data["ids"]):
+        row = rows[id_]
+        assert data["splits"][column("split")[i]] == row["split"]
+        assert data["classes"][column("label")[i]] == row["label"]
+        assert data["classes"][column("predicted")[i]] == row["predicted"]
+        assert column("confidence")[i] / 10_000 == pytest.approx(max(row["probabilities"]), abs=6e-5)
+    # Both axes of the map have one scale.
+    x, y = (np.array([rows[id_][axis] for id_ in data["ids"]]) for axis in "xy")
+    scale = 65535 / max(np.ptp(x), np.ptp(y))
+    assert np.allclose(column("x"), (x - x.min()) * scale, atol=0.6)
+    assert np.allclose(column("y"), (y - y.min()) * scale, atol=0.6)
+
+    faces = Faces(folder / paths.ALIGNED / "sample.arrow")
+    sheet = np.asarray(Image.open(BytesIO(base64.b64decode(sheets[0]))).convert("L"), float)
+    assert len(sheets) == 1
+    side = sheet.shape[0] // data["columns"]
+    for i, id_ in enumerate(data["ids"]):
+        top, left = i // data["columns"] * side, i % data["columns"] * side
+        tile = sheet[top : top + side, left : left + side]
+        face = faces[faces.ids().index(id_)][..., 0].astype(float)
+        assert np.corrcoef(tile.ravel(), face.ravel())[0, 1] > 0.8  # noise, compressed
+
+
+def test_groups_of_people_can_be_chosen(project: Path) -> None:
+    finished.write(project)
+    ids = pq.read_table(paths.PREDICTIONS)["id"].to_pylist()
+    rows = [
+        {"id": id_, "dataset": "sample", "split": "test", "label": "fear", "target": [1.0]}
+        | {"attributes": {"gender": "female" if i % 2 else "male"} if i % 3 else None}
+        for i, id_ in enumerate(ids)
+    ]
+    write_rows(paths.LABELS, schema.labels(finished.NAMES), rows)
+    page = report()
+    assert "gender" in page.text
+    data = json.loads(page.data[0])
+    codes = np.frombuffer(base64.b64decode(data["groups"][0]), "<u2")
+    values = page.text.split("gender")[1].split("any")[1].split("Sort by")[0]
+    assert Counter(codes.tolist()).most_common() == [(0, 30), (1, 30), (2, 30)]
+    assert all(value in values for value in ("female", "male", "unknown"))
+
+
 def test_forty_thousand_predictions_stay_under_fifteen_megabytes(project: Path) -> None:
     names = [f"class{i}" for i in range(8)]
     finished.write(project, names, count=40_000, splits=("test",))
@@ -291,7 +349,16 @@ def test_forty_thousand_predictions_stay_under_fifteen_megabytes(project: Path) 
     noise = np.random.default_rng(0).integers(256, size=(224, 224, 3), dtype=np.uint8)
     faces = len(page.pictures) - 4
     assert 48 + 3 <= faces <= 48 + 3 * 8 * 7
+    assert len(json.loads(page.data[0])["ids"]) == 40_000
     assert Path("report.html").stat().st_size + faces * len(pictures.face(noise)) < 15e6
+
+
+def test_small_pictures_of_noise_stay_within_their_budget() -> None:
+    noise = np.random.default_rng(0).integers(256, size=(512, 64, 64, 3), dtype=np.uint8)
+    few, many = sprites.sprites(list(noise)), sprites.sprites([noise[i % 512] for i in range(40_000)])
+    assert few.side == 64
+    assert many.side < 32
+    assert sum(map(len, many.sheets)) < sprites.BUDGET
 
 
 @pytest.mark.parametrize(

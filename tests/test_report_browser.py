@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, sync_playwright
@@ -10,6 +12,7 @@ from playwright.sync_api import Page as BrowserPage
 
 from pipeline.report.page import render
 from pipeline.report.run import FinishedRun
+from pipeline.tables import paths
 from scripts.screenshots import CHROMIUM
 from tests import finished
 from tests.test_report import HOSTILE, Folder
@@ -78,7 +81,14 @@ def test_axe_finds_no_fault(browser: Browser, file: Path, width: int, scheme: st
 
 def test_scores_come_first_and_losses_of_a_gan_are_folded(browser: Browser, file: Path) -> None:
     page, _ = opened(browser, file.with_name("single.html"))
-    titles = ["Scores", "Confusion on test", "Curves of training", "Most confident mistakes", "Data"]
+    titles = [
+        "Scores",
+        "Confusion on test",
+        "Curves of training",
+        "Most confident mistakes",
+        "All faces",
+        "Data",
+    ]
     titles += ["Alignment", "Synthetic faces", "Parameters", "Hashes", "All values"]
     assert page.locator("h2").all_inner_texts() == titles
     assert page.evaluate("document.querySelector('#scores').getBoundingClientRect().bottom") < 2 * 900
@@ -180,6 +190,75 @@ def test_curves_show_their_values_and_runs_can_be_switched_off(browser: Browser,
     plot.focus()
     page.keyboard.press("Home")
     assert readout.locator("span").all_inner_texts()[1] == "second, valid 1.250"
+    assert faults == []
+
+
+def test_all_faces_are_searched_filtered_and_sorted(browser: Browser, file: Path) -> None:
+    page, faults = opened(browser, file)
+    rows = pq.read_table(file.with_name("first") / paths.PREDICTIONS).to_pylist()
+    album, count = page.locator("#album"), page.locator("#album-count")
+    faces = page.locator("#album-faces li")
+    assert count.inner_text() == f"1 to 60 of {len(rows)} faces"
+    album.get_by_role("button", name="Next").click()
+    assert count.inner_text() == f"61 to {len(rows)} of {len(rows)} faces"
+    assert faces.count() == len(rows) - 60
+
+    def ids() -> list[str]:
+        return [text.split(" · ")[0] for text in faces.locator(".id").all_inner_texts()]
+
+    page.locator("#album-split").select_option("test")
+    page.locator("#album-answer").select_option("wrong")
+    wrong = {
+        row["id"]: max(row["probabilities"])
+        for row in rows
+        if row["split"] == "test" and row["label"] != row["predicted"]
+    }
+    assert set(ids()) == wrong.keys()
+    album.get_by_label("Sort by").select_option("confidence, lowest first")
+    assert ids() == sorted(wrong, key=wrong.get)
+    album.get_by_label("Confidence from").fill("0.7")
+    assert set(ids()) == {id_ for id_, confidence in wrong.items() if confidence >= 0.7}
+    album.get_by_label("Confidence from").fill("0")
+    page.locator("#album-answer").select_option("any")
+    page.locator("#album-split").select_option("any")
+    page.locator("#album-label").select_option("fear")
+    page.locator("#album-predicted").select_option("neutral")
+    assert set(ids()) == {
+        row["id"] for row in rows if (row["label"], row["predicted"]) == ("fear", "neutral")
+    }
+    page.locator("#album-label").select_option("any")
+    page.locator("#album-predicted").select_option("any")
+    page.locator("#album-id").fill("TOY00012")
+    assert ids() == ["sample/toy00012"]
+    picture = faces.locator(".thumb").evaluate("(box) => getComputedStyle(box).backgroundImage")
+    assert picture.startswith('url("data:image/webp')
+    assert faults == []
+
+
+def test_the_map_shows_a_face_and_chooses_a_region(browser: Browser, file: Path) -> None:
+    page, faults = opened(browser, file)
+    table = pq.read_table(file.with_name("first") / paths.PREDICTIONS)
+    x, y = (table[axis].to_numpy() for axis in "xy")
+    canvas = page.locator("#album-map")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    # The longer axis spans the map up to its margin of 8 pixels.
+    span = max(np.ptp(x), np.ptp(y))
+    scale = (box["width"] - 16) / span
+    left = box["x"] + 8 + (x - x.min() + (span - np.ptp(x)) / 2) * scale
+    top = box["y"] + box["height"] - 8 - (y - y.min() + (span - np.ptp(y)) / 2) * scale
+    face = int(np.argmax(x))
+    page.mouse.move(float(left[face]), float(top[face]))
+    assert table["id"][face].as_py() in page.locator(".map .near").inner_text()
+    middle = box["x"] + box["width"] / 2
+    page.mouse.move(middle, box["y"] + 1)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] - 1, box["y"] + box["height"] - 1, steps=3)
+    page.mouse.up()
+    inside = int((left >= middle).sum())
+    assert page.locator("#album-count").inner_text().endswith(f"of {inside} faces")
+    page.mouse.click(middle, box["y"] + 1)
+    assert page.locator("#album-count").inner_text().endswith(f"of {len(x)} faces")
     assert faults == []
 
 

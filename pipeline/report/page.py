@@ -15,13 +15,14 @@ from pipeline.evaluation.intervals import FEW
 from pipeline.evaluation.warnings import warnings
 from pipeline.experiments.significance import RESAMPLES
 from pipeline.report import charts, comparison, pictures, run_tables, score_tables, sections
+from pipeline.report.album import album
 from pipeline.report.cells import number
 from pipeline.report.curves import curves
 from pipeline.report.predictions import Mistake, SplitPredictions, mistakes, predictions
 from pipeline.report.run import SCORES, SYNTHESIZE, FinishedRun
 
 # Modules of the page's script, in this order.
-SCRIPTS = ("tables", "curves", "mistakes", "print")
+SCRIPTS = ("tables", "curves", "mistakes", "map", "album", "print")
 SWITCHES = (
     "datasets",
     "train.datasets",
@@ -106,6 +107,7 @@ def _run(run: FinishedRun, by_split: dict[str, SplitPredictions], absent: str) -
         "absent": absent,
         "mistakes": wrong,
         "pairs": _pairs(wrong, run.classes(last)),
+        "album": album(run, by_split),
         "wrong": int(by_split[last].wrong.sum()) if by_split else 0,
         "everything": list(run_tables.all_values(run)),
     }
