@@ -3,8 +3,8 @@
 The predictions of the run in this folder are repeated until there are as many as wanted, each face under an id of its
 own, and scored again; everything else is the run's. Pages are opened in turn, each in a window of its own. Measured are
 the seconds until the document is complete and its first faces have been drawn, over a blank page in the same browser,
-and then the slowest of several filters and orders until the faces have been drawn. The first round, which starts
-processes, does not count.
+and then the slowest of several filters and orders until the faces have been drawn; both also as processor time of the
+page's main thread, which other work on the machine hardly changes. The first round does not count: it starts processes.
 
     python benchmarks/report.py [predictions] [rounds]     (after `dvc repro`)
 """
@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -105,17 +106,35 @@ def repeat(root: Path, count: int) -> None:
     (root / SCORES).write_text(json.dumps(report))
 
 
-def seconds(browser: Browser, file: Path, width: int) -> tuple[float, float]:
-    """Return how long a page takes to open, and the longest that a choice takes."""
+class Seconds(NamedTuple):
+    """Seconds until a page is drawn, and of the slowest choice; `cpu` is processor time of the page's main thread."""
+
+    opened: float
+    opened_cpu: float
+    choice: float
+    choice_cpu: float
+
+
+def seconds(browser: Browser, file: Path, width: int) -> Seconds:
+    """Open a page and choose among its faces."""
     page = browser.new_page(viewport={"width": width, "height": 900})
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def cpu() -> float:
+        figures = session.send("Performance.getMetrics")["metrics"]
+        return next(figure["value"] for figure in figures if figure["name"] == "TaskDuration")
+
     start = time.perf_counter()
     page.goto(file.as_uri())
     page.evaluate(DRAWN)
-    opened = time.perf_counter() - start
-    known = page.locator("#album").count()
-    choices = [page.evaluate(CHOSEN, [name, value]) / 1000 for name, value in CHOICES.items() if known]
+    opened, opened_cpu = time.perf_counter() - start, cpu()
+    choices = []
+    for choice in CHOICES.items() if page.locator("#album").count() else ():
+        before = cpu()
+        choices.append((page.evaluate(CHOSEN, choice) / 1000, cpu() - before))
     page.close()
-    return opened, max(choices, default=0.0)
+    return Seconds(opened, opened_cpu, *map(max, zip(*(choices or [(0.0, 0.0)]), strict=True)))
 
 
 def main(count: str = "40000", rounds: str = "5") -> None:
@@ -133,21 +152,19 @@ def main(count: str = "40000", rounds: str = "5") -> None:
             args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
         )
         for width in (375, 1440):
-            taken: dict[str, list[tuple[float, float]]] = {name: [] for name in files}
+            taken: dict[str, list[Seconds]] = {name: [] for name in files}
             for i in range(int(rounds) + 1):
                 for name, file in files.items():
                     if (found := seconds(browser, file, width)) and i:
                         taken[name].append(found)
-            opened = {name: [one for one, _ in some] for name, some in taken.items()}
-            told = ", ".join(
-                f"{name} {statistics.median(some):.2f} s (most {max(some):.2f})"
-                for name, some in opened.items()
-            )
-            slowest = [choice for _, choice in taken["report"]]
-            print(
-                f"{width} pixels wide: opened {told}; "
-                f"slowest choice {statistics.median(slowest):.2f} s (most {max(slowest):.2f})"
-            )
+            print(f"{width} pixels wide:")
+            for name, some in taken.items():
+                columns = zip(Seconds._fields, zip(*some, strict=True), strict=True)
+                told = (
+                    f"{key} {statistics.median(values):.2f} s (most {max(values):.2f})"
+                    for key, values in columns
+                )
+                print(f"  {name}: {', '.join(told)}")
 
 
 if __name__ == "__main__":

@@ -173,15 +173,15 @@ def test_curves_show_their_values_and_runs_can_be_switched_off(browser: Browser,
     plot.scroll_into_view_if_needed()
     assert not readout.is_visible()
     plot.hover()  # in the middle: the second of three epochs
-    shown = readout.locator("span").all_inner_texts()
+    shown = readout.locator("span").all_text_contents()
     assert shown[0] == "epoch 2"
-    assert shown[1:3] == ["first, train 0.7500", "first, valid 0.8750"]
+    assert shown[1:3] == ["0.7500 train, first", "0.8750 valid, first"]
     plot.focus()
     page.keyboard.press("End")
-    assert readout.locator("span").all_inner_texts()[:3] == [
+    assert readout.locator("span").all_text_contents()[:3] == [
         "epoch 3",
-        "first, train 0.5000",
-        "first, valid 1",
+        "0.5000 train, first",
+        "1 valid, first",
     ]
     page.get_by_role("button", name="first").click()
     assert lines.count() == 2 * 2
@@ -189,7 +189,7 @@ def test_curves_show_their_values_and_runs_can_be_switched_off(browser: Browser,
     assert lines.count() == 2
     plot.focus()
     page.keyboard.press("Home")
-    assert readout.locator("span").all_inner_texts()[1] == "second, valid 1.250"
+    assert readout.locator("span").all_text_contents()[1] == "1.250 valid, second"
     assert faults == []
 
 

@@ -109,7 +109,7 @@ def paired_scores(runs: list[FinishedRun], missing: dict[str, str]) -> PairedSco
             cells[5] = p_value(tests.mcnemar_p(run.name)) if keys == ("accuracy",) else ""
         return cells
 
-    heads = ["score", "run", "value", f"less {first}", "bootstrap p", "McNemar p"]
+    heads = ["score", "run", "value", f"minus {first}", "bootstrap p", "McNemar p"]
     classes = dict.fromkeys(name for run in runs for name in run.classes(split))
     headline = [row(run, title, key) for key, title in HEADLINE.items() for run in runs]
     recalls = [row(run, name, "per_class", name, "recall")[:5] for name in classes for run in runs]

@@ -44,10 +44,10 @@ for (const plot of document.querySelectorAll(".plot")) {
       draw("circle", { cx: x, cy: y, r: 4 }, `c${line.colour}`);
       const row = document.createElement("span");
       row.className = `c${line.colour}`;
-      row.textContent = [plot.dataset.runs ? JSON.parse(plot.dataset.runs)[line.run] : "", line.split].filter(Boolean).join(", ");
+      const name = [line.split, plot.dataset.runs && JSON.parse(plot.dataset.runs)[line.run]].filter(Boolean).join(", ");
       const value = document.createElement("b");
       value.textContent = inWords(line.values[place]);
-      row.append(" ", value);
+      row.append(value, ` ${name}`);
       rows.push(row);
     }
     const box = svg.viewBox.baseVal;
@@ -56,7 +56,11 @@ for (const plot of document.querySelectorAll(".plot")) {
     head.textContent = `epoch ${epoch}`;
     readout.replaceChildren(head, ...rows);
     readout.hidden = false;
-    readout.classList.toggle("left", left > box.width / 2);
+    // Beside the cursor, towards the middle.
+    const share = (left / box.width) * 100;
+    const isRight = share > 50;
+    readout.style.left = isRight ? "auto" : `calc(${share}% + .6rem)`;
+    readout.style.right = isRight ? `calc(${100 - share}% + .6rem)` : "auto";
   };
   const under = (event) => {
     const at = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse());
