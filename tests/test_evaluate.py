@@ -126,7 +126,7 @@ def test_the_map_is_the_plane_on_which_features_of_train_spread_most(p: Params) 
     batch = scaled(faces.take(torch.arange(len(faces))))
     with torch.no_grad():
         features = network(centre_crop(batch, side)[0])[1].double().numpy()
-    by_id = dict(zip(faces.ids, features, strict=True))
+    by_id = dict(zip(faces.ids.to_pylist(), features, strict=True))
     train = np.array([by_id[row["id"]] for row in rows if row["split"] == "train"])
     axes = np.linalg.svd(train - train.mean(axis=0))[2][:2]
     expected = (np.array([by_id[row["id"]] for row in rows]) - train.mean(axis=0)) @ axes.T

@@ -14,6 +14,7 @@ from pipeline.report.predictions import SplitPredictions, faces_of
 from pipeline.report.run import FinishedRun
 from pipeline.report.sprites import COLUMNS, sprites
 from pipeline.tables.attributes import MOST_VALUES, UNKNOWN, values_of
+from pipeline.tables.columns import places
 from pipeline.tables.paths import LABELS
 from pipeline.tables.store import read_parquet
 
@@ -63,37 +64,35 @@ def album(run: FinishedRun, by_split: dict[str, SplitPredictions]) -> Album | No
         parts.append((one, rows[order]))
     columns = {
         name: np.concatenate([getattr(one, name)[rows] for one, rows in parts])
-        for name in ("ids", "datasets", "labels", "predicted", "confidence")
+        for name in ("datasets", "labels", "predicted", "confidence")
     }
-    keys = list(
-        zip(columns["datasets"].astype(str).tolist(), columns["ids"].astype(str).tolist(), strict=True)
-    )
-    datasets = sorted({dataset for dataset, _ in keys})
-    groups = _groups(run, [id_ for _, id_ in keys])
+    ids = pa.concat_arrays([one.ids.take(rows) for one, rows in parts])
+    datasets, own_dataset = np.unique(columns["datasets"].astype(str), return_inverse=True)
+    groups = _groups(run, ids)
     data: dict[str, Any] = {
-        "ids": [id_ for _, id_ in keys],
+        "ids": ids.to_pylist(),
         "classes": classes,
         "splits": splits,
         "columns": COLUMNS,
         "split": _packed(np.repeat(np.arange(len(parts)), [len(rows) for _, rows in parts])),
-        "dataset": _packed(np.searchsorted(datasets, [dataset for dataset, _ in keys])),
+        "dataset": _packed(own_dataset),
         "label": _packed(columns["labels"]),
         "predicted": _packed(columns["predicted"]),
         "confidence": _packed(np.round(columns["confidence"] * CONFIDENCE)),
         "groups": [_packed(codes) for _, codes in groups.values()],
     }
-    places = [one.places[rows] for one, rows in parts if one.places is not None]
-    has_map = len(places) == len(parts)
+    on_map = [one.places[rows] for one, rows in parts if one.places is not None]
+    has_map = len(on_map) == len(parts)
     if has_map:
-        data |= _map(np.concatenate(places))
-    faces = faces_of(run, keys)
+        data |= _map(np.concatenate(on_map))
+    faces = faces_of(run, columns["datasets"], ids)
     sheets = sprites(faces).sheets if any(face is not None for face in faces) else []
     return Album(
-        len(keys),
+        len(ids),
         sum(len(one.ids) for one in by_split.values()),
         classes,
         splits,
-        datasets,
+        datasets.tolist(),
         {name: values for name, (values, _) in groups.items()},
         has_map,
         Markup(json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")),
@@ -111,15 +110,15 @@ def _chosen(counts: list[int]) -> list[np.ndarray]:
     return chosen
 
 
-def _groups(run: FinishedRun, ids: list[str]) -> dict[str, tuple[list[str], np.ndarray]]:
+def _groups(run: FinishedRun, ids: pa.Array) -> dict[str, tuple[list[str], np.ndarray]]:
     """Return the values of each attribute of the people, and the value of each face as an index into them."""
     path = run.files.find(LABELS)
     if path is None:
         return {}
     table = read_parquet(path, ["id", "attributes"])
     attributes = table["attributes"].combine_chunks()
-    row_of = {id_: row for row, id_ in enumerate(table["id"].to_pylist())}
-    rows = pa.array([row_of.get(id_) for id_ in ids], pa.int64())
+    found = places(ids, table["id"])
+    rows = pa.array(found, pa.int64(), mask=found < 0)
     groups = {}
     for name in sorted(set(attributes.keys.to_pylist())):
         own = values_of(attributes, name).take(rows).fill_null(UNKNOWN).dictionary_encode()
