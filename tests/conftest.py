@@ -7,11 +7,15 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
 
 import pipeline  # noqa: F401  # before the tests' own imports: libraries then send nothing
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # The suite runs in several processes, and these and those that they start would fight for the cores.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -59,6 +63,22 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copy(ROOT / "params.yaml", tmp_path / "params.yaml")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures behind the PNG files, in the order written."""
+    from matplotlib.figure import Figure
+
+    written: list[Figure] = []
+    savefig = Figure.savefig
+
+    def watched(figure: Figure, *given: Any, **named: Any) -> None:
+        written.append(figure)
+        savefig(figure, *given, **named)
+
+    monkeypatch.setattr(Figure, "savefig", watched)
+    return written
 
 
 @pytest.fixture(scope="session")

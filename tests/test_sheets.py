@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
@@ -39,23 +37,6 @@ LONG = tuple(f"{('happily_surprised_and_' * 2, 'w' * 40)[i % 2][:38]}_{i}" for i
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """The figures behind the files, in the order drawn."""
-    drawn: list[Figure] = []
-    real = layout.figure_file
-
-    @contextmanager
-    def watched(*arguments: Any) -> Iterator[Figure]:
-        with real(*arguments) as figure:
-            drawn.append(figure)
-            yield figure
-
-    for module in (layout, plots, scores, synthetic):
-        monkeypatch.setattr(module, "figure_file", watched)
-    return drawn
 
 
 def texts(figure: Figure) -> list[str]:

@@ -50,26 +50,27 @@ class Faces:
 
 def write(project: Path, **changes: Any) -> None:
     """Write aligned faces, labels and an empty synthetic table; set parameters by dotted key."""
+    size, depth = changes.get("align.face_size", SIZE), 3 if changes.get("align.colour") else 1
     rng = np.random.default_rng(0)
     rows, labels = [], []
     for i in range(90):
         split = ("train", "train", "train", "valid", "test")[i % 5]
         # Half of the classes' difference is noise, so that accuracy stays below 1 for some epochs.
-        face = rng.normal(100 + 40 * (i % 2), 40, (SIZE, SIZE)).clip(0, 255).astype(np.uint8)
+        face = rng.normal(100 + 40 * (i % 2), 40, (size, size, depth)).clip(0, 255).astype(np.uint8)
         name = f"toy/{i:03d}"
         rows.append({"id": name, "status": "whole", "face": face.tobytes()})
         label = {"id": name, "dataset": "sample", "split": split, "label": CLASSES[i % 2]}
         labels.append(label | {"target": [1.0 - i % 2, float(i % 2)]})
-    store.write_rows(project / paths.ALIGNED / "sample.arrow", schema.aligned(SIZE, 1), rows)
+    store.write_rows(project / paths.ALIGNED / "sample.arrow", schema.aligned(size, depth), rows)
     store.write_rows(project / paths.LABELS, schema.labels(changes.get("classes", CLASSES)), labels)
-    store.write_rows(project / paths.SYNTHETIC, schema.synthetic(SIZE, 1, ""), [])
+    store.write_rows(project / paths.SYNTHETIC, schema.synthetic(size, depth, ""), [])
     write_label_metrics(project, {"sample": len(labels)})
     settings = {
         "datasets": ["sample"],
         "classes": CLASSES,
         "gan": "none",
-        "align.face_size": SIZE,
-        "train.crop": SIZE,
+        "align.face_size": size,
+        "train.crop": size,
         "train.epochs": 2,
         "train.batch_size": 8,
         "train.device": "cpu",

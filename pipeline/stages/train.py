@@ -15,8 +15,10 @@ import typer
 from pipeline.core.code import sources
 from pipeline.core.errors import UserError
 from pipeline.core.files import fingerprint, replacing, replacing_folder, write_json
+from pipeline.figures import training as plots
 from pipeline.inference import device, model_file
 from pipeline.inference.samples import LabelledFaces, Samples, gan_datasets
+from pipeline.methods.augments import View
 from pipeline.methods.models import Classifier
 from pipeline.params.model import Params
 from pipeline.tables.paths import ALIGNED, CLASSIFIER, LABELS, METRICS, MODELS, PLOTS, SYNTHETIC
@@ -33,6 +35,7 @@ from pipeline.training.validation import EpochFigures
 from pipeline.training.weights import choices_by_part, files
 
 CURVES = PLOTS / "train"
+FACES = 24  # of each view on the sheet of faces
 LIVE_CURVES = PLOTS / "live"  # those of a run that has not finished
 # Settings of training without influence on its result: a run may resume with others.
 WITHOUT_INFLUENCE = {"checkpoint_seconds", "workers", "torchrun"}
@@ -76,6 +79,8 @@ def _train(p: Params, group: Processes) -> None:
             typer.echo(f"train: weights {choices_by_part(p.chosen('model')[1])[part]}: {start}")
 
     log = _curves(group)
+    rates: list[float] = []
+    views: Sequence[View] = []
     if p.model == "svm_deep_features":
         cost, crop = p.chosen("model")[1].C, p.train.crop
         figures = fit_head(network, train, valid, p.classes, cost, p.seed, crop, precision)
@@ -87,8 +92,14 @@ def _train(p: Params, group: Processes) -> None:
         state = training.state
         if training.resumed and not group.rank:
             typer.echo(f"train: resuming an interrupted run at epoch {state.epoch + 1}, step {state.step}")
+
+        def log_with_rate(index: int, figures: EpochFigures) -> None:
+            rates.append(training.learning_rate(index))
+            log(index, figures | {"train/learning_rate": rates[-1]})
+
         with compiler_errors():
-            training.fit(log)
+            training.fit(log_with_rate)
+        views = [] if group.rank else training.first_views()
     if group.rank:
         return
 
@@ -107,6 +118,11 @@ def _train(p: Params, group: Processes) -> None:
     with replacing(CLASSIFIER) as model, replacing_folder(CURVES) as curves:
         model_file.save(model, trained_model(p, network, gan_datasets(SYNTHETIC)))
         shutil.copytree(LIVE_CURVES, curves, dirs_exist_ok=True)
+        methods = f"{p.model}, augment {p.augment}, loss {p.loss}, {p.optimizer}"
+        plots.results(curves / "results.png", methods, state.history, rates, best)
+        if views:
+            title = f"what the network saw first: augment {p.augment}, step 1 of epoch 1"
+            plots.faces_sheet(curves / "faces.png", title, _seen(views, p.classes))
         write_json(METRICS / "train.json", metrics)
     shutil.rmtree(LIVE_CURVES)
     unfinished.unlink(missing_ok=True)
@@ -116,6 +132,18 @@ def _train(p: Params, group: Processes) -> None:
         kept = f"last epoch of {count}"
     found = [f"{name} {value:.4f}" for name, value in figures.items() if name.startswith("valid/")]
     typer.echo(f"train: {kept}; {', '.join(found) or 'no split valid'}")
+
+
+def _seen(views: Sequence[View], classes: list[str]) -> list[plots.SeenFaces]:
+    """Return the first faces of each view of a batch, rounded to the 256 values of a pixel, with their targets."""
+    parts = []
+    for i, view in enumerate(views, 1):
+        heading = f"view {i} of {len(views)}, weight {view.weight:g} in the loss" if len(views) > 1 else ""
+        pixels = (view.images[:FACES].double() * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+        targets = view.targets[:FACES].cpu().numpy()
+        captions = [plots.target_caption(target, classes) for target in targets]
+        parts.append(plots.SeenFaces(heading, pixels, captions))
+    return parts
 
 
 def _scores(split: str, figures: EpochFigures) -> dict[str, float | None]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import repeat
+from itertools import islice, repeat
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from pipeline.core.progress import bar
 from pipeline.inference.crops import VIEWS
 from pipeline.inference.probabilities import outputs
 from pipeline.inference.samples import Samples
+from pipeline.methods.augments import View
 from pipeline.params.model import Train
 from pipeline.training import batch_transform, checkpoint, face_transform, validation
 from pipeline.training.learner import Learner
@@ -145,6 +146,22 @@ class TrainingRun:
             device=self.device if here else torch.device("cpu"),
         )
 
+    def first_views(self) -> Sequence[View]:
+        """Return what the network saw in the first step of the run: the views of the whole batch, made again."""
+        [batch] = plan = self.plan(0)[:1]
+        [faces] = islice(self._transformed_faces(0, plan), 1)
+        return self.learner.views(*self._inputs(batch, faces))
+
+    def learning_rate(self, epoch: int) -> float:
+        """Return the learning rate of an epoch: the mean over its steps."""
+        steps = steps_per_epoch(self.count, self.settings.batch_size)
+        factors = [self._rate_factor(epoch, step) for step in range(steps)]
+        return self.learner.peak[0] * sum(factors) / steps
+
+    def _rate_factor(self, epoch: int, step: int) -> float:
+        steps = steps_per_epoch(self.count, self.settings.batch_size)
+        return learning_rate_factor(self.settings, epoch * steps + step, self.settings.epochs * steps)
+
     def _epoch(self) -> None:
         state, settings = self.state, self.settings
         plan = self.plan(state.epoch)
@@ -154,7 +171,7 @@ class TrainingRun:
         title = f"epoch {state.epoch + 1}/{settings.epochs}"
         with bar(len(plan), desc=title, unit="steps", shows=self.processes.rank == 0) as shown:
             shown.update(state.step)
-            faces = self._transformed_faces(plan[state.step :])
+            faces = self._transformed_faces(state.epoch, plan[state.step :])
             while state.step < len(plan):
                 size = sizes[state.step]
                 self.sums += self._step(plan[state.step], size, next(faces))
@@ -178,15 +195,15 @@ class TrainingRun:
         state.epoch, state.step = state.epoch + 1, 0
         self.sums.zero_()
 
-    def _transformed_faces(self, plan: list[Batch]) -> Iterator[Tensor | None]:
-        """Yield the faces of each batch, transformed by the albumentations pipeline in `train.albumentations`.
+    def _transformed_faces(self, epoch: int, plan: list[Batch]) -> Iterator[Tensor | None]:
+        """Yield the faces of each batch of an epoch, transformed by the pipeline in `train.albumentations`.
 
         If that is null, yield None for each batch.
         """
         if self.face_transform is None:
             return repeat(None)
         return face_transform.transformed(
-            self.face_transform, self.train, plan, self.seed, self.state.epoch, self.settings.workers
+            self.face_transform, self.train, plan, self.seed, epoch, self.settings.workers
         )
 
     def _step(self, batch: Batch, size: int, faces: Tensor | None = None) -> Tensor:
@@ -197,16 +214,17 @@ class TrainingRun:
             size: samples in the whole batch.
             faces: of this process's part, transformed by `train.albumentations`; None if that is null.
         """
-        state, train, settings = self.state, self.train, self.settings
-        steps = steps_per_epoch(self.count, settings.batch_size)
-        done, total = state.epoch * steps + state.step, settings.epochs * steps
-        factor = learning_rate_factor(settings, done, total)
+        state = self.state
+        factor = self._rate_factor(state.epoch, state.step)
         # Dropout draws from torch's own generator. It is seeded by step, so that no checkpoint has to hold its state.
         torch.manual_seed(int(np.random.default_rng((self.seed, state.epoch, state.step)).integers(2**63)))
+        return self.learner.learn(size, *self._inputs(batch, faces), factor)
 
+    def _inputs(self, batch: Batch, faces: Tensor | None) -> tuple[Batch, Tensor, Tensor]:
+        """Return a batch, its faces and its targets on the device. `faces` as in `_step`."""
         batch = batch.to(self.device)
-        faces = train.take(batch.samples) if faces is None else faces.to(self.device)
-        return self.learner.learn(size, batch, faces, train.targets[batch.samples], factor)
+        faces = self.train.take(batch.samples) if faces is None else faces.to(self.device)
+        return batch, faces, self.train.targets[batch.samples]
 
     def _scores(self, samples: Samples) -> EpochFigures:
         """Return the figures of the split valid. Each process passes its own samples, and gets the figures of all."""

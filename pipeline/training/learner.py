@@ -109,18 +109,26 @@ class Learner:
             targets: [n, K], rows of sum 1.
             planned: as `Batch.tensors` returns them.
         """
-        batch = batch.holding(planned)
+        learnt = self._gradients(size, self.views(batch.holding(planned), faces, targets))
+        if self.fused:
+            self._update(size, learnt)
+        return learnt
+
+    def views(self, batch: Batch, faces: Tensor, targets: Tensor) -> Sequence[View]:
+        """Return what the network sees of a batch: crops, mirrored, transformed and augmented.
+
+        Args:
+            batch: on the device.
+            faces: uint8 [n, H, W, C].
+            targets: [n, K], rows of sum 1.
+        """
         images = batch_transform.apply(
             faces, self.settings.crop, batch.top, batch.left, batch.mirrored, batch.transform
         )
         own = len(batch.partner)
-        views = self.augment(
+        return self.augment(
             images[:own], targets[:own], images[batch.partner], targets[batch.partner], batch.draws
         )
-        learnt = self._gradients(size, views)
-        if self.fused:
-            self._update(size, learnt)
-        return learnt
 
     def _update(self, size: int, learnt: Learnt) -> None:
         """Take the optimiser's step, and update the state of the loss and the moving average."""
