@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -433,6 +434,28 @@ def test_sheets_are_pictures_and_equal_input_gives_equal_bytes(tmp_path: Path, c
             assert image.format == "PNG"
             assert all(150 < side < 2000 for side in image.size)
             assert len(image.convert("L").getcolors()) > 20
+
+
+def test_gan_curves_are_a_moving_average_over_pale_values(tmp_path: Path, figures: list[Figure]) -> None:
+    values = {
+        name: np.random.default_rng(i).normal(size=100).tolist() for i, name in enumerate(("fear", "anger"))
+    }
+
+    synthetic.curves(tmp_path / "a.png", "dcgan", "generator's loss", values)
+
+    [axes] = figures[0].axes
+    pale = [line for line in axes.get_lines() if line.get_alpha()]
+    strong = [line for line in axes.get_lines() if not line.get_alpha()]
+    assert [line.get_color() for line in pale] == [line.get_color() for line in strong]
+    assert [line.get_label() for line in strong] == list(values)
+    for raw, mean, numbers in zip(pale, strong, values.values(), strict=True):
+        assert raw.get_ydata().tolist() == numbers
+        expected = pd.Series(numbers).rolling(5, center=True, min_periods=1).mean()
+        assert mean.get_ydata() == pytest.approx(expected)
+    assert axes.get_ylabel() == "generator's loss"
+    legend = axes.get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == list(values)
+    assert legend.get_title().get_text() == "generator's loss\nmean of 5 epochs\npale: each epoch"
 
 
 def test_real_faces_stand_left_and_generated_ones_right(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import NullLocator, PercentFormatter, StrMethodFormatter
 from sklearn import metrics
 
 from pipeline.core.files import replacing
@@ -94,7 +94,9 @@ def confusion_matrix(
 
 
 def reliability(path: Path, split: str, labels: np.ndarray, probabilities: np.ndarray) -> None:
-    """Plot the reliability diagram: accuracy by confidence, and below it the share of faces at each confidence.
+    """Plot the reliability diagram: accuracy by confidence, and below it the number of faces in each bin.
+
+    The numbers have a logarithmic scale, because most faces are in the last bin. Each number stands above its bar.
 
     Below the dotted diagonal the network is overconfident. Bins without faces are empty.
 
@@ -109,19 +111,23 @@ def reliability(path: Path, split: str, labels: np.ndarray, probabilities: np.nd
     left = np.arange(BINS)[filled] / BINS
     accuracy, mean = right[filled] / images[filled], confidence[filled] / images[filled]
     bars = {"width": 1 / BINS, "align": "edge", "edgecolor": "white", "linewidth": 1}
-    with figure_file(path, 5.2, 6.4) as figure:
+    with figure_file(path, 6.2, 6.8) as figure:
         figure.set_layout_engine("constrained")
-        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2.6, 1))
         upper.bar(left, accuracy, color="#2f7ebc", label="accuracy", **bars)
-        upper.plot(mean, mean, "_", color="#d95f0e", markersize=15, markeredgewidth=2.5, label="confidence")
+        upper.plot(mean, mean, "_", color="#d95f0e", markersize=17, markeredgewidth=2.5, label="confidence")
         upper.plot([0, 1], [0, 1], color=INK, linewidth=1, linestyle=":")
         upper.set(ylim=(0, 1.02), ylabel="accuracy")
+        upper.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         upper.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)
-        lower.bar(left, images[filled] / len(labels), color="#9ecae1", **bars)
-        lower.set(xlim=(0, 1), ylim=(0, 1), xlabel="confidence", ylabel="share of faces")
+        counted = lower.bar(left, images[filled], color="#9ecae1", log=True, **bars)
+        lower.bar_label(counted, [f"{count:,}" for count in images[filled]], fontsize=7, padding=1)
+        # From below 1, so that a single face has a bar; to where the numbers above the bars fit.
+        lower.set(xlim=(0, 1), ylim=(0.5, 4 * images.max()), xlabel="confidence", ylabel="faces, log scale")
+        lower.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        lower.yaxis.set_minor_locator(NullLocator())
+        lower.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         for axes in (upper, lower):
-            axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-            axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
             axes.spines[["top", "right"]].set_visible(False)
         error = calibration_error(labels, probabilities)
         title = f"{split}: {_faces(labels)}, expected calibration error {error:.3f}"

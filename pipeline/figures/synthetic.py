@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 
+from pipeline.figures.curves import COLOURS, epoch_axes, marker, moving_average
 from pipeline.figures.png import figure_file
 from pipeline.figures.sheet import Grid, sheet
 
@@ -23,8 +23,6 @@ CELL, GAP, MARGIN, LEFT, HEADING, TITLE = 0.75, 0.04, 0.15, 0.55, 0.28, 0.5
 CELLS = Grid(CELL - GAP, CELL, CELL)
 CAPTIONED = Grid(CELL - GAP, CELL, CELL + 0.2)
 LETTER = 0.1  # width of a letter, so that a long title widens the sheet
-# Colours of Okabe and Ito, which colour-blind people can tell apart.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#B8A800")
 STYLES = ("-", "--", ":", "-.")
 
 
@@ -100,35 +98,52 @@ def neighbours(
         CAPTIONED.plot(axes, np.concatenate(nearest), beside, top, nearest.shape[1], labels)
 
 
-def curves(path: Path, title: str, ylabel: str, curves: Mapping[str, Sequence[float]]) -> None:
-    """Plot one line for each class over the epochs, from epoch 1.
+def curves(path: Path, title: str, quantity: str, curves: Mapping[str, Sequence[float]]) -> None:
+    """Plot a quantity by epoch, from epoch 1: for each class the pale values and their moving average.
+
+    The average is over about a twentieth of the epochs. Below 40 epochs there is none, and the values are not pale.
 
     Args:
         path: the PNG file.
         title: of the figure.
-        ylabel: what the lines show, with its unit.
+        quantity: what the curves show, with its unit.
         curves: by class, at least one, a value for each epoch. Lengths may differ.
     """
+    longest = max(map(len, curves.values()))
+    window = 2 * (longest // 40) + 1
     # A legend of many or long names needs more room.
-    width = 7.4 + 0.08 * max(0, max(map(len, curves)) - 16)
-    height = max(4.2, 0.6 + 0.19 * len(curves))
+    width = 7.8 + 0.08 * max(0, max(map(len, curves)) - 16)
+    height = max(4.2, 1.2 + 0.19 * len(curves))
     with figure_file(path, width, height) as figure:
         figure.set_layout_engine("constrained")
         axes = figure.add_subplot()
         for i, (name, values) in enumerate(curves.items()):
-            # A line through one epoch is invisible, so a marker shows it.
-            marker = "o" if len(values) == 1 else None
+            epochs, average = range(1, len(values) + 1), moving_average(values, window)
             colour, style = COLOURS[i % len(COLOURS)], STYLES[i // len(COLOURS) % len(STYLES)]
-            epochs = range(1, len(values) + 1)
-            axes.plot(epochs, values, label=name, color=colour, linestyle=style, linewidth=1.4, marker=marker)
-        longest = max(map(len, curves.values()))
-        axes.set(xlabel="epoch", ylabel=ylabel, xlim=(0.5, longest + 0.5))
-        axes.xaxis.set_major_locator(MaxNLocator(steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
-        axes.grid(color="#DDDDDD", linewidth=0.8)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
+            if window > 1:
+                axes.plot(epochs, values, color=colour, linestyle=style, linewidth=0.8, alpha=0.3, zorder=1)
+            axes.plot(
+                epochs,
+                average,
+                label=name,
+                color=colour,
+                linestyle=style,
+                linewidth=1.6,
+                marker=marker(values),
+            )
+        epoch_axes(axes, longest)
+        axes.set_ylabel(quantity)
         axes.set_title(title, fontsize=12)
-        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False, fontsize=9)
+        meaning = f"{quantity}\nmean of {window} epochs\npale: each epoch" if window > 1 else quantity
+        axes.legend(
+            loc="upper left",
+            bbox_to_anchor=(1, 1),
+            frameon=False,
+            fontsize=9,
+            title=meaning,
+            title_fontsize=9,
+            alignment="left",
+        )
 
 
 @contextmanager

@@ -40,6 +40,12 @@ SEEDS_PER_CLASS = 10_000_000
 NEIGHBOURS, NEAREST = 10, 3
 # and this many interpolations of this many steps.
 ROWS, STEPS = 6, 10
+# File and meaning of the curves of each figure of a training.
+CURVES = {
+    "critic": ("critic_loss", "critic's loss without the penalty"),
+    "generator": ("generator_loss", "generator's loss"),
+    "distance": ("score_gap", "critic's score, real less generated faces"),
+}
 
 
 @dataclass(frozen=True)
@@ -247,10 +253,10 @@ def _plot(folder: Path, name: str, classes: dict[str, ClassFaces], fitted: Fitte
         file, title = folder / f"{task}.epochs.png", f"{task}: {name} by epoch"
         sheets.by_epoch(file, title, result.progress.shown, result.shown)
     histories = {task: result.progress.history for task, result in fitted.results.items()}
-    for figure, ylabel in (("distance", "scores of real less generated faces"), ("critic", "critic's loss")):
+    for figure, (file_name, quantity) in CURVES.items():
         curves = {task: [epoch[figure] for epoch in history] for task, history in histories.items()}
         if curves:
-            sheets.curves(folder / f"all.{figure}.png", f"{name}: {ylabel}", ylabel, curves)
+            sheets.curves(folder / f"all.{file_name}.png", f"{name}: {quantity} by epoch", quantity, curves)
     if not classes:
         blank = np.full((40, 280), 255, np.uint8)
         note = cv2.putText(blank, "no synthetic faces", (10, 28), cv2.FONT_HERSHEY_SIMPLEX, 0.8, 0)
