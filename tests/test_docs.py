@@ -67,6 +67,7 @@ TESTED = {
     "python scripts/lock.py": "tests/test_lock.py",
     "ray start": "tests/test_ray.py",
     "python -m pipeline sample": "tests/test_sample.py",
+    "python -m scripts.method_figures": "tests/test_method_figures.py",
     "python scripts/screenshots.py": "test_the_pictures_of_a_report_are_drawn",
     "dvc update": "tests/test_team.py",
     "dvc config cache.type": "tests/test_team.py",

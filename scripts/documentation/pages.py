@@ -10,9 +10,9 @@ from pathlib import Path
 
 from pipeline.params.settings import SHIPPED
 from scripts.documentation import methods, papers, parameters, recipes, stages
+from scripts.documentation.pictures import DOCS
 
 ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs"
 _PART = re.compile(r"(?s)<!-- generated: (?P<name>\w+),.*?<!-- end of (?P=name) -->")
 
 
