@@ -87,7 +87,7 @@ def strip(name: str, first: Batch, second: Batch, classes: Sequence[str], path: 
     if any(not torch.equal(view.images, first.images) for view in views):
         rows += [(_name(view), view.images, view.targets) for view in views]
     seen = "Drawn faces in a row, with their labels"
-    caption = "Drawn faces of the embedded sample, as the network gets them after crop and mirror."
+    caption = "The network gets the faces (here drawn ones of the embedded sample) with no change but crop and mirror."
     if len(rows) > 1:
         seen += f"{'' if same else '; below them their partners'}; below them what {name} makes of them"
         caption = (
