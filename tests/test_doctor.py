@@ -249,8 +249,8 @@ def test_weights_are_looked_at_and_never_downloaded(fit: Path, monkeypatch: pyte
 def test_extras_that_are_chosen(fit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "find_spec", lambda name: None)
     toy.set_params(fit, engine="ray")
-    with (fit / ".dvc/config").open("a") as file:
-        file.write("    remote = storage\n['remote \"storage\"']\n    url = s3://faces/fer\n")
+    config = (fit / ".dvc/config").read_text().replace("[core]\n", "[core]\n    remote = storage\n")
+    (fit / ".dvc/config").write_text(config + "['remote \"storage\"']\n    url = s3://faces/fer\n")
     result = doctor()
     assert ".dvc/config, with the remote, is not committed -> git commit .dvc/config" in said(
         result, "warning"
