@@ -6,6 +6,7 @@ import contextlib
 import inspect
 import io
 import shutil
+import sys
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -47,6 +48,7 @@ CONSTANTS: dict[str, dict[str, Any]] = {
     },
     "loader": {"STEPS": 1},
     "silent": {"COMMANDS": ["fer check"], "SETTINGS": {}},
+    "demo": {"COMMAND": [sys.executable, "-c", "print(1)"]},
     "memory": {"STAGES": ["ingest"]},
     "turned": {"DETECTORS_USED": ("scrfd",), "TURNS": (180,)},
     "near_duplicates": {"MANY": 100},

@@ -33,6 +33,7 @@ def settings() -> Params:
     return p.model_copy(
         update={
             "classes": NAMES,
+            "model": "resnet18",
             "datasets": ["sample", "table"],
             "align": p.align.model_copy(update={"face_size": SIZE, "colour": False}),
             "train": p.train.model_copy(update={"crop": 16, "device": "cpu", "precision": "float32"}),

@@ -99,7 +99,7 @@ def test_a_killed_run_ends_with_the_same_bytes(
     toy.write(project, model="light", **SETTINGS[settings], **{"train.epochs": 3, "train.batch_size": 18})
     assert forked.run(forked.fer, "train").returncode == 0
     unbroken = results()
-    assert len(unbroken) == 2 + 6
+    assert len(unbroken) == 2 + 7
     assert not list((paths.MODELS / "checkpoints").glob("*")), "a finished run leaves no checkpoint"
     # Neither how often it is saved nor how many processes prepare faces makes a difference.
     toy.set_params(project, **{"train.checkpoint_seconds": 0, "train.workers": 1})

@@ -125,6 +125,7 @@ def test_a_run_goes_on_from_an_earlier_one_with_other_classes(
 
 
 def test_an_earlier_run_with_the_same_classes_is_taken_over_whole(project: Path) -> None:
+    toy.set_params(project, model="resnet18")
     p = params.load()
     torch.manual_seed(3)
     earlier = toy.network(p).eval()
@@ -145,6 +146,7 @@ def test_an_earlier_run_with_the_same_classes_is_taken_over_whole(project: Path)
 
 
 def test_an_rgb_network_takes_the_mean_of_channels_where_it_had_grey(project: Path) -> None:
+    toy.set_params(project, model="resnet18")
     p = params.load()
     earlier = toy.network(p).eval()
     model_file.save(Path("w.safetensors"), train.trained_model(p, earlier))

@@ -451,6 +451,7 @@ def repository(project, monkeypatch, programs):
     Path(".gitignore").write_text("/data/\n/models/\n*.safetensors\nruns-*\nhold-*\n")
     values = {
         "datasets": ["folder"],
+        "model": "resnet18",
         "models.resnet18.weights": "größe, 2.safetensors",
         "labels.merge": {"contempt": "disgust"},
         "classes": ["neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear"],

@@ -145,7 +145,7 @@ def chain(home: Path, patch: pytest.MonkeyPatch) -> Path:
     for name in ("params.yaml", "dvc.yaml", ".gitignore", ".dvcignore"):
         shutil.copy(ROOT / name, mine / name)
     (mine / ".dvc").mkdir()
-    for name in (".dvc/config", ".dvc/.gitignore"):
+    for name in (".dvc/config", ".dvc/.gitignore", ".dvc/plots.html"):
         shutil.copy(ROOT / name, mine / name)
     for name in ("pipeline", "scripts", "data/exclude"):
         shutil.copytree(ROOT / name, mine / name, ignore=shutil.ignore_patterns("__pycache__"))
