@@ -9,10 +9,10 @@ install() {  # install a lock, and say every ten seconds how far it is
   count=$(ls -d "$folder"/lib/python*/site-packages/*.dist-info 2>/dev/null | wc -l)
   count=$((count + $(grep -c '==' "$lock")))
   echo "$lock: installing up to $(grep -c '==' "$lock") packages"
-  while sleep 10; do
+  while sleep 10 &>/dev/null; do  # its output elsewhere, as it would hold a pipe open for ten seconds
     echo "  $((SECONDS - started)) s: $(ls -d "$folder"/lib/python*/site-packages/*.dist-info | wc -l) of about $count packages"
   done &
-  local ticker=$!
+  ticker=$!  # not local: the trap runs outside the function
   trap 'kill $ticker' EXIT
   # --no-deps: the lock is complete, and a resolver would add a second provider of `cv2`.
   "${installer[@]}" --no-deps --require-hashes -r "$lock"
