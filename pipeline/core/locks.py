@@ -73,7 +73,8 @@ def release(file: int | None) -> None:
 
 def _release_all() -> None:
     for file in list(_held):
-        release(file)
+        with suppress(OSError):  # a file that is closed already holds no lock
+            release(file)
 
 
 # A forked process shares the open files of its parent. It would hold the locks when the parent has ended.
