@@ -1,4 +1,4 @@
-"""How long `make demo` takes in a fresh clone of the last commit, and the longest time in which it prints nothing.
+"""Time `make demo` in a fresh clone of the last commit, and the longest time in which it prints nothing.
 
 python benchmarks/demo.py [BUSY]     (BUSY: loops that keep a core busy each beside it)
 """

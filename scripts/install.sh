@@ -4,13 +4,17 @@
 #        scripts/install.sh --dev FOLDER            what tests and documentation need besides
 set -euo pipefail
 
+installed() {  # print the number of packages
+  ls -d "$folder"/lib/python*/site-packages/*.dist-info 2>/dev/null | wc -l
+}
+
 install() {  # install a lock, and say every ten seconds how far it is
-  local lock=$1 count started=$SECONDS
-  count=$(ls -d "$folder"/lib/python*/site-packages/*.dist-info 2>/dev/null | wc -l)
-  count=$((count + $(grep -c '==' "$lock")))
-  echo "$lock: installing up to $(grep -c '==' "$lock") packages"
+  local lock=$1 locked started=$SECONDS total
+  locked=$(grep -c '==' "$lock")
+  total=$(($(installed) + locked))
+  echo "$lock: installing up to $locked packages"
   while sleep 10 &>/dev/null; do  # its output elsewhere, as it would hold a pipe open for ten seconds
-    echo "  $((SECONDS - started)) s: $(ls -d "$folder"/lib/python*/site-packages/*.dist-info | wc -l) of about $count packages"
+    echo "  $((SECONDS - started)) s: $(installed) of about $total packages"
   done &
   ticker=$!  # not local: the trap runs outside the function
   trap 'kill $ticker' EXIT

@@ -44,7 +44,7 @@ ALL_TRANSFORMS = {
 
 
 class Received:
-    """What a network receives while it learns: images [n, C, H, W] and targets before smoothing, by view."""
+    """Record what a network receives while it learns: images [n, C, H, W] and targets before smoothing, by view."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.images: list[Tensor] = []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -36,7 +37,8 @@ def data() -> None:
     _show(RAW, _each(chosen | raw, lambda name: inventory.raw_data(name)._asdict()))
     datasets = chosen | _names(INGESTED, ".parquet") | _names(ALIGNED, ".arrow")
     _show(INGESTED, _each(datasets, inventory.ingested_rows))
-    if rejected := [*_rejected(datasets)]:
+    reads = [partial(inventory.rejected_records, name) for name in sorted(datasets)]
+    if rejected := [row for read in reads for row in _whole(read)]:
         _show(INGESTED / "*.rejected.csv", rejected)
     _show(ALIGNED, _each(datasets, inventory.aligned_faces))
     for path, read in (
@@ -69,17 +71,6 @@ def _each(datasets: Iterable[str], read: Callable[[str], Counts]) -> Iterable[Co
     for name in sorted(datasets):
         try:
             yield {"data set": name, **read(name)}
-        except UserError as error:
-            yield str(error)
-
-
-def _rejected(datasets: Iterable[str]) -> Iterator[Counts | str]:
-    """Yield a row for each reason of each data set, or an error message."""
-    from pipeline.tables import inventory
-
-    for name in sorted(datasets):
-        try:
-            yield from inventory.rejected_records(name)
         except UserError as error:
             yield str(error)
 

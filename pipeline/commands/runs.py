@@ -28,23 +28,17 @@ def runs(
     from pipeline.experiments.runs import finished
 
     rows = [_row(run) for run in finished(everywhere)]
-    others = len(rows[0]) - len(WIDTHS)
-    sides = ["left"] * 3 + ["right"] * (len(rows[0]) - 3)
-    shown = tabulate(
-        rows,
-        "keys",
-        tablefmt="simple",
-        disable_numparse=True,
-        colalign=sides,
-        maxcolwidths=[*WIDTHS, *[None] * others],
+    sides = ["left", "left", "left", "right", "right", "right"]
+    typer.echo(
+        tabulate(rows, "keys", tablefmt="simple", disable_numparse=True, colalign=sides, maxcolwidths=WIDTHS)
     )
-    typer.echo(shown)
 
 
 def _row(run: Run) -> dict[str, str]:
+    from pipeline.evaluation.warnings import MACRO
+
     changed = ", ".join(f"{key}={value}" for key, value in run.changed.items())
     scores = {
-        name.replace("_", " ").replace("f1", "F1"): "-" if value is None else f"{value:.4f}"
-        for name, value in run.scores.items()
+        MACRO.get(name, name): "-" if value is None else f"{value:.4f}" for name, value in run.scores.items()
     }
     return {"run": printable(run.name), "changed": printable(changed), "split": run.split or "-"} | scores

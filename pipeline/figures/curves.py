@@ -1,4 +1,4 @@
-"""What figures of values by epoch share: the axes, the colours, the moving average."""
+"""Draw what figures of values by epoch share: the axes, the colours, the moving average."""
 
 from __future__ import annotations
 

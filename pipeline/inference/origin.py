@@ -1,4 +1,4 @@
-"""What a model learned from, in words."""
+"""Say what a model learned from."""
 
 from __future__ import annotations
 

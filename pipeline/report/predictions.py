@@ -41,17 +41,17 @@ class SplitPredictions(NamedTuple):
 
     @property
     def predicted(self) -> np.ndarray:
-        """Predicted classes, int [N]."""
+        """Return the predicted classes, int [N]."""
         return self.probabilities.argmax(axis=1)
 
     @property
     def wrong(self) -> np.ndarray:
-        """Whether each prediction is wrong, bool [N]."""
+        """Return whether each prediction is wrong, bool [N]."""
         return self.predicted != self.labels
 
     @property
     def confidence(self) -> np.ndarray:
-        """Probabilities of the predicted classes, float32 [N]."""
+        """Return the probabilities of the predicted classes, float32 [N]."""
         return self.probabilities.max(axis=1)
 
     def most_confident(self, rows: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What the sections of one run show: scores of each split, balance of the classes, sheets of faces."""
+"""Collect what the sections of one run show: scores of each split, balance of the classes, sheets of faces."""
 
 from __future__ import annotations
 
