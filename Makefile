@@ -1,7 +1,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(abspath $(VENV)/bin)
-RUN := PATH="$(BIN):$$PATH"
+# Each stage imports torch: its bytecode is kept even where the shell, as in many containers, says to keep none.
+RUN := PYTHONDONTWRITEBYTECODE= PATH="$(BIN):$$PATH"
 
 .PHONY: demo test lint format pages docs fresh clean help
 

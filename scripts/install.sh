@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install the locked environment and this package into a virtual environment, with uv if it is found, else with pip.
+# Install the locked environment and this package into a virtual environment, with uv, or with pip if uv fails.
 # Usage: scripts/install.sh FOLDER [PYTHON]         what the commands need
 #        scripts/install.sh --dev FOLDER            what tests and documentation need besides
 set -euo pipefail
@@ -18,10 +18,19 @@ install() {  # install a lock, and say every ten seconds how far it is
   done &
   ticker=$!  # not local: the trap runs outside the function
   trap 'kill $ticker' EXIT
-  # --no-deps: the lock is complete, and a resolver would add a second provider of `cv2`.
-  "${installer[@]}" --no-deps --require-hashes -r "$lock"
+  packages --require-hashes -r "$lock"
   kill $ticker
   trap - EXIT
+}
+
+packages() {  # --no-deps: the lock is complete, and a resolver would add a second provider of `cv2`
+  if [ -n "$uv" ]; then
+    "$uv" pip install --quiet --python "$folder/bin/python" --no-deps "$@" && return
+    echo "uv failed; pip installs instead, which takes longer"
+    uv=
+  fi
+  # --no-compile: Python compiles a module when it is first imported; most never are.
+  "${pip[@]}" --no-compile --no-deps "$@"
 }
 
 dev=false
@@ -33,12 +42,14 @@ if [ $dev = false ]; then
   "$python" -c 'import sys; v = sys.version_info[:2]; sys.exit(v < (3, 11) and f"Python 3.11 or newer is needed, this is {v[0]}.{v[1]}: make PYTHON=python3.11 ...")'
   "$python" -m venv "$folder"
 fi
-if command -v uv >/dev/null; then
-  installer=(uv pip install --quiet --python "$folder/bin/python")
-else
-  # --no-compile: Python compiles a module when it is first imported; most never are.
-  installer=("$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile)
+pip=("$folder/bin/python" -m pip --quiet --disable-pip-version-check install)
+if ! uv=$(command -v uv); then  # it takes a third of pip's time, so it comes first
+  awk '/^[^ ]/ { wanted = /^uv==/ } wanted' requirements-dev.lock >"$folder/uv.lock"
+  if "${pip[@]}" --require-hashes -r "$folder/uv.lock"; then uv=$folder/bin/uv; fi
 fi
+# uv does not read pip's settings.
+index=${PIP_INDEX_URL:-$("$folder/bin/python" -m pip config get global.index-url 2>/dev/null || true)}
+if [ -n "$index" ]; then export UV_DEFAULT_INDEX=${UV_DEFAULT_INDEX:-$index}; fi
 if [ $dev = true ]; then
   install requirements-dev.lock
   exit
@@ -47,4 +58,4 @@ install requirements.lock
 if "$folder/bin/python" -c 'from importlib.metadata import requires; exit(not any("nvidia" in r for r in requires("torch") or []))'; then
   install requirements-cuda.lock
 fi
-"${installer[@]}" --no-deps --no-build-isolation --editable .
+packages --no-build-isolation --editable .
