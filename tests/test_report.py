@@ -287,7 +287,7 @@ def test_what_does_not_belong_to_the_run_is_named(project: Path) -> None:
     assert changed == [
         ["parameter", "value", "params.yaml now"],
         ["seed", "0", "1"],
-        ["train.epochs", "3", "36"],
+        ["train.epochs", "3", "24"],
     ]
 
 
