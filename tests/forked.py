@@ -37,7 +37,6 @@ CONTEXT.set_forkserver_preload(
         "albumentations",
         "dvc.cli",
         "dvc.repo.experiments.queue.celery",
-        "krippendorff",
         "networkx",
         "pandas",
         "pipeline.stages.evaluate",
@@ -47,6 +46,7 @@ CONTEXT.set_forkserver_preload(
         "sklearn.metrics",
         "tests.doc_commands",
         "tests.toy",
+        "torch._dynamo",  # torch imports it for the first optimizer
         __name__,
     ]
 )

@@ -133,3 +133,21 @@ def test_what_the_package_needs_at_run_time_is_in_the_first_lock_and_nothing_els
     wanted = [one for one in map(Requirement, metadata.requires("fer-pipeline") or []) if not one.marker]
     assert {"dvc", "torch", "ruamel-yaml"} <= {canonicalize_name(one.name) for one in wanted} <= runtime
     assert {"pytest", "mypy", "ray", "uv", "moto"} <= dev
+
+
+def test_no_package_that_the_commands_need_is_under_the_gpl_alone() -> None:
+    found = {}
+    for entry in ENTRY.finditer((ROOT / LOCKS[0]).read_text(encoding="utf-8")):
+        with contextlib.suppress(metadata.PackageNotFoundError):  # of another system
+            words = metadata.metadata(entry["name"])
+            classifiers = [value for value in words.get_all("Classifier", []) if value.startswith("License")]
+            # Some give the whole text of their licence, and those of the libraries in their wheels.
+            terms = (words["License-Expression"] or words["License"] or "").partition("\n")[0]
+            found[entry["name"]] = "; ".join([terms, *classifiers])
+    copyleft = {name: terms for name, terms in found.items() if re.search("GPL|General Public", terms)}
+    # Of these, one may choose the other licence, or link to them from a program under any licence.
+    assert len(found) > 100
+    assert set(copyleft) == {"asyncssh", "dulwich", "grandalf", "pygit2"}
+    assert all(re.search(r"EPL|Apache-2\.0 OR|linking exception", terms) for terms in copyleft.values()), (
+        copyleft
+    )

@@ -1,4 +1,4 @@
-"""Scores of the papers, computed by scikit-learn and krippendorff. This module only sets the conventions.
+"""Scores of the papers. scikit-learn computes most of them; this module sets the conventions.
 
 - Scores are fractions between 0 and 1; agreement coefficients can be negative. An undefined value is None, never NaN,
   which is not valid JSON.
@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import krippendorff
 import numpy as np
 from sklearn.metrics import (
     average_precision_score,
     cohen_kappa_score,
+    confusion_matrix,
     precision_recall_fscore_support,
     roc_auc_score,
 )
@@ -118,10 +118,13 @@ def confident_mistakes(labels: np.ndarray, probabilities: np.ndarray, count: int
 
 
 def _agreement(labels: np.ndarray, predicted: np.ndarray) -> tuple[float | None, float | None]:
-    coders = np.stack([labels, predicted])
-    if coders.min() == coders.max():
+    """Return Cohen's kappa, and Krippendorff's nominal alpha by its short form (Krippendorff 2011, section C)."""
+    pairs = confusion_matrix(labels, predicted)
+    values = (pairs + pairs.T).sum(axis=1)  # how often the two annotators use each class, [classes in use]
+    if len(values) < 2:
         return None, None
-    alpha = krippendorff.alpha(reliability_data=coders, level_of_measurement="nominal")
+    differing = 2 * (pairs.sum() - np.trace(pairs))
+    alpha = 1 - (values.sum() - 1) * differing / (values.sum() ** 2 - np.square(values).sum())
     return float(cohen_kappa_score(labels, predicted)), float(alpha)
 
 

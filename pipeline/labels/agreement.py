@@ -78,7 +78,7 @@ def alpha(votes: np.ndarray) -> float | None:
     counts = votes[votes.sum(axis=1) > 1]
     if counts.any(axis=0).sum() < 2:
         return None
-    # As the package krippendorff, which would hold the pairs of all pictures at once: [N, V, V], several times.
+    # Few pictures at a time: the pairs of all, [N, V, V], would not fit.
     same = np.eye(votes.shape[1])
     observed = np.zeros(same.shape)
     for start in range(0, len(counts), ROWS):
