@@ -107,7 +107,7 @@ def test_features_of_several_networks_are_refused() -> None:
     part = toy.network(toy.PARAMS.model_copy(update={"model": "light"}))
     several = models.Classifier(DeepFeatures({"vgg13": part}, None), 256, 8, 0.0)
     with pytest.raises(
-        UserError, match="--explain: found the network svm_deep_features, allowed: one that is a row"
+        UserError, match="--explain: found the network svm_deep_features, allowed: one whose activations"
     ):
         Explainer(Path("out"), classifier(several, "svm_deep_features"))
 

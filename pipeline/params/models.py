@@ -83,6 +83,16 @@ class FastSettings(NetworkSettings):
     width: Annotated[int, Field(ge=16, le=1024, multiple_of=16)]
 
 
+class TimmSettings(NetworkSettings):
+    """Settings of a network of timm. `frozen` counts the groups of layers that timm names, the stem first."""
+
+    name: Line
+    side: Annotated[int, Field(ge=16, le=1024)]
+    drop_path: Annotated[float, Field(ge=0, lt=1)]
+    frozen: Annotated[int, Field(ge=0, le=100)]
+    scaling: Literal["faces", "imagenet", "unit", "timm"]  # type: ignore[assignment]
+
+
 class DeepFeaturesSettings(Block):
     """Settings of the deep features and of the support vector machine: `C` is scikit-learn's weight of errors."""
 
@@ -109,4 +119,5 @@ class Models(Block):
     vgg16: VGGSettings = UNCHOSEN
     light: LightSettings = UNCHOSEN
     fast: FastSettings = UNCHOSEN
+    timm: TimmSettings = UNCHOSEN
     svm_deep_features: DeepFeaturesSettings = UNCHOSEN

@@ -58,27 +58,30 @@ class Explainer:
 
 
 def layer(classifier: TrainedModel) -> nn.Module:
-    """Return the network's last stage whose activations have at least 3 x 3 positions.
+    """Return what `located` of the network names, or its last stage whose activations have at least 3 x 3 positions.
 
     Raises:
-        UserError: the network is not a sequence of stages, or has no such activations.
+        UserError: the network has no such activations.
     """
-    stages, last = classifier.network.body, None
-    if isinstance(stages, nn.Sequential):
-        weight = next(classifier.network.parameters())
+    network = classifier.network
+    shapes: dict[nn.Module, torch.Size] = {}
+    candidates = list(network.body) if isinstance(network.body, nn.Sequential) else []
+    if network.located is not None:
+        candidates = [network.located]
+    hooks = [
+        stage.register_forward_hook(lambda stage, _, maps: shapes.__setitem__(stage, maps.shape[2:]))
+        for stage in candidates
+    ]
+    with torch.no_grad():
         side = classifier.crop
-        with torch.no_grad():
-            activations = torch.zeros(1, classifier.channels, side, side, device=weight.device)
-            for stage in stages:
-                activations = stage(activations)
-                if activations.ndim != 4 or min(activations.shape[2:]) < LEAST_SIDE:
-                    break
-                last = stage
-    if last is None:
-        raise UserError.of(
-            "--explain", f"the network {classifier.model}", "one that is a row of convolutional stages"
-        )
-    return last
+        network(torch.zeros(1, classifier.channels, side, side, device=network.head.weight.device))
+    for hook in hooks:
+        hook.remove()
+    fitting = [stage for stage in candidates if len(shapes[stage]) == 2 and min(shapes[stage]) >= LEAST_SIDE]
+    if not fitting:
+        allowed = "one whose activations have at least 3 x 3 positions"
+        raise UserError.of("--explain", f"the network {classifier.model}", allowed)
+    return fitting[-1]
 
 
 def network_input(classifier: TrainedModel, faces: list[np.ndarray]) -> Tensor:

@@ -83,7 +83,7 @@ def _check_weights(p: Params) -> None:
     for part, choice in choices.items():
         if weights.is_file(choice):
             weights.existing(choice, weights.key_of(name, part))
-    if not all(map(weights.is_file, choices.values())):
+    if name == "timm" or not all(map(weights.is_file, choices.values())):
         from pipeline.training.pretrained import check_names
 
         check_names(name, settings)

@@ -173,7 +173,7 @@ def _copied(
         names = {name: name for name in own}
         if earlier != classes or tensors["head.weight"].shape != network.head.weight.shape:
             names = {name: name for name in own if not name.startswith("head.")}
-    first = next(iter(own))
+    first = next(name for name, tensor in own.items() if tensor.ndim == 4)
     fresh, adapted = [], []
     for name, tensor in own.items():
         given = tensors.get(names.get(name, ""))

@@ -17,7 +17,8 @@ from pipeline.methods.models.parts.convolution import Convolution
 from pipeline.params.models import NetworkSettings
 
 # Mean and standard deviation for scaling faces, one for all channels or one per channel. FER+ has 0.51 and 0.25.
-SCALINGS = {
+Scaling = tuple[tuple[float, ...], tuple[float, ...]]
+SCALINGS: dict[str, Scaling] = {
     "faces": ((0.5,), (0.25,)),
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "unit": ((0.0,), (1.0,)),
@@ -38,6 +39,7 @@ FAMILIES = {
     "vgg16": "vgg_imagenet",
     "light": "light",
     "fast": "fast",
+    "timm": "timm",
     "svm_deep_features": "deep_features",
 }
 
@@ -70,6 +72,7 @@ class Classifier(nn.Module):
         published: pretrained weights that a library offers for the body.
         names: the library's tensor names, by the names of the same tensors in `state_dict`.
         parts: classifiers whose features are concatenated, by name; each starts from weights of its own.
+        located: the module whose output, maps [N, D, h, w], class-activation maps show; None: a stage of `body`.
     """
 
     mean: Tensor
@@ -80,20 +83,21 @@ class Classifier(nn.Module):
         self.body = body
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(features, classes)
-        self.scale("faces")
+        self.scale(SCALINGS["faces"])
         self.frozen: tuple[nn.Module, ...] = ()
         self.published = Published()
         self.names: dict[str, str] = {}
         self.parts: dict[str, Classifier] = {}
+        self.located: nn.Module | None = None
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Map faces, float [N, C, H, W] in 0..1, to logits [N, K] and features [N, D]."""
         features = self.body((images - self.mean) / self.deviation)
         return self.head(self.dropout(features)), features
 
-    def scale(self, scaling: str, grey: bool = False) -> None:
-        """Scale faces by one of `SCALINGS`, grey faces by its means over channels."""
-        for name, values in zip(("mean", "deviation"), SCALINGS[scaling], strict=True):
+    def scale(self, scaling: Scaling, grey: bool = False) -> None:
+        """Scale faces by a mean and a deviation, see `SCALINGS`; grey faces by their means over channels."""
+        for name, values in zip(("mean", "deviation"), scaling, strict=True):
             tensor = torch.tensor(values)[:, None, None]
             self.register_buffer(name, tensor.mean(0, keepdim=True) if grey else tensor, persistent=False)
 
@@ -144,7 +148,7 @@ def assemble(
         layers.append(nn.Linear(features, settings.extra))
     network = Classifier(trunk(*layers), settings.extra or features, classes, settings.dropout)
     network.freeze(list(chain(*stages[: settings.frozen])))
-    network.scale(settings.scaling, grey=next(network.parameters()).shape[1] == 1)
+    network.scale(SCALINGS[settings.scaling], grey=next(network.parameters()).shape[1] == 1)
     theirs = {id(tensor): name for name, tensor in library.state_dict(keep_vars=True).items()}
     ours = network.state_dict(keep_vars=True)
     network.names = {name: theirs[id(tensor)] for name, tensor in ours.items() if id(tensor) in theirs}

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.methods.models import Classifier
+from pipeline.methods.models import SCALINGS, Classifier
 from pipeline.methods.models.parts.vgg import vgg
 from pipeline.params.models import DeepFeaturesSettings, VGGSettings
 
@@ -41,7 +41,7 @@ def svm_deep_features(settings: DeepFeaturesSettings, classes: int, channels: in
     parts: dict[str, Classifier] = {name: vgg(name, of_parts, classes, channels) for name in settings.weights}
     features = sum(part.head.in_features for part in parts.values())
     network = Classifier(DeepFeatures(parts, settings.side), features, classes, dropout=0)
-    network.scale("unit")  # each part scales its input
+    network.scale(SCALINGS["unit"])  # each part scales its input
     nn.init.zeros_(network.head.weight)
     nn.init.zeros_(network.head.bias)
     network.parts = parts
