@@ -4,23 +4,30 @@
 #        scripts/install.sh --dev FOLDER            what tests and documentation need besides
 set -euo pipefail
 
-installed() {  # print the number of packages
-  ls -d "$folder"/lib/python*/site-packages/*.dist-info 2>/dev/null | wc -l
+installed() {  # print how many packages are there
+  echo ": $(ls -d "$folder"/lib/python*/site-packages/*.dist-info 2>/dev/null | wc -l) packages"
 }
 
-install() {  # install a lock, and say every ten seconds how far it is
-  local lock=$1 locked started=$SECONDS total
-  locked=$(grep -c '==' "$lock")
-  total=$(($(installed) + locked))
-  echo "$lock: installing up to $locked packages"
+ticking() {  # run a command, and say every ten seconds how long it has run and what the command `$1` prints
+  local started=$SECONDS said=$1
+  shift
   while sleep 10 &>/dev/null; do  # its output elsewhere, as it would hold a pipe open for ten seconds
-    echo "  $((SECONDS - started)) s: $(installed) of about $total packages"
+    echo "  $((SECONDS - started)) s$($said)"
   done &
   ticker=$!  # not local: the trap runs outside the function
   trap 'kill $ticker' EXIT
-  packages --require-hashes -r "$lock"
+  "$@"
   kill $ticker
   trap - EXIT
+}
+
+install() {  # install a lock
+  echo "$1: installing up to $(grep -c '==' "$1") packages"
+  ticking installed packages --require-hashes -r "$1"
+}
+
+compile() {  # keep the bytecode of what the stages import; to compile it takes longer than many a stage
+  PYTHONDONTWRITEBYTECODE='' "$folder/bin/python" -c 'import torch._dynamo, pipeline.stages.evaluate, pipeline.stages.synthesize, pipeline.stages.train'
 }
 
 packages() {  # --no-deps: the lock is complete, and a resolver would add a second provider of `cv2`
@@ -59,3 +66,5 @@ if "$folder/bin/python" -c 'from importlib.metadata import requires; exit(not an
   install requirements-cuda.lock
 fi
 packages --no-build-isolation --editable .
+echo "compiling what the stages import"
+ticking true compile
