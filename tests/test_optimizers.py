@@ -12,7 +12,7 @@ import torch
 from pytorch_optimizer import Lookahead, RAdam, centralize_gradient
 from torch import Tensor, nn
 
-from pipeline.methods.optimizers import adam, ranger, ranger_gc, sgd
+from pipeline.methods.optimizers import adam, adamw, ranger, ranger_gc, sgd
 from pipeline.training import checkpoint
 from tests import toy
 
@@ -105,6 +105,38 @@ def test_ranger_is_the_librarys_lookahead_around_its_radam(module: ModuleType) -
     np.testing.assert_allclose(ours, theirs, rtol=1e-9)
 
 
+class Layers(nn.Module):
+    """Three layers, each the quadratic of a matrix."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(Quadratic() for _ in range(3))
+
+    def layers(self) -> list[list[nn.Parameter]]:
+        return [[part.place] for part in self.parts]
+
+
+@pytest.mark.parametrize(("factor", "decay"), [(1.0, 0.1), (0.65, 0.1), (0.8, 0.0)])
+def test_adamw_is_the_papers_with_a_slower_rate_in_each_layer(factor: float, decay: float) -> None:
+    settings = settings_of(adamw, learning_rate=0.05, weight_decay=decay, layer_decay=factor)
+    network = Layers()
+    optimizer = adamw.build(settings, network)
+    for _ in range(40):
+        optimizer.zero_grad()
+        sum(part.loss() for part in network.parts).backward()
+        optimizer.step()
+
+    for depth, part in enumerate(reversed(network.parts)):
+        rate = 0.05 * factor**depth
+        place = mean = square = np.zeros((3, 4))
+        for t in range(1, 41):  # Loshchilov & Hutter 2019, algorithm 2
+            gradient = STEEP * (place - LOWEST)
+            mean, square = 0.9 * mean + 0.1 * gradient, 0.999 * square + 0.001 * gradient**2
+            step = mean / (1 - 0.9**t) / (np.sqrt(square / (1 - 0.999**t)) + 1e-8)
+            place = place - rate * (step + decay * place)
+        np.testing.assert_allclose(part.place.detach().numpy(), place, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("module", [ranger, ranger_gc])
 def test_the_first_steps_go_down(module: ModuleType) -> None:
     network = Quadratic()
@@ -113,7 +145,7 @@ def test_the_first_steps_go_down(module: ModuleType) -> None:
     assert network.loss().item() < before
 
 
-@pytest.mark.parametrize("module", [sgd, adam, ranger, ranger_gc])
+@pytest.mark.parametrize("module", [sgd, adam, adamw, ranger, ranger_gc])
 @pytest.mark.parametrize("after", [1, 4, 6, 9])
 def test_an_optimiser_put_back_goes_on_exactly(module: ModuleType, after: int) -> None:
     def network() -> nn.Module:
@@ -148,7 +180,7 @@ def test_an_optimiser_put_back_goes_on_exactly(module: ModuleType, after: int) -
         assert torch.equal(tensor, resumed.state_dict()[name]), name
 
 
-@pytest.mark.parametrize("module", [sgd, adam, ranger, ranger_gc])
+@pytest.mark.parametrize("module", [sgd, adam, adamw, ranger, ranger_gc])
 @pytest.mark.parametrize("decay", ["kernels", "all"])
 def test_weight_decay_pulls_kernels_or_all_weights(module: ModuleType, decay: str) -> None:
     # With gradients of 0, only weight decay moves a weight.

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from pipeline.core.errors import UserError
 from pipeline.methods.models import Classifier
+from pipeline.methods.optimizers import adamw
 from pipeline.params.load import load
 from pipeline.prediction.explain import layer, maps
 from pipeline.stages import check
@@ -18,6 +19,7 @@ from tests import toy
 from tests.test_explain import classifier
 
 import timm  # isort: skip - needs what parts/torchvision declares
+from timm.optim import param_groups_layer_decay  # isort: skip
 
 # How the networks hold their maps: in rows and columns, in the same with the channels last, in tokens of which one is a
 # class, and in tokens whose mean counts.
@@ -104,3 +106,16 @@ def test_what_timm_does_not_have_is_refused_before_anything_runs(
     with pytest.raises(UserError) as refused:
         check._check_weights(load())
     assert re.match(message, str(refused.value)), refused.value
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "convnextv2_atto"])
+def test_layers_learn_at_the_rates_that_timm_gives_them(name: str) -> None:
+    net = network(name)
+    body = net.body[0].net
+    settings = toy.settings("optimizer", "adamw", learning_rate=1.0, layer_decay=0.75)
+    ours = {id(p): group["lr"] for group in adamw.build(settings, net).param_groups for p in group["params"]}
+    groups = param_groups_layer_decay(body, layer_decay=0.75)
+    theirs = {id(p): group["lr_scale"] for group in groups for p in group["params"]}
+    assert {ours.pop(id(p)) for p in net.head.parameters()} == {1.0}
+    # timm counts the head, which the body lacks, as part of its last layer.
+    assert {key: rate / 0.75 for key, rate in ours.items()} == pytest.approx(theirs)

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from pipeline.params.types import UNCHOSEN, Block, Decay, Fraction, NonNegative, Positive, Rate
+from pipeline.params.types import UNCHOSEN, Block, Decay, Fraction, NonNegative, Positive, Rate, Share
 
 
 class OptimizerSettings(Block):
@@ -37,6 +37,12 @@ class AdamSettings(OptimizerSettings):
     beta2: Decay
 
 
+class AdamWSettings(AdamSettings):
+    """Settings of AdamW. `layer_decay` is the factor on the learning rate from each layer to the one before it."""
+
+    layer_decay: Share
+
+
 class RangerSettings(OptimizerSettings):
     """Settings of Ranger, with or without gradient centralisation. `weight_decay` is decoupled, as in AdamW."""
 
@@ -51,5 +57,6 @@ class Optimizers(Block):
 
     sgd: SgdSettings = UNCHOSEN
     adam: AdamSettings = UNCHOSEN
+    adamw: AdamWSettings = UNCHOSEN
     ranger: RangerSettings = UNCHOSEN
     ranger_gc: RangerSettings = UNCHOSEN

@@ -72,6 +72,7 @@ class Classifier(nn.Module):
         published: pretrained weights that a library offers for the body.
         names: the library's tensor names, by the names of the same tensors in `state_dict`.
         parts: classifiers whose features are concatenated, by name; each starts from weights of its own.
+        grouped: the parameters of each layer of `body`, if a library says which are one layer; otherwise empty.
         located: the module whose output, maps [N, D, h, w], class-activation maps show; None: a stage of `body`.
     """
 
@@ -89,6 +90,7 @@ class Classifier(nn.Module):
         self.names: dict[str, str] = {}
         self.parts: dict[str, Classifier] = {}
         self.located: nn.Module | None = None
+        self.grouped: list[list[nn.Parameter]] = []
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Map faces, float [N, C, H, W] in 0..1, to logits [N, K] and features [N, D]."""
@@ -100,6 +102,14 @@ class Classifier(nn.Module):
         for name, values in zip(("mean", "deviation"), scaling, strict=True):
             tensor = torch.tensor(values)[:, None, None]
             self.register_buffer(name, tensor.mean(0, keepdim=True) if grey else tensor, persistent=False)
+
+    def layers(self) -> list[list[nn.Parameter]]:
+        """Return the parameters of each layer, from the face to the classes."""
+        modules = self.body if isinstance(self.body, nn.Sequential) else [self.body]
+        of_body = self.grouped or [list(module.parameters()) for module in modules]
+        held = {id(parameter) for layer in of_body for parameter in layer}
+        rest = [parameter for parameter in self.parameters() if id(parameter) not in held]
+        return [layer for layer in of_body if layer] + [rest]
 
     def freeze(self, modules: Sequence[nn.Module]) -> None:
         """Freeze modules: neither their weights nor the running statistics of batch norm change."""

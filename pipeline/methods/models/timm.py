@@ -82,12 +82,12 @@ def timm(settings: TimmSettings, classes: int, channels: int) -> Classifier:
         raise _refused_side(settings, own, error) from None
     names = {id(tensor): name for name, tensor in net.state_dict(keep_vars=True).items()}
     width = found["features"][1]
-    layers: list[nn.Module] = [body]
-    if settings.extra:
-        layers.append(nn.Linear(width, settings.extra))
-    network = Classifier(nn.Sequential(*layers), settings.extra or width, classes, settings.dropout)
+    top = [nn.Linear(width, settings.extra)] if settings.extra else []
+    network = Classifier(nn.Sequential(body, *top), settings.extra or width, classes, settings.dropout)
     network.located = _locate(body, found)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    layers = group_parameters(net, net.group_matcher(coarse=False))
+    network.grouped = [[net.get_parameter(name) for name in layers[place]] for place in sorted(layers)]
     _freeze(network, net, settings.frozen)
     _scale(network, net, settings.scaling, channels)
     own_names = network.state_dict(keep_vars=True)
