@@ -214,6 +214,8 @@ def test_the_card_says_what_the_metrics_say(project: Path) -> None:
     ]
     assert test.metric_value == metrics["test"]["accuracy"]
     assert card.data.datasets == ["sample"]
+    above = card.text.split("## ")[0]
+    assert "It learned from drawn faces only and is of no use on photographs." in above
     bounds = metrics["test"]["interval"]["accuracy"]
     assert f"{metrics['test']['accuracy']:.4f} [{bounds['low']:.4f}, {bounds['high']:.4f}]" in text
     assert f"| {metrics['test']['ece']:.4f} |" in text

@@ -172,6 +172,28 @@ def test_every_number_is_that_of_the_metrics(whole: tuple[Page, Path]) -> None:
         assert {key: "null" if value is None else str(value) for key, value in expected.items()} == shown
 
 
+def test_the_first_lines_say_what_the_models_learned_from(tmp_path: Path) -> None:
+    folders = {name: tmp_path / name for name in ("a", "b", "c")}
+    for folder in folders.values():
+        finished.write(folder)
+    lock = json.loads((folders["c"] / "dvc.lock").read_text())
+    lock["stages"]["evaluate"]["params"]["params.yaml"] |= {"train.datasets": ["rafdb", "ferplus"]}
+    (folders["c"] / "dvc.lock").write_text(json.dumps(lock))
+    drawn = "learned from drawn faces only and is of no use on photographs."
+    for names, sentences in {
+        "a": [f"The model {drawn}"],
+        "ab": [f"Each model {drawn}"],
+        "cab": ["c learned from rafdb, ferplus.", f"a, b {drawn}"],
+    }.items():
+        runs = []
+        for name in names:
+            with chdir(folders[name]):
+                runs.append(FinishedRun(Folder(folders[name])))
+        with chdir(folders[names[0]]):
+            lines = [line for line in Page(render(runs)).text.splitlines() if line]
+        assert lines[lines.index("fer-pipeline report") + 2 :][: len(sentences)] == sentences
+
+
 def test_the_confusion_matrix_is_that_of_the_predictions(whole: tuple[Page, Path]) -> None:
     page, folder = whole
     for split in ("train", "valid", "test"):

@@ -22,6 +22,7 @@ from pipeline.export.limits import limits, score, views
 from pipeline.export.lineage import Lineage
 from pipeline.export.parity import LOSS, TOLERANCE, Parity
 from pipeline.export.terms import dataset_terms
+from pipeline.inference.origin import learned_from
 from pipeline.tables.paths import METRICS
 from pipeline.tables.schema import channels
 from pipeline.tables.vocabulary import SCORED
@@ -89,6 +90,7 @@ def write(
         loss=LOSS,
         params=params,
         learned=learned,
+        learned_from=learned_from,
         datasets={name: _use(name, metadata) for name in datasets},
         ingested=ingested,
         aligned=aligned,

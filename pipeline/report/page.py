@@ -14,6 +14,7 @@ from pipeline.core.progress import in_yaml
 from pipeline.evaluation.intervals import FEW
 from pipeline.evaluation.warnings import warnings
 from pipeline.experiments.significance import RESAMPLES
+from pipeline.inference.origin import learned_from
 from pipeline.report import charts, comparison, pictures, run_tables, score_tables, sections
 from pipeline.report.album import album
 from pipeline.report.cells import number
@@ -58,10 +59,22 @@ def render(runs: list[FinishedRun]) -> str:
         style=Markup((folder / "style.css").read_text("utf-8")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        learned=_learned(runs),
         curves=curves(runs),
         comparison=_comparison(runs, predicted) if len(runs) > 1 else None,
         **_run(runs[0], *predicted[0]),
     )
+
+
+def _learned(runs: list[FinishedRun]) -> list[str]:
+    """Return what the runs' models learned from: one sentence for all, or for each group of runs that differs."""
+    names: dict[str, list[str]] = {}
+    for run in runs:
+        if run.learned:
+            names.setdefault(learned_from(run.learned), []).append(run.name)
+    if len(names) == 1 and len(runs) > 1 and len(*names.values()) == len(runs):
+        return [f"Each model {clause}." for clause in names]
+    return [f"{'The model' if len(runs) == 1 else ', '.join(own)} {clause}." for clause, own in names.items()]
 
 
 def _run(run: FinishedRun, by_split: dict[str, SplitPredictions], absent: str) -> dict[str, Any]:

@@ -103,9 +103,17 @@ class FinishedRun:
     @property
     def datasets(self) -> list[str]:
         """The data sets of the run."""
-        chosen = self.parameters.get("datasets")
         ingested = [Path(path).stem for path in self.metrics if path.startswith("metrics/ingest/")]
-        return [str(name) for name in chosen] if isinstance(chosen, list) else ingested
+        chosen = self.parameters.get("datasets")
+        return _names(chosen) if isinstance(chosen, list) else ingested
+
+    @property
+    def learned(self) -> list[str]:
+        """The data sets that the classifier or the GAN of its synthetic faces learned from, as the settings choose."""
+        chosen = _names(self.parameters.get("train.datasets")) or self.datasets
+        if self.value(TRAIN, "samples", "synthetic"):
+            chosen = [*chosen, *_names(self.value(SYNTHESIZE, "datasets"))]
+        return list(dict.fromkeys(chosen))
 
     def classes(self, split: str) -> list[str]:
         """Return the classes of a split in label order."""
@@ -158,6 +166,10 @@ def _dict(value: Any) -> dict[str, Any]:
 
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
+
+
+def _names(value: Any) -> list[str]:
+    return [str(name) for name in _list(value)]
 
 
 def _flat(tree: dict[str, Any]) -> dict[str, Any]:
