@@ -1,70 +1,128 @@
 """Draw docs/sample.png, the picture in the README, from the outputs of a run on the embedded sample.
 
-Usage: python scripts/readme_figure.py   (after `dvc repro`, in the project's folder)
+Usage: python -m scripts.readme_figure   (in the project's folder, after `dvc repro`; it needs Chromium on the PATH)
+
+It shows what `fer predict --annotate` draws, an aligned face of each class, and the top of the report. GitHub shows the
+picture at half of its size. All lengths here are pixels as shown.
 """
 
-import cv2
-import matplotlib
+from __future__ import annotations
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-import numpy as np
+import sys
+import tempfile
+from pathlib import Path
+
 import pandas as pd
+from matplotlib import font_manager
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from pipeline import params
-from pipeline.tables.paths import ALIGNED, LABELS, PLOTS, RAW
+from pipeline.cli import app
+from pipeline.report.page import render
+from pipeline.report.revisions import Workspace
+from pipeline.report.run import FinishedRun
+from pipeline.tables.paths import ALIGNED, LABELS, RAW
 from pipeline.tables.store import Faces
+from scripts.screenshots import Shot, chromium, shoot
 
-CLASSES = params.load().classes
-EACH = 6
-
-labels = pd.read_parquet(LABELS)
-labels = labels[labels.split != "train"].sort_values("id")
-shown = [labels[labels.label == name].id.tolist()[:EACH] for name in CLASSES]
-faces = Faces(ALIGNED / "sample.arrow")
-place = {id_: row for row, id_ in enumerate(faces.ids())}
-
-
-def tile(pictures: list[np.ndarray], columns: int, side: int) -> np.ndarray:
-    """Return pictures as one, each fitted into a white cell of side x side pixels."""
-    cells = []
-    for picture in pictures:
-        scale = side / max(picture.shape[:2])
-        small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        cell = np.full((side, side, 3), 255, np.uint8)
-        y, x = (side - small.shape[0]) // 2, (side - small.shape[1]) // 2
-        cell[y : y + small.shape[0], x : x + small.shape[1]] = small
-        cells.append(cell)
-    return np.vstack([np.hstack(cells[i : i + columns]) for i in range(0, len(cells), columns)])
+SCENES, SCENE = RAW / "sample/images", "0885.jpg"  # of the split test
+FILE = Path("docs/sample.png")
+SCALE = 2  # pixels of the file for each one shown
+WIDTH, MARGIN, GAP = 830, 14, 8
+# Sizes of a heading's line and its text, and of a label's below a face.
+HEADING, LABEL, TITLE, TEXT = 26, 18, 13, 12
+FACE, COLUMNS = 106, 4
+# The report's window is scaled to the picture's width. Its smallest font is then one of 12 pixels.
+REPORT = Shot(900, 612, "light", ["body"], SCALE)
+BITS = 6  # of each colour of the scene and the faces: they look like 8 and take less space
+PAPER, INK, EDGE = "#ffffff", "#1b1f24", "#c5ccd5"
 
 
-scenes = [
-    cv2.imread(str(RAW / "sample/images" / ids[i].split("/", 1)[1]))[..., ::-1]
-    for i in range(3)
-    for ids in shown
-]
-crops = [
-    np.repeat(faces[place[id_]], 3, axis=2)
-    for ids in zip(*(ids[:4] for ids in shown), strict=False)
-    for id_ in ids
-]
+def annotated(path: Path, width: int, folder: Path) -> Image.Image:
+    """Return a picture as `fer predict --annotate` draws it, enlarged first so that its text has a fixed size."""
+    large = folder / f"{path.stem}.png"
+    with Image.open(path) as picture:
+        height = round(width * picture.height / picture.width)
+        picture.convert("RGB").resize((width, height), Image.Resampling.BICUBIC).save(large)
+    marked = folder / "marked"
+    table = ["--output", str(folder / "faces.csv")]
+    app(["predict", str(large), "--annotate", str(marked), "--workers", "1", *table], standalone_mode=False)
+    return Image.open(marked / large.name).convert("RGB")
 
-figure = plt.figure(figsize=(13, 10.5), layout="constrained")
-grid = figure.add_gridspec(2, 2, width_ratios=[1.35, 1], height_ratios=[1, 1.15])
-panels = [
-    (grid[0, 0], tile(scenes, len(CLASSES), 170), "pictures as they go in"),
-    (grid[0, 1], tile(crops, len(CLASSES), 96), "faces found, aligned, 48 x 48"),
-    (grid[1, 0], cv2.imread(str(PLOTS / "evaluate/test/confusion.png"))[..., ::-1], ""),
-    (grid[1, 1], cv2.imread(str(PLOTS / "synthesize/fear.png"))[..., ::-1], "fear: real faces, and DCGAN's"),
-]
-for cell, picture, title in panels:
-    axis = figure.add_subplot(cell)
-    axis.imshow(picture)
-    axis.set_title(title, fontsize=12)
-    axis.set_axis_off()
-for axis in figure.axes[:2]:
-    width = axis.get_xlim()[1]
-    for i, name in enumerate(CLASSES):
-        axis.text((i + 0.5) * width / len(CLASSES), -4, name, ha="center", va="bottom", fontsize=8)
-    axis.set_title(axis.get_title(), pad=18)
-figure.savefig("docs/sample.png", dpi=75, metadata={"Software": None})
+
+def faces_of_classes() -> list[tuple[str, Image.Image]]:
+    """Return each class with its first face that training has not seen."""
+    labels, faces = pd.read_parquet(LABELS), Faces(ALIGNED / "sample.arrow")
+    rows = {id_: row for row, id_ in enumerate(faces.ids())}
+    first = labels[labels.split != "train"].sort_values("id").groupby("label").id.first()
+    return [
+        (name, Image.fromarray(faces[rows[first[name]]].squeeze()))
+        for name in params.load().classes
+        if name in first
+    ]
+
+
+def report(folder: Path) -> Image.Image:
+    """Return the top of the run's report, down to what limits the scores."""
+    file = folder / "report.html"
+    file.write_text(render([FinishedRun(Workspace())]), encoding="utf-8")
+    with chromium() as browser:
+        return shoot(browser, file, REPORT)
+
+
+def composed(scene: Image.Image, faces: list[tuple[str, Image.Image]], top: Image.Image) -> Image.Image:
+    """Return the parts as one picture with a heading each: scene and faces beside each other, the report below."""
+    bold, plain = _font(TITLE, "bold"), _font(TEXT, "normal")
+    inner = (WIDTH - 2 * MARGIN) * SCALE
+    top = top.resize((inner, round(top.height * inner / top.width)), Image.Resampling.LANCZOS)
+    margin, heading, side = (length * SCALE for length in (MARGIN, HEADING, FACE))
+    step = (FACE + GAP) * SCALE
+    below = margin + heading + scene.height + margin
+    whole = Image.new("RGB", (WIDTH * SCALE, below + heading + top.height + margin), PAPER)
+    pen = ImageDraw.Draw(whole)
+    right = WIDTH * SCALE - margin - COLUMNS * step + GAP * SCALE
+
+    def put(part: Image.Image, left: int, upper: int) -> None:
+        whole.paste(part, (left, upper))
+        pen.rectangle(
+            (left - 1, upper - 1, left + part.width, upper + part.height), outline=EDGE, width=SCALE
+        )
+
+    for text, left, upper in (
+        ("fer predict --annotate", margin, margin),
+        ("aligned faces and their labels", right, margin),
+        ("fer report", margin, below),
+    ):
+        pen.text((left, upper), text, INK, bold)
+    put(ImageOps.posterize(scene, BITS), margin, margin + heading)
+    put(top, margin, below + heading)
+    row = scene.height - side - LABEL * SCALE
+    for place, (name, face) in enumerate(faces):
+        left, upper = right + place % COLUMNS * step, margin + heading + place // COLUMNS * row
+        large = face.convert("RGB").resize((side, side), Image.Resampling.BICUBIC)
+        whole.paste(ImageOps.posterize(large, BITS), (left, upper))
+        pen.text((left + side / 2, upper + side + GAP), name, INK, plain, "ma")
+    pen.rectangle((0, 0, whole.width - 1, whole.height - 1), outline=EDGE, width=SCALE)
+    return whole
+
+
+def _font(size: int, weight: str) -> ImageFont.FreeTypeFont:
+    properties = font_manager.FontProperties(family="DejaVu Sans", weight=weight)
+    return ImageFont.truetype(font_manager.findfont(properties), size * SCALE)
+
+
+def main(scene: str = SCENE) -> None:
+    """Draw the picture.
+
+    Args:
+        scene: name of the sample's picture that is annotated.
+    """
+    width = (WIDTH - 3 * MARGIN - COLUMNS * (FACE + GAP) + GAP) * SCALE
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        parts = annotated(SCENES / scene, width, folder), faces_of_classes(), report(folder)
+        composed(*parts).save(FILE, optimize=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -35,7 +35,7 @@ from scmrepo.git.backend import pygit2
 from pipeline import params
 from pipeline.core import git
 from pipeline.params.methods import BLOCKS, choices
-from scripts import screenshots
+from scripts import readme_figure, screenshots
 from scripts.documentation import hooks, pages, parameters, stages
 from tests import doc_commands, doc_project, test_new_method, toy
 from tests.doc_commands import ROOT
@@ -68,6 +68,7 @@ TESTED = {
     "ray start": "tests/test_ray.py",
     "python -m pipeline sample": "tests/test_sample.py",
     "python -m scripts.method_figures": "tests/test_method_figures.py",
+    "python -m scripts.readme_figure": "test_the_readmes_picture_is_drawn",
     "python scripts/screenshots.py": "test_the_pictures_of_a_report_are_drawn",
     "dvc update": "tests/test_team.py",
     "dvc config cache.type": "tests/test_team.py",
@@ -278,10 +279,26 @@ def test_the_pictures_of_a_report_are_drawn(small: Path) -> None:
     (small / "docs").mkdir()
     with contextlib.chdir(small):
         screenshots.main()
-    for name, (width, height, _, tops) in screenshots.SHOTS.items():
+    for name, (width, height, _, tops, _) in screenshots.SHOTS.items():
         with Image.open(small / f"docs/{name}.png") as picture:
             assert picture.size == (len(tops) * (width + 16) - 16, height)
             assert len(picture.convert("RGB").getcolors(1 << 24) or []) > 20
+
+
+@pytest.mark.skipif(screenshots.CHROMIUM is None, reason="found no chromium on the PATH")
+def test_the_readmes_picture_is_drawn(small: Path) -> None:
+    doc_project.reset(small)
+    (small / "docs").mkdir()
+    scene = min((small / readme_figure.SCENES).iterdir())
+    with contextlib.chdir(small):
+        readme_figure.main(scene.name)
+    for root in (small, ROOT):
+        with Image.open(root / "docs/sample.png") as picture:
+            # GitHub shows it at half of its size, which makes the text as high as intended.
+            assert picture.width == 1660
+            scene = picture.convert("RGB").crop((0, 0, picture.width // 2, picture.height // 3))
+            counts = {colour: count for count, colour in scene.getcolors(1 << 24) or []}
+            assert counts[80, 200, 80] > 100, "the box of the main face"
 
 
 def test_python_on_the_pages_runs(small: Path) -> None:
