@@ -81,6 +81,7 @@ SETTINGS = {
         "augments.mixaugment.per": "batch",
         "train.best": "loss",
         "train.clip": 1.0,
+        "train.sam": 0.05,
         "train.resized_crop": [0.5, 1.0],
         "train.albumentations": [{"__class_fullname__": "RandomGamma", "p": 0.5}],
     },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import json
 import math
@@ -372,6 +373,49 @@ def test_a_gradient_longer_than_the_limit_is_scaled_down_to_it(project: Path) ->
     assert free.norm() > 0.2
     torch.testing.assert_close(change(0.1), free * (0.1 / free.norm()), rtol=1e-3, atol=1e-6)
     assert torch.equal(change(1e6), free), "a shorter one stays as it is"
+
+
+@pytest.mark.parametrize("loss", ["softmax", "weighted_softmax"])
+def test_sharpness_aware_steps_are_the_papers_in_float64(
+    project: Path, monkeypatch: pytest.MonkeyPatch, loss: str
+) -> None:
+    radius, rate = 0.05, 0.3
+    plain = {"optimizer": "sgd", "optimizers.sgd.momentum": 0.0, "optimizers.sgd.nesterov": False}
+    plain |= {"optimizers.sgd.weight_decay": 0.0, "optimizers.sgd.learning_rate": rate, "train.warmup": 0.0}
+    plain |= {"train.schedule": "constant", "train.batch_size": 90, "loss": loss, "train.sam": radius}
+    run = _one_epoch(project, **plain)
+    for place, module in enumerate(run.network.body):  # no kinks, beside which float32 and float64 differ
+        if isinstance(module, torch.nn.ReLU):
+            run.network.body[place] = torch.nn.GELU()
+    exact = copy.deepcopy(run.network).double().train()
+    criterion = copy.deepcopy(run.learner.loss).double()
+    seen = []
+    views = run.learner.views
+    monkeypatch.setattr(run.learner, "views", lambda *given: seen.append(views(*given)) or seen[-1])
+    run.fit(lambda index, figures: None)
+    ((images, targets, _),) = seen[0]
+
+    def gradients() -> list[torch.Tensor]:
+        logits, features = exact(images.double())
+        value = criterion(logits, features, targets.double(), None)
+        return list(torch.autograd.grad(value, list(exact.parameters())))
+
+    # Foret et al. 2021, equations 2 and 3: the weights move along the gradient by the radius, and back.
+    ascent = gradients()
+    statistics = {name: value.clone() for name, value in exact.named_buffers()}
+    length = math.sqrt(sum(float(part.square().sum()) for part in ascent))
+    with torch.no_grad():
+        for weight, part in zip(exact.parameters(), ascent, strict=True):
+            weight.add_(part * radius / length)
+    there = gradients()
+    with torch.no_grad():
+        for weight, part, step in zip(exact.parameters(), ascent, there, strict=True):
+            weight.sub_(part * radius / length + rate * step)
+    for ours, theirs in zip(run.network.parameters(), exact.parameters(), strict=True):
+        torch.testing.assert_close(ours.double(), theirs.detach(), rtol=1e-4, atol=1e-6)
+    for name, ours in run.network.named_buffers():
+        if name.endswith(("running_mean", "running_var")):
+            torch.testing.assert_close(ours.double(), statistics[name], rtol=1e-4, atol=1e-6, msg=name)
 
 
 def test_short_epochs_are_checkpointed_as_well(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -185,6 +185,7 @@ class Train(Block):
     warmup: Fraction
     ema: Decay
     clip: NonNegative
+    sam: NonNegative
     best: Literal["accuracy", "macro_recall", "macro_f1", "loss", "last"]
     patience: Count
     precision: Precision

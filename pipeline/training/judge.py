@@ -126,7 +126,9 @@ def _settings(epochs: int, face: int, checkpoint_seconds: float) -> Train:
         ("rotation", "shear", "translation", "scale", "brightness", "contrast", "saturation", "hue"), 0
     )
     unused |= dict.fromkeys(("datasets", "resized_crop", "albumentations", "torchrun"), None)
-    unused |= dict.fromkeys(("workers", "patience", "label_smoothing", "ema", "clip", "schedule_start"), 0)
+    unused |= dict.fromkeys(
+        ("workers", "patience", "label_smoothing", "ema", "clip", "sam", "schedule_start"), 0
+    )
     unused |= {
         "schedule_every": 1,
         "schedule_factor": 1,

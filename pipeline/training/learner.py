@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from pipeline.methods.augments import View
 from pipeline.params.model import Train
@@ -109,7 +110,10 @@ class Learner:
             targets: [n, K], rows of sum 1.
             planned: as `Batch.tensors` returns them.
         """
-        learnt = self._gradients(size, self.views(batch.holding(planned), faces, targets))
+        views = self.views(batch.holding(planned), faces, targets)
+        learnt = self._gradients(size, views)
+        if self.settings.sam:
+            learnt = learnt._replace(gradients=self._sharpest(size, views, learnt.gradients))
         if self.fused:
             self._update(size, learnt)
         return learnt
@@ -162,6 +166,38 @@ class Learner:
         right = targets.gather(1, logits.argmax(1, keepdim=True)).sum()
         summed = loss.detach() if self.loss.reduction == "sum" else loss.detach() * size
         return Learnt(torch.stack([summed, right]), features.detach(), smooth, gradients)
+
+    @torch.no_grad()
+    def _sharpest(
+        self, size: int, views: Sequence[View], gradients: list[tuple[nn.Parameter, Tensor]]
+    ) -> list[tuple[nn.Parameter, Tensor]]:
+        """Return the gradients where the loss is highest within `train.sam` of the weights, to first order.
+
+        This is the gradient of sharpness-aware minimisation (Foret et al. 2021, equations 2 and 3). The loss itself,
+        the features and batch norm's running statistics are those of the weights as they are.
+
+        Args:
+            size: samples in the whole batch.
+            views: of the batch.
+            gradients: of the weights as they are.
+        """
+        weights, ascent = zip(*gradients, strict=True)
+        self.processes.add(ascent)
+        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(part) for part in ascent]))
+        kept = [weight.clone() for weight in weights]
+        torch._foreach_add_(weights, torch._foreach_mul(ascent, self.settings.sam / (norm + 1e-12)))
+        statistics = [
+            module for module in self.network.modules() if isinstance(module, _BatchNorm) and module.training
+        ]
+        momenta = [module.momentum for module in statistics]
+        for module in statistics:
+            module.momentum = 0.0
+        with torch.enable_grad():
+            there = self._gradients(size, views).gradients
+        for module, momentum in zip(statistics, momenta, strict=True):
+            module.momentum = momentum
+        torch._foreach_copy_(weights, kept)
+        return there
 
     def _totals(self, targets: Tensor) -> Tensor | None:
         """Return the sum of the whole batch's targets, [K]; None if `targets` are already those of the whole batch."""
