@@ -135,6 +135,31 @@ def draw_weighted_softmax(path: Path) -> None:
     )
 
 
+def draw_logit_adjusted(path: Path) -> None:
+    """Write the curves of logit-adjusted softmax with several strengths."""
+    strengths = (0.5, 1.0, 2.0)
+    figure, axes = _figure(len(strengths))
+    p = np.linspace(0.005, 0.999, 200)
+    plain = curve(build("softmax", COUNTS, 1), 0, p)
+    for axis, tau in zip(axes, strengths, strict=True):
+        axis.plot(p, plain, color="#bbbbbb", lw=5, label="softmax")
+        loss = build("logit_adjusted", COUNTS, 1, tau=tau)
+        for (name, index), colour in ((FREQUENT, COLOURS[0]), (RARE, COLOURS[2])):
+            axis.plot(p, curve(loss, index, p), color=colour, lw=1.8, label=name)
+        axis.set_title(f"tau: {tau:g}", fontsize=10)
+    _axes(axes, "loss of the face")
+    save(
+        _image(figure),
+        path,
+        "Three plots of the loss against the probability of the right class, for tau 0.5, 1 and 2: the curve of "
+        "contempt lies above that of softmax, and higher with a larger tau; the curve of neutral lies below it",
+        f"A face of a rare class ({RARE[0]}, {COUNTS[RARE[1]]} faces) must be far more probable before it costs as "
+        f"little as one of a frequent class ({FREQUENT[0]}, {COUNTS[FREQUENT[1]]:,} faces): shares of FER+'s training "
+        "faces under `labels.rule: majority`.",
+        COLOURS_KEPT,
+    )
+
+
 @cache
 def trained(name: str, steps: int) -> Map:
     """Return the map of the features after a training with a loss as shipped."""
@@ -228,7 +253,11 @@ def _image(figure: Figure) -> Image.Image:
 
 def write(folder: Path, steps: int = STEPS) -> None:
     """Write the picture of every loss; the maps show features after `steps` steps."""
-    curves = {"softmax": draw_softmax, "weighted_softmax": draw_weighted_softmax}
+    curves = {
+        "softmax": draw_softmax,
+        "weighted_softmax": draw_weighted_softmax,
+        "logit_adjusted": draw_logit_adjusted,
+    }
     for name in choices("loss"):
         path = folder / f"{name}.png"
         if name in curves:

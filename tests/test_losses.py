@@ -21,7 +21,7 @@ from tests import toy
 
 COUNTS = torch.tensor([10309, 7528, 3562, 3515, 2467, 191, 652, 165])
 CENTERED = ["center", "weighted_center", "weighted_cluster"]
-EVERY = ["softmax", "weighted_softmax", *CENTERED]
+EVERY = ["softmax", "weighted_softmax", "logit_adjusted", *CENTERED]
 
 
 def build(
@@ -70,6 +70,11 @@ def softmax_term(z: np.ndarray, x: np.ndarray, y: int, w: np.ndarray, c: np.ndar
 
 def weighted_softmax_term(z: np.ndarray, x: np.ndarray, y: int, w: np.ndarray, c: np.ndarray) -> float:
     return -w[y] * log_softmax(z, y)
+
+
+def logit_adjusted_term(z: np.ndarray, x: np.ndarray, y: int, w: np.ndarray, c: np.ndarray) -> float:
+    shares = (1 / w) / (1 / w).sum()  # w is the inverse of a class's frequency
+    return -log_softmax(z + 1.0 * np.log(shares), y)
 
 
 def center_term(z: np.ndarray, x: np.ndarray, y: int, w: np.ndarray, c: np.ndarray) -> float:
@@ -284,7 +289,7 @@ def test_any_batch_gives_the_equations_value(
 def summed(name: str, z: np.ndarray, x: np.ndarray, t: np.ndarray, w: np.ndarray, c: np.ndarray) -> list:
     """Return the cross-entropy and the distances of a batch, each as (sum over samples, sum of its weights)."""
     weighted = "weighted" in name
-    entropy = "weighted_softmax" if weighted else "softmax"
+    entropy = "weighted_softmax" if weighted else "softmax" if name in CENTERED else name
     terms = [closed_form(entropy, z, x, t, w, c) * len(z)]
     if name in CENTERED:
         terms.append(closed_form(name, z, x, t, w, c) * len(z) - terms[0])

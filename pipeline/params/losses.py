@@ -22,6 +22,12 @@ class WeightedSoftmaxSettings(SoftmaxSettings):
     weights: ClassWeights
 
 
+class LogitAdjustedSettings(SoftmaxSettings):
+    """Settings of the logit-adjusted softmax."""
+
+    tau: NonNegative
+
+
 class CenterSettings(SoftmaxSettings):
     """Settings of the center loss."""
 
@@ -48,6 +54,7 @@ class Losses(Block):
 
     softmax: SoftmaxSettings = UNCHOSEN
     weighted_softmax: WeightedSoftmaxSettings = UNCHOSEN
+    logit_adjusted: LogitAdjustedSettings = UNCHOSEN
     center: CenterSettings = UNCHOSEN
     weighted_center: WeightedCenterSettings = UNCHOSEN
     weighted_cluster: WeightedClusterSettings = UNCHOSEN
