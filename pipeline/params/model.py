@@ -188,6 +188,7 @@ class Train(Block):
     sam: NonNegative
     best: Literal["accuracy", "macro_recall", "macro_f1", "loss", "last"]
     patience: Count
+    temperature: bool
     precision: Precision
     device: Literal["auto", "cpu", "cuda"]
     compile: bool

@@ -15,6 +15,7 @@ import typer
 from pipeline.core.code import sources
 from pipeline.core.errors import UserError
 from pipeline.core.files import fingerprint, replacing, replacing_folder, write_json
+from pipeline.core.progress import in_yaml
 from pipeline.figures import training as plots
 from pipeline.inference import device, model_file
 from pipeline.inference.samples import LabelledFaces, Samples, gan_datasets
@@ -31,6 +32,7 @@ from pipeline.training.parts import Parts, built_parts, loaded_network
 from pipeline.training.pretrained import LoadReport
 from pipeline.training.processes import Processes
 from pipeline.training.svm import fit_head
+from pipeline.training.temperature import scale
 from pipeline.training.validation import EpochFigures
 from pipeline.training.weights import choices_by_part, files
 
@@ -103,6 +105,10 @@ def _train(p: Params, group: Processes) -> None:
     if group.rank:
         return
 
+    divided = {}
+    if p.train.temperature:
+        assert valid is not None  # see `_samples`
+        divided = {"temperature": scale(network, valid.to(where), p.train.crop, precision)}
     best = state.best if state.best >= 0 else len(state.history) - 1
     figures = state.history[best]
     weights = {part: asdict(start) for part, start in starts.items()}
@@ -113,6 +119,7 @@ def _train(p: Params, group: Processes) -> None:
         "valid": _scores("valid", figures),
         "samples": {"real": real, "synthetic": len(train) - real, "datasets": by_dataset},
         "precision": precision_name,
+        **divided,
     } | ({"weights": weights.get("", weights)} if weights else {})
     # The outputs of an earlier run are replaced only when all new ones are complete.
     with replacing(CLASSIFIER) as model, replacing_folder(CURVES) as curves:
@@ -132,6 +139,8 @@ def _train(p: Params, group: Processes) -> None:
         kept = f"last epoch of {count}"
     found = [f"{name} {value:.4f}" for name, value in figures.items() if name.startswith("valid/")]
     typer.echo(f"train: {kept}; {', '.join(found) or 'no split valid'}")
+    if divided:
+        typer.echo(f"train: logits divided by a temperature of {divided['temperature']:.3f}, fitted on valid")
 
 
 def _seen(views: Sequence[View], classes: list[str]) -> list[plots.SeenFaces]:
@@ -165,10 +174,10 @@ def _samples(p: Params) -> tuple[Samples, Samples | None]:
         raise UserError.of(LABELS, found, allowed)
     train = faces.with_synthetic(real, SYNTHETIC, alone=p.train.synthetic == "alone")
     valid = faces.split("valid")
-    if not len(valid) and p.train.patience:
-        raise UserError.of(
-            "params.yaml: train.patience", p.train.patience, "0, as no sample of split valid exists"
-        )
+    for key, needs in (("patience", "0"), ("temperature", "false")):
+        if not len(valid) and (found := getattr(p.train, key)):
+            allowed = f"{needs}, as no sample of split valid exists"
+            raise UserError.of(f"params.yaml: train.{key}", in_yaml(found), allowed)
     return train, valid if len(valid) else None
 
 

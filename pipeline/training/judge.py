@@ -130,6 +130,7 @@ def _settings(epochs: int, face: int, checkpoint_seconds: float) -> Train:
         ("workers", "patience", "label_smoothing", "ema", "clip", "sam", "schedule_start"), 0
     )
     unused |= {
+        "temperature": False,
         "schedule_every": 1,
         "schedule_factor": 1,
         "milestones": [],
