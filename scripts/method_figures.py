@@ -1,9 +1,10 @@
-"""Draw the pictures of docs/methods: what each augmentation makes of faces, and how each loss pulls.
+"""Draw the pictures of docs/methods: what each augmentation and each GAN makes of faces, and how each loss pulls.
 
 Usage: python -m scripts.method_figures   (in the project's folder, after `dvc repro`), then `make pages`
 
 The faces are drawn ones of the embedded sample; `docs/augmentations.png` shows two of them under every augmentation.
-The losses need no data: `scripts/loss_figures.py`.
+The GANs train for seven minutes of a core in all (`scripts/gan_figures.py`). The losses need no data
+(`scripts/loss_figures.py`).
 """
 
 from __future__ import annotations
@@ -20,8 +21,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib import font_manager
-from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from pipeline import params
@@ -29,14 +28,11 @@ from pipeline.methods.augments import View
 from pipeline.params.methods import choices
 from pipeline.tables.paths import ALIGNED, LABELS
 from pipeline.tables.store import Faces
-from scripts import loss_figures
+from scripts import gan_figures, loss_figures
 from scripts.documentation.pictures import DOCS, save
+from scripts.strips import COLUMNS, GREYS, Row, drawn
 
-SEED, COLUMNS = 7, 8
-# Pixels of a strip: a face, the space between faces, the height of a line of text, the width of a row's name.
-SIDE, GAP, LINE, NAME = 96, 4, 14, 18
-FONT = ImageFont.truetype(font_manager.findfont("DejaVu Sans"), 11)
-GREYS = 48
+SEED = 7
 
 
 class Batch(NamedTuple):
@@ -95,34 +91,16 @@ def strip(name: str, first: Batch, second: Batch, classes: Sequence[str], path: 
             "network gets, with the settings of `params.yaml` but every face changed"
             f"{'; the last row counts with the weight beside it' if len(views) > 1 else ''}."
         )
-    save(_drawn(rows, classes), path, seen, caption, GREYS)
+    own = first.targets
+    shown = [
+        Row(title, images, [_label(*pair, classes) for pair in zip(targets, own, strict=True)])
+        for title, images, targets in rows
+    ]
+    save(drawn(shown), path, seen, caption, GREYS)
 
 
 def _name(view: View) -> str:
     return "network gets" if view.weight == 1 else f"weight {view.weight:g}"
-
-
-def _drawn(rows: Sequence[tuple[str, Tensor, Tensor]], classes: Sequence[str]) -> Image.Image:
-    """Return rows of faces as a picture, each with its name at the left and labels below."""
-    own = rows[0][2]
-    texts = [[_label(*pair, classes) for pair in zip(targets, own, strict=True)] for _, _, targets in rows]
-    heights = [SIDE + LINE * max(map(len, row)) + 2 * GAP for row in texts]
-    count = len(texts[0])
-    picture = Image.new("L", (NAME + count * (SIDE + GAP) - GAP, sum(heights)), 255)
-    pen = ImageDraw.Draw(picture)
-    top = 0
-    for (name, images, _), lines, height in zip(rows, texts, heights, strict=True):
-        title = Image.new("L", (SIDE, LINE), 255)
-        ImageDraw.Draw(title).text((SIDE / 2, LINE / 2), name, 90, FONT, "mm")
-        picture.paste(title.rotate(90, expand=True), (0, top))
-        for column, (image, label) in enumerate(zip(images, lines, strict=True)):
-            left = NAME + column * (SIDE + GAP)
-            face = Image.fromarray((image.mean(0) * 255).round().byte().numpy())
-            picture.paste(face.resize((SIDE, SIDE), Image.Resampling.BOX), (left, top))
-            for line, text in enumerate(label):
-                pen.text((left + SIDE / 2, top + SIDE + 2 + line * LINE), text, 0, FONT, "ma")
-        top += height
-    return picture
 
 
 def _label(target: Tensor, own: Tensor, classes: Sequence[str]) -> list[str]:
@@ -154,7 +132,8 @@ def overview(first: Batch, second: Batch, path: Path) -> None:
 def main() -> None:
     """Write every picture into docs/, those of the losses first: they need no data."""
     loss_figures.write(DOCS / "methods/loss")
-    classes = params.load().classes
+    p = params.load()
+    classes = p.classes
     labels, faces = pd.read_parquet(LABELS), Faces(ALIGNED / "sample.arrow")
     names = [classes[column % len(classes)] for column in range(COLUMNS)]
     first = batch(labels, faces, classes, names)
@@ -163,6 +142,7 @@ def main() -> None:
         strip(name, first, second, classes, DOCS / f"methods/augment/{name}.png")
     four = [batch(labels, faces, classes, [name] * 4) for name in ("happiness", "surprise")]
     overview(*four, DOCS / "augmentations.png")
+    gan_figures.write(DOCS / "methods/gan", p)
 
 
 if __name__ == "__main__":

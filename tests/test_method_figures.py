@@ -1,4 +1,4 @@
-"""The pages of augmentations and losses begin with a picture of what the method does."""
+"""The pages of augmentations, losses and GANs begin with a picture of what the method does."""
 
 from __future__ import annotations
 
@@ -10,16 +10,21 @@ import pytest
 import torch
 from PIL import Image
 
+from pipeline import params
 from pipeline.params.methods import choices
-from scripts import loss_figures
+from scripts import gan_figures, loss_figures
 from scripts.documentation.pages import DOCS
-from scripts.method_figures import COLUMNS, GAP, LINE, NAME, SEED, SIDE, Batch, strip
+from scripts.method_figures import SEED, Batch, strip
+from scripts.strips import COLUMNS, GAP, LINE, NAME, SIDE
 
+ROOT = Path(__file__).parents[1]
 CLASSES = ["happiness", "surprise"]
 DARK, LIGHT = 64, 191
 
 
-@pytest.mark.parametrize("page", [f"{kind}/{name}" for kind in ("augment", "loss") for name in choices(kind)])
+@pytest.mark.parametrize(
+    "page", [f"{kind}/{name}" for kind in ("augment", "loss", "gan") for name in choices(kind)]
+)
 def test_a_page_begins_with_its_picture(page: str) -> None:
     head = (DOCS / f"methods/{page}.md").read_text(encoding="utf-8").splitlines()[:25]
     name = page.split("/")[1]
@@ -38,9 +43,14 @@ def rows(name: str, folder: Path) -> np.ndarray:
     first = Batch(images * DARK / 255, targets[[0] * COLUMNS])
     second = Batch(images * LIGHT / 255, targets[[1] * COLUMNS])
     strip(name, first, second, CLASSES, folder / f"{name}.png")
-    with Image.open(folder / f"{name}.png") as picture:
+    return cells(folder / f"{name}.png", LINE)
+
+
+def cells(path: Path, *lines: int) -> np.ndarray:
+    """Return the faces in a strip, [rows, columns, SIDE, SIDE], by the height of the text below the first rows."""
+    with Image.open(path) as picture:
         pixels = np.asarray(picture.convert("L")).astype(int)
-    tops = [0, SIDE + LINE + 2 * GAP, 2 * (SIDE + LINE + 2 * GAP)]
+    tops = np.cumsum([0, *(SIDE + height + 2 * GAP for height in (*lines, *lines[-1:] * 4))])
     lefts = [NAME + column * (SIDE + GAP) for column in range(COLUMNS)]
     return np.array(
         [
@@ -66,6 +76,34 @@ def test_a_strip_shows_no_partners_where_they_do_not_matter(tmp_path: Path) -> N
     face, cut = rows("cutout", tmp_path)
     assert face.min() > 0
     assert (cut == 0).any(axis=(1, 2)).all()
+
+
+@pytest.mark.parametrize("name", choices("gan"))
+def test_a_strip_shows_real_faces_and_those_of_a_gan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    p = params.load(ROOT / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    labels = np.arange(10 * len(p.classes)) % len(p.classes)
+    noise = np.random.default_rng(0).integers(-9, 10, (len(labels), 32, 32, 1))
+    faces = (20 + 3 * np.arange(len(labels))[:, None, None, None] + noise).clip(0, 255).astype(np.uint8)
+    trained = name not in ("none", "repeat")
+    settings = {"width": 4, "latent": 4, "epochs": 4, "least_steps": 0} if trained else {}
+    short = gan_figures.Short(settings, side=16, faces=9)
+    gan_figures.strip(name, p, faces, labels, tmp_path / "x.png", short)
+
+    every = name in ("none", "cgan")  # each class, instead of the first in `gans.classes`
+    real, *others = cells(tmp_path / "x.png", LINE * every, 0)
+    own = p.classes.index(p.gans.classes[0])
+    expected = faces[:COLUMNS] if every else faces[labels == own][:COLUMNS]
+    shades = expected.mean(axis=(1, 2, 3))
+    assert np.abs(real.mean(axis=(1, 2)) - shades).max() < 4
+    assert len(others) == (len(gan_figures.STAGES) if trained else name == "repeat")
+    if name == "repeat":
+        drawn = others[0].mean(axis=(1, 2))
+        assert np.abs(drawn[:, None] - shades).min(axis=1).max() < 4
+    with Image.open(tmp_path / "x.png") as picture:
+        assert ("after 1, 2 and 4 epochs" in picture.info["Title"]) == trained
 
 
 def test_every_loss_is_drawn(tmp_path: Path) -> None:
