@@ -2,7 +2,7 @@
 
 requirements.lock is what every installation needs. requirements-dev.lock holds what the extra `dev` adds for tests and
 documentation. requirements-cuda.lock holds what the CUDA build of torch needs besides; scripts/install.sh adds it where
-that is the build that was installed. One package provides `cv2`: opencv-python, which insightface names, is left out.
+that is the build that was installed.
 Versions that are locked already stay, with the hashes allowed for them; without the locks the newest are taken.
 
 Usage: python scripts/lock.py [WHEEL ...]   (a WHEEL is a CPU build of torch whose hash is allowed too)
@@ -17,8 +17,6 @@ from pathlib import Path
 
 # The torch and torchvision that the figures in the documentation were measured with.
 OVERRIDES = """\
-opencv-python; sys_platform == 'never'
-opencv-python-headless
 torch==2.13.0
 torchvision==0.28.0
 """
