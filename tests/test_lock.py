@@ -84,7 +84,7 @@ def checkout(tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
         "UV_OFFLINE": "1",
         "UV_FIND_LINKS": index,
         "UV_CACHE_DIR": tmp_path / "cache",
-        "UV_NO_CONFIG": "1",
+        "XDG_CONFIG_HOME": tmp_path / "config",
     }.items():
         monkeypatch.setenv(name, str(value))
     return tmp_path
