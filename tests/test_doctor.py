@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -50,7 +51,7 @@ def doctor() -> Result:
 
 def said(result: Result, state: str) -> str:
     """Return the findings of a level with their remedies."""
-    lines = result.output.splitlines()
+    lines = re.sub(r"\n {20,}(?!->)", " ", result.output).splitlines()
     found = [
         f"{line[9:]} {after.strip() if after.lstrip().startswith('->') else ''}".strip()
         for line, after in zip(lines, [*lines[1:], ""], strict=True)

@@ -22,8 +22,9 @@ def data() -> str:
 
 
 def section(output: str, title: str) -> list[list[str]]:
-    """Return the cells of the table below a title, without its rule."""
+    """Return the cells of the table below a title, without its rule, and the messages, each as one line."""
     block = output.split(f"{title}\n", 1)[1].split("\n\n")[0]
+    block = re.sub(r"\n  (?=\S+ \S)", " ", block)
     rows = [re.split(r"  +", line.strip()) for line in block.splitlines()]
     return [row for row in rows if not row[0].startswith("--")]
 

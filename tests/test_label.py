@@ -230,7 +230,7 @@ def test_what_dvc_restores_of_a_longer_list_is_removed_and_nothing_else(capsys):
     label.run(params("voted"))
     own = left_of("mine", "newer")
     tables = [path for path in own if path.startswith("data/")]
-    assert f"label: left {', '.join(tables)}: " in capsys.readouterr().out
+    assert f"label: left {', '.join(tables)}: " in " ".join(capsys.readouterr().out.split())
     left = {
         path.as_posix()
         for folder in (ALIGNED, INGESTED, METRICS)

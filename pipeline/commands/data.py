@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # Columns of text, which are aligned to the left.
 LEFT = ("data set", "kind", "class", "face", "rejected because", "left out because", "leak")
+KIND_WIDTH = 60  # characters of a line that says what a data set is, and to where it is linked
 
 
 def data() -> None:
@@ -86,14 +87,21 @@ def _show(path: Path, rows: Iterable[Counts | str]) -> None:
     """Print a table, and below it the error messages."""
     from tabulate import tabulate
 
+    from pipeline.core.progress import wrapped
+
     rows = list(rows)
     typer.secho(f"{path}{'' if rows else ': empty'}", bold=True)
     cells = [{key: _text(key, value) for key, value in row.items()} for row in rows if isinstance(row, dict)]
     if cells:
         sides = ["left" if key in LEFT else "right" for key in cells[0]]
-        typer.echo(tabulate(cells, "keys", tablefmt="simple", disable_numparse=True, colalign=sides))
+        widths = [KIND_WIDTH if key == "kind" else None for key in cells[0]]
+        typer.echo(
+            tabulate(
+                cells, "keys", tablefmt="simple", disable_numparse=True, colalign=sides, maxcolwidths=widths
+            )
+        )
     for error in (row for row in rows if isinstance(row, str)):
-        typer.secho(error, fg=typer.colors.YELLOW)
+        typer.secho(wrapped(error), fg=typer.colors.YELLOW)
     typer.echo()
 
 

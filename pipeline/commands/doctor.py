@@ -14,11 +14,15 @@ if TYPE_CHECKING:
     from pipeline.doctor import Finding
 
 
+INDENT = " " * 20  # before what a check has found
+
+
 def doctor() -> None:
     """Check this machine and this project, and say how to correct what is wrong.
 
     A warning may stop the chain, a fault does. With a fault, the exit code is 1. Nothing is changed or downloaded.
     """
+    from pipeline.core.progress import wrapped
     from pipeline.doctor import Level, fault
     from pipeline.doctor.environment import INSTALL
 
@@ -32,9 +36,10 @@ def doctor() -> None:
         for finding in findings:
             counts[finding.level] += 1
             level = typer.style(f"{finding.level.value:<8}", fg=colours[finding.level])
-            typer.echo(f"{level} {name:<10} {printable(finding.text)}")
+            text = wrapped(printable(finding.text), first=INDENT, indent=INDENT)
+            typer.echo(f"{level} {name:<10} {text.removeprefix(INDENT)}")
             if finding.remedy:
-                typer.echo(f"{'':<19} -> {printable(finding.remedy)}")
+                typer.echo(wrapped(f"-> {printable(finding.remedy)}", first=INDENT, indent=f"{INDENT}   "))
     typer.echo(f"warnings: {counts[Level.WARNING]}, faults: {counts[Level.FAULT]}")
     raise typer.Exit(bool(counts[Level.FAULT]))
 

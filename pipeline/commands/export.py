@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.core.errors import UserError
+from pipeline.core.progress import say
 from pipeline.tables.paths import ALIGNED, CLASSIFIER, LABELS, METRICS, MODELS
 
 if TYPE_CHECKING:
@@ -65,22 +66,22 @@ def export(
     for name, content in {**files, output.with_suffix(".card.md").name: text.encode()}.items():
         with replacing(output.with_name(name)) as temporary:
             temporary.write_bytes(content)
-        typer.echo(f"export: {output.with_name(name)}, {len(content):,} bytes")
+        say(f"export: {output.with_name(name)}, {len(content):,} bytes")
     for parity in parities:
         accuracies = "".join(
             f", accuracy in {form} {value:.4f}"
             for form, value in (("float32", parity.float32), ("int8", parity.int8))
             if value is not None
         )
-        typer.echo(
+        say(
             f"export: {parity.split}, {parity.faces:,} faces: differs from PyTorch by at most {parity.difference:.1e}"
             + accuracies
         )
     if any(parity.float32 is not None for parity in parities):
         for warning in warnings(run.metrics(METRICS / "evaluate.json")):
-            typer.echo(f"export: {warning}")
+            say(f"export: {warning}")
     if not run.stages:
-        typer.echo("export: dvc.lock does not know this model file, so the card has no metrics; `dvc repro`")
+        say("export: dvc.lock does not know this model file, so the card has no metrics; `dvc repro`")
 
 
 def _check_output(output: Path) -> None:
@@ -109,7 +110,7 @@ def _faces(p: Params, classifier: TrainedModel, int8: bool) -> tuple[dict[str, S
     except UserError as error:
         if int8:
             raise UserError(f"--int8 needs faces of the training split: {error}") from None
-        typer.echo(f"export: compared on random faces, as the run's cannot be used: {error}")
+        say(f"export: compared on random faces, as the run's cannot be used: {error}")
         return {"random": RandomFaces(classifier)}, None
     return held_out or {"train": train}, train if int8 else None
 

@@ -10,6 +10,7 @@ import typer
 
 from pipeline.commands import completion
 from pipeline.core.errors import UserError, printable
+from pipeline.core.progress import in_words, in_yaml, say
 
 if TYPE_CHECKING:
     from pipeline.importing.recognition import Recognised
@@ -51,7 +52,6 @@ def import_(
     those that it cannot read.
     """
     from pipeline import params
-    from pipeline.core.progress import in_words, in_yaml
     from pipeline.importing.placing import classes_of, free_place, place, settings
     from pipeline.importing.recognition import forms, recognise
     from pipeline.params.change import set_values
@@ -83,14 +83,14 @@ def import_(
         raise UserError(f"{path}: found {in_words(splits)}, expected: pictures of train, or without a split")
     accept = accept or _check_rejected(found, yes)
     changes = settings(found, p, own, accept)
-    typer.echo(f"{'Copy' if copy else 'Link'} it to data/raw/{found.form}, and set in params.yaml:")
+    say(f"{'Copy' if copy else 'Link'} it to data/raw/{found.form}, and set in params.yaml:")
     for key, value in changes.items():
-        typer.echo(f"  {key}: {in_yaml(value)}")
+        say(f"  {key}: {in_yaml(value)}")
     if not yes:
         typer.confirm("Go on?", default=True, abort=True)
     place(found, copy)
     set_values(changes, params.PARAMS_FILE)
-    typer.echo("Done. Train on these pictures:\n\n    dvc exp run\n")
+    say("Done. Train on these pictures:\n\n    dvc exp run\n")
 
 
 def _parsed(text: str) -> dict[str, str]:
@@ -147,7 +147,7 @@ def _ask(found: Recognised, yes: bool) -> dict[str, str]:
             f"{found.source}: found {len(found.unknown)} {noun} whose class nothing knows, expected: "
             f"--names '{printable(option)[:300]}', with a class or - for each"
         )
-    typer.echo("\nWhich class is it? A name of your own becomes a class; - leaves the pictures out.")
+    say("\nWhich class is it? A name of your own becomes a class; - leaves the pictures out.")
     return {
         label: _class(typer.prompt(f"{printable(label)} ({count:,})", default=_proposed(label)))
         for label, count in found.unknown.items()
@@ -163,29 +163,27 @@ def _show(found: Recognised, p: Params) -> None:
     typer.secho(f"{found.source}: {found.form}{inside}, {len(found.listing):,} pictures", bold=True)
     if splits := found.splits():
         drawn = f"; label draws {' and '.join(found.listing.draw)}" if found.listing.draw else ""
-        typer.echo(f"splits: {splits_in_words(splits)}{drawn}")
+        say(f"splits: {splits_in_words(splits)}{drawn}")
     for label, name, count in found.labels():
-        typer.echo(f"  {printable(label)} -> {name or '?'} {count:,}")
+        say(f"  {printable(label)} -> {name or '?'} {count:,}")
     for name, count in found.listing.votes().items():
-        typer.echo(f"  {name} {count:,} votes")
+        say(f"  {name} {count:,} votes")
     if ignored := found.listing.notes.get("ignored_columns"):
-        typer.echo(f"columns that are not read: {ignored}")
+        say(f"columns that are not read: {ignored}")
     if empty := found.listing.notes.get("empty_folders"):
-        typer.echo(f"folders without a picture: {empty}")
+        say(f"folders without a picture: {empty}")
     if missing := found.missing():
         more = ", ..." if len(missing) > _MOST else ""
-        typer.echo(f"pictures that are not there: {len(missing):,} ({', '.join(missing[:_MOST])}{more})")
+        say(f"pictures that are not there: {len(missing):,} ({', '.join(missing[:_MOST])}{more})")
     for reason, count in found.listing.reasons().most_common():
         rows = [row for row in found.listing.rejected if row.reason == reason]
         shown = ", ".join(f"{row.file}, row {row.row}" if row.row else row.file for row in rows[:_MOST])
-        typer.echo(
-            f"left out, {reason}: {count:,} ({shown}{', ...' if count > _MOST else ''}): {rows[0].detail}"
-        )
+        say(f"left out, {reason}: {count:,} ({shown}{', ...' if count > _MOST else ''}): {rows[0].detail}")
     not_read = unread(found.tree, found.part, found.listing)
     for row in not_read[:_MOST]:
-        typer.echo(f"not read: {row.place}{f' ({row.files:,} files)' if row.files > 1 else ''}")
+        say(f"not read: {row.place}{f' ({row.files:,} files)' if row.files > 1 else ''}")
     if rest := sum(row.files for row in not_read[_MOST:]):
-        typer.echo(f"not read: {rest:,} more files")
+        say(f"not read: {rest:,} more files")
 
 
 def _check_rejected(found: Recognised, yes: bool) -> bool:

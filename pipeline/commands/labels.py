@@ -10,6 +10,7 @@ import typer
 
 from pipeline.commands import examples
 from pipeline.core.errors import UserError
+from pipeline.core.progress import say
 
 app = typer.Typer(
     help="Look for labels that are wrong.",
@@ -90,11 +91,11 @@ def suspects(
 
     right = len(labels) - doubted
     low, high = wilson(right, len(labels))
-    typer.echo(
+    say(
         f"suspects: {len(labels):,} faces of train, {folds} folds; held-out accuracy {right / len(labels):.4f} "
         f"(95 % {low:.4f} to {high:.4f}), measured against the labels in doubt"
     )
-    typer.echo(
+    say(
         f"suspects: {doubted:,} labels are not the most probable class; the {len(ranking.rows):,} most doubtful are in "
         f"{output}, {min(SHOWN, len(ranking.rows))} of them in {output.with_suffix('.png')}"
     )

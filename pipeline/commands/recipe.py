@@ -10,11 +10,17 @@ import typer
 
 from pipeline.commands import completion, examples
 from pipeline.core.errors import UserError, printable
-from pipeline.core.progress import in_yaml
+from pipeline.core.progress import in_yaml, say
 
 if TYPE_CHECKING:
     from pipeline.experiments.sweep import Sweep
 
+WIDTHS = {
+    "row": 26,
+    "parameters": 42,
+    "paper": 32,
+    "runs": 14,
+}  # characters of the columns of `fer recipe show`
 TRIES = 3  # times in a row that workers are replaced without a run that finishes
 
 app = typer.Typer(
@@ -43,8 +49,8 @@ def list_recipes() -> None:
     for name in names:
         recipe = recipes.load(name)
         runs = f"{recipe.runs} run{'s' if recipe.runs > 1 else ''}"
-        typer.echo(f"{printable(name)}: {recipe.heading}, {runs}")
-        typer.echo(f"    {', '.join(recipe.rows())}")
+        say(f"{printable(name)}: {recipe.heading}, {runs}")
+        say(f"    {', '.join(recipe.rows())}", indent=" " * 4)
 
 
 @app.command(epilog=examples("fer recipe show mixcut_ferplus --short"))
@@ -77,9 +83,10 @@ def show(name: Name, short: Short = False) -> None:
     }
     if not any(row.paper for row in rows):
         del columns["paper"]
-    typer.echo(f"{sweep.title}\n")
-    typer.echo("".join(f"{key}: {in_yaml(value)}\n" for key, value in shared.items()))
-    typer.echo(tabulate(columns, "keys", tablefmt="github", disable_numparse=True))
+    say(f"{sweep.title}\n")
+    say("".join(f"{key}: {in_yaml(value)}\n" for key, value in shared.items()))
+    widths = [WIDTHS[head.partition(" ")[0]] for head in columns]
+    typer.echo(tabulate(columns, "keys", tablefmt="simple", disable_numparse=True, maxcolwidths=widths))
     equal = recipes.equal_rows({row: recipes.settings(recipe.overrides(row, short)) for row in counts})
     stale = [f"{name} is stale: {why}" for name, why in sorted(status.stale.items())]
     if remarks := [*recipe.remarks(counts), *equal, *stale]:
@@ -124,8 +131,6 @@ def run(
     is interrupted. Repeat the command to queue failed and stale runs again, and to resume runs that a kill interrupted.
     With --wait, workers that end too early are replaced.
     """
-    from rich.console import Console
-
     from pipeline.experiments import overview, queue
     from pipeline.experiments.queue import RunState
 
@@ -133,22 +138,23 @@ def run(
 
     def start(changes: Iterable[tuple[str, str]]) -> None:
         for experiment, change in changes:
-            typer.echo(f"{experiment}: {change}")
+            say(f"{experiment}: {change}")
         if sweep.status().of(RunState.WAITING):
             queue.start_workers(jobs)
 
     start(sweep.submit(variant or list(sweep.recipe.rows()), seeds or sweep.recipe.runs))
     if not wait:
         form = f"{name} --short" if short else name
-        typer.echo(f"`fer recipe status {form}` shows the progress, `fer recipe table {form}` the table")
+        say(f"`fer recipe status {form}` shows the progress, `fer recipe table {form}` the table")
         return
-    status = overview.follow(sweep.status, Console(stderr=True))
+    console = overview.console(stderr=True)
+    status = overview.follow(sweep.status, console)
     tries = 0
     while tries < TRIES and (lost := overview.no_worker(status)):
-        typer.echo(f"{lost}; going on with new workers")
+        say(f"{lost}; going on with new workers")
         start(sweep.resume())
         finished = len(status.finished)
-        status = overview.follow(sweep.status, Console(stderr=True))
+        status = overview.follow(sweep.status, console)
         tries = 0 if len(status.finished) > finished else tries + 1
     if status.finished:
         _print_table(sweep)
@@ -168,20 +174,18 @@ def status(
     short: Short = False,
 ) -> None:
     """Print how many runs are done, running, waiting, failed or stale, why, and the time left."""
-    from rich.console import Console
-
     from pipeline.experiments import overview
 
     sweep = _sweep(name, short)
     if wait:
-        overview.follow(sweep.status, Console(stderr=True))
+        overview.follow(sweep.status, overview.console(stderr=True))
     status = sweep.checked_status()
-    Console(soft_wrap=True).print(overview.view(status))
+    overview.console().print(overview.view(status))
     if lost := overview.no_worker(status):
         line = f"{lost}; `fer recipe run {name}{' --short' if short else ''}` goes on"
         if wait:
             raise UserError(line)
-        typer.echo(line)
+        say(line)
 
 
 @app.command(

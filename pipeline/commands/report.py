@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
+from pipeline.core.progress import say
+
 
 def report(
     experiments: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[RUN]...",
-            help="Show these runs: experiments (names in `dvc exp show`), commits, or workspace. The first run is "
+            help="Show these runs: experiments (names in `fer runs`), commits, or workspace. The first run is "
             "shown in full and compared with the others.",
             show_default="workspace",
         ),
@@ -43,4 +45,4 @@ def report(
         page = render(runs).encode("utf-8", "backslashreplace")  # names may contain lone surrogates
     with replacing(output) as temporary:
         temporary.write_bytes(page)
-    typer.echo(f"report: wrote {output}, {len(page) / 1e6:.1f} MB")
+    say(f"report: wrote {output}, {len(page) / 1e6:.1f} MB")

@@ -1,15 +1,45 @@
-"""Progress bars on a terminal, progress lines in a log; counts, sizes and values as text."""
+"""Progress bars on a terminal, progress lines in a log; text, counts, sizes and values as lines that fit."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
+import textwrap
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
+import typer
 from tqdm import tqdm
 
 T = TypeVar("T")
+
+WIDTH = 120  # most characters in a line
+
+
+def say(text: str, *, indent: str = "  ", err: bool = False) -> None:
+    """Print text in lines that fit, above a progress bar if one is shown."""
+    with tqdm.external_write_mode(sys.stderr if err else sys.stdout):
+        typer.echo(wrapped(text, indent=indent), err=err)
+
+
+def wrapped(text: str, *, first: str = "", indent: str = "  ") -> str:
+    """Return text in lines of at most `WIDTH` characters. A word that is longer, such as a path, stays whole.
+
+    Args:
+        text: one or several lines.
+        first: what each line begins with.
+        indent: what the lines begin with that continue one.
+    """
+    fill = textwrap.TextWrapper(
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=indent,
+        expand_tabs=False,
+        break_long_words=False,
+        break_on_hyphens=False,
+    ).fill
+    return "\n".join(map(fill, text.split("\n")))
 
 
 def track(items: Iterable[T], *, total: int | None = None, desc: str, unit: str) -> tqdm[T]:
@@ -28,8 +58,10 @@ def note(text: str) -> None:
 
 
 def _style() -> dict[str, Any]:
-    log = not sys.stderr.isatty()
-    return {"mininterval": 10 if log else 0.1, "ascii": log, "dynamic_ncols": True}
+    if not sys.stderr.isatty():
+        return {"mininterval": 10, "ascii": True, "dynamic_ncols": True}
+    wide = os.get_terminal_size(sys.stderr.fileno()).columns > WIDTH
+    return {"mininterval": 0.1, "ascii": False} | ({"ncols": WIDTH} if wide else {"dynamic_ncols": True})
 
 
 def in_words(counts: dict[str, int]) -> str:

@@ -10,12 +10,20 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.core.progress import WIDTH
 from pipeline.experiments.queue import RunState
 from pipeline.experiments.sweep import SweepStatus
 
 INTERVAL = 5.0  # seconds between two checks of the queue
 CHECKS = 3  # stop after so many checks in a row without a worker; a new worker takes a moment to appear
 STYLES = {RunState.FAILED: "red", RunState.INTERRUPTED: "yellow", RunState.LOST: "yellow"}
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return an output whose lines fit in a terminal, and in a log."""
+    found = Console(stderr=stderr)
+    found.width = min(found.width, WIDTH) if found.is_terminal else WIDTH
+    return found
 
 
 def follow(current_status: Callable[[], SweepStatus], console: Console) -> SweepStatus:
@@ -35,7 +43,7 @@ def follow(current_status: Callable[[], SweepStatus], console: Console) -> Sweep
             else:
                 for change, line in _lines(status).items():
                     if change not in printed:
-                        console.print(Text(line), soft_wrap=True)
+                        console.print(Text(line))
                         printed.add(change)
             waiting, running = status.of(RunState.WAITING), status.of(RunState.RUNNING)
             if not waiting and not running:
@@ -59,7 +67,7 @@ def view(status: SweepStatus) -> Group:
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True, min_width=max(map(len, [*shown, *status.stale]), default=0))
     table.add_column(no_wrap=True, min_width=len(RunState.INTERRUPTED), justify="right")
-    table.add_column()
+    table.add_column(overflow="fold")
     for run in status.of(RunState.RUNNING):
         last_line = Text(run.last_line(), "dim", no_wrap=True, overflow="ellipsis")
         table.add_row(Text(run.name), _clock(run.elapsed()), last_line)

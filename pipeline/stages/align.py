@@ -10,13 +10,12 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import typer
 
 from pipeline.core.code import sources
 from pipeline.core.files import fingerprint, replacing, write_json
 from pipeline.core.locks import in_use
 from pipeline.core.parallel import chunks, ordered
-from pipeline.core.progress import bar
+from pipeline.core.progress import bar, say
 from pipeline.faces.alignment import quarters
 from pipeline.faces.detectors import load_detector
 from pipeline.faces.extraction import GIVEN, Extraction
@@ -50,17 +49,15 @@ def run(p: Params, dataset: str, source: str | Path = INGESTED, output: str | Pa
     with local_copy(source, f"{dataset}.parquet") as table, in_use(table):
         counts = _align(p, dataset, table, output)
     if counts["found_rate"] is None:
-        typer.echo(
-            f"{dataset}: {counts['images']} pictures, used whole: mode {counts['mode']} looks for no face"
-        )
+        say(f"{dataset}: {counts['images']} pictures, used whole: mode {counts['mode']} looks for no face")
         return
-    typer.echo(
+    say(
         f"{dataset}: {counts['images']} pictures, faces found in {counts['found']} ({counts['found_rate']:.2%}), "
         f"given by the data set {counts['given']}, whole picture instead {counts['fallback']}, "
         f"dropped {counts['missing']}"
     )
     if turned := sum(counts.get("turned", {}).values()):
-        typer.echo(
+        say(
             f"{dataset}: {turned} faces lay on their side or head and are cut out upright"
             if p.align.turn
             else f"{dataset}: {turned} faces seem to lie on their side or head; `align.turn: true` looks for such faces"
@@ -81,7 +78,7 @@ def _align(p: Params, dataset: str, table: Path, output: str | Path) -> dict[str
         pictures = _batches(table, columns)
         first = sum(map(len, islice(pictures, done))) + 1
         if 1 < first <= images:
-            typer.echo(f"align {dataset}: going on with an interrupted run at picture {first:,}")
+            say(f"align {dataset}: going on with an interrupted run at picture {first:,}")
         return ordered(extraction, pictures, p.engine, p.workers, p.memory, lambda batch: sum(_costs(batch)))
 
     schema = aligned(settings.face_size, channels(settings.colour))
@@ -149,7 +146,7 @@ def _weights(settings: Align) -> Weights | None:
         return None
     # Loaded here to refuse a wrong file before the work begins.
     _, weights = load_detector(settings.detector, settings.weights, settings.threshold)
-    typer.echo(f"weights: {weights.path} ({weights.origin}). Licence: {weights.licence}.")
+    say(f"weights: {weights.path} ({weights.origin}). Licence: {weights.licence}.")
     return weights
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-import typer
-
 from pipeline.core.code import modules
 from pipeline.core.errors import UserError, no_raw_data
 from pipeline.core.files import replacing
+from pipeline.core.progress import say
 from pipeline.params.methods import BLOCKS
 from pipeline.params.model import Params
 from pipeline.tables.paths import CHECKED, RAW
@@ -27,7 +26,7 @@ def run(p: Params) -> None:
     """
     for key in ("datasets", "augment", "loss", "model", "optimizer", "gan", "seed"):
         value = getattr(p, key)
-        typer.echo(f"{key:>10}: {', '.join(value) if isinstance(value, list) else value}")
+        say(f"{key:>10}: {', '.join(value) if isinstance(value, list) else value}", indent=" " * 12)
     _check_modules(p)
     _check_raw_data(p.datasets)
     if p.labels.exclude:

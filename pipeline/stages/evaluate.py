@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-import typer
 
 from pipeline.core.errors import UserError, not_made
 from pipeline.core.files import replacing, replacing_folder, write_json
+from pipeline.core.progress import say
 from pipeline.evaluation import feature_map
 from pipeline.evaluation.groups import group_scores
 from pipeline.evaluation.intervals import intervals
@@ -81,7 +81,7 @@ def run(p: Params) -> None:
         predictions = _predictions(table, splits, everything, on_map, p.classes)
         fill(path, PREDICTIONS.suffix, predictions.schema, predictions.to_batches(BATCH_ROWS))
         write_json(METRICS / "evaluate.json", report)
-    typer.echo("\n".join(_lines(report)))
+    say("\n".join(_lines(report)))
 
 
 def _labelled(datasets: list[str]) -> pa.Table:

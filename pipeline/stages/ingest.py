@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import typer
 
 from pipeline.core.errors import UserError, printable
 from pipeline.core.files import replacing, write_json
-from pipeline.core.progress import bar, in_words
+from pipeline.core.progress import bar, in_words, say
 from pipeline.datasets import listed
 from pipeline.intake.guards import Rejection
 from pipeline.intake.image import face_fingerprint
@@ -78,14 +77,14 @@ def run(p: Params, dataset: str, source: str | Path | None = None, output: str |
                 (METRICS / "ingest" if Path(output) == INGESTED else folder) / f"{dataset}.json", metrics
             )
 
-    typer.echo(f"ingest {dataset}: kept {kept.total():,} of {total:,} records ({splits_in_words(splits)})")
+    say(f"ingest {dataset}: kept {kept.total():,} of {total:,} records ({splits_in_words(splits)})")
     if ignored := listing.notes.get("ignored_columns"):
         expected = "neither known, nor attribute.<name>, nor votes for a name in classes of params.yaml"
-        typer.echo(f"ingest {dataset}: ignored the columns {ignored}: {expected}")
+        say(f"ingest {dataset}: ignored the columns {ignored}: {expected}")
     if empty := listing.notes.get("empty_folders"):
-        typer.echo(f"ingest {dataset}: no picture in the folders {empty}")
+        say(f"ingest {dataset}: no picture in the folders {empty}")
     if reasons:
-        typer.echo(
+        say(
             f"ingest {dataset}: rejected {sum(reasons.values()):,} ({in_words(reasons)}), listed in {rejected}"
         )
     if not_read:
@@ -93,7 +92,7 @@ def run(p: Params, dataset: str, source: str | Path | None = None, output: str |
             f"{row.place} {row.files:,}" if row.files > 1 else row.place for row in not_read[:5]
         )
         more = f" and {len(not_read) - 5:,} more, listed in {rejected}" if len(not_read) > 5 else ""
-        typer.echo(f"ingest {dataset}: files not read: {metrics['files_not_read']:,} ({names}{more})")
+        say(f"ingest {dataset}: files not read: {metrics['files_not_read']:,} ({names}{more})")
 
 
 def _write_table(listing: Listing, p: Params, dataset: str, table: Path, address: str) -> Counter[str | None]:

@@ -10,11 +10,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import typer
 
 from pipeline.core.errors import UserError, printable
 from pipeline.core.files import replacing, replacing_folder, write_json
-from pipeline.core.progress import in_words
+from pipeline.core.progress import in_words, say
 from pipeline.faces import alignment
 from pipeline.figures.labels import contact_sheet
 from pipeline.figures.landmarks import landmark_scatter, mean_face
@@ -76,10 +75,10 @@ def run(p: Params) -> None:
     _report(decisions, metrics, p.labels)
     if unknown:
         missing = f"{len(unknown):,} of {len(ids):,} ids not found in {', '.join(p.datasets)}"
-        typer.echo(f"label: labels.exclude: {missing}, such as {printable(unknown[0][:80])}")
+        say(f"label: labels.exclude: {missing}, such as {printable(unknown[0][:80])}")
     if left := [path for path in left if METRICS not in path.parents]:  # git keeps the metrics
         names = ", ".join(map(str, left))
-        typer.echo(f"label: left {names}: not of a data set in params.yaml, but in use or not in DVC's cache")
+        say(f"label: left {names}: not of a data set in params.yaml, but in use or not in DVC's cache")
 
 
 def _rejected(dataset: str) -> dict[str, int]:
@@ -135,23 +134,23 @@ def _report(decisions: Decisions, metrics: dict[str, Any], settings: Labels) -> 
     """Print how many pictures were kept and dropped, and how many are in two splits."""
     kept, total = int(decisions.kept.sum()), len(decisions.kept)
     splits, reasons = in_words(metrics["kept"]), in_words(metrics["dropped"])
-    typer.echo(f"label: kept {kept:,} of {total:,} pictures by {settings.rule} ({splits})")
+    say(f"label: kept {kept:,} of {total:,} pictures by {settings.rule} ({splits})")
     if reasons:
-        typer.echo(f"label: dropped {total - kept:,} ({reasons})")
+        say(f"label: dropped {total - kept:,} ({reasons})")
     for split, number, classes in too_small(decisions, settings):
         few = f"{split} has fewer than {number:,} of a class ({in_words(classes)})"
-        typer.echo(f"label: {few}: people and copies stay together")
+        say(f"label: {few}: people and copies stay together")
     if names := ", ".join(filled(decisions)):
-        typer.echo(
+        say(
             f"label: pictures of {names} fill a split that would be empty; they may go back to train when the data set "
             "grows"
         )
     for split, classes_of in absent(decisions, settings):
         none = f"{split} has no sample of {', '.join(classes_of)}"
-        typer.echo(f"label: {none}: a share is drawn without regard to classes")
+        say(f"label: {none}: a share is drawn without regard to classes")
     if near := followed(decisions):
-        typer.echo(f"label: drawn beyond the shares, as a near copy is: {in_words(near)}")
+        say(f"label: drawn beyond the shares, as a near copy is: {in_words(near)}")
     leaks = {key: pairs for key, pairs in metrics["near_duplicates"].items() if isinstance(pairs, int)}
     if any(leaks.values()):
         choice = f"labels.duplicates: {settings.duplicates}"
-        typer.echo(f"label: pictures in two splits ({in_words(leaks)}); {choice}")
+        say(f"label: pictures in two splits ({in_words(leaks)}); {choice}")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import typer
-
+from pipeline.core.progress import say
 from pipeline.params.model import Params
 from pipeline.sample.people import generate
 from pipeline.tables.paths import RAW
@@ -15,4 +14,4 @@ def run(p: Params) -> None:
     folder = RAW / "sample"
     shown = generate(folder, p.sample.pictures, p.sample.seed, p.workers)
     counts = ", ".join(f"{name} {shown[name]}" for name in VOTES if shown[name])
-    typer.echo(f"{folder}: {p.sample.pictures} pictures ({counts})")
+    say(f"{folder}: {p.sample.pictures} pictures ({counts})")

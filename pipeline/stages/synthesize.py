@@ -10,11 +10,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-import typer
 from safetensors.torch import save
 
 from pipeline.core.files import replacing, replacing_folder, write_json
-from pipeline.core.progress import bar, in_words
+from pipeline.core.progress import bar, in_words, say
 from pipeline.faces.detectors import load_detector
 from pipeline.figures import synthetic as sheets
 from pipeline.inference import device
@@ -81,7 +80,7 @@ def run(p: Params) -> None:
     setup = GanSetup(name, settings, p.seed, torch_device, precision, p.gans.processes, folder, seconds)
     fitted = fit_generators(setup, samples.gather, labels, p.classes, list(wanted))
     if fitted.reused:
-        typer.echo(f"synthesize: reused the GAN of an earlier run: {', '.join(fitted.reused)}")
+        say(f"synthesize: reused the GAN of an earlier run: {', '.join(fitted.reused)}")
     judges = [
         trained(samples, p.classes, p.seed, number, p.gans.judge_epochs, torch_device, precision, seconds)
         for number in range(2 if wanted else 0)
@@ -95,7 +94,7 @@ def run(p: Params) -> None:
         kept = keep(generator.faces, wanted[cls], label * SEEDS_PER_CLASS, filters)
         if len(kept.seeds) < wanted[cls]:
             rejected = in_words({reason: count for reason, count in kept.rejected.items() if count})
-            typer.echo(f"synthesize: {cls} has {len(kept.seeds)} of {wanted[cls]} faces; rejected {rejected}")
+            say(f"synthesize: {cls} has {len(kept.seeds)} of {wanted[cls]} faces; rejected {rejected}")
         classes[cls] = ClassFaces(label, generator, fitted.untrained.get(cls), kept, training)
     report: dict[str, Any] = {"gan": name}
     if classes:
@@ -113,7 +112,7 @@ def run(p: Params) -> None:
         _write_generators(weights, name, classes, made_from)
         _plot(grids, name, classes, fitted)
         write_json(METRICS / "synthesize.json", report)
-    typer.echo(_summary(name, classes, report))
+    say(_summary(name, classes, report))
 
 
 def _wanted(p: Params) -> dict[str, int]:

@@ -10,12 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-import typer
 
 from pipeline.core.code import sources
 from pipeline.core.errors import UserError
 from pipeline.core.files import fingerprint, replacing, replacing_folder, write_json
-from pipeline.core.progress import in_yaml
+from pipeline.core.progress import in_yaml, say
 from pipeline.figures import training as plots
 from pipeline.inference import device, model_file
 from pipeline.inference.samples import LabelledFaces, Samples, gan_datasets
@@ -72,13 +71,13 @@ def _train(p: Params, group: Processes) -> None:
     precision_name = str(precision).removeprefix("torch.")
     processor = "GPU" if where.type == "cuda" else "CPU"
     if not group.rank:
-        typer.echo(
+        say(
             f"train: {real} faces of {', '.join(p.train_datasets)} and {len(train) - real} synthetic ones, {p.model}, "
             f"augment {p.augment}, loss {p.loss}, {p.optimizer}, on the {processor}, in {precision_name} precision"
             + (f", in {group.size} processes" if group.size > 1 else "")
         )
         for part, start in starts.items():
-            typer.echo(f"train: weights {choices_by_part(p.chosen('model')[1])[part]}: {start}")
+            say(f"train: weights {choices_by_part(p.chosen('model')[1])[part]}: {start}")
 
     log = _curves(group)
     rates: list[float] = []
@@ -93,7 +92,7 @@ def _train(p: Params, group: Processes) -> None:
         training = TrainingRun(parts, p.train, p.seed, train, valid, precision, unfinished, group)
         state = training.state
         if training.resumed and not group.rank:
-            typer.echo(f"train: resuming an interrupted run at epoch {state.epoch + 1}, step {state.step}")
+            say(f"train: resuming an interrupted run at epoch {state.epoch + 1}, step {state.step}")
 
         def log_with_rate(index: int, figures: EpochFigures) -> None:
             rates.append(training.learning_rate(index))
@@ -138,9 +137,9 @@ def _train(p: Params, group: Processes) -> None:
     if state.best < 0:
         kept = f"last epoch of {count}"
     found = [f"{name} {value:.4f}" for name, value in figures.items() if name.startswith("valid/")]
-    typer.echo(f"train: {kept}; {', '.join(found) or 'no split valid'}")
+    say(f"train: {kept}; {', '.join(found) or 'no split valid'}")
     if divided:
-        typer.echo(f"train: logits divided by a temperature of {divided['temperature']:.3f}, fitted on valid")
+        say(f"train: logits divided by a temperature of {divided['temperature']:.3f}, fitted on valid")
 
 
 def _seen(views: Sequence[View], classes: list[str]) -> list[plots.SeenFaces]:
