@@ -64,14 +64,14 @@ _LETTERS = (
 def document(title: str, comparison: Comparison) -> str:
     """Return a LaTeX document: the table of scores, the text that explains it, and the table of differences."""
     scores = list(layout.score_tables(comparison))
-    differences = layout.difference_table(comparison)
+    differences = layout.difference_tables(comparison)
     below = [layout.explanation(comparison), *layout.notes(comparison)]
     # A page has room for two tables of scores with the text, and for more without it.
     parts = [_float(title, scores, below)]
     if len(scores) > 2:
         parts = [_float(title, scores, []), _float("", [], below)]
     if differences:
-        parts.append(_float(f"{title}: differences from {comparison.baseline}", [differences], []))
+        parts.append(_float(f"{title}: differences from {comparison.baseline}", differences, []))
     return "\n".join([HEAD, *parts, r"\ferend", ""])
 
 

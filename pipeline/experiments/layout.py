@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import NamedTuple
 
+from tabulate import tabulate
+
+from pipeline.core.progress import WIDTH
 from pipeline.experiments.comparison import LEVEL, ComparedRow, Comparison
 from pipeline.experiments.significance import RESAMPLES
 from pipeline.experiments.states import MEANINGS
 
-SIDE_BY_SIDE = 4  # scores in a table, so that it fits in a terminal of 160 columns
+SIDE_BY_SIDE = 4  # scores in a table or a chart, at most
+
+Column = tuple[str, list[str]]  # a head and its cells
 
 
 class TextTable(NamedTuple):
@@ -19,32 +25,62 @@ class TextTable(NamedTuple):
     rows: list[list[str]]
 
     @classmethod
-    def of(cls, columns: list[tuple[str, list[str]]]) -> TextTable:
-        """Return the table of columns, each a head and its cells."""
+    def of(cls, columns: list[Column]) -> TextTable:
+        """Return the table of columns."""
         heads, cells = zip(*columns, strict=True)
         return cls(list(heads), [list(row) for row in zip(*cells, strict=True)])
 
+    def markdown(self) -> str:
+        """Return the table as Markdown."""
+        return tabulate(self.rows, self.heads, tablefmt="github", disable_numparse=True)
+
 
 def score_tables(comparison: Comparison) -> Iterator[TextTable]:
-    """Yield tables of our scores beside the paper's, with at most `SIDE_BY_SIDE` scores in each."""
-    keys = list(comparison.scores)
+    """Yield tables of our scores beside the paper's, with as many scores in each as fit."""
     seeds = [max(len(row.values) for row in rows) for rows in zip(*comparison.scores.values(), strict=True)]
-    for start in range(0, len(keys), SIDE_BY_SIDE):
-        columns = [("row", list(comparison.states)), ("seeds", [str(count) for count in seeds])]
-        for key in keys[start : start + SIDE_BY_SIDE]:
-            rows = comparison.scores[key]
-            columns.append((key, [_mean_and_spread(row) for row in rows]))
-            if paper_key := comparison.paper_keys.get(key):
-                head = "paper" if paper_key == key else f"paper: {paper_key}"
-                columns.append((head, [number(row.paper) for row in rows]))
-        columns.append(("state", list(comparison.states.values())))
-        yield TextTable.of(columns)
+    names: list[Column] = [("row", list(comparison.states)), ("seeds", [str(count) for count in seeds])]
+    states: Column = ("state", list(comparison.states.values()))
+    yield from _fitting(names, _score_columns(comparison), [states])
 
 
-def difference_table(comparison: Comparison) -> TextTable | None:
-    """Return a table with a line for each score and each row whose difference from the baseline is known.
+def _score_columns(comparison: Comparison) -> Iterator[list[Column]]:
+    """Yield the column of each score, with that of the paper's beside it."""
+    for key, rows in comparison.scores.items():
+        columns = [(key, [_mean_and_spread(row) for row in rows])]
+        if paper_key := comparison.paper_keys.get(key):
+            head = "paper" if paper_key == key else f"paper: {paper_key}"
+            columns.append((head, [number(row.paper) for row in rows]))
+        yield columns
 
-    None if there is no such row.
+
+def _fitting(first: list[Column], groups: Iterable[list[Column]], last: list[Column]) -> Iterator[TextTable]:
+    """Yield tables that together have all groups of columns.
+
+    Each has as many groups as fit in a line, at least one and at most `SIDE_BY_SIDE`.
+
+    Args:
+        first: columns at the left of each table.
+        groups: columns that stay together.
+        last: columns at the right of each table.
+    """
+
+    def table(groups: list[list[Column]]) -> TextTable:
+        return TextTable.of([*first, *chain.from_iterable(groups), *last])
+
+    chosen: list[list[Column]] = []
+    for group in groups:
+        wider = table([*chosen, group]).markdown().partition("\n")[0]
+        if chosen and (len(chosen) == SIDE_BY_SIDE or len(wider) > WIDTH):
+            yield table(chosen)
+            chosen = []
+        chosen.append(group)
+    yield table(chosen)
+
+
+def difference_tables(comparison: Comparison) -> list[TextTable]:
+    """Return tables with a line for each score and each row whose difference from the baseline is known.
+
+    There is one table if its columns fit in a line, and none if there is no such row.
     """
     compared = [
         (key, row)
@@ -53,15 +89,11 @@ def difference_table(comparison: Comparison) -> TextTable | None:
         if row.difference and row.difference.pairs
     ]
     if not compared:
-        return None
-    columns = [
-        ("score", [key for key, _ in compared]),
-        ("row", [row.name for _, row in compared]),
-        (f"difference from {comparison.baseline}", [_difference(row) for _, row in compared]),
-    ]
-    for head, p_values in p_value_columns([row for _, row in compared]).items():
-        columns.append((head, p_values))
-    return TextTable.of(columns)
+        return []
+    names = [("score", [key for key, _ in compared]), ("row", [row.name for _, row in compared])]
+    differences = (f"difference from {comparison.baseline}", [_difference(row) for _, row in compared])
+    p_values = p_value_columns([row for _, row in compared]).items()
+    return list(_fitting(names, [[differences], *([column] for column in p_values)], []))
 
 
 def p_value_columns(rows: list[ComparedRow]) -> dict[str, list[str]]:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import io
-import textwrap
 from collections.abc import Iterable
 from pathlib import Path
 
-from tabulate import tabulate
-
 from pipeline.core.errors import UserError
 from pipeline.core.files import replacing
+from pipeline.core.progress import wrapped
 from pipeline.experiments import chart, latex, layout
 from pipeline.experiments.comparison import Comparison
 from pipeline.tables.csv_cells import row_writer
 
 SUFFIXES = (".md", ".csv", ".tex", ".png")
-WIDTH = 120  # characters in a line of text below the tables
 
 
 def check_suffix(path: Path) -> None:
@@ -52,23 +49,16 @@ def write(path: Path, title: str, comparison: Comparison) -> None:
 
 def markdown(title: str, comparison: Comparison) -> str:
     """Return the scores side by side, the differences from the baseline, and the text that explains both."""
-    tables = [*layout.score_tables(comparison), layout.difference_table(comparison)]
-    parts = [
-        tabulate(table.rows, table.heads, tablefmt="github", disable_numparse=True)
-        for table in tables
-        if table
-    ]
-    parts.append(textwrap.fill(layout.explanation(comparison), WIDTH, break_on_hyphens=False))
+    tables = [*layout.score_tables(comparison), *layout.difference_tables(comparison)]
+    parts = [table.markdown() for table in tables]
+    text = wrapped(layout.explanation(comparison), indent="")
     notes = bullets(layout.notes(comparison))
-    return "\n\n".join([title, *parts, notes]) + "\n"
+    return "\n\n".join([wrapped(title, indent=""), *parts, text, notes]) + "\n"
 
 
 def bullets(lines: Iterable[str]) -> str:
     """Return a Markdown list."""
-    return "\n".join(
-        textwrap.fill(line, WIDTH, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False)
-        for line in lines
-    )
+    return "\n".join(wrapped(line, first="- ") for line in lines)
 
 
 def csv_text(comparison: Comparison) -> str:
