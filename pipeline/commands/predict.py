@@ -33,8 +33,8 @@ def predict(
     output: Annotated[
         Path | None,
         typer.Option(
-            help="Write the predictions to this .csv, .json or .parquet file.",
-            show_default="CSV on standard output",
+            help="Write the predictions to this .csv, .json or .parquet file, or with - as CSV to standard output.",
+            show_default="text on standard output",
         ),
     ] = None,
     annotate: Annotated[
@@ -97,7 +97,7 @@ def predict(
     row per face, with its box and the probability of each class. A picture without a face, or an unreadable one, has
     one row that says so.
     """
-    from pipeline.core.progress import bar
+    from pipeline.core.progress import bar, say
     from pipeline.inference.origin import DRAWN, learned_from
     from pipeline.prediction.output import check_format, written
     from pipeline.prediction.predictor import Predictor
@@ -116,7 +116,7 @@ def predict(
     predictor = Predictor.load(model, device, crops, faces, workers, memory, turn)
     learned = predictor.classifier.learned
     hint = "; --model ferplus learned from photographs" if learned == DRAWN else ""
-    typer.echo(f"predict: {model} {learned_from(learned)}{hint}", err=True)
+    say(f"predict: {model} {learned_from(learned)}{hint}", err=True)
 
     tally = Tally()
     with ExitStack() as stack:
@@ -139,7 +139,7 @@ def predict(
         except KeyboardInterrupt:
             if camera is None:
                 raise
-    typer.echo(tally.summary(), err=True)
+    say(tally.summary(), err=True)
     tally.check(sources)
 
 

@@ -1,4 +1,4 @@
-"""Write predictions as rows of a data frame or of a CSV, JSON or Parquet file."""
+"""Write predictions as text, or as rows of a data frame or of a CSV, JSON or Parquet file."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from pipeline.core.errors import UserError, printable
 from pipeline.core.files import replacing
+from pipeline.core.progress import say
 from pipeline.tables.csv_cells import Number, row_writer
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pipeline.prediction.expression import Expression, Prediction
 
 FORMATS = (".csv", ".json", ".parquet")
+STDOUT = Path("-")  # for CSV on standard output
 BOX = ("x1", "y1", "x2", "y2")
 GROUP_ROWS = 4096  # of a Parquet row group
 
@@ -100,8 +102,10 @@ def check_format(path: Path) -> None:
     Raises:
         UserError: names the allowed suffixes.
     """
-    if path.suffix not in FORMATS:
-        raise UserError.of("--output", repr(str(path)), f"a file whose name ends in {', '.join(FORMATS)}")
+    if path.suffix not in FORMATS and path != STDOUT:
+        raise UserError.of(
+            "--output", repr(str(path)), f"a file whose name ends in {', '.join(FORMATS)}, or -"
+        )
 
 
 @contextmanager
@@ -109,11 +113,11 @@ def written(path: Path | None, classes: Sequence[str]) -> Iterator[Add]:
     """Yield a function that writes predictions to a file, in the format of its suffix.
 
     Args:
-        path: the file, which is replaced only if the block succeeds; None for CSV on standard output.
+        path: the file, which is replaced only if the block succeeds; `STDOUT`; None for text on standard output.
         classes: K names.
     """
-    if path is None:
-        yield _csv(sys.stdout, classes)
+    if path is None or path == STDOUT:
+        yield _print if path is None else _csv(sys.stdout, classes)
         return
     with replacing(path) as temporary:
         if path.suffix == ".parquet":
@@ -127,6 +131,29 @@ def written(path: Path | None, classes: Sequence[str]) -> Iterator[Add]:
                 text.write("[")
                 yield _json(text, classes)
                 text.write("\n]\n")
+
+
+def _print(prediction: Prediction) -> None:
+    """Print a line for each face of a picture, and its probabilities below."""
+    picture = prediction.picture
+    name = printable(picture.source.path)
+    if picture.frame is not None:
+        name += f", frame {picture.frame}"
+    if picture.time is not None:
+        name += f", {picture.time:.3f} s"
+    if prediction.error:
+        say(f"{name}: unreadable: {printable(prediction.error)}")
+    elif not prediction.faces:
+        say(f"{name}: no face")
+    for number, expression in enumerate(prediction.faces):
+        found = "no face, the whole picture"
+        if (detection := expression.face.detection) is not None:
+            box = " ".join(f"{edge:.1f}" for edge in detection.box.tolist())
+            main = " (main)" if expression.face.main else ""
+            found = f"face {number}{main}, box {box}, score {detection.score:.3f}"
+        say(f"{name}: {found}: {expression.label} {expression.confidence:.3f}")
+        probabilities = zip(expression.classes, expression.probabilities.tolist(), strict=True)
+        say("  " + ", ".join(f"{cls} {share:.3f}" for cls, share in probabilities))
 
 
 def _csv(file: IO[str], classes: Sequence[str]) -> Add:
