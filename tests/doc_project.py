@@ -27,6 +27,7 @@ from typer.testing import CliRunner
 
 from pipeline import params
 from pipeline.cli import app
+from pipeline.core.progress import WIDTH
 from pipeline.experiments import overview, recipes
 from pipeline.params.settings import flat
 from scripts.documentation import stages
@@ -97,8 +98,11 @@ def _size(key: str) -> Any:
 
 
 def run(folder: Path, *words: str) -> str:
-    """Run a command in a folder and, as far as it is Python, in this process; return what was printed."""
-    printed = io.StringIO()
+    """Run a command in a folder and, as far as it is Python, in this process; return what was printed.
+
+    No line of `fer` or `dvc`, and no state of a progress bar, may be wider than a terminal of `WIDTH` columns.
+    """
+    printed, result = io.StringIO(), None
     with contextlib.chdir(folder), contextlib.redirect_stdout(printed):
         if words[0] == "dvc":
             code = dvc.main(list(words[1:]))
@@ -113,6 +117,11 @@ def run(folder: Path, *words: str) -> str:
             code = done.returncode
             print(done.stdout)
     assert code == 0, f"{shlex.join(words)}\n{printed.getvalue()}"
+    # Standard error has the bars. The folder of a test has a longer name than a reader's.
+    streams = [result.stdout, result.stderr] if result else [printed.getvalue()] if words[0] == "dvc" else []
+    lines = "\n".join(streams).replace(str(folder.parent), "~")
+    wide = [line for line in re.split("[\r\n]", lines) if len(line) > WIDTH]
+    assert not wide, f"`{shlex.join(words)}` prints more than {WIDTH} columns:\n" + "\n".join(wide)
     return printed.getvalue()
 
 

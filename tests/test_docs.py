@@ -34,6 +34,7 @@ from scmrepo.git.backend import pygit2
 
 from pipeline import params
 from pipeline.core import git
+from pipeline.experiments import recipes
 from pipeline.params.methods import BLOCKS, choices
 from scripts import readme_figure, screenshots
 from scripts.documentation import hooks, pages, parameters, stages
@@ -111,6 +112,14 @@ def test_a_newcomer_gets_to_a_comparison_of_two_augmentations(small: Path) -> No
     shown = re.search(r"(?m)^run  .*$", (ROOT / "README.md").read_text())
     assert shown
     assert re.split("  +", shown[0]) == heads
+
+
+def test_recipes_with_many_settings_or_scores_fit(small: Path) -> None:
+    doc_project.reset(small)
+    for name in ("gan_fer2013", "mixaugment_classes", "residual_architecture"):
+        printed = " ".join(doc_project.run(small, "fer", "recipe", "show", name).split())
+        for row in recipes.load(name).rows():
+            assert f" {row} " in printed
 
 
 def _to_run() -> dict[str, list[doc_commands.Command]]:

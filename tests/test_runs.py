@@ -107,3 +107,22 @@ def test_without_a_commit_it_is_one_line(tmp_path: Path, monkeypatch: pytest.Mon
         str(done.exception) == "fer runs: found no commit here; run this in the git repository of the project"
     )
     assert git.output("rev-parse", "HEAD") is None
+
+
+def test_what_is_printed_of_ferplus_fits(project: Path, shared_data: Path) -> None:
+    """All rows of the published table, and the pictures of one split; `run` checks the width."""
+    if not (shared_data / "ferplus").is_dir():
+        pytest.skip(f"no FER+ in {shared_data}")
+    raw = project / "data/raw/ferplus"
+    raw.mkdir(parents=True)
+    for name in ("fer2013new.csv", "FER2013Valid"):
+        (raw / name).symlink_to(shared_data / "ferplus" / name)
+    toy.set_params(
+        project, datasets=["ferplus"], gan="none", **{"align.mode": "none", "ingest.rejected": "accept"}
+    )
+    for words in ("check", "ingest ferplus", "align ferplus", "label", "runs"):
+        run(project, "fer", *words.split())
+    printed = run(project, "fer", "data")
+    assert all(
+        text in printed for text in ("missing_image          32,134", "valid", "unknown", "48 x 48 x 1")
+    )
