@@ -158,7 +158,7 @@ def test_a_recipe_changes_values_and_no_comment_no_mode_and_no_link(project):
         "- augment: none",
         "+ augment: mixcut",
         "- - disgust",
-        "- epochs: 36",
+        "- epochs: 24",
         "+ epochs: 250",
     ]
     assert params.load().train.epochs == 250

@@ -628,7 +628,10 @@ def test_mirrored_and_cropped_faces_of_several_tables_keep_their_targets(project
 
 
 def test_vgg19_learns_in_bfloat16_what_it_learns_in_float32(project: Path) -> None:
-    toy.set_params(project, model="vgg19_fer", augment="mixcut", gan="none", **{"train.batch_size": 2})
+    # The second loss is lower by the first step alone: no warm-up, no dropout, and a rate that does not overshoot.
+    plain = {"train.batch_size": 2, "train.schedule": "constant", "train.warmup": 0.0}
+    plain |= {"models.vgg19_fer.dropout": 0.0, "optimizers.sgd.learning_rate": 0.01}
+    toy.set_params(project, model="vgg19_fer", augment="none", gan="none", **plain)
     p = params.load()
     rng = np.random.default_rng(0)
     faces = toy.Faces(rng.integers(0, 256, (2, 48, 48, 1), np.uint8))

@@ -209,7 +209,7 @@ def table(
         list[Path] | None,
         typer.Option(
             help="File to write: .md, .csv, .tex (LaTeX) or .png. Repeat for more files.",
-            show_default="print the table",
+            show_default="none: the table is printed",
         ),
     ] = None,
     all_rows: Annotated[bool, typer.Option("--all-rows", help="Show rows without runs, too.")] = False,
@@ -268,3 +268,4 @@ def _print_table(
         typer.echo(table.markdown(sweep.title, comparison).rstrip())
     for path in files or []:
         table.write(path, sweep.title, comparison)
+        say(f"{sweep.name}: wrote {path}")

@@ -108,11 +108,12 @@ class TrainingRun:
         # Time of the last checkpoint; not reset at an epoch, because an epoch may be shorter than `checkpoint_seconds`.
         self.saved = time.monotonic()
 
-    def fit(self, on_epoch: Callable[[int, EpochFigures], None]) -> None:
+    def fit(self, on_epoch: Callable[[int, EpochFigures], None], title: str = "") -> None:
         """Train to the last epoch, or until `train.patience` epochs have passed without a better one.
 
         Args:
             on_epoch: called with index and figures of every epoch, including those before a resumption.
+            title: of the network, before the number of the epoch in the progress bars.
 
         Raises:
             Diverged: the loss is no longer finite.
@@ -120,7 +121,7 @@ class TrainingRun:
         for index, figures in enumerate(self.state.history):
             on_epoch(index, figures)
         while self.state.epoch < self.settings.epochs and not self._out_of_patience():
-            self._epoch()
+            self._epoch(title)
             on_epoch(self.state.epoch - 1, self.state.history[-1])
         final = self.best_weights if self.state.best >= 0 else self.learner.average.weights
         if final:
@@ -162,14 +163,14 @@ class TrainingRun:
         steps = steps_per_epoch(self.count, self.settings.batch_size)
         return learning_rate_factor(self.settings, epoch * steps + step, self.settings.epochs * steps)
 
-    def _epoch(self) -> None:
+    def _epoch(self, title: str) -> None:
         state, settings = self.state, self.settings
         plan = self.plan(state.epoch)
         sizes = [len(batch.samples) for batch in plan]
         plan = [batch.part(self.processes.part(size)) for batch, size in zip(plan, sizes, strict=True)]
         self.network.train()
-        title = f"epoch {state.epoch + 1}/{settings.epochs}"
-        with bar(len(plan), desc=title, unit="steps", shows=self.processes.rank == 0) as shown:
+        title = f"{title} epoch {state.epoch + 1}/{settings.epochs}"
+        with bar(len(plan), desc=title.strip(), unit="steps", shows=self.processes.rank == 0) as shown:
             shown.update(state.step)
             faces = self._transformed_faces(state.epoch, plan[state.step :])
             while state.step < len(plan):

@@ -112,7 +112,7 @@ def trained(
     network, _ = loaded_network(MODEL, classes, samples.shape[2], seed, device)
     parts = built_parts(network, OPTIMIZER, LOSS, AUGMENT, samples.labels)
     run = TrainingRun(parts, settings, seed, samples, None, precision, path)
-    run.fit(lambda index, figures: None)
+    run.fit(lambda index, figures: None, f"judge {number + 1}")
     run.save()
     keep_newest(FOLDER, KEPT)
     weights = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
