@@ -67,6 +67,7 @@ class TrainingRun:
         precision: of the forward passes.
         path: of the checkpoint. `fit` leaves the last one there; the caller deletes or keeps it.
         processes: the processes that train together; each has its own `TrainingRun`.
+        title: of the network, in the progress bars before the number of the epoch.
 
     Raises:
         UserError: a batch has fewer samples than there are processes.
@@ -82,7 +83,9 @@ class TrainingRun:
         precision: torch.dtype,
         path: Path,
         processes: Processes = Processes(),
+        title: str = "",
     ) -> None:
+        self.title = title
         self.network, self.draw, self.per_batch = parts.network, parts.draw, parts.per_batch
         self.settings, self.seed, self.precision, self.path = settings, seed, precision, path
         self.processes = processes
@@ -108,12 +111,11 @@ class TrainingRun:
         # Time of the last checkpoint; not reset at an epoch, because an epoch may be shorter than `checkpoint_seconds`.
         self.saved = time.monotonic()
 
-    def fit(self, on_epoch: Callable[[int, EpochFigures], None], title: str = "") -> None:
+    def fit(self, on_epoch: Callable[[int, EpochFigures], None]) -> None:
         """Train to the last epoch, or until `train.patience` epochs have passed without a better one.
 
         Args:
             on_epoch: called with index and figures of every epoch, including those before a resumption.
-            title: of the network, before the number of the epoch in the progress bars.
 
         Raises:
             Diverged: the loss is no longer finite.
@@ -121,7 +123,7 @@ class TrainingRun:
         for index, figures in enumerate(self.state.history):
             on_epoch(index, figures)
         while self.state.epoch < self.settings.epochs and not self._out_of_patience():
-            self._epoch(title)
+            self._epoch()
             on_epoch(self.state.epoch - 1, self.state.history[-1])
         final = self.best_weights if self.state.best >= 0 else self.learner.average.weights
         if final:
@@ -163,14 +165,14 @@ class TrainingRun:
         steps = steps_per_epoch(self.count, self.settings.batch_size)
         return learning_rate_factor(self.settings, epoch * steps + step, self.settings.epochs * steps)
 
-    def _epoch(self, title: str) -> None:
+    def _epoch(self) -> None:
         state, settings = self.state, self.settings
         plan = self.plan(state.epoch)
         sizes = [len(batch.samples) for batch in plan]
         plan = [batch.part(self.processes.part(size)) for batch, size in zip(plan, sizes, strict=True)]
         self.network.train()
-        title = f"{title} epoch {state.epoch + 1}/{settings.epochs}"
-        with bar(len(plan), desc=title.strip(), unit="steps", shows=self.processes.rank == 0) as shown:
+        title = f"{self.title} epoch {state.epoch + 1}/{settings.epochs}".lstrip()
+        with bar(len(plan), desc=title, unit="steps", shows=self.processes.rank == 0) as shown:
             shown.update(state.step)
             faces = self._transformed_faces(state.epoch, plan[state.step :])
             while state.step < len(plan):

@@ -111,8 +111,9 @@ def trained(
     path = FOLDER / f"{fingerprint(words, sources(*CODE))}.safetensors"
     network, _ = loaded_network(MODEL, classes, samples.shape[2], seed, device)
     parts = built_parts(network, OPTIMIZER, LOSS, AUGMENT, samples.labels)
-    run = TrainingRun(parts, settings, seed, samples, None, precision, path)
-    run.fit(lambda index, figures: None, f"judge {number + 1}")
+    title = f"judge {number + 1}"
+    run = TrainingRun(parts, settings, seed, samples, None, precision, path, title=title)
+    run.fit(lambda index, figures: None)
     run.save()
     keep_newest(FOLDER, KEPT)
     weights = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
