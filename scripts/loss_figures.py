@@ -110,21 +110,13 @@ def draw_softmax(path: Path) -> None:
 
 def draw_weighted_softmax(path: Path) -> None:
     """Write the curves of weighted softmax with each rule for the weights."""
-    rules = get_args(ClassWeights)
-    figure, axes = _figure(len(rules))
-    p = np.linspace(0.005, 0.999, 200)
-    plain = curve(build("softmax", COUNTS, 1), 0, p)
-    for axis, rule in zip(axes, rules, strict=True):
-        axis.plot(p, plain, color="#bbbbbb", lw=5, label="softmax")
-        # A single face that is divided by its own weight would lose the weight.
-        loss = build("weighted_softmax", COUNTS, 1, weights=rule, reduction="sum")
-        for (name, index), colour in ((FREQUENT, COLOURS[0]), (RARE, COLOURS[2])):
-            label = f"{name}, W = {loss.weights[0, index].item():.2g}"
-            axis.plot(p, curve(loss, index, p), color=colour, lw=1.8, label=label)
-        axis.set_title(f"weights: {rule}", fontsize=10)
-    _axes(axes, "loss of the face")
+    # A single face that is divided by its own weight would lose the weight.
+    losses = {
+        f"weights: {rule}": build("weighted_softmax", COUNTS, 1, weights=rule, reduction="sum")
+        for rule in get_args(ClassWeights)
+    }
     save(
-        _image(figure),
+        _beside_softmax(losses, lambda loss, index: f", W = {loss.weights[0, index].item():.2g}"),
         path,
         "Three plots of the loss against the probability of the right class, one for each rule of the weights: the "
         "curve of contempt lies above that of neutral in all of them",
@@ -137,19 +129,9 @@ def draw_weighted_softmax(path: Path) -> None:
 
 def draw_logit_adjusted(path: Path) -> None:
     """Write the curves of logit-adjusted softmax with several strengths."""
-    strengths = (0.5, 1.0, 2.0)
-    figure, axes = _figure(len(strengths))
-    p = np.linspace(0.005, 0.999, 200)
-    plain = curve(build("softmax", COUNTS, 1), 0, p)
-    for axis, tau in zip(axes, strengths, strict=True):
-        axis.plot(p, plain, color="#bbbbbb", lw=5, label="softmax")
-        loss = build("logit_adjusted", COUNTS, 1, tau=tau)
-        for (name, index), colour in ((FREQUENT, COLOURS[0]), (RARE, COLOURS[2])):
-            axis.plot(p, curve(loss, index, p), color=colour, lw=1.8, label=name)
-        axis.set_title(f"tau: {tau:g}", fontsize=10)
-    _axes(axes, "loss of the face")
+    losses = {f"tau: {tau:g}": build("logit_adjusted", COUNTS, 1, tau=tau) for tau in (0.5, 1.0, 2.0)}
     save(
-        _image(figure),
+        _beside_softmax(losses),
         path,
         "Three plots of the loss against the probability of the right class, for tau 0.5, 1 and 2: the curve of "
         "contempt lies above that of softmax, and higher with a larger tau; the curve of neutral lies below it",
@@ -158,6 +140,27 @@ def draw_logit_adjusted(path: Path) -> None:
         "faces under `labels.rule: majority`.",
         COLOURS_KEPT,
     )
+
+
+def _beside_softmax(
+    losses: dict[str, Loss], about: Callable[[Loss, int], str] = lambda loss, index: ""
+) -> Image.Image:
+    """Return the curves of a frequent and of a rare class under each loss, with softmax's behind them.
+
+    Args:
+        losses: by the title of their plot.
+        about: what to say of a class, by its index, behind its name.
+    """
+    figure, axes = _figure(len(losses))
+    p = np.linspace(0.005, 0.999, 200)
+    plain = curve(build("softmax", COUNTS, 1), 0, p)
+    for axis, (title, loss) in zip(axes, losses.items(), strict=True):
+        axis.plot(p, plain, color="#bbbbbb", lw=5, label="softmax")
+        for (name, index), colour in ((FREQUENT, COLOURS[0]), (RARE, COLOURS[2])):
+            axis.plot(p, curve(loss, index, p), color=colour, lw=1.8, label=name + about(loss, index))
+        axis.set_title(title, fontsize=10)
+    _axes(axes, "loss of the face")
+    return _image(figure)
 
 
 @cache

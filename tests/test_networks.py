@@ -21,7 +21,7 @@ from tests import toy
 import timm  # isort: skip - needs what parts/torchvision declares
 
 
-def network(name: str, colour: bool = False, classes: int = 8, **settings: Any) -> Classifier:
+def network(name: str, /, colour: bool = False, classes: int = 8, **settings: Any) -> Classifier:
     p = toy.PARAMS
     block = type(getattr(p.models, name)).model_validate(getattr(p.models, name).model_dump() | settings)
     update = {"model": name, "models": p.models.model_copy(update={name: block})}

@@ -15,7 +15,7 @@ from pipeline.methods.optimizers import adamw
 from pipeline.params.load import load
 from pipeline.prediction.explain import layer, maps
 from pipeline.stages import check
-from tests import toy
+from tests import test_networks, toy
 from tests.test_explain import classifier
 
 import timm  # isort: skip - needs what parts/torchvision declares
@@ -32,10 +32,7 @@ NETWORKS = {
 
 
 def network(name: str, **settings: Any) -> Classifier:
-    own = toy.PARAMS.models.timm.model_dump() | {"name": name} | settings
-    block = type(toy.PARAMS.models.timm).model_validate(own)
-    models = toy.PARAMS.models.model_copy(update={"timm": block})
-    return toy.network(toy.PARAMS.model_copy(update={"model": "timm", "models": models}))
+    return test_networks.network("timm", name=name, **settings)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

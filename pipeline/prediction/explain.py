@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from pipeline.core.errors import UserError
 from pipeline.inference.crops import centre_crop
 from pipeline.inference.model_file import TrainedModel
+from pipeline.methods.models import shapes_of
 from pipeline.prediction.annotate import FONT, write_picture
 from pipeline.prediction.expression import Prediction
 
@@ -64,20 +65,17 @@ def layer(classifier: TrainedModel) -> nn.Module:
         UserError: the network has no such activations.
     """
     network = classifier.network
-    shapes: dict[nn.Module, torch.Size] = {}
     candidates = list(network.body) if isinstance(network.body, nn.Sequential) else []
     if network.located is not None:
         candidates = [network.located]
-    hooks = [
-        stage.register_forward_hook(lambda stage, _, maps: shapes.__setitem__(stage, maps.shape[2:]))
-        for stage in candidates
+    side = classifier.crop
+    faces = torch.zeros(1, classifier.channels, side, side, device=network.head.weight.device)
+    shapes = shapes_of(candidates, network, faces)
+    fitting = [
+        stage
+        for stage, shape in zip(candidates, shapes, strict=True)
+        if len(shape) == 4 and min(shape[2:]) >= LEAST_SIDE
     ]
-    with torch.no_grad():
-        side = classifier.crop
-        network(torch.zeros(1, classifier.channels, side, side, device=network.head.weight.device))
-    for hook in hooks:
-        hook.remove()
-    fitting = [stage for stage in candidates if len(shapes[stage]) == 2 and min(shapes[stage]) >= LEAST_SIDE]
     if not fitting:
         allowed = "one whose activations have at least 3 x 3 positions"
         raise UserError.of("--explain", f"the network {classifier.model}", allowed)

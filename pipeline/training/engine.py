@@ -16,8 +16,6 @@ from torch import Tensor
 
 from pipeline.core.errors import UserError
 from pipeline.core.progress import bar
-from pipeline.inference.crops import VIEWS
-from pipeline.inference.probabilities import outputs
 from pipeline.inference.samples import Samples
 from pipeline.methods.augments import View
 from pipeline.params.model import Train
@@ -231,14 +229,11 @@ class TrainingRun:
 
     def _scores(self, samples: Samples) -> EpochFigures:
         """Return the figures of the split valid. Each process passes its own samples, and gets the figures of all."""
-        crops, size = VIEWS["centre"]
-        classes = self.network.head.out_features
-        batches = outputs(self.network, samples.batches(size), self.settings.crop, crops, self.precision)
-        logits = torch.cat([torch.empty(0, classes), *(views[0].float().cpu() for views, _ in batches)])
+        logits = validation.centre_logits(self.network, samples, self.settings.crop, self.precision)
         # Evaluation predicts the first of the classes with the largest probability. Two probabilities can be equal
         # after rounding although their logits differ, so the class with the largest logit may be a different one.
         predicted = logits.softmax(1).argmax(1)
-        counts = validation.confusion(samples.labels, predicted, classes)
+        counts = validation.confusion(samples.labels, predicted, logits.shape[1])
         loss = validation.cross_entropy(logits, samples.labels)
         self.processes.add([counts, loss])
         figures = validation.scores(counts) | {"loss": (loss / counts.sum()).item()}

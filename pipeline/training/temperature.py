@@ -12,11 +12,9 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from pipeline.inference.crops import VIEWS
-from pipeline.inference.probabilities import outputs
 from pipeline.inference.samples import Samples
 from pipeline.methods.models import Classifier
-from pipeline.training.validation import cross_entropy
+from pipeline.training.validation import centre_logits, cross_entropy
 
 # Between them, a confidence of 0.9 of two classes becomes 0.5 or 1.
 LIMITS = (0.01, 100.0)
@@ -47,9 +45,7 @@ def scale(network: Classifier, valid: Samples, crop: int, precision: torch.dtype
         crop: side of the network's input in pixels.
         precision: of the forward passes.
     """
-    crops, size = VIEWS["centre"]
-    batches = outputs(network, valid.batches(size), crop, crops, precision)
-    temperature = fitted(torch.cat([logits[0].float().cpu() for logits, _ in batches]), valid.labels)
+    temperature = fitted(centre_logits(network, valid, crop, precision), valid.labels)
     with torch.no_grad():
         for tensor in network.head.parameters():
             tensor.div_(temperature)

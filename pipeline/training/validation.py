@@ -12,6 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipeline.inference.crops import VIEWS
+from pipeline.inference.probabilities import outputs
+from pipeline.inference.samples import Samples
+from pipeline.methods.models import Classifier
+
 EpochFigures = dict[str, float]
 
 
@@ -24,6 +29,14 @@ def confusion(labels: Tensor, predicted: Tensor, classes: int) -> Tensor:
     """
     counts = torch.bincount(labels * classes + predicted, minlength=classes**2)
     return counts.double().reshape(classes, classes)
+
+
+def centre_logits(network: Classifier, samples: Samples, crop: int, precision: torch.dtype) -> Tensor:
+    """Return the logits of the centre crops, float32 [N, K] on the CPU; the arguments are those of `outputs`."""
+    crops, size = VIEWS["centre"]
+    batches = outputs(network, samples.batches(size), crop, crops, precision)
+    parts = [views[0].float().cpu() for views, _ in batches]
+    return torch.cat([torch.empty(0, network.head.out_features), *parts])
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

@@ -111,6 +111,12 @@ class Classifier(nn.Module):
         rest = [parameter for parameter in self.parameters() if id(parameter) not in held]
         return [layer for layer in of_body if layer] + [rest]
 
+    def name_as(self, library: nn.Module) -> None:
+        """Note the names of the tensors in a library's network, of whose layers this one is made."""
+        theirs = {id(tensor): name for name, tensor in library.state_dict(keep_vars=True).items()}
+        ours = self.state_dict(keep_vars=True)
+        self.names = {name: theirs[id(tensor)] for name, tensor in ours.items() if id(tensor) in theirs}
+
     def freeze(self, modules: Sequence[nn.Module]) -> None:
         """Freeze modules: neither their weights nor the running statistics of batch norm change."""
         self.frozen = tuple(modules)
@@ -123,6 +129,20 @@ class Classifier(nn.Module):
         for module in self.frozen:
             module.eval()
         return self
+
+
+@torch.no_grad()
+def shapes_of(modules: Sequence[nn.Module], network: nn.Module, images: Tensor) -> list[torch.Size]:
+    """Return the shape of what each of a network's modules makes of images."""
+    shapes: dict[nn.Module, torch.Size] = {}
+    hooks = [
+        module.register_forward_hook(lambda module, _, output: shapes.__setitem__(module, output.shape))
+        for module in modules
+    ]
+    network(images)
+    for hook in hooks:
+        hook.remove()
+    return [shapes[module] for module in modules]
 
 
 class GlobalAverage(nn.Module):
@@ -159,9 +179,7 @@ def assemble(
     network = Classifier(trunk(*layers), settings.extra or features, classes, settings.dropout)
     network.freeze(list(chain(*stages[: settings.frozen])))
     network.scale(SCALINGS[settings.scaling], grey=next(network.parameters()).shape[1] == 1)
-    theirs = {id(tensor): name for name, tensor in library.state_dict(keep_vars=True).items()}
-    ours = network.state_dict(keep_vars=True)
-    network.names = {name: theirs[id(tensor)] for name, tensor in ours.items() if id(tensor) in theirs}
+    network.name_as(library)
     network.published = published
     return network
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.core.errors import UserError, one_line
-from pipeline.methods.models import SCALINGS, Classifier, Published
+from pipeline.methods.models import SCALINGS, Classifier, Published, shapes_of
 from pipeline.params.models import TimmSettings
 from pipeline.params.types import hint
 
@@ -75,23 +75,25 @@ def timm(settings: TimmSettings, classes: int, channels: int) -> Classifier:
     """
     net = _built(settings, channels)
     body = Features(net, settings.side)
+    # Of a transformer, the first norm of the last block: after it, only the class token may count.
+    blocks = getattr(net, "blocks", None)
+    last: Any = blocks[-1] if isinstance(blocks, nn.Sequential | nn.ModuleList) else None
+    watched: list[nn.Module] = [body, body.maps, *([last.norm1] if hasattr(last, "norm1") else [])]
+    face = next(body.parameters()).new_zeros(1, channels, settings.side, settings.side)
     try:
-        found = _shapes(body, channels)
+        (_, width), maps, *norm = shapes_of(watched, body.eval(), face)
     except (RuntimeError, AssertionError, ValueError) as error:
-        own = net.pretrained_cfg["input_size"][-1]
-        raise _refused_side(settings, own, error) from None
-    names = {id(tensor): name for name, tensor in net.state_dict(keep_vars=True).items()}
-    width = found["features"][1]
+        raise _refused_side(settings, error) from None
+    body.train()
     top = [nn.Linear(width, settings.extra)] if settings.extra else []
     network = Classifier(nn.Sequential(body, *top), settings.extra or width, classes, settings.dropout)
-    network.located = _locate(body, found)
+    network.located = _located(body, maps, last, *norm)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     layers = group_parameters(net, net.group_matcher(coarse=False))
     network.grouped = [[net.get_parameter(name) for name in layers[place]] for place in sorted(layers)]
     _freeze(network, net, settings.frozen)
     _scale(network, net, settings.scaling, channels)
-    own_names = network.state_dict(keep_vars=True)
-    network.names = {name: names[id(tensor)] for name, tensor in own_names.items() if id(tensor) in names}
+    network.name_as(net)
     architecture = settings.name.partition(".")[0]
     tags = [name.partition(".")[2] for name in library.list_pretrained(f"{architecture}.*")]
     network.published = Published(
@@ -117,8 +119,7 @@ def _built(settings: TimmSettings, channels: int, pretrained: str = "") -> Any:
     except TypeError:
         pass  # Others know no such option.
     except (AssertionError, ValueError, RuntimeError) as error:
-        own = library.get_pretrained_cfg(name).input_size[-1]
-        raise _refused_side(settings, own, error) from None
+        raise _refused_side(settings, error) from None
     try:
         return library.create_model(name, **options)
     except TypeError:
@@ -127,45 +128,26 @@ def _built(settings: TimmSettings, channels: int, pretrained: str = "") -> Any:
         ) from None
 
 
-def _shapes(body: Features, channels: int) -> dict[str, torch.Size]:
-    """Return the shapes of the maps, the last block's first norm, if there is one, and the features of a face."""
-    shapes: dict[str, torch.Size] = {}
-    watched: dict[str, nn.Module] = {"maps": body.maps}
-    if (norm := _last_norm(body.net)) is not None:
-        watched["norm"] = norm
-    handles = [
-        module.register_forward_hook(lambda _, __, out, name=name: shapes.__setitem__(name, out.shape))
-        for name, module in watched.items()
-    ]
-    training = body.training
-    with torch.no_grad():
-        weight = next(body.parameters())
-        shapes["features"] = body.eval()(weight.new_zeros(1, channels, body.side, body.side)).shape
-    body.train(training)
-    for handle in handles:
-        handle.remove()
-    return shapes
+def _located(
+    body: Features, maps: torch.Size, last: Any, norm: torch.Size = torch.Size()
+) -> nn.Module | None:
+    """Insert `Maps` where the network still knows positions, and return its `seen`; None if there is no such place.
 
-
-def _last_norm(net: Any) -> nn.Module | None:
-    """Return the first norm of the last block of a transformer. After it, only the class token may count."""
-    blocks = getattr(net, "blocks", None)
-    return getattr(blocks[-1], "norm1", None) if isinstance(blocks, nn.Sequential | nn.ModuleList) else None
-
-
-def _locate(body: Features, shapes: dict[str, torch.Size]) -> nn.Module | None:
-    """Insert `Maps` where the network still knows positions, and return its `seen`; None if there is no such place."""
-    maps, norm = shapes["maps"], shapes.get("norm")
+    Args:
+        body: the network.
+        maps: shape of its maps.
+        last: its last block.
+        norm: shape of that block's first norm, if it has one.
+    """
     if len(maps) == 4:
-        width = body.net.num_features
-        body.maps = found = Maps("NCHW" if maps[1] == width else "NHWC")
+        body.maps = found = Maps("NCHW" if maps[1] == body.net.num_features else "NHWC")
         return found.seen
-    prefix = getattr(body.net, "num_prefix_tokens", 0)
-    if norm is not None and len(norm) == 3 and math.isqrt(norm[1] - prefix) ** 2 == norm[1] - prefix:
-        block = body.net.blocks[-1]
-        layout = Maps("tokens")
-        block.norm1 = nn.Sequential(block.norm1, layout)
-        return layout.seen
+    if len(norm) == 3:
+        positions = norm[1] - getattr(body.net, "num_prefix_tokens", 0)
+        if math.isqrt(positions) ** 2 == positions:
+            tokens = Maps("tokens")
+            last.norm1 = nn.Sequential(last.norm1, tokens)
+            return tokens.seen
     return None
 
 
@@ -176,19 +158,12 @@ def _freeze(network: Classifier, net: Any, groups: int) -> None:
     matcher = net.group_matcher(coarse=True)
     modules, parameters = group_modules(net, matcher), group_parameters(net, matcher)
     first = sorted(parameters)[:groups]
-    named = dict(net.named_modules())
-    network.freeze(
-        [
-            named[name]
-            for group in first
-            for name in modules.get(group, [])
-            if not list(named[name].children())
-        ]
-    )
-    tensors = dict(net.named_parameters())
-    for group in first:
-        for name in parameters[group]:
-            tensors[name].requires_grad_(False)
+    named = [net.get_submodule(name) for group in first for name in modules.get(group, [])]
+    network.freeze([module for module in named if not list(module.children())])
+    for name in (
+        name for group in first for name in parameters[group]
+    ):  # some are of no module, as class tokens are
+        net.get_parameter(name).requires_grad_(False)
 
 
 def _scale(network: Classifier, net: Any, scaling: str, channels: int) -> None:
@@ -197,7 +172,8 @@ def _scale(network: Classifier, net: Any, scaling: str, channels: int) -> None:
     network.scale(configured if scaling == "timm" else SCALINGS[scaling], grey=channels == 1)
 
 
-def _refused_side(settings: TimmSettings, own: int, error: Exception) -> UserError:
+def _refused_side(settings: TimmSettings, error: Exception) -> UserError:
+    own = library.get_pretrained_cfg(settings.name).input_size[-1]
     close = sorted({settings.side // 32 * 32, -(-settings.side // 32) * 32, own} - {settings.side, 0})
     return UserError.of(
         f"{KEY}.side",
