@@ -199,7 +199,7 @@ def test_the_model_card_tells_what_was_learned_from_and_what_was_scored() -> Non
     about = metadata(model, "", {})
     text = card.write(about, run, {"x.onnx": b""}, [Parity("test", 1, 0.0, None, None)], "")
 
-    assert "It learned from fer2013, ckplus." in text.split("## ")[0]
+    assert "It learned from the data sets fer2013, ckplus." in text.split("## ")[0]
     rows = dict(re.findall(r"^\| (ckplus|fer2013) \| (\w+) \|", text, re.M))
     assert rows == {"ckplus": "GAN", "fer2013": "classifier"}
     assert "| happiness | 15 | 4 | 5 |" in text  # fer2013 alone: what the classifier learned from
@@ -222,5 +222,5 @@ def test_the_report_shows_every_split_and_data_set() -> None:
     assert shown["gan_train, ckplus"] == report["gan_train"]["images"]
     assert shown["test, fer2013"] == 10
     assert predictions(run)[1] == ""
-    assert '<p class="learned">The model learned from fer2013, ckplus.</p>' in render([run])
+    assert '<p class="learned">The model learned from the data sets fer2013, ckplus.</p>' in render([run])
     assert (run.parameters["gans.datasets"], run.parameters["train.datasets"]) == (["ckplus"], ["fer2013"])

@@ -214,7 +214,7 @@ def test_the_model_that_comes_with_the_project_sees_who_smiles(project: Path, ph
     cv2.imwrite("photo.png", photo)
     done = run("photo.png", "--model", "ferplus", "--output", "faces.csv")
     assert done.exit_code == 0
-    assert done.stderr.splitlines()[0] == "predict: ferplus learned from ferplus"
+    assert done.stderr.splitlines()[0] == "predict: the model ferplus learned from the data set ferplus"
     # Six people from left to right, as we see them: the third, fourth and sixth smile.
     assert [*pd.read_csv("faces.csv")["label"]] == [
         *("neutral", "neutral", "happiness"),
@@ -277,7 +277,7 @@ def test_formats_hold_the_same(model: Path, photo: np.ndarray) -> None:
     assert "1 pictures, 6 faces" in done.stderr
     assert "in/a.jpg: not a picture" in done.stderr
     assert done.stderr.startswith(
-        f"predict: {model} learned from drawn faces only and is of no use on photographs"
+        f"predict: the model {model} learned from drawn faces only and is of no use on photographs"
     )
 
 

@@ -796,6 +796,21 @@ def test_waiting_ends_without_a_worker(monkeypatch):
     assert overview.no_worker(status({"a"}, b="failed")) == ""
 
 
+def test_a_log_says_what_is_running_when_nothing_changes(tmp_path, monkeypatch):
+    monkeypatch.setattr(overview, "INTERVAL", 0.01)
+    monkeypatch.setattr(overview, "SILENCE", 0.1)
+    (log := tmp_path / "abc" / "abc.out").parent.mkdir()
+    log.write_text("train: epoch 1/9\n", encoding="utf-8")
+    running = SweepStatus(set(), {"a": QueuedRun("a", RunState.RUNNING, log.parent, None)}, [], 0)
+    left = iter([running] * 60)
+    text = io.StringIO()
+    overview.follow(lambda: next(left, status({"a"})), Console(file=text))
+    changes, *beats, end = text.getvalue().split("0 done, 1 running\n")[1:]
+    assert changes == ""
+    assert set(beats) == {"a: train: epoch 1/9\n"}
+    assert end == "a: train: epoch 1/9\n1 done\n"
+
+
 def test_workers_that_always_end_are_not_replaced_for_ever(project, monkeypatch):
     waiting = status({"tiny-short-plain-s1"}, **{"tiny-short-mixed-s1": "waiting"})
     started = []

@@ -183,7 +183,7 @@ def test_the_first_lines_say_what_the_models_learned_from(tmp_path: Path) -> Non
     for names, sentences in {
         "a": [f"The model {drawn}"],
         "ab": [f"Each model {drawn}"],
-        "cab": ["c learned from rafdb, ferplus.", f"a, b {drawn}"],
+        "cab": ["c learned from the data sets rafdb, ferplus.", f"a, b {drawn}"],
     }.items():
         runs = []
         for name in names:

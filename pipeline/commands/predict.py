@@ -116,7 +116,7 @@ def predict(
     predictor = Predictor.load(model, device, crops, faces, workers, memory, turn)
     learned = predictor.classifier.learned
     hint = "; --model ferplus learned from photographs" if learned == DRAWN else ""
-    say(f"predict: {model} {learned_from(learned)}{hint}", err=True)
+    say(f"predict: the model {model} {learned_from(learned)}{hint}", err=True)
 
     tally = Tally()
     with ExitStack() as stack:

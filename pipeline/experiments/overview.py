@@ -1,4 +1,4 @@
-"""Live overview of a sweep: a view that is refreshed on a terminal, and one line per change in a log."""
+"""Live overview of a sweep: refreshed on a terminal; in a log, every change and, each minute, what is running."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pipeline.experiments.queue import RunState
 from pipeline.experiments.sweep import SweepStatus
 
 INTERVAL = 5.0  # seconds between two checks of the queue
+SILENCE = 60.0  # seconds without a line in a log, after which the state of each running run is printed
 CHECKS = 3  # stop after so many checks in a row without a worker; a new worker takes a moment to appear
 STYLES = {RunState.FAILED: "red", RunState.INTERRUPTED: "yellow", RunState.LOST: "yellow"}
 
@@ -31,20 +32,25 @@ def follow(current_status: Callable[[], SweepStatus], console: Console) -> Sweep
 
     Args:
         current_status: returns the state of the sweep.
-        console: the output. A terminal gets one view that is refreshed, anything else one line per change.
+        console: the output. A terminal gets one view that is refreshed. Anything else gets one line per change and,
+            after a minute without one, the counts and the last line of each running run.
     """
     status = current_status()
     printed: set[str] = set()
-    checks = 0
+    checks, last = 0, time.monotonic()
     with Live(view(status), console=console, auto_refresh=False, transient=True) as live:
         while True:
             if console.is_terminal:
                 live.update(view(status), refresh=True)
             else:
-                for change, line in _lines(status).items():
-                    if change not in printed:
-                        console.print(Text(line))
-                        printed.add(change)
+                lines = [line for change, line in _lines(status).items() if change not in printed]
+                printed.update(_lines(status))
+                if not lines and time.monotonic() - last >= SILENCE:
+                    said = {run.name: run.last_line() for run in status.of(RunState.RUNNING)}
+                    lines = [_header(status), *(f"{name}: {line}" for name, line in said.items() if line)]
+                if lines:
+                    console.print(Text("\n".join(lines)))
+                    last = time.monotonic()
             waiting, running = status.of(RunState.WAITING), status.of(RunState.RUNNING)
             if not waiting and not running:
                 return status

@@ -29,8 +29,7 @@ MEANINGS = {
     State.STALE: "some finished runs are left out, because their settings, code or data have changed since.",
     State.SHORT_FORM: "these runs use the settings of the short form. Compare them only with each other.",
     State.NOT_AT_LENGTH: "not all of the row's runs with {seeds} have finished in full form.",
-    State.AT_LENGTH: f"{_FINISHED} no score of the paper can be compared: the paper has none for this row, or our "
-    "scores have no range.",
+    State.AT_LENGTH: f"{_FINISHED} no score of a paper can be compared with them.",
     State.REPRODUCED: f"{_FINISHED} each score of the paper that can be compared is within {_RANGE}",
     State.DIFFERS: f"{_FINISHED} a score of the paper's is outside {_RANGE}",
 }
