@@ -198,6 +198,8 @@ def test_a_wrong_key_is_refused_without_loading_a_library_of_arrays() -> None:
         ("align.modes", {"rafbd": "none"}, ["align.modes", "did you mean rafdb"]),
         ("align.modes", {"rafdb": "whole"}, ["align.modes.rafdb", "'whole'", "five_point", "none"]),
         ("evaluate.bootstrap", -1, ["evaluate.bootstrap", "-1", "0"]),
+        ("train.accumulate", 17, ["train.accumulate: found 17", "at most half of train.batch_size"]),
+        ("train.erasing", 1.1, ["train.erasing", "1.1", "1"]),
         ("evaluate.mirror", 1, ["evaluate.mirror", "1", "true or false"]),
         ("labels.rule", "mean", ["labels.rule", "'mean'", "plurality", "majority", "distribution"]),
     ],

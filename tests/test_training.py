@@ -418,6 +418,29 @@ def test_sharpness_aware_steps_are_the_papers_in_float64(
             torch.testing.assert_close(ours.double(), statistics[name], rtol=1e-4, atol=1e-6, msg=name)
 
 
+@pytest.mark.parametrize("loss", ["weighted_softmax", "weighted_cluster"])
+def test_a_batch_in_parts_gives_the_gradient_of_the_whole_batch(project: Path, loss: str) -> None:
+    def trained(parts: int) -> tuple[torch.Tensor, dict[str, float]]:
+        run = _one_epoch(project, **settings, **{"train.accumulate": parts})
+        for module in run.network.modules():  # each part would have a mean and a variance of its own
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.train = lambda mode=True, module=module: module  # type: ignore[method-assign]
+                module.training = False
+        run.fit(lambda index, figures: None)
+        return torch.cat([v.detach().flatten() for v in run.network.parameters()]), run.state.history[0]
+
+    settings = {
+        "loss": loss,
+        "augment": "mixaugment",
+        "train.batch_size": 18,
+        "optimizer": "sgd",
+        "model": "light",
+    }
+    (whole, figures), (parts, same) = trained(1), trained(4)
+    torch.testing.assert_close(parts, whole, rtol=1e-4, atol=1e-5)
+    assert same == pytest.approx(figures, rel=1e-4)
+
+
 def test_short_epochs_are_checkpointed_as_well(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pipeline.stages import train
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import ks_2samp
 from torch import Tensor
 
 from pipeline import params
@@ -336,7 +337,52 @@ def test_colour_faces_have_hue_and_saturation(project: Path) -> None:
     assert params.load().train.hue == 0.05
 
 
-# ------------------------------------------------------------------------------------------------ recipes
+@pytest.mark.parametrize("channels", [1, 3])
+def test_erasing_fills_torchvisions_rectangles_with_one_colour(channels: int) -> None:
+    from torchvision.transforms import v2
+
+    count = 4000
+    drawn = transform.draw(settings(erasing=0.4), 48, np.random.default_rng(1), count, 44)["erased"]
+    boxes, colours = drawn[:, :4].astype(int), drawn[:, 4:]
+    assert (boxes == drawn[:, :4]).all()
+    images = torch.rand(200, channels, 44, 44)
+    ours = transform.erase(images, torch.from_numpy(drawn[:200]))
+    for image, found, box, colour in zip(images, ours, boxes, colours, strict=False):
+        fill = torch.tensor(colour[:channels])[:, None, None]
+        assert torch.equal(found, v2.functional.erase(image, *box.tolist(), fill))
+    erased = boxes[boxes[:, 2] > 0]
+    assert len(erased) / count == pytest.approx(0.4, abs=0.03)
+    torch.manual_seed(1)
+    theirs = [v2.RandomErasing(p=1.0).make_params([images[0]]) for _ in range(1000)]
+    expected = np.array([[found[side] for side in "ijhw"] for found in theirs])
+    for ours_, theirs_ in zip(erased.T, expected.T, strict=True):
+        assert ks_2samp(ours_, theirs_).pvalue > 0.001
+    assert 0 <= colours.min() < 0.01 < 0.99 < colours.max() <= 1
+
+
+# ---------------------------------------------------------------------------------------------- single faces
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_trivial_augment_is_torchvisions_whatever_the_workers(project: Path, workers: int) -> None:
+    from torchvision.transforms import v2
+
+    toy.write(project, **{"train.trivial_augment": True, "train.workers": workers})
+    p = params.load()
+    samples = toy.labelled(p).split("train")
+    batches = planned(settings(), len(samples), 8, toy.SIZE + 44)
+    step = face_transform.chosen(p.train, (16, 16, 1))
+    assert step
+    before = torch.get_rng_state()
+    ours = torch.cat(list(face_transform.transformed(step, samples, batches, 3, 2, workers)))
+    assert torch.equal(torch.get_rng_state(), before), "dropout draws as without it"
+    changed = 0
+    for sample, found in zip(torch.cat([batch.samples for batch in batches]).tolist(), ours, strict=True):
+        face = samples.take(torch.tensor([sample]))[0]
+        torch.manual_seed(face_transform.sample_seed(3, 2, sample))
+        assert torch.equal(found, v2.TrivialAugmentWide()(face.movedim(2, 0)).movedim(0, 2))
+        changed += not torch.equal(found, face)
+    assert changed > len(samples) / 2
 
 
 @pytest.mark.parametrize("workers", [0, 1, 4])

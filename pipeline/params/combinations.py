@@ -59,6 +59,14 @@ def check(p: Params) -> None:
         _require(p, key, grey_too, "0 while align.colour is false: grey has none")
     alone = p.train.torchrun is None or not p.train.compile
     _require(p, "train.compile", alone, "false while train.torchrun is set: processes share a batch")
+    _require(
+        p,
+        "train.accumulate",
+        p.train.torchrun is None or p.train.accumulate == 1,
+        "1 while train.torchrun is set",
+    )
+    fits = p.train.accumulate <= p.train.batch_size // 2
+    _require(p, "train.accumulate", fits, "at most half of train.batch_size: batch norm needs two faces")
     if p.model == "svm_deep_features":
         _check_svm(p)
     if p.evaluate.ten_crop:

@@ -161,6 +161,7 @@ class Train(Block):
     datasets: list[str] | None
     epochs: Positive
     batch_size: Annotated[int, Field(ge=2)]
+    accumulate: Positive
     crop: Crop
     mirror: bool
     resized_crop: Annotated[list[Share], Field(min_length=2, max_length=2)] | None
@@ -172,6 +173,8 @@ class Train(Block):
     contrast: Fraction
     saturation: Fraction
     hue: Annotated[float, Field(ge=0, le=0.5, allow_inf_nan=False)]
+    erasing: Fraction
+    trivial_augment: bool
     albumentations: Any
     workers: Annotated[int, Field(ge=0, le=64)]
     torchrun: Line | None

@@ -106,7 +106,7 @@ def _check_machine(p: Params) -> None:
         device.pick(p.train.device)
     if p.train.albumentations is not None:
         from pipeline.tables.schema import channels
-        from pipeline.training.face_transform import FaceTransform
+        from pipeline.training import face_transform
 
         side = p.align.face_size
-        FaceTransform(p.train.albumentations, (side, side, channels(p.align.colour)))
+        face_transform.chosen(p.train, (side, side, channels(p.align.colour)))

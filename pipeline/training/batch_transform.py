@@ -4,11 +4,13 @@ The argument `draws` holds the random numbers of the transforms. They come from 
 geometric transforms of one face are combined into one affine map. The result is interpolated bilinearly from the whole
 face, not from the crop. So rotation and translation show what lies outside the crop. Beyond the edges of the face they
 show its mirror image. With black there instead, training would show black corners that never occur in evaluation.
-Colour follows in a fixed order: brightness, contrast, saturation, hue. Angles and factors have the meaning of
-torchvision's `affine` and `adjust_*`. Without geometric transforms the crop is cut out at whole pixels.
+Colour follows in a fixed order: brightness, contrast, saturation, hue. Erasing comes last. Angles and factors have the
+meaning of torchvision's `affine` and `adjust_*`. Without geometric transforms the crop is cut out at whole pixels.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -20,7 +22,9 @@ from pipeline.params.model import Train
 
 LUMA = (0.2989, 0.587, 0.114)  # of red, green, blue: ITU-R 601, rounded as torchvision does
 ASPECT = (3 / 4, 4 / 3)  # smallest and largest width over height of a resized crop, as in torchvision
-TRIES = 10  # attempts to find a resized crop that fits into the face, as in torchvision
+ERASED_ASPECT = (1 / 3.3, 1 / 0.3)  # the same of an erased rectangle
+ERASED = (0.02, 0.33)  # its smallest and largest share of the crop, as in torchvision
+TRIES = 10  # attempts to find a resized crop or a rectangle that fits, as in torchvision
 
 
 def draw(
@@ -33,12 +37,14 @@ def draw(
         face: side of the stored faces in pixels.
         rng: generator of the epoch.
         count: number of samples.
-        size: side of the crop in pixels; unused, but part of the signature `Draw` in `pipeline.training.plan`.
+        size: side of the crop in pixels.
 
     Returns:
         float32 columns of `count` rows for the enabled transforms: `box` (top, left, height and width of the resized
         crop in pixels, not rounded), `angle` and `shear` (degrees), `shift` (right and down, in crop sizes), `scale`,
-        `brightness`, `contrast`, `saturation` (factors), `hue` (in full turns).
+        `brightness`, `contrast`, `saturation` (factors), `hue` (in full turns), `erased` (top, left, height and width
+        of the rectangle in whole pixels of the crop, then its red, green and blue, 0 to 1; height and width are 0 for
+        faces that stay as they are).
     """
     drawn: dict[str, np.ndarray] = {}
     if settings.resized_crop is not None:
@@ -55,20 +61,45 @@ def draw(
     ):
         if reach:
             drawn[name] = rng.uniform(middle - reach, middle + reach, (count, *row))
+    if settings.erasing:
+        drawn["erased"] = _erased(settings.erasing, rng, count, size)
     return {name: values.astype(np.float32) for name, values in drawn.items()}
 
 
 def _boxes(area: list[float], face: int, rng: np.random.Generator, count: int) -> np.ndarray:
     """Return top, left, height and width [count, 4]; the whole face for samples without a crop that fits."""
-    share = rng.uniform(area[0], area[1], (count, TRIES))
-    low, high = np.log(ASPECT)
-    aspect = np.exp(rng.uniform(low, high, (count, TRIES)))
+    sides, fits = _sides(area, ASPECT, face, rng, count)
     position = rng.random((count, 2))
-    sides = face * np.sqrt(np.stack([share / aspect, share * aspect], 2))
-    fits = sides.max(2) <= face
-    first = sides[np.arange(count), fits.argmax(1)]
-    sides = np.where(fits.any(1)[:, None], first, float(face))
+    sides = np.where(fits, sides, float(face))
     return np.concatenate([position * (face - sides), sides], 1)
+
+
+def _erased(probability: float, rng: np.random.Generator, count: int, size: int) -> np.ndarray:
+    """Return the rectangles to erase and their colours [count, 7], as `draw` describes them."""
+    sides, fits = _sides(ERASED, ERASED_ASPECT, size, rng, count)
+    sides = np.where(fits & (rng.random((count, 1)) < probability), sides.round(), 0)
+    position = rng.random((count, 2))
+    return np.concatenate([np.floor(position * (size - sides + 1)), sides, rng.random((count, 3))], 1)
+
+
+def _sides(
+    area: Sequence[float], aspects: Sequence[float], whole: int, rng: np.random.Generator, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return height and width of random rectangles [count, 2], and whether they fit into a square, bool [count, 1].
+
+    Args:
+        area: smallest and largest share of the square.
+        aspects: smallest and largest width over height.
+        whole: side of the square.
+        rng: generator of the epoch.
+        count: number of rectangles.
+    """
+    share = rng.uniform(area[0], area[1], (count, TRIES))
+    low, high = np.log(aspects)
+    aspect = np.exp(rng.uniform(low, high, (count, TRIES)))
+    sides = whole * np.sqrt(np.stack([share / aspect, share * aspect], 2))
+    fits = sides.max(2) <= whole
+    return sides[np.arange(count), fits.argmax(1)], fits.any(1)[:, None]
 
 
 def apply(
@@ -96,7 +127,10 @@ def apply(
             box = torch.stack([top, left, side, side], 1).float()
         height, width = faces.shape[1:3]
         images = warp(scaled(faces), size, affine(height, width, box, mirrored, draws))
-    return colour(images, draws).contiguous(memory_format=torch.channels_last)
+    images = colour(images, draws)
+    if "erased" in draws:
+        images = erase(images, draws["erased"])
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 def affine(height: int, width: int, box: Tensor, mirrored: Tensor, draws: dict[str, Tensor]) -> Tensor:
@@ -177,6 +211,25 @@ def colour(images: Tensor, draws: dict[str, Tensor]) -> Tensor:
     if "hue" in draws:
         images = turn_hue(images, draws["hue"])
     return images
+
+
+def erase(images: Tensor, drawn: Tensor) -> Tensor:
+    """Fill a rectangle of each image with one colour (Zhong et al. 2020).
+
+    Args:
+        images: float32 [n, C, H, W] in 0..1; C is 1 or 3.
+        drawn: rectangles and colours as `draw` returns them, float32 [n, 7]. Grey images take the red one.
+
+    Returns:
+        float32 [n, C, H, W].
+    """
+    top, left, height, width = drawn[:, :4, None].unbind(1)
+    rows = torch.arange(images.shape[2], device=images.device)
+    columns = torch.arange(images.shape[3], device=images.device)
+    high = (rows >= top) & (rows < top + height)
+    wide = (columns >= left) & (columns < left + width)
+    inside = (high[:, :, None] & wide[:, None, :])[:, None]
+    return torch.where(inside, drawn[:, 4 : 4 + images.shape[1], None, None], images)
 
 
 def _per_sample(values: Tensor) -> Tensor:

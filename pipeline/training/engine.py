@@ -91,9 +91,7 @@ class TrainingRun:
         self.train, self.valid = train.to(device), None
         if valid is not None:  # each process scores its part
             self.valid = valid.at(np.arange(len(valid))[processes.part(len(valid))]).to(device)
-        self.face_transform = None
-        if settings.albumentations is not None:
-            self.face_transform = face_transform.FaceTransform(settings.albumentations, train.shape)
+        self.face_transform = face_transform.chosen(settings, train.shape)
         self.count, self.order = sampler(train.labels.numpy(), settings.sampling)
         smallest = self.count // steps_per_epoch(self.count, settings.batch_size)
         if smallest < processes.size:
@@ -197,10 +195,7 @@ class TrainingRun:
         self.sums.zero_()
 
     def _transformed_faces(self, epoch: int, plan: list[Batch]) -> Iterator[Tensor | None]:
-        """Yield the faces of each batch of an epoch, transformed by the pipeline in `train.albumentations`.
-
-        If that is null, yield None for each batch.
-        """
+        """Yield the faces of each batch of an epoch, transformed one by one; None for each batch if nothing does so."""
         if self.face_transform is None:
             return repeat(None)
         return face_transform.transformed(
@@ -213,7 +208,7 @@ class TrainingRun:
         Args:
             batch: this process's part of the batch.
             size: samples in the whole batch.
-            faces: of this process's part, transformed by `train.albumentations`; None if that is null.
+            faces: of this process's part, if they are transformed one by one.
         """
         state = self.state
         factor = self._rate_factor(state.epoch, state.step)

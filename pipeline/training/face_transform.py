@@ -1,7 +1,7 @@
-"""An albumentations pipeline, applied to each stored face before everything else.
+"""TrivialAugment and an albumentations pipeline, applied to each stored face before everything else.
 
 The random numbers for a face follow from (seed, epoch, sample), so a result depends neither on the number of worker
-processes nor on the order of batches. Here all transforms of a pipeline share one generator. albumentations' own
+processes nor on the order of batches. All transforms of an albumentations pipeline share one generator. Its own
 `set_random_seed` would give each transform the same seed, so two flips of probability 0.5 would always happen together.
 """
 
@@ -10,7 +10,8 @@ from __future__ import annotations
 import random
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import cv2
@@ -22,10 +23,54 @@ from torch.utils.data import DataLoader, Dataset
 from pipeline.core.ending import worker_ends_with_parent
 from pipeline.core.errors import UserError, one_line
 from pipeline.inference.samples import Samples
+from pipeline.params.model import Train
 from pipeline.training.plan import Batch
 
 KEY = "params.yaml: train.albumentations"
 PROBES = 8  # random faces on which an albumentations pipeline is tested before a run
+
+
+Transform = Callable[[np.ndarray, int], np.ndarray]  # of a face, uint8 [H, W, C], and a seed
+
+
+def chosen(settings: Train, shape: tuple[int, int, int]) -> Transform | None:
+    """Return the transforms of single faces that the block `train` chooses, in one function; None if it chooses none.
+
+    Args:
+        settings: the block `train`.
+        shape: height, width and channels of the faces.
+
+    Raises:
+        UserError: as from `FaceTransform`.
+    """
+    steps: list[Transform] = [TrivialAugment()] if settings.trivial_augment else []
+    if settings.albumentations is not None:
+        steps.append(FaceTransform(settings.albumentations, shape))
+    return partial(_one_after_the_other, steps) if steps else None
+
+
+def _one_after_the_other(steps: list[Transform], face: np.ndarray, seed: int) -> np.ndarray:
+    for step in steps:
+        face = step(face, seed)
+    return face
+
+
+class TrivialAugment:
+    """One random operation of random strength: torchvision's `TrivialAugmentWide` (Müller and Hutter 2021)."""
+
+    def __init__(self) -> None:
+        # Here, because few runs need it, and after the module that makes torchvision importable beside a CPU torch.
+        from pipeline.methods.models.parts import torchvision  # noqa: F401
+
+        from torchvision.transforms import v2  # isort: skip
+
+        self._transform = v2.TrivialAugmentWide()
+
+    def __call__(self, face: np.ndarray, seed: int) -> np.ndarray:
+        """Return a face, uint8 [H, W, C], transformed with random numbers from `seed`."""
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            return self._transform(torch.from_numpy(face).movedim(2, 0)).movedim(0, 2).numpy()
 
 
 class FaceTransform:
@@ -94,7 +139,7 @@ def sample_seed(seed: int, epoch: int, sample: int) -> int:
 
 
 def transformed(
-    transform: FaceTransform, samples: Samples, plan: list[Batch], seed: int, epoch: int, workers: int
+    transform: Transform, samples: Samples, plan: list[Batch], seed: int, epoch: int, workers: int
 ) -> Iterator[Tensor]:
     """Yield the transformed faces of each batch, uint8 [n, H, W, C] on the CPU.
 
@@ -132,7 +177,7 @@ def transformed(
 
 class _TransformedBatches(Dataset):
     def __init__(
-        self, transform: FaceTransform, samples: Samples, plan: list[Batch], seed: int, epoch: int
+        self, transform: Transform, samples: Samples, plan: list[Batch], seed: int, epoch: int
     ) -> None:
         self.transform, self.samples, self.seed, self.epoch = transform, samples, seed, epoch
         self.plan = [batch.samples.numpy() for batch in plan]

@@ -124,7 +124,18 @@ def trained(
 def _settings(epochs: int, face: int, checkpoint_seconds: float) -> Train:
     """Return the settings of a judge's training on faces of `face` pixels a side."""
     unused: dict[str, Any] = dict.fromkeys(
-        ("rotation", "shear", "translation", "scale", "brightness", "contrast", "saturation", "hue"), 0
+        (
+            "rotation",
+            "shear",
+            "translation",
+            "scale",
+            "brightness",
+            "contrast",
+            "saturation",
+            "hue",
+            "erasing",
+        ),
+        0,
     )
     unused |= dict.fromkeys(("datasets", "resized_crop", "albumentations", "torchrun"), None)
     unused |= dict.fromkeys(
@@ -132,6 +143,7 @@ def _settings(epochs: int, face: int, checkpoint_seconds: float) -> Train:
     )
     unused |= {
         "temperature": False,
+        "trivial_augment": False,
         "schedule_every": 1,
         "schedule_factor": 1,
         "milestones": [],
@@ -141,6 +153,7 @@ def _settings(epochs: int, face: int, checkpoint_seconds: float) -> Train:
     return Train(
         epochs=epochs,
         batch_size=64,
+        accumulate=1,
         crop=max(16, face - face // 12),
         mirror=True,
         sampling="natural",

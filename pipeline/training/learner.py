@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import NamedTuple
@@ -151,21 +151,32 @@ class Learner:
             size: samples in the whole batch.
             views: of the batch.
         """
-        loss = torch.zeros((), device=self.device)
-        with WholeBatch(self.processes, size) if self.processes.size > 1 else nullcontext():
-            for images, targets, weight in views:
-                with torch.autocast(
-                    self.device.type, self.precision, enabled=self.precision != torch.float32
-                ):
-                    logits, features = self.forward(images)
-                smooth = batch_transform.smooth(targets, self.settings.label_smoothing)
-                loss = loss + weight * self.loss(logits, features, smooth, self._totals(smooth))
+        smooth = [batch_transform.smooth(view.targets, self.settings.label_smoothing) for view in views]
+        totals = [self._totals(targets) for targets in smooth]
+        unit = 1 if self.loss.reduction == "sum" else size
+        sums, kept = torch.zeros(2, device=self.device), []
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        for part in self._parts(len(smooth[-1])):
+            loss = torch.zeros((), device=self.device)
+            with WholeBatch(self.processes, size) if self.processes.size > 1 else nullcontext():
+                for (images, _, weight), targets, total in zip(views, smooth, totals, strict=True):
+                    with torch.autocast(
+                        self.device.type, self.precision, enabled=self.precision != torch.float32
+                    ):
+                        logits, features = self.forward(images[part])
+                    loss = loss + weight * self.loss(logits, features, targets[part], total)
+            loss.backward()
+            right = views[-1].targets[part].gather(1, logits.argmax(1, keepdim=True)).sum()
+            sums = sums + torch.stack([loss.detach() * unit, right])
+            kept.append(features.detach())
         gradients = [(weight, weight.grad) for weight in self.network.parameters() if weight.grad is not None]
-        right = targets.gather(1, logits.argmax(1, keepdim=True)).sum()
-        summed = loss.detach() if self.loss.reduction == "sum" else loss.detach() * size
-        return Learnt(torch.stack([summed, right]), features.detach(), smooth, gradients)
+        return Learnt(sums, torch.cat(kept), smooth[-1], gradients)
+
+    def _parts(self, count: int) -> Iterator[slice]:
+        """Yield the ranges of samples that pass the network one after the other; batch norm needs two in each."""
+        parts = max(1, min(self.settings.accumulate, count // 2))
+        for part in range(parts):
+            yield slice(count * part // parts, count * (part + 1) // parts)
 
     @torch.no_grad()
     def _sharpest(
@@ -200,8 +211,8 @@ class Learner:
         return there
 
     def _totals(self, targets: Tensor) -> Tensor | None:
-        """Return the sum of the whole batch's targets, [K]; None if `targets` are already those of the whole batch."""
-        if self.processes.size == 1:
+        """Return the sum of the whole batch's targets, [K]; None if the whole batch passes the network at once."""
+        if self.processes.size == 1 and self.settings.accumulate == 1:
             return None
         totals = targets.sum(0)
         self.processes.add([totals])
