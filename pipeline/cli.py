@@ -134,7 +134,7 @@ app.command(epilog=examples("fer report", "fer report workspace my-experiment ma
 )
 app.command(epilog=examples("fer predict holiday/ --output holiday.csv --annotate marked/"))(predict.predict)
 app.command(epilog=examples("fer export --int8"))(export.export)
-app.command(epilog=examples("fer runs", "fer runs --all"))(runs.runs)
+app.command(epilog=examples("fer runs", "fer runs --all --output runs.csv"))(runs.runs)
 app.command(epilog=examples("fer data"))(data.data)
 app.command(epilog=examples("fer doctor"))(doctor.doctor)
 

@@ -7,6 +7,7 @@ import re
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -74,6 +75,21 @@ def test_each_experiment_has_what_it_changed_and_the_scores_of_its_last_split(pr
         "mixcut": ["augment=mixcut, augments.mixcut.alpha=0.5", "test", "0.8000", "0.5000", "-"],
         "unused": ["", "-", "-", "-", "-"],
     }
+
+
+def test_the_list_goes_to_a_file(project: Path) -> None:
+    experiment(project, "=mixcut", {"augment": "mixcut", "seed": 3}, 0.123456)
+    for name in ("runs.csv", "runs.md"):
+        done = CliRunner().invoke(app, ["runs", "--output", name])
+        assert done.exit_code == 0, done.output
+        assert done.output == f"runs: wrote {name}\n"
+    table = pd.read_csv("runs.csv").set_index("run")
+    assert table.loc["'=mixcut", "changed"] == "seed=3, augment=mixcut"
+    assert table["accuracy"].tolist() == [0.75, 0.123456]
+    assert table["macro_f1"].isna().all()
+    assert "| seed=3, augment=mixcut | test" in Path("runs.md").read_text()
+    refused = CliRunner().invoke(app, ["runs", "--output", "runs.txt"])
+    assert str(refused.exception) == "--output: found runs.txt, allowed: a file that ends in .md, .csv"
 
 
 def test_long_names_and_many_changes_are_wrapped(project: Path) -> None:
