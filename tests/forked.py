@@ -23,7 +23,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from pipeline import cli
-from pipeline.experiments import queue
+from pipeline.experiments import workers
 
 if TYPE_CHECKING:
     import pytest
@@ -82,11 +82,19 @@ def run(function: Callable[..., object], *arguments: Any) -> subprocess.Complete
         )
 
 
+# What `python -m MODULE` does, by its module.
+MODULES: dict[str, Callable[[list[str]], object]] = {
+    "pipeline": lambda _: cli.main(),
+    "dvc": lambda words: import_module("dvc.cli").main(words),
+    workers.__name__: lambda words: workers.spawn(words),
+}
+
+
 # Stands for `python` and `dvc`. It sends its words, folder, variables and open files, and ends as what is forked ends.
 PROGRAM = """#!{python} -IS
 import json, os, socket, sys
 words = sys.argv[1:] if sys.argv[0].endswith("/python") else ["-m", "dvc", *sys.argv[1:]]
-if words[:1] != ["-m"] or words[1] not in ("pipeline", "dvc") or "queue-worker" in words:
+if words[:1] != ["-m"] or words[1] not in {modules!r} or "queue-worker" in words:
     os.execv({python!r}, [{python!r}, *words])
 with socket.socket(socket.AF_UNIX) as server:
     server.connect({address!r})
@@ -100,7 +108,7 @@ sys.exit(answer[0] if answer else 1)
 
 @contextlib.contextmanager
 def programs() -> Iterator[Path]:
-    """Yield a folder for the PATH whose `python -m pipeline`, `python -m dvc` and `dvc` are forked.
+    """Yield a folder for the PATH whose `dvc`, and `python -m` of one of `MODULES`, are forked.
 
     A worker of DVC's queue is a process of its own: tests look for it, and kill it.
     """
@@ -108,7 +116,7 @@ def programs() -> Iterator[Path]:
         address = f"{folder}/socket"
         for name in ("python", "dvc"):
             program = Path(folder, name)
-            program.write_text(PROGRAM.format(python=sys.executable, address=address))
+            program.write_text(PROGRAM.format(python=sys.executable, address=address, modules=list(MODULES)))
             program.chmod(0o755)
         server = start(_serve, address, errors=f"{folder}/errors")
         try:
@@ -123,7 +131,7 @@ def programs() -> Iterator[Path]:
 
 def call_from_workers(programs: Path, patch: pytest.MonkeyPatch) -> None:
     """Have the workers of DVC's queue, and who starts them, call the programs in a folder that `programs` yields."""
-    patch.setattr(queue, "sys", SimpleNamespace(executable=str(programs / "python")))
+    patch.setattr(workers, "sys", SimpleNamespace(executable=str(programs / "python")))
 
 
 def _serve(address: str) -> None:
@@ -157,7 +165,7 @@ def _do(asking: socket.socket) -> None:
     sys.argv = [module, *words]
     code: Any = 1
     try:
-        code = import_module("dvc.cli").main(words) if module == "dvc" else cli.main()
+        code = MODULES[module](words)
     except SystemExit as end:
         code = end.code
         if isinstance(code, str):

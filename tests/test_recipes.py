@@ -24,6 +24,7 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 import yaml
 from dvc.repo.experiments import Experiments
 from dvc.repo.experiments.queue.celery import LocalCeleryQueue
@@ -38,7 +39,7 @@ from pipeline.cli import app
 from pipeline.commands import recipe as recipe_command
 from pipeline.core import git, programs
 from pipeline.core.errors import UserError
-from pipeline.experiments import broker, overview, queue, recipes, submission
+from pipeline.experiments import broker, overview, queue, recipes, submission, workers
 from pipeline.experiments.queue import QueuedRun, RunState
 from pipeline.experiments.sweep import Sweep, SweepStatus, _paths
 from tests import doc_commands, forked
@@ -393,7 +394,7 @@ def test_the_recipes_on_the_page_are_allowed(document, tmp_path, monkeypatch):
 
 
 # A stage without training, so that the tests time DVC's queue and git alone. It writes the number of its process to
-# runs-<row>-<seed> and waits while a file hold-<row>-<seed> exists.
+# runs-<row>-<seed>, its GPU to gpu-<row>-<seed>, and waits while a file hold-<row>-<seed> exists.
 SCORE = """
 import json, os, pathlib, sys, time
 import pyarrow as pa, pyarrow.parquet as pq, yaml
@@ -405,6 +406,7 @@ resumed = checkpoint.exists()
 checkpoint.parent.mkdir(parents=True, exist_ok=True)
 checkpoint.touch()
 root = pathlib.Path(ROOT)
+(root / f"gpu-{checkpoint.name}").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
 (root / f"runs-{checkpoint.name}").write_text(str(os.getpid()))
 while (root / f"hold-{checkpoint.name}").exists():
     time.sleep(0.1)
@@ -448,7 +450,7 @@ def repository(project, monkeypatch, programs):
     Path("data/raw/folder").mkdir(parents=True)
     Path("data/raw/folder/a.png").write_bytes(b"a")
     Path("größe, 2.safetensors").write_bytes(b"123")
-    Path(".gitignore").write_text("/data/\n/models/\n*.safetensors\nruns-*\nhold-*\n")
+    Path(".gitignore").write_text("/data/\n/models/\n*.safetensors\ngpu-*\nruns-*\nhold-*\n")
     values = {
         "datasets": ["folder"],
         "model": "resnet18",
@@ -509,7 +511,7 @@ def sweep(*, short: bool = True) -> Sweep:
     return Sweep("tiny", recipes.load("tiny"), short)
 
 
-def test_a_sweep_survives_the_kill_of_a_run_and_of_its_workers(repository):
+def test_a_sweep_survives_the_kill_of_a_run_and_of_its_workers(repository, monkeypatch):
     holds = {name: Path(f"hold-{name}") for name in ("none-1", "mixup-1", "none-2", "mixup-2")}
     for hold in holds.values():
         hold.touch()
@@ -534,16 +536,26 @@ def test_a_sweep_survives_the_kill_of_a_run_and_of_its_workers(repository):
     check_that_a_file_saved_in_the_moment_of_queueing_is_told()
     check_that_a_kill_in_the_moment_of_queueing_is_undone()
 
-    assert invoke("run", "--jobs", "2").count(": queued\n") == 4
+    # The machine has two GPUs, as far as can be seen without one.
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    printed = invoke("run", "--jobs", "2")
+    assert printed.startswith(
+        "2 jobs at a time: job 1 on GPU 0, job 2 on GPU 1; OMP_NUM_THREADS=1 each (as in"
+    )
+    assert printed.count(": queued\n") == 4
     assert Path("params.yaml").read_bytes() == params_file
     assert not git.uncommitted()
     until(lambda: Path("runs-none-1").exists() and Path("runs-mixup-1").exists())
     shown = invoke("status")
     assert shown.startswith("0 done, 2 running, 2 waiting")
 
-    # Kill one run. Its worker reports the failure and takes the next run.
+    assert {Path("gpu-none-1").read_text(), Path("gpu-mixup-1").read_text()} == {"0", "1"}
+
+    # Kill one run. Its worker reports the failure and takes the next run, which gets its GPU.
     os.kill(int(Path("runs-none-1").read_text()), signal.SIGKILL)
     until(lambda: Path("runs-none-2").exists())
+    assert Path("gpu-none-2").read_text() == Path("gpu-none-1").read_text()
     # Then kill both workers, and let one of their runs finish.
     kill_the_workers(repository)
     shown = " ".join(invoke("status").split())
@@ -811,6 +823,46 @@ def test_a_log_says_what_is_running_when_nothing_changes(tmp_path, monkeypatch):
     assert end == "a: train: epoch 1/9\n1 done\n"
 
 
+@pytest.mark.parametrize(
+    ("jobs", "visible", "found", "gpus"),
+    [
+        (2, None, 2, ["0", "1"]),
+        (3, None, 2, ["0", "1", "0"]),
+        (2, None, 4, ["0,2", "1,3"]),
+        (2, "5,7", 2, ["5", "7"]),
+        (2, "GPU-a1, GPU-b2,-1,3", 2, ["GPU-a1", "GPU-b2"]),  # nothing counts behind a number that no GPU has
+        (2, "3", 1, ["3", "3"]),
+        (2, "", 0, [None, None]),
+        (2, None, 0, [None, None]),
+        (1, None, 4, [None]),
+    ],
+)
+def test_jobs_share_the_gpus_that_torch_sees(monkeypatch, jobs, visible, found, gpus):
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: found)
+    assert [job.get("CUDA_VISIBLE_DEVICES") for job in workers.shares(jobs)] == gpus
+
+
+def test_jobs_share_the_cores(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(workers, "cores", lambda: 16)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")  # the user's own
+    assert workers.shares(5) == [{}] * 5
+    assert workers.in_words(workers.shares(5)) == (
+        "5 jobs at a time: OMP_NUM_THREADS=3 each (as in your environment)"
+    )
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert workers.shares(5) == [{"OMP_NUM_THREADS": "3"}] * 5
+    assert workers.in_words(workers.shares(5)) == (
+        "5 jobs at a time: OMP_NUM_THREADS=3 each (16 cores for 5 jobs)"
+    )
+    assert workers.shares(40) == [{"OMP_NUM_THREADS": "1"}] * 40
+    assert workers.shares(1) == [{}]
+
+
 def test_workers_that_always_end_are_not_replaced_for_ever(project, monkeypatch):
     waiting = status({"tiny-short-plain-s1"}, **{"tiny-short-mixed-s1": "waiting"})
     started = []
@@ -819,11 +871,11 @@ def test_workers_that_always_end_are_not_replaced_for_ever(project, monkeypatch)
     monkeypatch.setattr(Sweep, "resume", lambda *_: [])
     monkeypatch.setattr(Sweep, "status", lambda *_: waiting)
     monkeypatch.setattr(recipe_command, "_print_table", lambda *_: None)
-    monkeypatch.setattr(queue, "start_workers", started.append)
+    monkeypatch.setattr(workers, "start", started.append)
     assert refused("run", "--wait").startswith(
         "1 runs did not finish: tiny-short-mixed-s1: its process never"
     )
-    assert started == [1] * (1 + recipe_command.TRIES)
+    assert started == [[{}]] * (1 + recipe_command.TRIES)
 
 
 # What a kill, a full disk or a power cut makes of a file.

@@ -118,7 +118,12 @@ def run(
         int | None,
         typer.Option(min=1, help="Number of runs of each row.", show_default="the recipe's `runs`"),
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Number of experiments at a time.")] = 1,
+    jobs: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Number of experiments at a time. Each gets its GPU and its share of the cores."
+        ),
+    ] = 1,
     wait: Annotated[
         bool,
         typer.Option("--wait", help="Show the progress until all runs have ended, then print the table."),
@@ -131,16 +136,19 @@ def run(
     is interrupted. Repeat the command to queue failed and stale runs again, and to resume runs that a kill interrupted.
     With --wait, workers that end too early are replaced.
     """
-    from pipeline.experiments import overview, queue
+    from pipeline.experiments import overview, workers
     from pipeline.experiments.queue import RunState
 
     sweep = _sweep(name, short)
+    shares = workers.shares(jobs)
+    if jobs > 1:
+        say(workers.in_words(shares))
 
     def start(changes: Iterable[tuple[str, str]]) -> None:
         for experiment, change in changes:
             say(f"{experiment}: {change}")
         if sweep.status().of(RunState.WAITING):
-            queue.start_workers(jobs)
+            workers.start(shares)
 
     start(sweep.submit(variant or list(sweep.recipe.rows()), seeds or sweep.recipe.runs))
     if not wait:

@@ -1,4 +1,4 @@
-"""DVC's queue of experiments: list and remove runs, and start workers.
+"""DVC's queue of experiments: list and remove runs, and find workers.
 
 DVC marks a run as running until its worker reports the end, and a killed worker never reports it. So this module looks
 at the processes. A run whose process is the child of a live worker counts as running. If its process is not there, the
@@ -17,7 +17,6 @@ import os
 import re
 import shutil
 import signal
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -27,7 +26,6 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from pipeline.core import programs
 from pipeline.core.errors import UserError, one_line, printable
 from pipeline.experiments.broker import put_damaged_files_aside
 from pipeline.tables.paths import INTERRUPTED, MODELS
@@ -153,14 +151,6 @@ def runs() -> dict[str, QueuedRun]:
             lost = state == RunState.RUNNING and not held & {entry.stash_rev, None}
             others[run.name] = run._replace(state=RunState.INTERRUPTED) if lost else run
     return ended | others
-
-
-def start_workers(jobs: int) -> None:
-    """Start up to `jobs` workers. They continue after this process has ended."""
-    # A worker calls `dvc`, and a stage calls `python`. Both programs must be those of this environment, even if it is
-    # not activated.
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    programs.output(sys.executable, "-m", "dvc", "queue", "start", "--jobs", str(jobs), PATH=path)
 
 
 def workers() -> list[psutil.Process]:
