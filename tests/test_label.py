@@ -501,6 +501,23 @@ def test_a_data_set_that_grows_from_180_to_270_pictures_moves_none_back(seed):
     assert list(before.values()).count("test") > 10
 
 
+def test_in_cross_validation_each_person_is_tested_once_whatever_the_seed():
+    rows = [picture(f"{i}", None, CLASSES[i % 2], group=f"person {i % 10}") for i in range(60)]
+    write_dataset("few", *rows, draw="valid,test")
+    tested = []
+    for part in (1, 2, 3):
+        label.run(params("few", seed=part, fold=[part, 3]))
+        tested += [row["id"] for row in table().values() if row["split"] == "test"]
+        assert metrics()["drawn"]["test"] in (18, 24)
+    assert sorted(tested) == sorted(row["id"] for row in table().values())
+    with pytest.raises(
+        UserError,
+        match=r"^params.yaml: labels.fold: found \[1, 11\], allowed: null, or at most 10 parts: the people or pictures "
+        "that have no published test split$",
+    ):
+        label.run(params("few", fold=[1, 11]))
+
+
 @pytest.mark.parametrize(("people", "pictures"), [(4, 24), (None, 20)])
 def test_the_splits_of_a_small_data_set_are_not_empty_and_what_is_missing_is_said(people, pictures, capsys):
     names = ("fear", "anger", "neutral", "sadness")

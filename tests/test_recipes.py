@@ -308,6 +308,10 @@ def test_a_value_that_is_not_allowed_changes_nothing(project, overrides, line):
             "recipes/tiny.yaml: grid: found 'short-plain', allowed: different names of rows",
         ),
         (
+            {"folds": 5},
+            "recipes/tiny.yaml: runs: found 2, allowed: no such key beside `folds`, which is the number of runs",
+        ),
+        (
             {"variants": {"a": {"paper": {"test.accuracy": 85.6}}}},
             "recipes/tiny.yaml: variants.a.paper.test.accuracy: found 85.6, allowed: less than or equal to 1",
         ),
@@ -981,6 +985,25 @@ def test_a_grid_makes_a_row_of_each_combination(project):
     # If the last parts of two keys are equal, the names of the rows have the whole keys.
     write(TINY | {"grid": {"augments.mixup.alpha": [1.0], "augments.fmix.alpha": [0.5]}})
     assert list(recipes.load("tiny").rows())[2:] == ["augments.mixup.alpha-1.0_augments.fmix.alpha-0.5"]
+
+
+def test_with_folds_each_run_tests_another_part(project):
+    folded = {key: value for key, value in TINY.items() if key != "runs"} | {"folds": 3}
+    write(folded)
+    recipe = recipes.load("tiny")
+    assert recipe.runs == 3
+    assert recipe.of_run(2) == {"seed": 2, "labels.fold": [2, 3]}
+    for seed in (1, 2, 3):
+        recipes.check([recipe.overrides("plain", True) | recipe.of_run(seed)])
+    assert any("3 parts" in remark for remark in recipe.remarks(["plain"]))
+    with pytest.raises(UserError, match=r"--seeds: found 4, allowed: at most 3, the recipe's `folds`"):
+        list(sweep().submit(["plain"], 4))
+    write(folded | {"params": {"labels.valid": 0.7}})
+    with pytest.raises(UserError, match=r"labels.valid \+ one part of labels.fold: found 1.03"):
+        list(sweep().submit(["plain"], 3))
+    write(folded | {"grid": {"labels.fold": ["a"]}})
+    with pytest.raises(UserError, match=r"folds: found 3, allowed: 0 while the recipe sets labels\.fold"):
+        recipes.load("tiny")
 
 
 def test_nothing_is_queued_if_one_row_is_not_allowed(project):

@@ -15,6 +15,7 @@ from scipy.stats import binom, binomtest, chi2
 
 from pipeline.labels import likeness
 from pipeline.labels.decisions import Decisions, decide
+from pipeline.labels.folds import TooManyParts
 from pipeline.labels.pictures import Pictures
 from pipeline.labels.quota import TooFewPictures
 from pipeline.labels.splits import Draw, draw, hashes_of
@@ -36,6 +37,7 @@ def draw_of(
     sizes=SHARES,
     samples=None,
     datasets=None,
+    fold=None,
 ) -> Draw:
     """Draw pictures, of which each group is a person unless there are `keys`."""
     count = len(groups)
@@ -48,6 +50,7 @@ def draw_of(
         hashes=hashes_of([f"{key}" for key in (groups if keys is None else keys)], seed),
         samples=np.array([True] * count if samples is None else samples, bool),
         sizes=sizes,
+        fold=fold,
     )
 
 
@@ -83,6 +86,47 @@ def test_no_group_is_in_two_splits_and_the_order_of_the_pictures_does_not_matter
                 continue
             assert all(len(set(once[groups[:count] == group])) == 1 for group in set(groups[:count].tolist()))
             assert np.array_equal(once[some], again)
+
+
+@given(pictures(), st.integers(2, 8), st.integers(0, 2**32 - 1))
+def test_each_picture_is_in_one_part_and_each_part_has_equally_many_groups(rows, parts, seed) -> None:
+    groups, strata = rows
+    datasets = groups % 2
+    keys = np.random.default_rng(seed).integers(0, 10**6, len(groups)) * 1000 + groups  # near copies
+    shuffled = np.random.default_rng(seed).permutation(len(groups))
+    times = np.zeros(len(groups), int)
+    counts: list[list[int]] = []
+    for part in range(1, parts + 1):
+        sizes = (0.1, 1 / parts)
+        found = drawn(groups, strata, keys=keys, sizes=sizes, datasets=datasets, fold=(part, parts))
+        again = drawn(
+            groups[shuffled],
+            strata[shuffled],
+            keys=keys[shuffled],
+            sizes=sizes,
+            datasets=datasets[shuffled],
+            fold=(part, parts),
+        )
+        assert np.array_equal(found[shuffled], again)
+        assert set(found) == {"train", "valid", "test"}
+        assert all(len(set(found[groups == group])) == 1 for group in set(groups.tolist()))
+        times += found == "test"
+        counts.append([len(set(groups[(found == "test") & (datasets == name)])) for name in (0, 1)])
+    assert (times == 1).all()
+    assert np.ptp(counts, axis=0).max() <= 1
+
+
+def test_parts_leave_published_splits_alone_and_are_refused_without_enough_people() -> None:
+    splits = ["test"] * 5 + [""] * 20
+    drawable = [[True, False]] * 5 + [[True, True]] * 20
+    for part in (1, 2):
+        found = drawn(range(25), splits=splits, drawable=drawable, sizes=(0.1, 0.5), fold=(part, 2))
+        assert (found[:5] == "test").all()
+        assert (found[5:] == "test").sum() == 10
+    for people, published in ((4, False), (25, True)):
+        with pytest.raises(TooManyParts) as refused:
+            drawn(range(people), drawable=[[True, not published]] * people, sizes=(0.1, 0.2), fold=(1, 5))
+        assert refused.value.groups == (0 if published else 4)
 
 
 def test_a_hash_stays_what_it_is() -> None:

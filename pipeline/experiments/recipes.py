@@ -8,6 +8,7 @@ source: the paper and the number of its table
 note: what the paper leaves open, and our choice
 deviations: [what differs from the paper in all rows, one sentence each]
 runs: 5                           # with the seeds 1, 2, ...
+folds: 5                          # in place of `runs`, for cross-validation: run k has the seed k, and part k is test
 params:                           # shared by all rows, by dotted key of params.yaml
   datasets: [ferplus]
   train.epochs: 250
@@ -36,9 +37,9 @@ from functools import cache
 from itertools import product
 from math import prod
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from pipeline import params
 from pipeline.core import yaml
@@ -84,6 +85,7 @@ class Recipe(Block):
         note: what the paper leaves open, and the choice made here.
         deviations: a sentence for each way in which all rows differ from the paper.
         runs: number of runs of each row, with the seeds 1, 2, ...
+        folds: number of parts for cross-validation, which is then the number of runs; 0: none.
         params: parameters that all rows share.
         short: parameters of the short form; empty if there is none.
         variants: rows by name.
@@ -95,6 +97,7 @@ class Recipe(Block):
     note: Lines = ""
     deviations: list[Lines] = Field(default_factory=list)
     runs: Positive = 1
+    folds: Annotated[int, Field(ge=0)] = 0
     params: Overrides = Field(default_factory=dict)
     short: Overrides = Field(default_factory=dict)
     variants: dict[RowName, Variant] = Field(default_factory=dict)
@@ -120,6 +123,29 @@ class Recipe(Block):
             raise Conflict("grid", ", ".join(equal), differ)
         return grid
 
+    @model_validator(mode="before")
+    @classmethod
+    def _runs_are_folds(cls, content: dict[str, Any]) -> dict[str, Any]:
+        folds = content.get("folds")
+        if type(folds) is not int or folds == 0:
+            return content
+        if "runs" in content:
+            raise Conflict("runs", content["runs"], "no such key beside `folds`, which is the number of runs")
+        return content | {"runs": folds}
+
+    @model_validator(mode="after")
+    def _folds(self) -> Self:
+        if self.folds == 1:
+            raise Conflict("folds", 1, "at least 2 parts, or 0")
+        rows = [row.params for row in self.variants.values()]
+        if self.folds and any("labels.fold" in keys for keys in (self.params, self.short, self.grid, *rows)):
+            raise Conflict("folds", self.folds, "0 while the recipe sets labels.fold")
+        return self
+
+    def of_run(self, seed: int) -> Overrides:
+        """Return the parameters in which the runs of a row differ: the seed and, with `folds`, the tested part."""
+        return {"seed": seed} | ({"labels.fold": [seed, self.folds]} if self.folds else {})
+
     @property
     def heading(self) -> str:
         """The title, with the source in brackets if there is one."""
@@ -128,7 +154,12 @@ class Recipe(Block):
     def remarks(self, rows: Iterable[str]) -> list[str]:
         """Return the note and the deviations of the recipe and of some rows, with a word that says what each is."""
         own = {row: self.rows()[row].deviations for row in rows}
+        folds = (
+            f"cross-validation: the pictures are in {self.folds} parts, by person. The run with seed k trains on the "
+            "others and scores part k as test."
+        )
         return [
+            *([folds] if self.folds else []),
             *([f"note: {self.note}"] if self.note else []),
             *(f"deviation: {sentence}" for sentence in self.deviations),
             *(f"deviation of {row}: {sentence}" for row, sentences in own.items() for sentence in sentences),

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from pipeline.core import git
-from pipeline.core.errors import no_raw_data
+from pipeline.core.errors import UserError, no_raw_data
 from pipeline.experiments import provenance, queue, submission
 from pipeline.experiments.queue import QueuedRun, RunState
 from pipeline.experiments.recipes import Overrides, Recipe, applied, check, settings
@@ -98,12 +98,14 @@ class Sweep(NamedTuple):
             The name of each experiment that changed, and what was done.
 
         Raises:
-            UserError: a value is not allowed, raw data is missing, changes are not committed, or another process is
-                queueing; then nothing has been queued. Or DVC rejects an experiment, or a tracked file is saved; then
-                the runs before this one have been queued.
+            UserError: a value is not allowed, there are fewer folds than seeds, raw data is missing, changes are not
+                committed, or another process is queueing; then nothing has been queued. Or DVC rejects an experiment,
+                or a tracked file is saved; then the runs before this one have been queued.
         """
         overrides = {row: self.recipe.overrides(row, self.short) for row in rows}
-        check(overrides.values())
+        if 0 < self.recipe.folds < seeds:
+            raise UserError.of("--seeds", seeds, f"at most {self.recipe.folds}, the recipe's `folds`")
+        check(row | self.recipe.of_run(1) for row in overrides.values())
         datasets = dict.fromkeys(name for row in overrides.values() for name in row.get("datasets", []))
         for path in _raw_data(datasets):
             if not path.exists():
@@ -111,7 +113,7 @@ class Sweep(NamedTuple):
         with submission.alone():
             submission.check_committed()
             wanted = {
-                self._experiment(row, seed): values | {"seed": seed}
+                self._experiment(row, seed): values | self.recipe.of_run(seed)
                 for seed in range(1, seeds + 1)
                 for row, values in overrides.items()
             }
@@ -134,7 +136,7 @@ class Sweep(NamedTuple):
             for name, run in self.status().unfinished.items():
                 found = self._row_and_seed(name)
                 if found and run.state in (RunState.INTERRUPTED, RunState.LOST):
-                    wanted[name] = self.recipe.overrides(found[0], self.short) | {"seed": found[1]}
+                    wanted[name] = self.recipe.overrides(found[0], self.short) | self.recipe.of_run(found[1])
             if wanted:
                 submission.check_committed()
                 yield from self._queue(wanted, {})
@@ -214,7 +216,7 @@ class Sweep(NamedTuple):
                 now = settings(self.recipe.overrides(row, self.short))
                 for seed, ref in seeds.items():
                     run = provenance.read(ref)
-                    if why := provenance.differences(run, now | {"seed": seed}, md5_now):
+                    if why := provenance.differences(run, now | self.recipe.of_run(seed), md5_now):
                         results.stale[row][seed] = why
                         continue
                     results.evaluations[row][seed] = run.evaluation

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.core.errors import UserError
-from pipeline.labels import agreement, duplicates, voting
+from pipeline.core.progress import in_yaml
+from pipeline.labels import agreement, duplicates, folds, voting
 from pipeline.labels.pictures import Pictures, use_published_valid
 from pipeline.labels.quota import TooFewPictures
 from pipeline.labels.splits import Draw, draw, hashes_of
@@ -111,10 +112,16 @@ def _draw(
             datasets=datasets,
             strata=datasets * kinds + winners + 1,
             groups=duplicates.connected(len(clusters), together),
-            hashes=hashes_of(pc.coalesce(pictures.groups, pictures.pixels), seed),
+            hashes=hashes_of(
+                pc.coalesce(pictures.groups, pictures.pixels), folds.SEED if settings.fold else seed
+            ),
             samples=samples,
-            sizes=(settings.valid, settings.test),
+            sizes=[settings.size(split) for split in DRAWN],
+            fold=settings.fold,
         )
+    except folds.TooManyParts as error:
+        allowed = f"null, or at most {error.groups:,} parts: the people or pictures that have no published test split"
+        raise UserError.of("params.yaml: labels.fold", in_yaml(settings.fold), allowed) from None
     except TooFewPictures as error:
         dataset, winner = divmod(error.stratum, kinds)
         raise UserError.of(
@@ -182,7 +189,7 @@ def counts(
 def too_small(decisions: Decisions, settings: Labels) -> Iterator[tuple[str, int, dict[str, int]]]:
     """Yield the name of each split that is drawn by number, the number, and the classes that have fewer samples."""
     for split, counts_in_split in _of_drawn_classes(decisions):
-        number = getattr(settings, split)
+        number = settings.size(split)
         if isinstance(number, int) and number:
             short = {name: count for name, count in counts_in_split.items() if count < number}
             if short:
@@ -192,7 +199,7 @@ def too_small(decisions: Decisions, settings: Labels) -> Iterator[tuple[str, int
 def absent(decisions: Decisions, settings: Labels) -> Iterator[tuple[str, list[str]]]:
     """Yield the name of each split that is drawn by share, and the classes of which it has no sample."""
     for split, counts_in_split in _of_drawn_classes(decisions):
-        share = getattr(settings, split)
+        share = settings.size(split)
         without = [name for name, count in counts_in_split.items() if not count]
         if isinstance(share, float) and share and without:
             yield split, without

@@ -20,7 +20,7 @@ from hashlib import blake2b
 
 import numpy as np
 
-from pipeline.labels import quota
+from pipeline.labels import folds, quota
 from pipeline.tables.columns import Texts, texts
 from pipeline.tables.vocabulary import DRAWN
 
@@ -52,6 +52,7 @@ def draw(
     hashes: np.ndarray,
     samples: np.ndarray,
     sizes: Sequence[int | float],
+    fold: Sequence[int] | None = None,
 ) -> Draw:
     """Draw the split of every picture.
 
@@ -73,12 +74,15 @@ def draw(
         samples: whether each picture has a usable label and face, bool [N].
         sizes: of valid and of test. A float is a share, 0 to 1. An int is a number of samples of each stratum; pictures
             that are no samples then move with their group alone.
+        fold: number of the part that is test, from 1, and number of parts, see `pipeline.labels.folds`. The share of
+            test must be one over the number of parts. None: test is drawn like valid.
 
     Returns:
         The splits. They do not depend on the order of the rows.
 
     Raises:
         TooFewPictures: a stratum has fewer samples than a number.
+        TooManyParts: there are fewer groups than parts.
     """
     is_number = np.array([isinstance(size, int) for size in sizes])
     size = np.array(sizes, np.float64)
@@ -86,6 +90,8 @@ def draw(
     movable = np.stack([np.bincount(groups, weights=column) == 0 for column in ~free.T], axis=1)[groups]
     drawn = np.where(splits == "", "train", splits).astype("<U5")
 
+    if fold:
+        hashes = folds.positions(groups, datasets, hashes, movable[:, 1], fold)
     shares = np.where(is_number, 0, size)
     into = movable & (shares > 0)
     own = _levels(hashes, free * shares)

@@ -137,6 +137,7 @@ class Labels(Block):
     published_valid: Annotated[dict[str, Literal["valid", "test", "drop"]], AfterValidator(_by_dataset)]
     valid: Amount
     test: Amount
+    fold: Annotated[list[Positive], Field(min_length=2, max_length=2)] | None
     exclude: Line | None
 
     @field_validator("exclude")
@@ -149,10 +150,24 @@ class Labels(Block):
 
     @model_validator(mode="after")
     def _shares(self) -> Self:
-        shares = sum(amount for amount in (self.valid, self.test) if isinstance(amount, float))
+        shares = sum(amount for amount in map(self.size, ("valid", "test")) if isinstance(amount, float))
         if shares >= 1:
-            raise Conflict("labels.valid + labels.test", shares, "less than 1: the rest is train")
+            drawn = "labels.valid + one part of labels.fold" if self.fold else "labels.valid + labels.test"
+            raise Conflict(drawn, shares, "less than 1: the rest is train")
         return self
+
+    @field_validator("fold")
+    @classmethod
+    def _fold(cls, value: list[int] | None) -> list[int] | None:
+        if value is not None and not value[0] <= value[1] >= 2:
+            raise ValueError("null, or [part, parts] with at least two parts, such as [1, 5]")
+        return value
+
+    def size(self, split: str) -> int | float:
+        """Return the size of a drawn split, `valid` or `test`: a share, or a number of samples of each class."""
+        if split == "test" and self.fold:
+            return 1 / self.fold[1]
+        return self.valid if split == "valid" else self.test
 
 
 class Train(Block):
