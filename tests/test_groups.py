@@ -255,7 +255,7 @@ def model_card() -> str:
     written = [paths.METRICS / f"{stage}.json" for stage in ("label", "synthesize", "train", "evaluate")]
     outs = {str(path): md5_of(path) for path in written}
     lineage = Lineage({"train": Stage({}, outs, params.load().model_dump())})
-    about = metadata(model_file.load(paths.CLASSIFIER, torch.device("cpu")), "", {})
+    about = metadata(model_file.load(paths.CLASSIFIER, torch.device("cpu")), "", lineage)
     return card.write(about, lineage, {"x.onnx": b""}, [Parity("test", 1, 0.0, None, None)], "")
 
 

@@ -196,7 +196,7 @@ def test_the_model_card_tells_what_was_learned_from_and_what_was_scored() -> Non
     outs = {str(path): md5_of(path) for path in written}
     run = Lineage({"train": Stage({}, outs, params.load().model_dump())})
     model = model_file.load(paths.CLASSIFIER, torch.device("cpu"))
-    about = metadata(model, "", {})
+    about = metadata(model, "", run)
     text = card.write(about, run, {"x.onnx": b""}, [Parity("test", 1, 0.0, None, None)], "")
 
     assert "It learned from the data sets fer2013, ckplus." in text.split("## ")[0]

@@ -51,7 +51,7 @@ def export(
 
     model_md5 = md5_of(model)
     run = lineage.trace(model_md5)
-    about = metadata(classifier, model_md5, run.data())
+    about = metadata(classifier, model_md5, run)
     files = {output.name: onnx.build(classifier, about)}
     quantized = None
     if train is not None:

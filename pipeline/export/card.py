@@ -10,14 +10,13 @@ import hashlib
 import io
 import json
 import re
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from ruamel.yaml import YAML
 
 from pipeline.evaluation.intervals import FEW, wilson
 from pipeline.evaluation.warnings import coverage, warnings
+from pipeline.export import usage
 from pipeline.export.limits import limits, score, views
 from pipeline.export.lineage import Lineage
 from pipeline.export.parity import LOSS, TOLERANCE, Parity
@@ -63,14 +62,7 @@ def write(
         for stage in ("ingest", "align")
     )
     splits = [split for split in SCORED if split in evaluate]
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=StrictUndefined,
-        autoescape=False,  # Markdown
-    )
+    environment = usage.environment()
     environment.filters.update(
         score=score,
         count=lambda value: "-" if value is None else f"{value:,}",
@@ -85,6 +77,7 @@ def write(
         metadata=metadata,
         channels=channels(metadata["align"]["colour"]),
         files=files,
+        usage=usage.usage(next(iter(files)), metadata["align"]),
         parities=parities,
         tolerance=TOLERANCE,
         loss=LOSS,

@@ -8,7 +8,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from pipeline.export.usage import usage
+from pipeline.params import load
 from pipeline.params.settings import SHIPPED
+from pipeline.tables.paths import MODELS
 from scripts.documentation import methods, papers, parameters, recipes, stages
 from scripts.documentation.pictures import DOCS
 
@@ -26,7 +29,14 @@ def parts() -> dict[str, dict[str, str]]:
         "reference/parameters.md": {"tables": parameters.sections()},
         "reference/recipes.md": {"tables": recipes.sections()},
         "papers.md": papers.parts(),
+        "export.md": {"usage": _usage()},
     }
+
+
+def _usage() -> str:
+    """Return the code on the card of a model with the shipped settings."""
+    align = load(ROOT / "params.yaml").align
+    return f"```python\n{usage((MODELS / 'classifier.onnx').as_posix(), align.model_dump())}```"
 
 
 def written() -> dict[Path, str]:
@@ -56,7 +66,8 @@ def renewed(text: str, generated: dict[str, str]) -> str:
             continue
         title, _, rest = text.partition("\n")
         text = f"{title}\n\n{part}\n\n{rest}" if name == "head" else f"{text}\n\n{part}"
-    return re.sub(r"\n{3,}", "\n\n", text.strip()) + "\n"
+    # Code blocks keep the two lines between their definitions.
+    return re.sub(r"(?s)(```.*?```)|\n{3,}", lambda found: found[1] or "\n\n", text.strip()) + "\n"
 
 
 def main() -> None:
