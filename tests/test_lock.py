@@ -17,6 +17,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from pipeline.export.terms import TERMS
 from tests import doc_commands
 from tests.doc_commands import ROOT
 
@@ -133,6 +134,19 @@ def test_what_the_package_needs_at_run_time_is_in_the_first_lock_and_nothing_els
     wanted = [one for one in map(Requirement, metadata.requires("fer-pipeline") or []) if not one.marker]
     assert {"dvc", "torch", "ruamel-yaml"} <= {canonicalize_name(one.name) for one in wanted} <= runtime
     assert {"pytest", "mypy", "ray", "uv", "moto"} <= dev
+
+
+def test_the_register_of_licences_names_every_package_and_data_set_with_its_terms() -> None:
+    page = (ROOT / "docs/licences.md").read_text(encoding="utf-8")
+    _, packages = page.split("## Packages")
+    extras = {*metadata.metadata("fer-pipeline").get_all("Provides-Extra", [])} - {"dev", "docs"}
+    assert extras >= {"dlib", "ray"}
+    for one in map(Requirement, metadata.requires("fer-pipeline") or []):
+        if one.marker is None or any(one.marker.evaluate({"extra": extra}) for extra in extras):
+            assert re.search(rf"[| ]{re.escape(one.name)}[ ,]", packages), one.name
+    for name, terms in TERMS.items():
+        assert re.search(rf"\| [^|]*`{name}`[^|]*\| {re.escape(terms)} \|", page), name
+    assert TERMS.keys() == {path.stem for path in (ROOT / "pipeline/datasets").glob("[!_]*.py")}
 
 
 def test_no_package_that_the_commands_need_is_under_the_gpl_alone() -> None:

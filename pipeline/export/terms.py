@@ -21,6 +21,8 @@ TERMS = {
     "expw": "pictures collected from the web; the terms of its authors",
     "folder": "your own pictures",
     "table": "your own pictures",
+    "webdataset": "your own pictures",
+    "yolo": "your own pictures",
     "huggingface": "those on the data set's page on the Hugging Face Hub",
 }
 
