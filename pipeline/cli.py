@@ -17,6 +17,7 @@ from pipeline.commands import (
     completion,
     data,
     doctor,
+    ensemble,
     examples,
     export,
     importing,
@@ -132,6 +133,7 @@ app.add_typer(labels.app, name="labels")
 app.command(epilog=examples("fer report", "fer report workspace my-experiment main -o mine.html"))(
     report.report
 )
+app.command(epilog=examples("fer ensemble workspace my-experiment other-experiment"))(ensemble.ensemble)
 app.command(epilog=examples("fer predict holiday/ --output holiday.csv --annotate marked/"))(predict.predict)
 app.command(epilog=examples("fer export --int8"))(export.export)
 app.command(epilog=examples("fer runs", "fer runs --all --output runs.csv"))(runs.runs)
