@@ -18,7 +18,7 @@ from pipeline.inference import model_file
 from pipeline.methods.models.parts.torchvision import models
 from pipeline.stages import train
 from pipeline.tables import paths
-from pipeline.training import pretrained
+from pipeline.training import pretrained, weight_files
 from tests import toy
 
 
@@ -55,7 +55,7 @@ def test_a_librarys_weights_give_the_librarys_features(project: Path, end: str) 
     expected = library((images - mean[:, None, None]) / deviation[:, None, None])
     torch.testing.assert_close(network(images)[1], expected, rtol=1e-4, atol=1e-5)
     assert start.fresh == ["head.weight", "head.bias"]
-    assert start.left == ["fc.bias", "fc.weight"]
+    assert start.left == ["fc.bias", "fc.weight (1,000 classes)"]
     assert start.adapted == []
 
     # A grey face is to the summed convolution what its three equal channels are to the library's.
@@ -224,15 +224,16 @@ def test_what_does_not_fit_is_one_line(project: Path) -> None:
         with pytest.raises(
             UserError, match=r"w\.pth: found content other than named tensors, allowed: a state_dict"
         ):
-            pretrained._pickled_tensors(Path("w.pth"))
+            weight_files.read_tensors(Path("w.pth"))
     weights = models.resnet18().state_dict()
     save_file(weights, "w.safetensors")
-    assert "conv1.weight is 64 x 3 x 7 x 7, allowed for this network: 64 x 1 x 3 x 3" in refused(
+    assert "found conv1.weight of 64 x 3 x 7 x 7, allowed for this network: 64 x 1 x 3 x 3" in refused(
         project, "w.safetensors"
     )
     standard = {"model": "resnet50", "models.resnet50.stem": "standard"}
-    assert "layer1.0.conv1.weight is" in refused(project, "w.safetensors", **standard)
-    assert "has no tensor features.0.weight" in refused(project, "w.safetensors", model="vgg19_fer")
+    for changes in (standard, {"model": "vgg19_fer"}):
+        found = f"found ResNet-18 in torchvision's names, which {changes['model']} does not take"
+        assert found in refused(project, "w.safetensors", **changes)
 
 
 @pytest.mark.parametrize(
@@ -249,14 +250,14 @@ def test_classes_of_an_earlier_run_that_are_none_are_one_line(
     tensors = {"head.weight": torch.zeros(2, 3), "head.bias": torch.zeros(2)}
     save_file(tensors, tmp_path / "w.safetensors", {"fer": json.dumps({"classes": classes})})
     with pytest.raises(UserError, match=said):
-        pretrained._safe_tensors(tmp_path / "w.safetensors")
+        weight_files.read_tensors(tmp_path / "w.safetensors")
 
 
 def test_another_network_that_begins_alike_is_refused(project: Path) -> None:
     toy.set_params(project, model="vgg19_fer")
     p = params.load()
     model_file.save(Path("w.safetensors"), train.trained_model(p, toy.network(p)))
-    assert "has no tensor body.3.0.conv1.weight" in refused(project, "w.safetensors")
+    assert "found no tensor body.3.0.conv1.weight" in refused(project, "w.safetensors")
 
 
 def test_a_changed_file_of_weights_is_another_run(project: Path) -> None:

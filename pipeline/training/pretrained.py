@@ -1,4 +1,4 @@
-"""Weights to start from: published by a library, from an earlier run, or from a file with the library's tensor names.
+"""Weights to start from: published by a library, from an earlier run, or from a file in a form that is known.
 
 If the weights do not fit the body (everything before the last layer), they are refused. A library's weights do not fill
 the last layer, nor any layer that the library's network lacks. These layers keep their initial values, and the report
@@ -9,20 +9,24 @@ both runs have are loaded.
 from __future__ import annotations
 
 import hashlib
-import pickle
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from pipeline.core.errors import UserError, one_line
-from pipeline.inference.model_file import build_network, classes_in
-from pipeline.inference.packed import unpacked
+from pipeline.inference.model_file import build_network
 from pipeline.methods.models import Classifier
+from pipeline.training.weight_files import read_tensors
+from pipeline.training.weight_forms import Form, recognised, require_network
 from pipeline.training.weights import PICKLED, SAFE, choices_by_part, existing, is_file, key_of
+
+# What forms call the weights of their last layer.
+_LAST = {"fc.weight", "classifier.weight", "classifier.0.weight", "classifier.1.weight", "head.fc.weight"}
+
+# The stem whose first convolution has a kernel of this size.
+_STEMS: dict[tuple[int, ...], str] = {(7, 7): "standard", (3, 3): "small"}
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class LoadReport:
 
     Attributes:
         sha256: digest of the file; None for a library's published weights.
+        form: what the file was recognised as; None for an earlier run and for the library's own names.
         loaded: number of tensors loaded.
         fresh: names of the network's tensors that keep their fresh weights.
         left: names of the file's tensors that the network does not have.
@@ -38,18 +43,38 @@ class LoadReport:
     """
 
     sha256: str | None
+    form: str | None
     loaded: int
     fresh: list[str]
     left: list[str]
     adapted: list[str]
 
     def __str__(self) -> str:
-        words = [f"{self.loaded} tensors loaded", *self.adapted]
-        for title, names in (("not in the file", self.fresh), ("unused", self.left)):
+        words = [f"{self.loaded} tensors loaded{f' as {self.form}' if self.form else ''}", *self.adapted]
+        for title, names in (("not in the file", self.fresh), ("left out", self.left)):
             if names:
                 more = f" and {len(names) - 4} more" if len(names) > 4 else ""
                 words.append(f"{title}: {', '.join(names[:4])}{more}")
         return "; ".join(words)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Weights to copy from.
+
+    Attributes:
+        title: the file or the library's name of the weights, for error messages.
+        tensors: by name.
+        classes: of an earlier run; None for a library's or a stranger's tensors.
+        form: in which a stranger published them; None if it is not known.
+        digest: SHA-256 of the file.
+    """
+
+    title: str
+    tensors: dict[str, Tensor]
+    classes: list[str] | None = None
+    form: Form | None = None
+    digest: str | None = None
 
 
 def load_weights(network: Classifier, name: str, settings: Any, classes: list[str]) -> dict[str, LoadReport]:
@@ -68,7 +93,7 @@ def load_weights(network: Classifier, name: str, settings: Any, classes: list[st
         UserError: the weights are unavailable, hold more than tensors, or do not fit.
     """
     return {
-        part: _load(_part(network, part), choice, key_of(name, part), classes)
+        part: _load(_part(network, part), choice, part or name, settings, key_of(name, part), classes)
         for part, choice in choices_by_part(settings).items()
     }
 
@@ -96,85 +121,54 @@ def _require_published(network: Classifier, choice: str, key: str) -> None:
         raise UserError.of(key, repr(choice), allowed)
 
 
-def _load(network: Classifier, choice: str, key: str, classes: list[str]) -> LoadReport:
-    if not is_file(choice):
-        _require_published(network, choice, key)
-        try:
-            tensors = network.published.fetch(choice)
-        except Exception as error:  # libraries and their transports raise many kinds
-            raise UserError(f"{key}: {choice} cannot be downloaded: {one_line(error)}") from None
-        return _copied(network, tensors, None, classes, f"{key}: {choice}", None)
+def _load(
+    network: Classifier, choice: str, name: str, settings: Any, key: str, classes: list[str]
+) -> LoadReport:
+    source = _of_file(choice, name, settings, key) if is_file(choice) else _of_library(network, choice, key)
+    return _copied(network, source, classes, f"models.{name}.stem" if hasattr(settings, "stem") else "")
+
+
+def _of_library(network: Classifier, choice: str, key: str) -> _Source:
+    _require_published(network, choice, key)
+    try:
+        tensors = network.published.fetch(choice)
+    except Exception as error:  # libraries and their transports raise many kinds
+        raise UserError(f"{key}: {choice} cannot be downloaded: {one_line(error)}") from None
+    return _Source(f"{key}: {choice}", tensors)
+
+
+def _of_file(choice: str, name: str, settings: Any, key: str) -> _Source:
     path = existing(choice, key)
-    tensors, earlier = _safe_tensors(path) if choice.endswith(SAFE) else (_pickled_tensors(path), None)
+    tensors, earlier = read_tensors(path)
+    form = recognised(tensors) if earlier is None else None
+    if form:
+        require_network(form, path, name, settings)
     with path.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    return _copied(network, tensors, earlier, classes, str(path), digest)
-
-
-def _safe_tensors(path: Path) -> tuple[dict[str, Tensor], list[str] | None]:
-    """Return the tensors of a safetensors file, and its classes if an earlier run wrote it."""
-    try:
-        classes = classes_in(path)
-        with safe_open(path, "pt") as opened:
-            tensors = unpacked({key: opened.get_tensor(key) for key in opened.keys()})  # noqa: SIM118
-        if classes is not None:
-            shapes = tensors["head.weight"].shape[:1], tensors["head.bias"].shape
-            if shapes != ((len(classes),), (len(classes),)):
-                raise ValueError(f"it names {len(classes)} classes, and its last layer has another number")
-        return tensors, classes
-    except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
-        raise UserError(f"{path}: not a safetensors file of weights: {one_line(error)}") from None
-
-
-def _pickled_tensors(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a file that torch wrote. No code in it runs: torch reads only tensors and containers."""
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise UserError(f"{path}: refused: it holds more than tensors and could run code") from None
-    except Exception as error:  # the kind depends on the damaged byte
-        raise UserError(f"{path}: not a file of weights: {one_line(error)}") from None
-    tensors = content.get("state_dict", content) if isinstance(content, dict) else {}
-    if not tensors or not all(map(_is_plain, tensors.values())):
-        raise UserError.of(path, "content other than named tensors", "a state_dict")
-    return {str(name).removeprefix("module."): tensor for name, tensor in tensors.items()}
-
-
-def _is_plain(value: object) -> bool:
-    """Return whether a value is a tensor that a network's tensor can be copied from."""
-    if not isinstance(value, Tensor):
-        return False
-    return value.layout == torch.strided and not value.is_quantized and value.device.type == "cpu"
+    return _Source(str(path), tensors, earlier, form, digest)
 
 
 @torch.no_grad()
-def _copied(
-    network: Classifier,
-    tensors: dict[str, Tensor],
-    earlier: list[str] | None,
-    classes: list[str],
-    source: str,
-    digest: str | None,
-) -> LoadReport:
+def _copied(network: Classifier, source: _Source, classes: list[str], stem: str) -> LoadReport:
     """Copy tensors into the network and report on the copied tensors.
 
     Args:
-        network: with fresh weights.
-        tensors: by name. A file of an earlier run has the names of this network. A library names its tensors
-            differently: `network.names` maps this network's names to the library's.
-        earlier: classes of an earlier run; None for a library's tensors.
+        network: with fresh weights. `network.names` has the library's names of its tensors, which a form renames. A
+            file of an earlier run has the network's own names.
+        source: of the tensors.
         classes: of the network.
-        source: of the tensors, for error messages.
-        digest: SHA-256 of the file.
+        stem: the key that chooses the network's stem; empty if it has one stem only.
     """
-    own = network.state_dict()
-    names = network.names
+    own, tensors, earlier = network.state_dict(), source.tensors, source.classes
+    names = {
+        name: source.form.renamed(theirs) if source.form else theirs for name, theirs in network.names.items()
+    }
     if earlier is not None:
         names = {name: name for name in own}
         if earlier != classes or tensors["head.weight"].shape != network.head.weight.shape:
             names = {name: name for name in own if not name.startswith("head.")}
     first = next(name for name, tensor in own.items() if tensor.ndim == 4)
-    fresh, adapted = [], []
+    loaded, fresh, adapted = 0, [], []
     for name, tensor in own.items():
         given = tensors.get(names.get(name, ""))
         # Older files lack the count of batches, which has no effect with a fixed momentum.
@@ -184,7 +178,9 @@ def _copied(
         # and the tensors of a booster (`AccuracyBooster`). Boosters have names there, but no library publishes their
         # weights.
         if given is None and name in network.names and ".booster." not in name:
-            raise UserError(f"{source}: has no tensor {names[name]}, allowed: weights of this network")
+            raise UserError(
+                f"{source.title}: found no tensor {names[name]}, allowed for this network: one of {_shape(tensor)}"
+            )
         if given is None:
             fresh.append(name)
             continue
@@ -194,16 +190,27 @@ def _copied(
                 f"first convolution {'summed' if tensor.shape[1] == 1 else 'spread'} over channels"
             )
         if given.shape != tensor.shape:
+            other = _STEMS.get(tuple(given.shape[2:]))
             raise UserError(
-                f"{source}: {names[name]} is {_shape(given)}, allowed for this network: {_shape(tensor)}"
+                f"{source.title}: found {names[name]} of {_shape(given)}, allowed for this network: {_shape(tensor)}"
+                + (f"; its stem needs {stem}: {other}" if name == first and stem and other else "")
             )
         tensor.copy_(given)
+        loaded += 1
     left = sorted(set(tensors) - set(names.values()))
-    loaded = len(own) - len(fresh)
     if earlier is not None and "head.weight" in fresh:
         adapted.append(_copied_head(network, tensors, earlier, classes))
         fresh, left = ([name for name in names if not name.startswith("head.")] for names in (fresh, left))
-    return LoadReport(digest, loaded, fresh, left, adapted)
+    form = source.form.title if source.form else None
+    return LoadReport(source.digest, form, loaded, fresh, _counted(left, tensors), adapted)
+
+
+def _counted(names: list[str], tensors: dict[str, Tensor]) -> list[str]:
+    """Return the names of tensors; that of a last layer says how many classes it has."""
+    return [
+        f"{name} ({len(tensors[name]):,} classes)" if name in _LAST and tensors[name].ndim > 1 else name
+        for name in names
+    ]
 
 
 def _with_channels(weight: Tensor, channels: int) -> Tensor:

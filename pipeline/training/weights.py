@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.core.errors import UserError
 from pipeline.tables.paths import CLASSIFIER
 
-SAFE, PICKLED = (".safetensors",), (".pth", ".pt", ".bin")
+SAFE, PICKLED = (".safetensors",), (".pth", ".pth.tar", ".pkl", ".pt", ".bin")
 
 
 def choices_by_part(settings: Any) -> dict[str, str]:
