@@ -103,6 +103,77 @@ def resnet18_features(w: Weights, images: Tensor) -> Tensor:
     return maps.mean((2, 3))
 
 
+# VGGFace2's ResNet-50 and SE-ResNet-50 (Cao et al. 2018) as in Caffe. The layers have the names of the authors' files
+# for torch; `converted_name` gives those of the conversion to torchvision's names.
+
+BLOCKS = {2: (64, 3), 3: (128, 4), 4: (256, 6), 5: (512, 3)}  # width and number of blocks of the groups
+_CONVERTED = {
+    "1x1_reduce": "conv1",
+    "1x1_reduce_bn": "bn1",
+    "3x3": "conv2",
+    "3x3_bn": "bn2",
+    "1x1_increase": "conv3",
+    "1x1_increase_bn": "bn3",
+    "1x1_down": "conv4",
+    "1x1_up": "conv5",
+    "1x1_proj": "downsample.0",
+    "1x1_proj_bn": "downsample.1",
+}
+
+
+def converted_name(name: str) -> str:
+    """Return the name in the files `resnet50_ft_weight.pkl` and `senet50_ft_weight.pkl`."""
+    layer, _, end = name.rpartition(".")
+    if layer in ("conv1_7x7_s2", "conv1_7x7_s2_bn", "classifier"):
+        return {"conv1_7x7_s2": "conv1", "conv1_7x7_s2_bn": "bn1", "classifier": "fc"}[layer] + f".{end}"
+    group, block, part = layer.split("_", 2)
+    return f"layer{int(group[4:]) - 1}.{int(block) - 1}.{_CONVERTED[part]}.{end}"
+
+
+def vggface2_shapes(squeezes: bool, identities: int = 8631) -> Shapes:
+    """Return the tensors of VGGFace2's ResNet-50, or SE-ResNet-50 if `squeezes`. The last layer is a convolution."""
+    shapes: Shapes = {"conv1_7x7_s2.weight": (64, 3, 7, 7), **_norm("conv1_7x7_s2_bn", 64)}
+    before = 64
+    for group, (width, blocks) in BLOCKS.items():
+        for number in range(1, blocks + 1):
+            block, wide = f"conv{group}_{number}", 4 * width
+            parts = {"1x1_reduce": (width, before, 1, 1), "3x3": (width, width, 3, 3)}
+            parts |= {"1x1_increase": (wide, width, 1, 1)}
+            if number == 1:
+                parts |= {"1x1_proj": (wide, before, 1, 1)}
+            for part, shape in parts.items():
+                shapes |= {f"{block}_{part}.weight": shape, **_norm(f"{block}_{part}_bn", shape[0])}
+            if squeezes:
+                for part, form in (("1x1_down", (wide // 16, wide)), ("1x1_up", (wide, wide // 16))):
+                    shapes |= {f"{block}_{part}.weight": (*form, 1, 1), f"{block}_{part}.bias": form[:1]}
+            before = wide
+    return shapes | {"classifier.weight": (identities, 2048, 1, 1), "classifier.bias": (identities,)}
+
+
+def vggface2_features(w: Weights, images: Tensor) -> Tensor:
+    """Return 2048 features of pixels from 0 to 255 less the mean, in the order of colours that the weights expect."""
+
+    def layer(maps: Tensor, name: str, stride: int = 1) -> Tensor:
+        kernel = w[f"{name}.weight"]
+        return normed(w, F.conv2d(maps, kernel, stride=stride, padding=kernel.shape[-1] // 2), f"{name}_bn")
+
+    maps = F.relu(layer(images, "conv1_7x7_s2", 2))
+    maps = F.max_pool2d(maps, 3, 2, padding=0, ceil_mode=True)
+    for group, (_, blocks) in BLOCKS.items():
+        for number in range(1, blocks + 1):
+            block, stride = f"conv{group}_{number}", 2 if number == 1 and group > 2 else 1
+            inner = F.relu(layer(maps, f"{block}_1x1_reduce", stride))
+            inner = layer(F.relu(layer(inner, f"{block}_3x3")), f"{block}_1x1_increase")
+            if f"{block}_1x1_down.weight" in w:
+                factor = F.avg_pool2d(inner, inner.shape[-1])
+                for part, activation in (("1x1_down", torch.relu), ("1x1_up", torch.sigmoid)):
+                    kernel, bias = (w[f"{block}_{part}.{end}"] for end in ("weight", "bias"))
+                    factor = activation(F.conv2d(factor, kernel, bias))
+                inner = factor * inner
+            maps = F.relu(inner + (layer(maps, f"{block}_1x1_proj", stride) if number == 1 else maps))
+    return F.avg_pool2d(maps, maps.shape[-1])[:, :, 0, 0]
+
+
 # EfficientNet (Tan & Le 2019, table 1) as TensorFlow pads it, with timm's names.
 
 # Expansion, kernel, stride, channels and blocks of each group.

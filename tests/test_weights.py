@@ -127,6 +127,88 @@ def test_efficientnets_of_emotiefflib_have_the_authors_features(
     assert str(report) == f"{said}; not in the file: head.weight, head.bias{left}"
 
 
+def blue_first(images: np.ndarray) -> np.ndarray:
+    """Return pixels as the conversion from Caffe scales them: blue first, 0 to 255, less the mean."""
+    return images[..., ::-1] - np.array([91.4953, 103.8827, 131.0912])
+
+
+def red_first(images: np.ndarray) -> np.ndarray:
+    """Return pixels as the authors scale them for torch."""
+    return images - np.array([131.0912, 103.8827, 91.4953])
+
+
+def vggface2_file(model: str, form: str, file: str) -> faces.Weights:
+    """Write a file of VGGFace2's weights, and return them by the authors' names."""
+    shapes = faces.vggface2_shapes(model == "se_resnet50")
+    weights = faces.drawn(shapes)
+    weights["conv1_7x7_s2.weight"] /= 64  # as pixels from 0 to 255 need it
+    if form == "authors":
+        torch.save(weights | faces.counted(shapes, 0), file)
+        return weights
+    converted = {faces.converted_name(name): value.numpy() for name, value in weights.items()}
+    converted["fc.weight"] = converted["fc.weight"][:, :1, 0, 0]  # else two seconds of zeros
+    with open(file, "wb") as opened:
+        pickle.dump(converted, opened, 2)
+    return weights
+
+
+# The conversions are pickles of arrays without counts of batches. 224 pixels are the authors' size; 65 and 97 leave
+# positions that pooling with `ceil_mode` adds.
+@pytest.mark.parametrize(
+    ("model", "form", "side"),
+    [
+        ("resnet50", "converted", 65),
+        ("resnet50", "authors", 97),
+        ("se_resnet50", "converted", 224),
+        ("se_resnet50", "authors", 65),
+    ],
+)
+def test_networks_of_vggface2_have_the_authors_features(
+    project: Path, model: str, form: str, side: int
+) -> None:
+    file = "ft_weight.pkl" if form == "converted" else "ft.pth"
+    expected = double(vggface2_file(model, form, file))
+    settings = {"stem": "standard", "caffe": True, "scaling": "vggface2"}
+    network, report = started(chosen(project, model, file, **settings))
+    images = pictures(side)
+    scaled = (blue_first if form == "converted" else red_first)(images)
+    assert_same_features(network, images, lambda x: faces.vggface2_features(expected, x), scaled)
+    name, count = ("ResNet-50", 265) if model == "resnet50" else ("SE-ResNet-50", 329)
+    turned, last = "; first convolution turned from blue first to red first", "fc"
+    if form == "authors":
+        turned, last, count = "", "classifier", count + 53
+    assert str(report) == (
+        f"{count} tensors loaded as VGGFace2's {name}{turned}; not in the file: head.weight, head.bias; "
+        f"left out: {last}.bias, {last}.weight (8,631 classes)"
+    )
+
+
+def test_vggface2s_weights_need_caffes_form(project: Path) -> None:
+    shapes = faces.vggface2_shapes(False)
+    written({faces.converted_name(name): shape for name, shape in shapes.items()})
+    line = refused(chosen(project, "resnet50", "w.pth", stem="standard"))
+    assert line == "w.pth: found VGGFace2's ResNet-50, allowed: with models.resnet50.caffe: true"
+    p = chosen(project, "resnet50", "w.pth", stem="standard", caffe=True)
+    with torch.device("meta"):
+        network = toy.network(p)
+    report = pretrained.load_weights(network, *p.chosen("model"), p.classes)[""]
+    assert report.advice == ["they expect models.resnet50.scaling: vggface2"]
+    line = refused(chosen(project, "resnet50", "w.pth", stem="small"))
+    assert line.endswith("; its stem needs models.resnet50.stem: standard")
+
+    # The same names are ImageNet's, whose strides are elsewhere.
+    shapes = faces.vggface2_shapes(False, 1000)
+    written({faces.converted_name(name): shape for name, shape in shapes.items()})
+    assert refused(p) == (
+        "w.pth: found ResNet-50 in torchvision's names, allowed: VGGFace2's, known by 8,631 identities, or "
+        "models.resnet50.caffe: false"
+    )
+    line = refused(chosen(project, "resnet50", "IMAGENET1K_V1", caffe=True))
+    assert line.startswith(
+        "params.yaml: models.resnet50.weights: found 'IMAGENET1K_V1', allowed: null, a .saf"
+    )
+
+
 def test_training_prints_what_was_loaded_and_what_was_left_out(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -153,6 +235,15 @@ FORMS: dict[str, tuple[str, dict[str, Any], faces.Shapes]] = {
         {"stem": "standard"},
         {faces.sequence_name(name): shape for name, shape in faces.resnet18_shapes().items()},
     ),
+    **{
+        f"VGGFace2 {form} {model}": (
+            model,
+            {"stem": "standard", "caffe": True},
+            {name(key): shape for key, shape in faces.vggface2_shapes(model == "se_resnet50").items()},
+        )
+        for form, name in (("authors", str), ("converted", faces.converted_name))
+        for model in ("resnet50", "se_resnet50")
+    },
     "EmotiEffLib": ("timm", {"name": "tf_efficientnet_b0", "side": 64}, faces.efficientnet_shapes("b0")),
 }
 
@@ -274,7 +365,7 @@ class Code:
 @pytest.mark.parametrize("legacy", [False, True])
 @pytest.mark.parametrize("writer", ["torch", "pickle"])
 def test_code_in_a_file_is_refused_by_name_and_not_run(project: Path, writer: str, legacy: bool) -> None:
-    nested = Code(torch.storage._load_from_bytes, pickle.dumps(Code()))
+    nested = Code(torch.storage._load_from_bytes, pickle.dumps(Code(), 2))
     for content in (Code(), nested, torch.nn.Linear(1, 1)):
         named = {"conv1.weight": torch.zeros(1), "payload": content}
         if writer == "torch":

@@ -6,10 +6,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.params.types import UNCHOSEN, Block, Fraction, Line, Rate
+from pipeline.params.types import UNCHOSEN, Before, Block, Fraction, Line, Rate
 
 Stem = Literal["small", "standard"]
-Scaling = Literal["faces", "imagenet", "unit"]
+Scaling = Literal["faces", "imagenet", "unit", "vggface2"]
 
 
 class NetworkSettings(Block):
@@ -34,6 +34,12 @@ class ResNetSettings(NetworkSettings):
     stem: Stem
 
 
+class ResNet50Settings(ResNetSettings):
+    """Settings of a residual network of bottleneck blocks. `caffe` is the form that VGGFace2's weights need."""
+
+    caffe: Annotated[bool, Before(False)]
+
+
 class BoosterSettings(NetworkSettings):
     """Settings of a boosted residual network. Table 6 of the paper also tries each of its changes alone."""
 
@@ -44,9 +50,10 @@ class BoosterSettings(NetworkSettings):
 
 
 class SEResNetSettings(NetworkSettings):
-    """Settings of a squeeze-and-excitation network."""
+    """Settings of a squeeze-and-excitation network. `caffe` is the form that VGGFace2's weights need."""
 
     stem: Stem
+    caffe: Annotated[bool, Before(False)]
 
 
 class DenseNetSettings(NetworkSettings):
@@ -90,7 +97,7 @@ class TimmSettings(NetworkSettings):
     side: Annotated[int, Field(ge=16, le=1024)]
     drop_path: Annotated[float, Field(ge=0, lt=1)]
     frozen: Annotated[int, Field(ge=0, le=100)]
-    scaling: Literal["faces", "imagenet", "unit", "timm"]  # type: ignore[assignment]
+    scaling: Literal["faces", "imagenet", "unit", "vggface2", "timm"]  # type: ignore[assignment]
 
 
 class DeepFeaturesSettings(Block):
@@ -108,7 +115,7 @@ class Models(Block):
     """One block for each network. Only the block of the chosen one is required."""
 
     resnet18: ResNetSettings = UNCHOSEN
-    resnet50: ResNetSettings = UNCHOSEN
+    resnet50: ResNet50Settings = UNCHOSEN
     resnet18_booster: BoosterSettings = UNCHOSEN
     resnet50_booster: BoosterSettings = UNCHOSEN
     se_resnet50: SEResNetSettings = UNCHOSEN

@@ -40,6 +40,7 @@ class LoadReport:
         fresh: names of the network's tensors that keep their fresh weights.
         left: names of the file's tensors that the network does not have.
         adapted: descriptions of what was changed to make the weights fit.
+        advice: settings that the weights expect and the network does not have.
     """
 
     sha256: str | None
@@ -48,9 +49,14 @@ class LoadReport:
     fresh: list[str]
     left: list[str]
     adapted: list[str]
+    advice: list[str]
 
     def __str__(self) -> str:
-        words = [f"{self.loaded} tensors loaded{f' as {self.form}' if self.form else ''}", *self.adapted]
+        words = [
+            f"{self.loaded} tensors loaded{f' as {self.form}' if self.form else ''}",
+            *self.adapted,
+            *self.advice,
+        ]
         for title, names in (("not in the file", self.fresh), ("left out", self.left)):
             if names:
                 more = f" and {len(names) - 4} more" if len(names) > 4 else ""
@@ -125,7 +131,7 @@ def _load(
     network: Classifier, choice: str, name: str, settings: Any, key: str, classes: list[str]
 ) -> LoadReport:
     source = _of_file(choice, name, settings, key) if is_file(choice) else _of_library(network, choice, key)
-    return _copied(network, source, classes, f"models.{name}.stem" if hasattr(settings, "stem") else "")
+    return _copied(network, source, classes, name, settings)
 
 
 def _of_library(network: Classifier, choice: str, key: str) -> _Source:
@@ -141,7 +147,7 @@ def _of_file(choice: str, name: str, settings: Any, key: str) -> _Source:
     path = existing(choice, key)
     tensors, earlier = read_tensors(path)
     form = recognised(tensors) if earlier is None else None
-    if form:
+    if earlier is None:
         require_network(form, path, name, settings)
     with path.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
@@ -149,7 +155,9 @@ def _of_file(choice: str, name: str, settings: Any, key: str) -> _Source:
 
 
 @torch.no_grad()
-def _copied(network: Classifier, source: _Source, classes: list[str], stem: str) -> LoadReport:
+def _copied(
+    network: Classifier, source: _Source, classes: list[str], model: str, settings: Any
+) -> LoadReport:
     """Copy tensors into the network and report on the copied tensors.
 
     Args:
@@ -157,7 +165,8 @@ def _copied(network: Classifier, source: _Source, classes: list[str], stem: str)
             file of an earlier run has the network's own names.
         source: of the tensors.
         classes: of the network.
-        stem: the key that chooses the network's stem; empty if it has one stem only.
+        model: name of the network.
+        settings: the block `models.<model>`.
     """
     own, tensors, earlier = network.state_dict(), source.tensors, source.classes
     names = {
@@ -168,7 +177,8 @@ def _copied(network: Classifier, source: _Source, classes: list[str], stem: str)
         if earlier != classes or tensors["head.weight"].shape != network.head.weight.shape:
             names = {name: name for name in own if not name.startswith("head.")}
     first = next(name for name, tensor in own.items() if tensor.ndim == 4)
-    loaded, fresh, adapted = 0, [], []
+    loaded, fresh = 0, []
+    adapted: list[str] = []
     for name, tensor in own.items():
         given = tensors.get(names.get(name, ""))
         # Older files lack the count of batches, which has no effect with a fixed momentum.
@@ -184,25 +194,41 @@ def _copied(network: Classifier, source: _Source, classes: list[str], stem: str)
         if given is None:
             fresh.append(name)
             continue
-        if name == first and given.shape[1:2] != tensor.shape[1:2] and given.shape[2:] == tensor.shape[2:]:
-            given = _with_channels(given, tensor.shape[1])
-            adapted.append(
-                f"first convolution {'summed' if tensor.shape[1] == 1 else 'spread'} over channels"
-            )
+        needs = ""
+        if name == first:
+            given = _first(given, tensor, source.form, adapted)
+            stem = _STEMS.get(tuple(given.shape[2:])) if hasattr(settings, "stem") else None
+            needs = f"; its stem needs models.{model}.stem: {stem}" if stem else ""
         if given.shape != tensor.shape:
-            other = _STEMS.get(tuple(given.shape[2:]))
-            raise UserError(
-                f"{source.title}: found {names[name]} of {_shape(given)}, allowed for this network: {_shape(tensor)}"
-                + (f"; its stem needs {stem}: {other}" if name == first and stem and other else "")
-            )
+            found = f"{source.title}: found {names[name]} of {_shape(given)}"
+            raise UserError(f"{found}, allowed for this network: {_shape(tensor)}{needs}")
         tensor.copy_(given)
         loaded += 1
     left = sorted(set(tensors) - set(names.values()))
     if earlier is not None and "head.weight" in fresh:
         adapted.append(_copied_head(network, tensors, earlier, classes))
         fresh, left = ([name for name in names if not name.startswith("head.")] for names in (fresh, left))
-    form = source.form.title if source.form else None
-    return LoadReport(source.digest, form, loaded, fresh, _counted(left, tensors), adapted)
+    form, advice = source.form, source.form.advice(model, settings) if source.form else []
+    return LoadReport(
+        source.digest,
+        form.title if form else None,
+        loaded,
+        fresh,
+        _counted(left, tensors),
+        adapted,
+        advice,
+    )
+
+
+def _first(given: Tensor, own: Tensor, form: Form | None, adapted: list[str]) -> Tensor:
+    """Return the weights of a first convolution for the network's channels, red first; describe the change."""
+    if form and form.blue_first and given.ndim == 4:
+        given = given.flip(1)
+        adapted.append("first convolution turned from blue first to red first")
+    if given.shape[1:2] == own.shape[1:2] or given.shape[2:] != own.shape[2:]:
+        return given
+    adapted.append(f"first convolution {'summed' if own.shape[1] == 1 else 'spread'} over channels")
+    return _with_channels(given, own.shape[1])
 
 
 def _counted(names: list[str], tensors: dict[str, Tensor]) -> list[str]:

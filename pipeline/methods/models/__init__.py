@@ -22,6 +22,8 @@ SCALINGS: dict[str, Scaling] = {
     "faces": ((0.5,), (0.25,)),
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "unit": ((0.0,), (1.0,)),
+    # Cao et al. 2018: pixels from 0 to 255 less the mean over VGGFace2.
+    "vggface2": ((131.0912 / 255, 103.8827 / 255, 91.4953 / 255), (1 / 255,)),
 }
 
 

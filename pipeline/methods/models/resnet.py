@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pipeline.methods.models import Classifier, assemble
-from pipeline.methods.models.parts.residual import stages
+from pipeline.methods.models import Classifier, Published, assemble
+from pipeline.methods.models.parts.residual import as_in_caffe, stages
 from pipeline.methods.models.parts.torchvision import models, published
-from pipeline.params.models import ResNetSettings
+from pipeline.params.models import ResNet50Settings, ResNetSettings
 
 
 def resnet18(settings: ResNetSettings, classes: int, channels: int) -> Classifier:
@@ -18,14 +18,20 @@ def resnet18(settings: ResNetSettings, classes: int, channels: int) -> Classifie
     return _classifier(settings, classes, channels, "resnet18", 512)
 
 
-def resnet50(settings: ResNetSettings, classes: int, channels: int) -> Classifier:
-    """Return ResNet-50 with 2048 features and strides in its 3x3 convolutions (torchvision's v1.5)."""
-    return _classifier(settings, classes, channels, "resnet50", 2048)
+def resnet50(settings: ResNet50Settings, classes: int, channels: int) -> Classifier:
+    """Return ResNet-50 with 2048 features and strides in its 3x3 convolutions (torchvision's v1.5).
+
+    With `caffe: true` it is the network that was trained on VGGFace2 (Cao et al. 2018), see docs/weights.md.
+    """
+    return _classifier(settings, classes, channels, "resnet50", 2048, settings.caffe)
 
 
 def _classifier(
-    settings: ResNetSettings, classes: int, channels: int, name: str, features: int
+    settings: ResNetSettings, classes: int, channels: int, name: str, features: int, caffe: bool = False
 ) -> Classifier:
     net = getattr(models, name)()
+    if caffe:
+        as_in_caffe(net)
     parts = stages(net, net.relu, settings.stem, channels)
-    return assemble(settings, classes, parts, features, net, published(name))
+    # torchvision's weights were trained with the strides elsewhere.
+    return assemble(settings, classes, parts, features, net, Published() if caffe else published(name))
