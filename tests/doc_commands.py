@@ -185,8 +185,9 @@ def _fer(command: Command, values: dict[str, Any]) -> None:
     except Exception as error:
         if not (command.in_text and type(error).__name__ == "MissingParameter"):
             raise Wrong(f"fer refuses it: {getattr(error, 'message', error)}") from None
-    if command.words[1] == "recipe" and context.params.get("name"):
-        if (name := context.params["name"]) not in recipes.names():
+    name = context.params.get("name")
+    if command.words[1] == "recipe" and name and name != "mine":  # a reader's own
+        if name not in recipes.names():
             raise Wrong(f"there is no recipe {name}")
         variants = recipes.load(name).variants
         for key in ("variant", "baseline"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,16 @@ WIDTHS = {
     "paper": 32,
     "runs": 14,
 }  # characters of the columns of `fer recipe show`
+
+
+class Score(StrEnum):
+    """A score on `valid` that a search maximises."""
+
+    ACCURACY = "accuracy"
+    MACRO_RECALL = "macro_recall"
+    MACRO_F1 = "macro_f1"
+
+
 TRIES = 3  # times in a row that workers are replaced without a run that finishes
 
 app = typer.Typer(
@@ -33,6 +44,12 @@ Name = Annotated[
     str,
     typer.Argument(
         help="Name of the recipe: a file in recipes/ without .yaml.", autocompletion=completion.recipes
+    ),
+]
+Jobs = Annotated[
+    int,
+    typer.Option(
+        min=1, help="Number of experiments at a time. Each gets its GPU and its share of the cores."
     ),
 ]
 Short = Annotated[bool, typer.Option("--short", help="Use the short form, for a machine without a GPU.")]
@@ -118,12 +135,7 @@ def run(
         int | None,
         typer.Option(min=1, help="Number of runs of each row.", show_default="the recipe's `runs`"),
     ] = None,
-    jobs: Annotated[
-        int,
-        typer.Option(
-            min=1, help="Number of experiments at a time. Each gets its GPU and its share of the cores."
-        ),
-    ] = 1,
+    jobs: Jobs = 1,
     wait: Annotated[
         bool,
         typer.Option("--wait", help="Show the progress until all runs have ended, then print the table."),
@@ -171,6 +183,42 @@ def run(
             f"{len(failures)} runs did not finish: {'; '.join(failures)} "
             "(repeat the command to queue them again; `dvc queue logs NAME` shows the whole log)"
         )
+
+
+@app.command(epilog=examples("fer recipe search mine --trials 12 --jobs 2"))
+def search(
+    name: Name,
+    trials: Annotated[
+        int,
+        typer.Option(min=1, help="Number of finished and stopped trials, those of earlier calls included."),
+    ] = 20,
+    jobs: Jobs = 1,
+    score: Annotated[Score, typer.Option(help="Score on valid to maximise.")] = Score.ACCURACY,
+    short: Short = False,
+) -> None:
+    """Search a recipe's grid for the row with the highest score on valid. Optuna proposes the rows.
+
+    Each trial is the experiment of a row with seed 1. A run is stopped when it falls below the median of the earlier
+    trials. Repeat the command to go on after a kill, or to add trials.
+    """
+    from pipeline.experiments import workers
+    from pipeline.experiments.search import Search
+
+    shares = workers.shares(jobs)
+    searching = Search(_sweep(name, short), score.value, lambda: workers.start(shares))
+    if jobs > 1:
+        say(workers.in_words(shares))
+    for line in searching.run(trials, jobs):
+        say(line)
+    finished, stopped = searching.counts()
+    say(f"{finished} trials have finished, {stopped} were stopped")
+    if not (best := searching.best()):
+        raise UserError(f"{name}: no trial has finished; `fer recipe status {name}` says why")
+    row, value = best
+    say(
+        f"best on valid: {row}, {score.value} {value:.4f}. This score is too high, because it chose the row. "
+        f"`fer recipe run {name}{' --short' if short else ''} --variant {row}` adds the other seeds."
+    )
 
 
 @app.command(epilog=examples("fer recipe status mixcut_sample --short --wait"))

@@ -250,6 +250,22 @@ def _durations(folder: Path) -> dict[str, float]:
     }
 
 
+def stop(run: QueuedRun) -> None:
+    """Kill the processes of a running run. Its worker then reports that it failed, and takes the next one."""
+    try:
+        process = psutil.Process(int(run._file("pid").read_text(encoding="ascii")))
+        for each in (process, *process.children(recursive=True)):
+            each.kill()
+    except (FileNotFoundError, psutil.NoSuchProcess):  # it has just ended
+        return
+
+
+def copy_of(run: QueuedRun) -> Path | None:
+    """Return the copy of the project in which a run works; None if there is no copy."""
+    copy = _copy_of(run.folder.name, run.folder.parents[1])
+    return copy if copy != Path() else None
+
+
 def _copy_of(revision: str, folder: Path) -> Path:
     """Return the copy of the project in which a run works, or an empty path if there is no copy.
 

@@ -113,7 +113,7 @@ class Sweep(NamedTuple):
         with submission.alone():
             submission.check_committed()
             wanted = {
-                self._experiment(row, seed): values | self.recipe.of_run(seed)
+                self.experiment(row, seed): values | self.recipe.of_run(seed)
                 for seed in range(1, seeds + 1)
                 for row, values in overrides.items()
             }
@@ -193,7 +193,7 @@ class Sweep(NamedTuple):
         """Return why finished runs are stale, by the name of the experiment."""
         by_row = self.results().stale
         return {
-            self._experiment(row, seed): why for row, seeds in by_row.items() for seed, why in seeds.items()
+            self.experiment(row, seed): why for row, seeds in by_row.items() for seed, why in seeds.items()
         }
 
     def row_counts(self, status: SweepStatus) -> dict[str, Counter[str]]:
@@ -233,7 +233,7 @@ class Sweep(NamedTuple):
                 refs[found[0]][found[1]] = ref
         return {row: dict(sorted(seeds.items())) for row, seeds in refs.items()}
 
-    def _experiment(self, row: str, seed: int) -> str:
+    def experiment(self, row: str, seed: int) -> str:
         """Return the name of the experiment of a row and seed."""
         return f"{self._prefix(row)}-s{seed}"
 
