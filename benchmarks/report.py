@@ -75,15 +75,13 @@ class Folder:
 
 def repeat(root: Path, count: int) -> None:
     """Write predictions, their faces and metrics into a folder."""
-    table = store.read_parquet(paths.PREDICTIONS, schema.PREDICTIONS.names)
+    table = store.read_parquet(paths.PREDICTIONS, schema.predictions([]).names)
     rounds = -(-count // len(table))
     many = pa.concat_tables(
         table.set_column(0, "id", pc.binary_join_element_wise(table["id"], str(i), "-"))
         for i in range(rounds)
     ).slice(0, count)
-    store.write_batches(
-        root / paths.PREDICTIONS, schema.PREDICTIONS, many.cast(schema.PREDICTIONS).to_batches()
-    )
+    store.write_batches(root / paths.PREDICTIONS, table.schema, many.cast(table.schema).to_batches())
     for path in sorted(paths.ALIGNED.glob("*.arrow")):
         faces = store.Faces(path)
         side, _, channels = faces.shape

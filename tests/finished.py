@@ -65,7 +65,7 @@ def write(
         "x": logits[:, 0].tolist(),
         "y": logits[:, -1].tolist(),
     }
-    pq.write_table(pa.table(columns, schema.PREDICTIONS), root / paths.PREDICTIONS)
+    pq.write_table(pa.table(columns, schema.predictions(names)), root / paths.PREDICTIONS)
 
     evaluated: dict[str, Any] = {
         "rule": "plurality",

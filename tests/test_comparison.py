@@ -27,7 +27,7 @@ from pipeline.experiments.scores import score_at
 from pipeline.experiments.states import State, state_of
 from pipeline.experiments.sweep import Results, Sweep
 from pipeline.experiments.table import markdown
-from pipeline.tables.schema import PREDICTIONS
+from pipeline.tables import schema
 from pipeline.tables.store import write_rows
 
 FRACTIONS = st.floats(0, 1)
@@ -355,7 +355,7 @@ def predictions(path: Path, labels: str, predicted: str, split: str = "test") ->
         for part in (split, "train")
         for number, (label, said) in enumerate(zip(labels, predicted, strict=True))
     ]
-    write_rows(path, PREDICTIONS, sorted(rows, key=lambda row: row["id"]))
+    write_rows(path, schema.predictions(list("abc")), sorted(rows, key=lambda row: row["id"]))
     return path
 
 

@@ -100,7 +100,8 @@ def test_the_scores_follow_from_the_predictions(p: Params, capsys: pytest.Captur
     report = json.loads((paths.METRICS / "evaluate.json").read_text())
     assert [name for name in report if name in vocabulary.SPLITS] == ["train", "test"]
     predictions = pq.read_table(paths.PREDICTIONS)
-    assert predictions.schema.equals(schema.PREDICTIONS)
+    assert predictions.schema.equals(schema.predictions(NAMES))
+    assert predictions.schema.metadata == {b"classes": b"neutral,fear"}
     ids = predictions["id"].to_pylist()
     assert ids == sorted(ids)
     known = {row["id"]: row for row in pq.read_table(paths.LABELS).to_pylist()}

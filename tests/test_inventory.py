@@ -47,7 +47,7 @@ def full(project: Path) -> Path:
         {"id": "a", "dataset": "sample", "split": "valid", "label": "fear", "predicted": "fear"}
         | {"probabilities": [1.0], "x": 0.0, "y": 0.0}
     ]
-    store.write_rows(project / paths.PREDICTIONS, schema.PREDICTIONS, predicted)
+    store.write_rows(project / paths.PREDICTIONS, schema.predictions(["fear"]), predicted)
     near = {"valid_in_train": 2, "test_in_valid": 1000, "within": {"train": 9}}
     same = {"valid_in_train": 1, "test_in_valid": 0}
     metrics = {"dropped": {"unknown": 3}, "duplicates": same, "near_duplicates": near, "groups": {}}

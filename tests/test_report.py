@@ -293,6 +293,17 @@ def test_what_is_absent_is_a_sentence(project: Path, removed: list[str], sentenc
     assert "on test" not in page.text
 
 
+def test_predictions_of_other_classes_are_not_shown(project: Path) -> None:
+    finished.write(project)
+    table = pq.read_table(paths.PREDICTIONS)
+    names = table.schema.metadata[b"classes"].decode().split(",")
+    for classes, shown in ((names, True), (names[::-1], False)):
+        pq.write_table(table.replace_schema_metadata({"classes": ",".join(classes)}), paths.PREDICTIONS)
+        page = report()
+        assert ("does not match metrics/evaluate.json" in page.text) is not shown
+        assert ("Confusion matrix" in page.text) is shown
+
+
 def test_what_does_not_belong_to_the_run_is_named(project: Path) -> None:
     finished.write(project, seed=1, splits=("valid",))
     other = paths.PREDICTIONS.read_bytes()

@@ -18,7 +18,7 @@ from pipeline.core.progress import track
 from pipeline.params.model import Align
 from pipeline.tables.columns import Texts, numbers, places, texts
 from pipeline.tables.paths import ALIGNED, LABELS
-from pipeline.tables.schema import DATASETS, MADE_FROM, channels
+from pipeline.tables.schema import DATASETS, MADE_FROM, channels, classes_of
 from pipeline.tables.store import Faces, read_parquet
 
 # A set of faces moves to the GPU if it takes at most this share of the free memory there.
@@ -130,9 +130,9 @@ class LabelledFaces:
     def _rows(self) -> pa.Table:
         """Return the rows of `data/labels.parquet` that belong to the data sets."""
         table = read_parquet(LABELS, ["id", "dataset", "split", "label", "target"])
-        made_with = (table.schema.metadata or {}).get(b"classes", b"").decode()
-        if made_with != ",".join(self.classes):
-            raise UserError.of(LABELS, f"classes {made_with}", f"{','.join(self.classes)}: run `dvc repro`")
+        if (made_with := classes_of(table.schema)) != self.classes:
+            found, allowed = ",".join(made_with), ",".join(self.classes)
+            raise UserError.of(LABELS, f"classes {found}", f"{allowed}: run `dvc repro`")
         own = pa.array(self.datasets, pa.string())
         return table.filter(pc.is_in(table["dataset"], value_set=own))
 

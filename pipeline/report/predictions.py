@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from pipeline.report.run import SCORES, FinishedRun
 from pipeline.tables.columns import places, shared, texts
 from pipeline.tables.paths import ALIGNED, PREDICTIONS
+from pipeline.tables.schema import classes_of
 from pipeline.tables.store import Faces, read_parquet
 from pipeline.tables.vocabulary import SCORED
 
@@ -86,8 +87,10 @@ def predictions(run: FinishedRun) -> tuple[dict[str, SplitPredictions], str]:
 
 
 def _read(path: Path, classes: list[str]) -> dict[str, SplitPredictions]:
-    """Return the predictions by split; empty if they have other classes."""
+    """Return the predictions by split; empty if they have other classes. Earlier versions' tables name none."""
     table = read_parquet(path, ["id", "dataset", "split", "label", "predicted", "probabilities"])
+    if classes_of(table.schema) not in ([], classes):
+        return {}
     labels = places(table["label"], classes)
     flat = table["probabilities"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     if not len(table) or len(flat) != len(table) * len(classes) or (labels < 0).any():

@@ -31,7 +31,7 @@ from pipeline.params.model import Params
 from pipeline.tables.attributes import GAP, UNKNOWN, check_groups, values_of
 from pipeline.tables.columns import numbers, shared, texts
 from pipeline.tables.paths import ALIGNED, CLASSIFIER, LABELS, METRICS, PLOTS, PREDICTIONS
-from pipeline.tables.schema import PREDICTIONS as PREDICTION_COLUMNS
+from pipeline.tables.schema import predictions as prediction_columns
 from pipeline.tables.store import BATCH_ROWS, fill, read_parquet
 from pipeline.tables.vocabulary import SCORED
 
@@ -121,7 +121,7 @@ def _predictions(
         "x": on_map[:, 0],
         "y": on_map[:, 1],
     }
-    return pa.table(columns, PREDICTION_COLUMNS).combine_chunks()
+    return pa.table(columns, prediction_columns(classes)).combine_chunks()
 
 
 def _origin(datasets: list[str]) -> dict[str, Any]:

@@ -14,6 +14,8 @@ DRAW = b"draw"
 # Metadata of the ingested table: the names that its votes and labels can have, joined by commas. Absent if they are
 # `VOTES`.
 VOCABULARY = b"vocabulary"
+# Metadata of the tables of labels and predictions: the class names in label order, joined by commas.
+CLASSES = b"classes"
 # Metadata of the table of generated faces: SHA-256 of the samples that the GAN learned from, and their data sets.
 MADE_FROM, DATASETS = b"made_from", b"datasets"
 
@@ -62,7 +64,7 @@ _LABELS = pa.schema(
     ]
 )
 
-PREDICTIONS = pa.schema(
+_PREDICTIONS = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
         pa.field("dataset", pa.string(), nullable=False),
@@ -100,7 +102,18 @@ def vocabulary_of(columns: pa.Schema) -> tuple[str, ...]:
 
 def labels(classes: Sequence[str]) -> pa.Schema:
     """Return the schema of `data/labels.parquet`; its metadata holds the order of the shares in `target`."""
-    return _LABELS.with_metadata({"classes": ",".join(classes)})
+    return _LABELS.with_metadata({CLASSES: ",".join(classes)})
+
+
+def predictions(classes: Sequence[str]) -> pa.Schema:
+    """Return the schema of `data/predictions.parquet`; its metadata holds the order of the probabilities."""
+    return _PREDICTIONS.with_metadata({CLASSES: ",".join(classes)})
+
+
+def classes_of(columns: pa.Schema) -> list[str]:
+    """Return the classes of a table of labels or predictions; empty if it does not name them."""
+    recorded = (columns.metadata or {}).get(CLASSES, b"").decode()
+    return recorded.split(",") if recorded else []
 
 
 def channels(colour: bool) -> int:
