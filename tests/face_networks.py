@@ -174,6 +174,46 @@ def vggface2_features(w: Weights, images: Tensor) -> Tensor:
     return F.avg_pool2d(maps, maps.shape[-1])[:, :, 0, 0]
 
 
+# IResNet-50 and -100 in insightface's names (Deng et al. 2019, section 3.1).
+
+DEPTHS = {50: (3, 4, 14, 3), 100: (3, 13, 30, 3)}
+
+
+def iresnet_shapes(depth: int) -> Shapes:
+    """Return the tensors of ArcFace's `backbone.pth`."""
+    shapes: Shapes = {"conv1.weight": (64, 3, 3, 3), **_norm("bn1", 64), "prelu.weight": (64,)}
+    before = 64
+    for group, (width, blocks) in enumerate(zip((64, 128, 256, 512), DEPTHS[depth], strict=True), 1):
+        for block in (f"layer{group}.{number}" for number in range(blocks)):
+            shapes |= {**_norm(f"{block}.bn1", before), f"{block}.conv1.weight": (width, before, 3, 3)}
+            shapes |= {**_norm(f"{block}.bn2", width), f"{block}.prelu.weight": (width,)}
+            shapes |= {f"{block}.conv2.weight": (width, width, 3, 3), **_norm(f"{block}.bn3", width)}
+            if block.endswith(".0"):
+                shapes |= {f"{block}.downsample.0.weight": (width, before, 1, 1)}
+                shapes |= _norm(f"{block}.downsample.1", width)
+            before = width
+    shapes |= {**_norm("bn2", 512), "fc.weight": (512, 512 * 7 * 7), "fc.bias": (512,)}
+    return shapes | _norm("features", 512)
+
+
+def iresnet_features(w: Weights, images: Tensor) -> Tensor:
+    """Return 512 features of images of 112 x 112 pixels from -1 to 1, red first."""
+    maps = F.prelu(normed(w, F.conv2d(images, w["conv1.weight"], padding=1), "bn1"), w["prelu.weight"])
+    for group in (1, 2, 3, 4):
+        number = 0
+        while f"layer{group}.{number}.conv1.weight" in w:
+            block, stride = f"layer{group}.{number}", 1 if number else 2
+            inner = F.conv2d(normed(w, maps, f"{block}.bn1"), w[f"{block}.conv1.weight"], padding=1)
+            inner = F.prelu(normed(w, inner, f"{block}.bn2"), w[f"{block}.prelu.weight"])
+            inner = normed(w, F.conv2d(inner, w[f"{block}.conv2.weight"], None, stride, 1), f"{block}.bn3")
+            if stride == 2:
+                maps = F.conv2d(maps, w[f"{block}.downsample.0.weight"], stride=2)
+                maps = normed(w, maps, f"{block}.downsample.1")
+            maps, number = inner + maps, number + 1
+    flat = normed(w, maps, "bn2").reshape(len(images), -1)
+    return normed(w, F.linear(flat, w["fc.weight"], w["fc.bias"]), "features")
+
+
 # EfficientNet (Tan & Le 2019, table 1) as TensorFlow pads it, with timm's names.
 
 # Expansion, kernel, stride, channels and blocks of each group.

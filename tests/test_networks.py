@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from pipeline.methods.models import Classifier
 from pipeline.methods.models.booster import AccuracyBooster
 from pipeline.methods.models.parts.convolution import Convolution
+from pipeline.methods.models.parts.grid import AverageToGrid
 from pipeline.methods.models.parts.torchvision import models
-from pipeline.methods.models.parts.vgg import AverageToGrid
 from pipeline.params.methods import choices
 from tests import toy
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from pipeline import params
 from pipeline.core.errors import UserError
+from pipeline.methods.optimizers import adam
 from pipeline.stages import train
 from pipeline.training import pretrained, weight_files
 from tests import face_networks as faces
@@ -209,6 +210,45 @@ def test_vggface2s_weights_need_caffes_form(project: Path) -> None:
     )
 
 
+# IResNet-100 has a hundred large convolutions. Here those of one shape share their values, and batch norm does not.
+@pytest.mark.parametrize(("depth", "shared"), [(50, False), (100, True)])
+def test_networks_of_arcface_have_the_authors_features(project: Path, depth: int, shared: bool) -> None:
+    shapes = faces.iresnet_shapes(depth)
+    if shared:
+        by_shape = {shape: name for name, shape in shapes.items() if len(shape) > 1}
+        drawn = faces.drawn({**{name: shape for shape, name in by_shape.items()}, **_vectors(shapes)})
+        weights = {name: drawn[by_shape.get(shape, name)] for name, shape in shapes.items()}
+    else:
+        weights = faces.drawn(shapes)
+    torch.save(weights | faces.counted(shapes), "backbone.pth")
+    network, report = started(chosen(project, f"iresnet{depth}", "backbone.pth"))
+    image = pictures(112)[:1]
+    expected = double(weights)
+    scaled = (image / 255 - 0.5) / 0.5
+    assert_same_features(network, image, lambda x: faces.iresnet_features(expected, x), scaled)
+    count = len(shapes) + len(faces.counted(shapes))
+    assert (
+        str(report)
+        == f"{count} tensors loaded as ArcFace's IResNet-{depth}; not in the file: head.weight, head.bias"
+    )
+    assert report.left == report.advice == []
+
+
+def _vectors(shapes: faces.Shapes) -> faces.Shapes:
+    return {name: shape for name, shape in shapes.items() if len(shape) == 1}
+
+
+def test_the_scale_of_arcfaces_features_stays_at_one() -> None:
+    network = toy.network(toy.PARAMS.model_copy(update={"model": "iresnet50"}))
+    scale = network.body[-1].weight
+    before = network.body[-1].bias.clone()
+    built = adam.build(toy.settings("optimizer", "adam", learning_rate=0.1), network)
+    network(torch.rand(2, 1, 16, 16))[0].square().sum().backward()
+    built.step()
+    assert torch.equal(scale, torch.ones(512))
+    assert not torch.equal(network.body[-1].bias, before)
+
+
 def test_training_prints_what_was_loaded_and_what_was_left_out(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -244,6 +284,8 @@ FORMS: dict[str, tuple[str, dict[str, Any], faces.Shapes]] = {
         for form, name in (("authors", str), ("converted", faces.converted_name))
         for model in ("resnet50", "se_resnet50")
     },
+    "ArcFace 50": ("iresnet50", {}, faces.iresnet_shapes(50)),
+    "ArcFace 100": ("iresnet100", {}, faces.iresnet_shapes(100)),
     "EmotiEffLib": ("timm", {"name": "tf_efficientnet_b0", "side": 64}, faces.efficientnet_shapes("b0")),
 }
 
@@ -260,7 +302,8 @@ def test_a_file_with_a_tensor_too_few_or_of_another_shape_is_refused_by_its_name
     model, changes, shapes = FORMS[form]
     p = chosen(project, model, "w.pth", **changes)
     network = empty(p)
-    body = sorted(name for name in shapes if not name.startswith(("fc.", "classifier")))
+    last = ("classifier",) if form.startswith("ArcFace") else ("fc.", "classifier")
+    body = sorted(name for name in shapes if not name.startswith(last))
 
     @settings(max_examples=10)
     @given(st.sampled_from(body), st.sampled_from([None, (3,), (5, 2, 2, 2)]))
@@ -294,6 +337,12 @@ def test_a_stem_that_does_not_fit_is_named(project: Path) -> None:
             {},
             "MS-Celeb",
             "found ResNet-18 in torchvision's names, which se_resnet50 does not take, allowed: with model resnet18",
+        ),
+        (
+            "iresnet50",
+            {},
+            "ArcFace 100",
+            "found ArcFace's IResNet-100, which iresnet50 does not take, allowed: with model iresnet100",
         ),
         (
             "efficientnet_b0",

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from pipeline.params.types import UNCHOSEN, Before, Block, Fraction, Line, Rate
 
 Stem = Literal["small", "standard"]
-Scaling = Literal["faces", "imagenet", "unit", "vggface2"]
+Scaling = Literal["faces", "imagenet", "unit", "arcface", "vggface2"]
 
 
 class NetworkSettings(Block):
@@ -56,6 +56,10 @@ class SEResNetSettings(NetworkSettings):
     caffe: Annotated[bool, Before(False)]
 
 
+class IResNetSettings(NetworkSettings):
+    """Settings of a residual network for face recognition."""
+
+
 class DenseNetSettings(NetworkSettings):
     """Settings of a densely connected network."""
 
@@ -97,7 +101,7 @@ class TimmSettings(NetworkSettings):
     side: Annotated[int, Field(ge=16, le=1024)]
     drop_path: Annotated[float, Field(ge=0, lt=1)]
     frozen: Annotated[int, Field(ge=0, le=100)]
-    scaling: Literal["faces", "imagenet", "unit", "vggface2", "timm"]  # type: ignore[assignment]
+    scaling: Literal["faces", "imagenet", "unit", "arcface", "vggface2", "timm"]  # type: ignore[assignment]
 
 
 class DeepFeaturesSettings(Block):
@@ -119,6 +123,8 @@ class Models(Block):
     resnet18_booster: BoosterSettings = UNCHOSEN
     resnet50_booster: BoosterSettings = UNCHOSEN
     se_resnet50: SEResNetSettings = UNCHOSEN
+    iresnet50: IResNetSettings = UNCHOSEN
+    iresnet100: IResNetSettings = UNCHOSEN
     densenet121: DenseNetSettings = UNCHOSEN
     efficientnet_b0: EfficientNetSettings = UNCHOSEN
     vgg19_fer: FerVGGSettings = UNCHOSEN

@@ -172,6 +172,18 @@ _LAYERS = {
 }
 
 
+def _arcface(tensors: Tensors) -> Form | None:
+    """Recognise IResNet-50 and -100 in the names of insightface's arcface_torch."""
+    if not _any(r"layer\d\.\d+\.prelu\.weight", tensors):
+        return None
+    depth = {14: "50", 30: "100"}.get(_blocks(tensors, "layer3"))
+    if depth is None:
+        return Form("an IResNet of another depth than 50 or 100", (), "model iresnet50 or iresnet100")
+    return Form(
+        f"ArcFace's IResNet-{depth}", (f"iresnet{depth}",), f"model iresnet{depth}", scaling="arcface"
+    )
+
+
 def _resnet(tensors: Tensors) -> Form | None:
     """Recognise what torchvision names so: ResNet-18, such as MS-Celeb's of SCN and DAN, and ResNet-50."""
     if not _any(r"layer1\.0\.conv1\.weight", tensors) or _any(r".*\.(se|prelu)\..*", tensors):
@@ -198,7 +210,7 @@ def _efficientnet(tensors: Tensors) -> Form | None:
     return Form(f"EfficientNet-{name.upper()} in timm's names", ("timm",), use, ("efficientnet", f"_{name}"))
 
 
-_FINDERS = (_vggface2, _vggface2_of_authors, _resnet18_in_sequence, _efficientnet, _resnet)
+_FINDERS = (_vggface2, _vggface2_of_authors, _resnet18_in_sequence, _arcface, _efficientnet, _resnet)
 
 
 def _any(pattern: str, tensors: Tensors) -> bool:

@@ -22,6 +22,7 @@ SCALINGS: dict[str, Scaling] = {
     "faces": ((0.5,), (0.25,)),
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "unit": ((0.0,), (1.0,)),
+    "arcface": ((0.5,), (0.5,)),
     # Cao et al. 2018: pixels from 0 to 255 less the mean over VGGFace2.
     "vggface2": ((131.0912 / 255, 103.8827 / 255, 91.4953 / 255), (1 / 255,)),
 }
@@ -34,6 +35,8 @@ FAMILIES = {
     "resnet18_booster": "booster",
     "resnet50_booster": "booster",
     "se_resnet50": "se_resnet",
+    "iresnet50": "iresnet",
+    "iresnet100": "iresnet",
     "densenet121": "densenet",
     "efficientnet_b0": "efficientnet",
     "vgg19_fer": "vgg",
