@@ -22,16 +22,6 @@ WIDTHS = {
     "paper": 32,
     "runs": 14,
 }  # characters of the columns of `fer recipe show`
-
-
-class Score(StrEnum):
-    """A score on `valid` that a search maximises."""
-
-    ACCURACY = "accuracy"
-    MACRO_RECALL = "macro_recall"
-    MACRO_F1 = "macro_f1"
-
-
 TRIES = 3  # times in a row that workers are replaced without a run that finishes
 
 app = typer.Typer(
@@ -53,6 +43,14 @@ Jobs = Annotated[
     ),
 ]
 Short = Annotated[bool, typer.Option("--short", help="Use the short form, for a machine without a GPU.")]
+
+
+class Score(StrEnum):
+    """A score on `valid` that a search maximises."""
+
+    ACCURACY = "accuracy"
+    MACRO_RECALL = "macro_recall"
+    MACRO_F1 = "macro_f1"
 
 
 @app.command("list", epilog=examples("fer recipe list"))
