@@ -87,27 +87,30 @@ def outside(trace: str) -> list[str]:
     return sorted(found)
 
 
+def strace(trace: str) -> list[str]:
+    """Return the words before a command that make `strace` write what the command does on the network to a file."""
+    calls = "trace=connect,sendto,sendmsg,sendmmsg"
+    return ["strace", "-f", "-qq", "--seccomp-bpf", "-s", "0", "-e", calls, "-o", trace]
+
+
+def environment(folder: Path, home: Path) -> dict[str, str]:
+    """Return a command's variables: the code in `folder`, a home folder, none of those that `pipeline` has to set."""
+    hidden = (*SILENT, "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
+    kept = {name: value for name, value in os.environ.items() if name not in hidden}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return kept | {"HOME": str(home), "PATH": path, "PYTHONPATH": str(folder)}
+
+
 def traced(words: Sequence[str], folder: Path, home: Path) -> tuple[str, str]:
     """Run a command in a folder. Return what `strace` wrote about its network, and what it printed.
 
     Raises:
         UserError: the command fails.
     """
-    hidden = (
-        *SILENT,
-        "XDG_CACHE_HOME",
-        "XDG_CONFIG_HOME",
-        "XDG_DATA_HOME",
-    )  # the commands have to do without
-    environment = {name: value for name, value in os.environ.items() if name not in hidden}
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment |= {"HOME": str(home), "PATH": path, "PYTHONPATH": str(folder)}
     with tempfile.NamedTemporaryFile("r", prefix="strace-") as trace:
-        calls = "trace=connect,sendto,sendmsg,sendmmsg"
-        strace = ["strace", "-f", "-qq", "--seccomp-bpf", "-s", "0", "-e", calls, "-o", trace.name]
-        command = [*strace, *PROGRAMS.get(words[0], words[:1]), *words[1:]]
+        command = [*strace(trace.name), *PROGRAMS.get(words[0], words[:1]), *words[1:]]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        done = subprocess.run(command, cwd=folder, env=environment, text=True, **pipes)
+        done = subprocess.run(command, cwd=folder, env=environment(folder, home), text=True, **pipes)
         if done.returncode:
             raise UserError(f"{shlex.join(words)}: {done.stdout}")
         return trace.read(), done.stdout

@@ -6,6 +6,7 @@ import os
 # read them when they are imported, so they are set before any other import. Child processes inherit them.
 SILENT = {
     "DVC_NO_ANALYTICS": "1",
+    "GRADIO_ANALYTICS_ENABLED": "False",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "NO_ALBUMENTATIONS_UPDATE": "1",
     "ORT_DISABLE_TELEMETRY": "1",

@@ -16,6 +16,7 @@ import typer
 from pipeline.commands import (
     completion,
     data,
+    demo,
     doctor,
     ensemble,
     examples,
@@ -135,6 +136,7 @@ app.command(epilog=examples("fer report", "fer report workspace my-experiment ma
 )
 app.command(epilog=examples("fer ensemble workspace my-experiment other-experiment"))(ensemble.ensemble)
 app.command(epilog=examples("fer predict holiday/ --output holiday.csv --annotate marked/"))(predict.predict)
+app.command(epilog=examples("fer demo", "fer demo --model models/classifier.safetensors"))(demo.demo)
 app.command(epilog=examples("fer export --int8"))(export.export)
 app.command(epilog=examples("fer runs", "fer runs --all --output runs.csv"))(runs.runs)
 app.command(epilog=examples("fer data"))(data.data)

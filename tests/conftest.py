@@ -124,6 +124,7 @@ TOGETHER = tuple(
     f"tests/test_{name}.py"
     for name in (
         "benchmarks",
+        "demo",
         "detectors",
         "docs",
         "export",

@@ -58,6 +58,7 @@ ELSEWHERE = {
 # ... or on any page, where they begin so.
 TESTED = {
     "make test": ".ci/run",
+    "fer demo": "tests/test_demo.py",
     "fer import": "tests/test_import.py",
     "fer recipe search": "tests/test_search.py",
     "make docs": "the fixture `site`",

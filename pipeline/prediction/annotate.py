@@ -24,6 +24,8 @@ TEXT_SHARE, TEXT_LEAST, TEXT_MOST = 0.035, 14, 64
 USUAL_FPS = 25.0
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 FONT_HEIGHT = 22  # pixels of a capital letter at scale 1
+# Codecs by the suffix of a video: MPEG-4, and VP8, which browsers play.
+CODECS = {".mp4": "mp4v", ".webm": "VP80"}
 # BGR colours of the main face, other faces and text.
 MAIN, OTHER, INK = (80, 200, 80), (230, 160, 60), (0, 0, 0)
 
@@ -115,10 +117,10 @@ class Annotator:
 
 @contextmanager
 def video(path: Path, size: tuple[int, int], fps: float) -> Iterator[Callable[[np.ndarray], None]]:
-    """Yield a function that adds frames (BGR, uint8) to an .mp4 file (MPEG-4), resized to the size of the video.
+    """Yield a function that adds frames (BGR, uint8) to a video, resized to the size of the video.
 
     Args:
-        path: the file, which is replaced only if the block succeeds.
+        path: the file, whose suffix is one of `CODECS`. It is replaced only if the block succeeds.
         size: width and height of the frames.
         fps: frames per second.
 
@@ -130,7 +132,7 @@ def video(path: Path, size: tuple[int, int], fps: float) -> Iterator[Callable[[n
         writer.write(frame if frame.shape[1::-1] == size else cv2.resize(frame, size))
 
     with replacing(path) as temporary:
-        writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*"mp4v"), fps, size)
+        writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*CODECS[path.suffix]), fps, size)
         if not writer.isOpened():
             raise UserError(
                 f"{path}: cannot be written: OpenCV opens no video of {size[0]} x {size[1]} there"

@@ -20,7 +20,7 @@ from pipeline.inference.crops import centre_crop
 from pipeline.inference.model_file import TrainedModel
 from pipeline.methods.models import shapes_of
 from pipeline.prediction.annotate import FONT, write_picture
-from pipeline.prediction.expression import Prediction
+from pipeline.prediction.expression import Expression, Prediction
 
 # Side of the coarsest activations that still locate something, in positions.
 LEAST_SIDE = 3
@@ -51,11 +51,9 @@ class Explainer:
         """
         name, frame = prediction.picture.source.name, prediction.picture.frame
         for number, expression in enumerate(prediction.faces):
-            images = network_input(self._classifier, [expression.face.pixels])
-            heat = maps(self._classifier, self._layer, images, torch.tensor([expression.index]))[0]
             parts = [name.name, *([] if frame is None else [f"{frame:06}"]), str(number)]
             path = self._folder / name.with_name("-".join(parts) + ".png")
-            write_picture(path, _drawing(images[0], heat, expression.caption))
+            write_picture(path, drawing(self._classifier, self._layer, expression))
 
 
 def layer(classifier: TrainedModel) -> nn.Module:
@@ -107,8 +105,19 @@ def maps(classifier: TrainedModel, stage: nn.Module, images: Tensor, labels: Ten
     return LayerAttribution.interpolate(heat, side, "bilinear")[:, 0].detach().cpu().numpy()
 
 
-def _drawing(image: Tensor, heat: np.ndarray, caption: str) -> np.ndarray:
-    """Return a face, and beside it the face under its map, from blue (0) to red (the maximum); BGR, uint8."""
+def drawing(classifier: TrainedModel, stage: nn.Module, expression: Expression) -> np.ndarray:
+    """Return a face, and beside it the face under the map of its label, from blue (0) to red (the maximum).
+
+    Args:
+        classifier: the network.
+        stage: the stage of the network whose activations are read; see `layer`.
+        expression: the face.
+
+    Returns:
+        BGR, uint8, (SIDE + LINE) x 2 SIDE x 3.
+    """
+    [image] = images = network_input(classifier, [expression.face.pixels])
+    [heat] = maps(classifier, stage, images, torch.tensor([expression.index]))
     pixels = (image.permute(1, 2, 0).cpu().numpy() * 255).astype(np.uint8)
     convert = cv2.COLOR_GRAY2BGR if pixels.shape[2] == 1 else cv2.COLOR_RGB2BGR
     face = cv2.resize(cv2.cvtColor(pixels, convert), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
@@ -117,5 +126,5 @@ def _drawing(image: Tensor, heat: np.ndarray, caption: str) -> np.ndarray:
     over = cv2.addWeighted(face, 1 - OPACITY, colours, OPACITY, 0)
     canvas = np.full((SIDE + LINE, 2 * SIDE, 3), 255, np.uint8)
     canvas[:SIDE, :SIDE], canvas[:SIDE, SIDE:] = face, over
-    cv2.putText(canvas, caption, (8, SIDE + LINE - 9), FONT, 0.6, (0, 0, 0), 1, cv2.LINE_AA)
+    cv2.putText(canvas, expression.caption, (8, SIDE + LINE - 9), FONT, 0.6, (0, 0, 0), 1, cv2.LINE_AA)
     return canvas

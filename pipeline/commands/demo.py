@@ -1,0 +1,44 @@
+"""`fer demo`: try a model on a page in the browser."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from pipeline.core.errors import UserError
+
+
+def demo(
+    model: Annotated[
+        Path,
+        typer.Option(
+            help="Begin with this model file, or the model of this name that comes with the project."
+        ),
+    ] = Path("ferplus"),
+    port: Annotated[
+        int,
+        typer.Option(min=0, max=65535, help="Serve the page at this port of this machine; 0: any free one."),
+    ] = 7860,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"],
+        typer.Option(help="Run on this device; auto uses a GPU if there is one."),
+    ] = "auto",
+) -> None:
+    """Show a page on which you can try a model: drop in a picture or a video, or use the camera.
+
+    The page shows the faces with their probabilities, as `fer predict` does, and class-activation maps. You can choose
+    among the models that come with the project and those in models/. Only this machine can open the page. Your files
+    are deleted when the command ends. The package gradio must be installed. Press Ctrl-C to stop.
+    """
+    if find_spec("gradio") is None:
+        raise UserError("gradio is not installed: pip install 'fer-pipeline[demo]'")
+
+    from pipeline.demo.server import serve
+
+    try:
+        serve(model, port, device)
+    except KeyboardInterrupt:
+        return
