@@ -356,8 +356,8 @@ def test_all_faults_of_a_recipe_are_told_at_once(project):
     assert str(done.exception).splitlines() == [
         "recipes/tiny.yaml: variants.b.parms: unknown key, allowed here: params, paper, deviations "
         "(did you mean params?)",
-        "recipes/tiny.yaml: titel: unknown key, allowed here: title, source, note, deviations, runs, params, short, "
-        "variants, grid (did you mean title?)",
+        "recipes/tiny.yaml: titel: unknown key, allowed here: title, source, note, deviations, runs, folds, params, "
+        "short, variants, grid (did you mean title?)",
         "recipes/tiny.yaml: title: missing, no value given",
         "recipes/tiny.yaml: runs: found 0, allowed: greater than or equal to 1",
         "recipes/tiny.yaml: variants.a.paper.test.accuracy: found 85.6, allowed: less than or equal to 1",

@@ -75,7 +75,8 @@ def page(chosen: Path, device: str) -> gr.Blocks:
                 upload.preprocess = _path  # Gradio would decode the file, and lose what it holds
                 faces = gr.HTML(elem_id="faces")
             with gr.Tab("Video"):
-                video = gr.Video(label="Video", sources=["upload"], buttons=[], height=320)
+                # Not `gr.Video`, which calls it an error that a browser cannot play what OpenCV can read.
+                video = gr.File(label="Video", file_types=["video"], buttons=[], height=160)
                 every = gr.Dropdown(STEPS, value=1, label="Read every N-th frame")
                 with gr.Row():
                     start = gr.Button("Predict")
