@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -43,14 +42,6 @@ Jobs = Annotated[
     ),
 ]
 Short = Annotated[bool, typer.Option("--short", help="Use the short form, for a machine without a GPU.")]
-
-
-class Score(StrEnum):
-    """A score on `valid` that a search maximises."""
-
-    ACCURACY = "accuracy"
-    MACRO_RECALL = "macro_recall"
-    MACRO_F1 = "macro_f1"
 
 
 @app.command("list", epilog=examples("fer recipe list"))
@@ -191,7 +182,9 @@ def search(
         typer.Option(min=1, help="Number of finished and stopped trials, those of earlier calls included."),
     ] = 20,
     jobs: Jobs = 1,
-    score: Annotated[Score, typer.Option(help="Score on valid to maximise.")] = Score.ACCURACY,
+    score: Annotated[
+        Literal["accuracy", "macro_recall", "macro_f1"], typer.Option(help="Score on valid to maximise.")
+    ] = "accuracy",
     short: Short = False,
 ) -> None:
     """Search a recipe's grid for the row with the highest score on valid. Optuna proposes the rows.
@@ -203,7 +196,7 @@ def search(
     from pipeline.experiments.search import Search
 
     shares = workers.shares(jobs)
-    searching = Search(_sweep(name, short), score.value, lambda: workers.start(shares))
+    searching = Search(_sweep(name, short), score, lambda: workers.start(shares))
     if jobs > 1:
         say(workers.in_words(shares))
     for line in searching.run(trials, jobs):
@@ -214,7 +207,7 @@ def search(
         raise UserError(f"{name}: no trial has finished; `fer recipe status {name}` says why")
     row, value = best
     say(
-        f"best on valid: {row}, {score.value} {value:.4f}. This score is too high, because it chose the row. "
+        f"best on valid: {row}, {score} {value:.4f}. This score is too high, because it chose the row. "
         f"`fer recipe run {name}{' --short' if short else ''} --variant {row}` adds the other seeds."
     )
 

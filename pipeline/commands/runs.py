@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.core.errors import UserError, printable
+from pipeline.core.errors import printable
 from pipeline.core.progress import say
 
 if TYPE_CHECKING:
@@ -36,23 +37,16 @@ def runs(
 
     from pipeline.core.files import replacing
     from pipeline.experiments.runs import finished
+    from pipeline.experiments.table import check_suffix
 
-    if output is None:
-        rows = [_row(run) for run in finished(everywhere)]
-        typer.echo(
-            tabulate(
-                rows, "keys", tablefmt="simple", disable_numparse=True, colalign=SIDES, maxcolwidths=WIDTHS
-            )
-        )
-        return
-    if output.suffix not in SUFFIXES:
-        raise UserError.of("--output", output, f"a file that ends in {', '.join(SUFFIXES)}")
+    if output is not None:
+        check_suffix(output, SUFFIXES)
     found = list(finished(everywhere))
-    if output.suffix == ".csv":
-        text = _csv(found)
-    else:
-        cells = [_row(run) for run in found]
-        text = tabulate(cells, "keys", disable_numparse=True, colalign=SIDES, tablefmt="github") + "\n"
+    table = partial(tabulate, list(map(_row, found)), "keys", disable_numparse=True, colalign=SIDES)
+    if output is None:
+        typer.echo(table(tablefmt="simple", maxcolwidths=WIDTHS))
+        return
+    text = _csv(found) if output.suffix == ".csv" else table(tablefmt="github") + "\n"
     with replacing(output) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
     say(f"runs: wrote {output}")

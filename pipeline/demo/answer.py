@@ -1,4 +1,4 @@
-"""What the page shows of a model, of a picture and of a video, as HTML. All text from files is escaped."""
+"""Write as HTML what the page shows of a model, a picture and a video. All text from files is escaped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import cv2
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 
 from pipeline.core.errors import UserError
 from pipeline.inference.origin import learned_from
@@ -24,6 +24,7 @@ from pipeline.prediction.face_finder import read
 from pipeline.prediction.output import written
 from pipeline.prediction.predictor import Predictor
 from pipeline.prediction.sources import count, listed, pictures
+from pipeline.report.templates import templates
 
 # Longest side of a marked picture, and of a video, in pixels. Larger videos take longer to write than to predict.
 SHOWN, FILMED = 1280, 640
@@ -135,12 +136,6 @@ def _rendered(template: str, **values: Any) -> str:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("pipeline.demo"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates("pipeline.demo")
     environment.filters["inline"] = _inline
     return environment

@@ -43,8 +43,9 @@ def follow(current_status: Callable[[], SweepStatus], console: Console) -> Sweep
             if console.is_terminal:
                 live.update(view(status), refresh=True)
             else:
-                lines = [line for change, line in _lines(status).items() if change not in printed]
-                printed.update(_lines(status))
+                found = _lines(status)
+                lines = [line for change, line in found.items() if change not in printed]
+                printed.update(found)
                 if not lines and time.monotonic() - last >= SILENCE:
                     said = {run.name: run.last_line() for run in status.of(RunState.RUNNING)}
                     lines = [_header(status), *(f"{name}: {line}" for name, line in said.items() if line)]

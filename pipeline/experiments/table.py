@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pipeline.core.errors import UserError
@@ -16,14 +16,14 @@ from pipeline.tables.csv_cells import row_writer
 SUFFIXES = (".md", ".csv", ".tex", ".png")
 
 
-def check_suffix(path: Path) -> None:
-    """Reject a file name that does not end in one of `SUFFIXES`.
+def check_suffix(path: Path, suffixes: Sequence[str] = SUFFIXES) -> None:
+    """Reject a file name that does not end in one of `suffixes`.
 
     Raises:
         UserError: the name ends in something else.
     """
-    if path.suffix not in SUFFIXES:
-        raise UserError.of("--output", path, f"a file that ends in {', '.join(SUFFIXES)}")
+    if path.suffix not in suffixes:
+        raise UserError.of("--output", path, f"a file that ends in {', '.join(suffixes)}")
 
 
 def write(path: Path, title: str, comparison: Comparison) -> None:

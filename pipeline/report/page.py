@@ -7,7 +7,6 @@ import hashlib
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.core.progress import in_yaml
@@ -21,6 +20,7 @@ from pipeline.report.cells import number
 from pipeline.report.curves import curves
 from pipeline.report.predictions import Mistake, SplitPredictions, mistakes, predictions
 from pipeline.report.run import SCORES, SYNTHESIZE, FinishedRun
+from pipeline.report.templates import templates
 
 # Modules of the page's script, in this order.
 SCRIPTS = ("tables", "curves", "mistakes", "map", "album", "print")
@@ -44,13 +44,7 @@ def render(runs: list[FinishedRun]) -> str:
     Args:
         runs: at least one run, with different names; the first one has scores.
     """
-    environment = Environment(
-        loader=PackageLoader("pipeline.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates("pipeline.report")
     environment.filters["face"] = pictures.face
     folder = files("pipeline.report")
     script = "".join((folder / "scripts" / f"{name}.js").read_text("utf-8") for name in SCRIPTS)
