@@ -30,7 +30,7 @@ from pipeline.commands import (
 )
 from pipeline.core import threads
 from pipeline.core.ending import end_orderly
-from pipeline.core.errors import UserError
+from pipeline.core.errors import UserError, one_line
 from pipeline.core.files import file_error
 from pipeline.core.git import show_to_git
 from pipeline.core.last_run import kept_on_failure
@@ -183,6 +183,12 @@ def main() -> None:
         status = f"fer: {error}"
     except OSError as error:  # a full disk, for example
         status = f"fer: {file_error(error)}"
+    except ImportError as error:  # a package that is missing, or one that misses a library of the system
+        if (error.name or "").partition(".")[0] == "pipeline":
+            raise
+        status = (
+            f"fer: a package cannot be loaded: {one_line(error)}; `fer doctor` says which, and what helps"
+        )
     except SystemExit as ending:
         status = ending.code
     # Not within `except`: the traceback would keep worker processes until the interpreter waits for them.

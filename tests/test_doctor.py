@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sys
 from collections import namedtuple
 from email.message import Message
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -129,6 +131,26 @@ def test_packages(fit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "opencv-python, opencv-python-headless, which overwrite each other's files" in faults[3]
     assert "pip uninstall opencv-python opencv-python-headless" in faults[3]
     assert "extras installed: other; not: some" in said(result, "ok")
+
+
+def test_a_package_that_misses_a_library_of_the_system_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "cv2").mkdir()
+    (tmp_path / "cv2/__init__.py").write_text(
+        "raise ImportError('libGL.so.1: cannot open shared object file')"
+    )
+    run = partial(
+        subprocess.run, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    )
+    done = run([sys.executable, "-m", "pipeline", "predict", "portrait.jpg"])
+    [line] = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert line.startswith(
+        "fer: a package cannot be loaded: libGL.so.1: cannot open shared object file; `fer doctor`"
+    )
+    finding = "from pipeline.doctor import environment; print(*environment.opencv())"
+    said = run([sys.executable, "-c", finding]).stdout
+    assert "cv2 cannot be loaded: libGL.so.1" in said
+    assert "pip install --force-reinstall opencv-python-headless" in said
 
 
 def test_packages_of_an_installed_wheel(fit: Path, monkeypatch: pytest.MonkeyPatch) -> None:

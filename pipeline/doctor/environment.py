@@ -107,7 +107,10 @@ def opencv() -> Iterator[Finding]:
     try:
         import cv2
     except Exception as error:  # a missing system library, a build for another numpy, ...
-        yield fault(f"cv2 cannot be loaded: {one_line(error)}", "pip install opencv-python-headless")
+        remedy = "pip install --force-reinstall opencv-python-headless"
+        if "opencv-python" in providers:  # its windows need libraries that a server does not have
+            remedy = f"pip uninstall opencv-python; {remedy}; or install the system's library: apt-get install libgl1"
+        yield fault(f"cv2 cannot be loaded: {one_line(error)}", remedy)
         return
     build = [line.split()[-1] for line in cv2.getBuildInformation().splitlines() if "FFMPEG:" in line]
     videos = "reads" if "YES" in build else "does not read"
