@@ -403,7 +403,11 @@ def test_a_diverged_model_is_not_exported(built: None) -> None:
         (["--output", "a.int8.onnx"], {}, "--output: found a.int8.onnx, allowed: a name that ends in .onnx"),
         (["--output", "none/a.onnx"], {}, "--output: found no folder none, allowed: one that is there"),
         (["--output", "folder.onnx"], {}, "--output: found folder.onnx, which is a folder, allowed: a file"),
-        (["--model", "none.safetensors"], {}, "none.safetensors: not found"),
+        (
+            ["--model", "none.safetensors"],
+            {},
+            "none.safetensors: found no file, expected: a model; `dvc repro` makes",
+        ),
         (["--model", "params.yaml"], {}, "params.yaml: not a classifier of this project, "),
         (
             ["--int8"],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -13,11 +12,8 @@ from pipeline.core.errors import UserError
 
 def demo(
     model: Annotated[
-        Path,
-        typer.Option(
-            help="Begin with this model file, or the model of this name that comes with the project."
-        ),
-    ] = Path("ferplus"),
+        str, typer.Option(help="Begin with this model: a file, a name or an address, as for `fer predict`.")
+    ] = "ferplus",
     port: Annotated[
         int,
         typer.Option(min=0, max=65535, help="Serve the page at this port of this machine; 0: any free one."),

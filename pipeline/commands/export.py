@@ -22,7 +22,9 @@ def export(
     output: Annotated[
         Path, typer.Option(help="Write this file. The names of the int8 file and the card follow from it.")
     ] = MODELS / "classifier.onnx",
-    model: Annotated[Path, typer.Option(help="Export this model file.")] = CLASSIFIER,
+    model: Annotated[
+        str, typer.Option(help="Export this model: a file, a name or an address, as for `fer predict`.")
+    ] = str(CLASSIFIER),
     int8: Annotated[
         bool, typer.Option("--int8", help="Write an 8-bit file too. Training faces set its ranges.")
     ] = False,
@@ -38,6 +40,7 @@ def export(
 
     from pipeline import params
     from pipeline.core.files import md5_of, replacing
+    from pipeline.download.models import located
     from pipeline.evaluation.warnings import warnings
     from pipeline.export import card, lineage, onnx
     from pipeline.export.metadata import metadata
@@ -46,10 +49,11 @@ def export(
     from pipeline.inference.model_file import load
 
     p = params.load()
-    classifier = load(model, torch.device("cpu"))
+    file = located(model)
+    classifier = load(file, torch.device("cpu"))
     splits, train = _faces(p, classifier, int8)
 
-    model_md5 = md5_of(model)
+    model_md5 = md5_of(file)
     run = lineage.trace(model_md5)
     about = metadata(classifier, model_md5, run)
     files = {output.name: onnx.build(classifier, about)}

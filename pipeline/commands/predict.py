@@ -28,8 +28,12 @@ def predict(
         ),
     ] = None,
     model: Annotated[
-        Path, typer.Option(help="Use this model file, or the model of this name that comes with the project.")
-    ] = CLASSIFIER,
+        str,
+        typer.Option(
+            help="Use this model: a file, the name of a model that comes with the project, hf://OWNER/NAME[@REVISION] "
+            "on the Hugging Face Hub, or https://...#sha256=HASH."
+        ),
+    ] = str(CLASSIFIER),
     output: Annotated[
         Path | None,
         typer.Option(

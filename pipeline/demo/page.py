@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -12,6 +11,7 @@ import gradio as gr
 from pipeline.core.errors import UserError
 from pipeline.core.scratch import temporary_folder
 from pipeline.demo import answer
+from pipeline.download.models import located
 from pipeline.inference import published
 from pipeline.prediction.predictor import Predictor
 from pipeline.tables.paths import MODELS
@@ -20,13 +20,13 @@ STEPS = [1, 2, 5, 10, 25]  # between the frames that are read of a video
 MOST_AGE, LOOKS = 3600, 600  # seconds that an upload is kept, and between two looks for older ones
 
 
-def models(chosen: Path) -> list[str]:
+def models(chosen: str) -> list[str]:
     """Return the models on offer: the chosen one, those that come with the project, and those in `models/`."""
     files = sorted(map(str, MODELS.glob("*.safetensors")))
-    return list(dict.fromkeys([str(chosen), *published.names(), *files]))
+    return list(dict.fromkeys([chosen, *published.names(), *files]))
 
 
-def page(chosen: Path, device: str) -> gr.Blocks:
+def page(chosen: str, device: str) -> gr.Blocks:
     """Return the page.
 
     Args:
@@ -42,8 +42,7 @@ def page(chosen: Path, device: str) -> gr.Blocks:
         return Predictor.load(model, device, workers=1)
 
     def predictor(model: str) -> Predictor:
-        file = published.located(model)
-        return loaded(model, file.stat().st_mtime if file.is_file() else 0.0)  # a training may write it anew
+        return loaded(model, located(model).stat().st_mtime)  # a training may write it anew
 
     def describe(model: str) -> str:
         return _or_error(lambda: answer.about(predictor(model)))
@@ -65,8 +64,8 @@ def page(chosen: Path, device: str) -> gr.Blocks:
 
     with gr.Blocks(title="fer demo", analytics_enabled=False, delete_cache=(LOOKS, MOST_AGE)) as blocks:
         gr.HTML("<h1>Facial expressions</h1>")
-        model = gr.Dropdown(models(chosen), value=str(chosen), label="Model")
-        description = gr.HTML(answer.about(predictor(str(chosen))))
+        model = gr.Dropdown(models(chosen), value=chosen, label="Model")
+        description = gr.HTML(answer.about(predictor(chosen)))
         with gr.Tabs():
             with gr.Tab("Picture"):
                 upload = gr.Image(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 from importlib.resources import files
-from pathlib import Path
 
 from pipeline.core.errors import UserError
 from pipeline.core.progress import say
@@ -16,7 +15,7 @@ SYSTEM = ["system-ui", "sans-serif"]  # fonts; Gradio's own would be files to lo
 PATIENCE = 1  # seconds that open pages get at the end
 
 
-def serve(model: Path, port: int, device: str) -> None:
+def serve(model: str, port: int, device: str) -> None:
     """Serve the page until Ctrl-C. What was uploaded lies in a temporary folder, which is removed at the end.
 
     Args:

@@ -13,9 +13,9 @@ import torch
 
 from pipeline.core.errors import UserError
 from pipeline.core.parallel import chunks, cores, ordered
+from pipeline.download.models import located
 from pipeline.faces.detectors import detector_module, load_detector
 from pipeline.faces.weights import missing_pack
-from pipeline.inference import published
 from pipeline.inference.crops import VIEWS
 from pipeline.inference.device import pick, pick_precision
 from pipeline.inference.model_file import TrainedModel, load
@@ -74,7 +74,8 @@ class Predictor:
         """Load a model file. The detector's weights are downloaded if they are missing.
 
         Args:
-            path: a file that `train` wrote, or the name of a model that comes with the project.
+            path: a file that `train` wrote, the name of a model that comes with the project, or an address: see
+                `pipeline.download.models.located`.
             device: `auto` (a GPU if there is one), `cpu` or `cuda`.
             crops: `centre`; `mirror` (the centre and its mirror image); `ten` (centre and corners, each with its
                 mirror image). They are equal to the default of `evaluate`, `evaluate.mirror` and `evaluate.ten_crop`.
@@ -85,18 +86,12 @@ class Predictor:
             turn: also look for faces on their side or head, as with `align.turn`; False: as in training.
 
         Raises:
-            UserError: the file does not exist or is not a model, or the weights cannot be downloaded.
+            UserError: the file does not exist or is not a model, or it or the weights cannot be downloaded.
         """
         if device == "cuda" and not torch.cuda.is_available():
             raise UserError.of("device", "cuda", "auto or cpu, as torch sees no GPU here")
-        picked, file = pick(device), published.located(path)
-        if not file.is_file():
-            others = "".join(f", and --model {name} comes with the project" for name in published.names())
-            raise UserError(
-                f"{path}: found no file, expected: a model; `dvc repro` makes models/classifier.safetensors, --model "
-                f"names another{others}"
-            )
-        return cls(load(file, picked), picked, crops, faces == "all", workers, memory, turn)
+        picked = pick(device)
+        return cls(load(located(path), picked), picked, crops, faces == "all", workers, memory, turn)
 
     def predict(
         self, sources: str | Path | Iterable[str | Path | np.ndarray], every: int = 1
