@@ -58,6 +58,8 @@ COMMANDS = (
     "dvc plots diff",
     "fer predict data/raw/sample/images --output a.csv --annotate marked --explain why --crops ten",
     "fer export --int8",
+    "fer share model",
+    "fer share dataset sample",
     "fer labels suspects --folds 2 --epochs 1",
     "fer report",
     "fer report plain HEAD --output compared.html",

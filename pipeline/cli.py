@@ -27,6 +27,7 @@ from pipeline.commands import (
     recipe,
     report,
     runs,
+    share,
 )
 from pipeline.core import threads
 from pipeline.core.ending import end_orderly
@@ -138,6 +139,7 @@ app.command(epilog=examples("fer ensemble workspace my-experiment other-experime
 app.command(epilog=examples("fer predict holiday/ --output holiday.csv --annotate marked/"))(predict.predict)
 app.command(epilog=examples("fer demo", "fer demo --model models/classifier.safetensors"))(demo.demo)
 app.command(epilog=examples("fer export --int8"))(export.export)
+app.add_typer(share.app, name="share")
 app.command(epilog=examples("fer runs", "fer runs --all --output runs.csv"))(runs.runs)
 app.command(epilog=examples("fer data"))(data.data)
 app.command(epilog=examples("fer doctor"))(doctor.doctor)

@@ -117,7 +117,7 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(409 if known else 200, {"url": f"{self.server.address}/{name}"})
         elif match := re.fullmatch(r"/api/(models|datasets)/([^/]+/[^/]+)/(preupload|commit)/main", path):
             answer = self._preupload if match[3] == "preupload" else self._commit
-            self._answer(200, answer(self._repository(match[1], match[2]), body))
+            self._answer(200, answer(match[1], match[2], body))
         elif path.endswith(".git/info/lfs/objects/batch"):
             objects = [
                 one
@@ -128,7 +128,7 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self._answer(404, {"error": path})
 
-    def _preupload(self, repository: Repository, body: bytes) -> Any:
+    def _preupload(self, kind: str, name: str, body: bytes) -> Any:
         files = [
             {
                 "path": one["path"],
@@ -139,19 +139,21 @@ class Handler(BaseHTTPRequestHandler):
         ]
         return {"files": files}
 
-    def _commit(self, repository: Repository, body: bytes) -> Any:
+    def _commit(self, kind: str, name: str, body: bytes) -> Any:
+        repository = self._repository(kind, name)
         newest = repository.at("main")
         files = dict(newest[1]) if newest else {}
         for line in map(json.loads, body.splitlines()):
-            kind, value = line["key"], line["value"]
-            if kind == "file":
+            key, value = line["key"], line["value"]
+            if key == "file":
                 files[value["path"]] = base64.b64decode(value["content"])
-            elif kind == "lfsFile":
+            elif key == "lfsFile":
                 files[value["path"]] = self.server.stored[value["oid"]]
-            elif kind == "deletedFile":
+            elif key == "deletedFile":
                 del files[value["path"]]
         commit = repository.commit(files)
-        return {"commitUrl": f"{self.server.address}/commit/{commit}", "commitOid": commit}
+        place = name if kind == "models" else f"{kind}/{name}"
+        return {"commitUrl": f"{self.server.address}/{place}/commit/{commit}", "commitOid": commit}
 
     def _file(self, path: str) -> None:
         match = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)

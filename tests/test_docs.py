@@ -61,6 +61,7 @@ TESTED = {
     "fer demo": "tests/test_demo.py",
     "fer import": "tests/test_import.py",
     "fer recipe search": "tests/test_search.py",
+    "fer share": "tests/test_share.py",
     "make docs": "the fixture `site`",
     "make pages": "test_make_pages_writes_the_page_of_a_new_method_and_keeps_what_is_written_by_hand",
     "make clean": "test_make_clean_keeps_what_cannot_be_made_again",

@@ -25,7 +25,6 @@ from typer.testing import CliRunner
 
 from pipeline import params
 from pipeline.cli import app
-from pipeline.commands.export import _check_faces
 from pipeline.core.errors import UserError
 from pipeline.export import card, limits, lineage, parity
 from pipeline.export import onnx as exporting
@@ -311,7 +310,7 @@ def test_the_mode_of_other_data_sets_does_not_keep_the_runs_faces_from_the_compa
     }
     toy.write(tmp_path, **SETTINGS | changes)
     p = params.load()
-    _check_faces(p, train.trained_model(p, toy.network(p)))
+    parity.check_faces(p, train.trained_model(p, toy.network(p)))
 
 
 def test_a_card_never_has_the_figures_of_another_run(built: None) -> None:

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from pipeline.core.errors import UserError
 from pipeline.core.progress import say
-from pipeline.tables.paths import ALIGNED, CLASSIFIER, LABELS, METRICS, MODELS
-
-if TYPE_CHECKING:
-    from pipeline.export.parity import Scored
-    from pipeline.inference.model_file import TrainedModel
-    from pipeline.inference.samples import Samples
-    from pipeline.params.model import Params
+from pipeline.tables.paths import CLASSIFIER, METRICS, MODELS
 
 
 def export(
@@ -44,14 +38,14 @@ def export(
     from pipeline.evaluation.warnings import warnings
     from pipeline.export import card, lineage, onnx
     from pipeline.export.metadata import metadata
-    from pipeline.export.parity import check_parity
+    from pipeline.export.parity import check_parity, comparison_faces
     from pipeline.export.terms import detector_terms
     from pipeline.inference.model_file import load
 
     p = params.load()
     file = located(model)
     classifier = load(file, torch.device("cpu"))
-    splits, train = _faces(p, classifier, int8)
+    splits, train = comparison_faces(p, classifier, int8)
 
     model_md5 = md5_of(file)
     run = lineage.trace(model_md5)
@@ -95,38 +89,3 @@ def _check_output(output: Path) -> None:
         raise UserError.of("--output", f"no folder {output.parent}", "one that is there")
     if output.is_dir():
         raise UserError.of("--output", f"{output}, which is a folder", "a file")
-
-
-def _faces(p: Params, classifier: TrainedModel, int8: bool) -> tuple[dict[str, Scored], Samples | None]:
-    """Return the faces for the comparison, by split, and the training faces if int8 needs them."""
-    from pipeline.export.parity import RandomFaces
-    from pipeline.inference.samples import LabelledFaces
-
-    try:
-        _check_faces(p, classifier)
-        scored = LabelledFaces(p.classes, p.datasets, p.align)
-        train = LabelledFaces(p.classes, p.train_datasets, p.align).split("train")
-        held_out: dict[str, Scored] = {
-            split: faces for split in ("valid", "test") if len(faces := scored.split(split))
-        }
-        if not len(train):
-            raise UserError(f"{LABELS}: found no samples of split train")
-    except UserError as error:
-        if int8:
-            raise UserError(f"--int8 needs faces of the training split: {error}") from None
-        say(f"export: compared on random faces, as the run's cannot be used: {error}")
-        return {"random": RandomFaces(classifier)}, None
-    return held_out or {"train": train}, train if int8 else None
-
-
-def _check_faces(p: Params, classifier: TrainedModel) -> None:
-    """Reject faces and labels that do not fit the model."""
-    if p.classes != classifier.classes:
-        found, allowed = ", ".join(p.classes), ", ".join(classifier.classes)
-        raise UserError.of("params.yaml: classes", found, f"{allowed}, those of the model")
-    found, allowed = (
-        f"{a.face_size} pixels, {'RGB' if a.colour else 'grey'}, {a.mode}"
-        for a in (p.align.for_prediction(p.train_datasets), classifier.align)
-    )
-    if found != allowed:
-        raise UserError.of(ALIGNED, f"faces of {found}", f"{allowed}, those of the model")

@@ -7,16 +7,11 @@ what the run did not record is omitted.
 from __future__ import annotations
 
 import hashlib
-import io
-import json
-import re
 from typing import Any
-
-from ruamel.yaml import YAML
 
 from pipeline.evaluation.intervals import FEW, wilson
 from pipeline.evaluation.warnings import coverage, warnings
-from pipeline.export import usage
+from pipeline.export import templates, usage
 from pipeline.export.limits import limits, score, views
 from pipeline.export.lineage import Lineage
 from pipeline.export.parity import LOSS, TOLERANCE, Parity
@@ -41,15 +36,19 @@ def write(
     files: dict[str, bytes],
     parities: list[Parity],
     detector_terms: str,
+    head: dict[str, Any] | None = None,
+    address: str = "",
 ) -> str:
     """Return a model card.
 
     Args:
         metadata: metadata of the exported file.
         lineage: the model's run.
-        files: exported files by name, the float32 file first.
+        files: the model's files by name.
         parities: comparison of the files with PyTorch, by split.
         detector_terms: licence of the detector's weights.
+        head: entries of the YAML head that replace the usual ones.
+        address: of the model on the Hub, if it is shared there.
     """
     params = lineage.params("train")
     learned = list(dict.fromkeys([*metadata["datasets"], *metadata["gan_datasets"]]))
@@ -62,22 +61,17 @@ def write(
         for stage in ("ingest", "align")
     )
     splits = [split for split in SCORED if split in evaluate]
-    environment = usage.environment()
+    environment = templates.environment()
     environment.filters.update(
-        score=score,
-        count=lambda value: "-" if value is None else f"{value:,}",
-        sha256=lambda content: hashlib.sha256(content).hexdigest(),
-        recall=_recall,
-        setting=_setting,
-        code=lambda text: f"`{text.replace('`', '')}`",
-        terms=dataset_terms,
-        json=json.dumps,
+        sha256=lambda content: hashlib.sha256(content).hexdigest(), recall=_recall, terms=dataset_terms
     )
+    graph = next((name for name in files if name.endswith(".onnx")), None)
     text = environment.get_template(TEMPLATE).render(
         metadata=metadata,
         channels=channels(metadata["align"]["colour"]),
         files=files,
-        usage=usage.usage(next(iter(files)), metadata["align"]),
+        usage=usage.usage(graph, metadata["align"]) if graph else None,
+        address=address,
         parities=parities,
         tolerance=TOLERANCE,
         loss=LOSS,
@@ -99,13 +93,12 @@ def write(
         limits=limits(learned, metadata["classes"], label, aligned, evaluate, splits),
         detector_terms=detector_terms,
     )
-    body = re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
-    return f"---\n{_head(metadata['model'], learned, datasets, evaluate, splits)}---\n\n{body}"
+    return templates.card(_head(metadata["model"], learned, datasets, evaluate, splits) | (head or {}), text)
 
 
 def _head(
     model: str, learned: list[str], datasets: list[str], evaluate: dict[str, Any], splits: list[str]
-) -> str:
+) -> dict[str, Any]:
     head: dict[str, Any] = {
         "license": "other",
         "library_name": "onnx",
@@ -130,9 +123,7 @@ def _head(
             for split, names in scored.items()
         ]
         head["model-index"] = [{"name": f"Facial expression classifier: {model}", "results": results}]
-    stream = io.StringIO()
-    YAML().dump(head, stream)
-    return stream.getvalue()
+    return head
 
 
 def _with_parts(split: str, scores: dict[str, Any]) -> list[tuple[str, dict[str, Any], str]]:
@@ -167,12 +158,3 @@ def _recall(scores: dict[str, Any]) -> str:
     correct = round(scores["recall"] * scores["support"])
     low, high = wilson(correct, scores["support"])
     return f"{score(scores['recall'])} [{low:.4f}, {high:.4f}]"
-
-
-def _setting(value: Any) -> str:
-    """Return a parameter or a block of parameters as a cell of a Markdown table."""
-    if isinstance(value, dict):
-        text = ", ".join(f"{key}: {json.dumps(part)}" for key, part in value.items())
-    else:
-        text = json.dumps(value).strip('"')
-    return text.replace("|", r"\|")

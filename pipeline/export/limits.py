@@ -13,6 +13,7 @@ LEAKS = {
     "near_duplicates": "{count:,} pictures of `{later}` also occur in `{earlier}`, identically or nearly so.",
     "groups": "{count:,} pictures of `{later}` show people who also occur in `{earlier}`.",
 }
+NO_FEELINGS = "Labels are expressions that annotators saw in a picture, not feelings of the person."
 
 
 def limits(
@@ -38,15 +39,11 @@ def limits(
     if splits:
         yield from _score_limits(evaluate, splits)
     if label:
-        yield from _label_limits(label)
+        yield from label_limits(label)
     for name, metrics in aligned.items():
-        if metrics.get("fallback") and metrics.get("mode") != "none":
-            yield (
-                f"No face was found in {metrics['fallback']:,} of {metrics['images']:,} pictures of {name}. Those with "
-                "a label were used as a whole."
-            )
+        yield from no_face_limit(name, metrics)
     yield f"Every input gets one of the {len(classes)} classes, even if it shows no face."
-    yield "Labels are expressions that annotators saw in a picture, not feelings of the person."
+    yield NO_FEELINGS
     groups = evaluate[splits[-1]].get("groups", {}) if splits else {}
     if groups:
         names = ", ".join(f"`{name.replace('`', '')}`" for name in groups)
@@ -74,7 +71,17 @@ def _score_limits(evaluate: dict[str, Any], splits: list[str]) -> Iterator[str]:
         yield f"Each face was scored by {views(evaluate)}; the exported files see only its centre."
 
 
-def _label_limits(label: dict[str, Any]) -> Iterator[str]:
+def no_face_limit(dataset: str, aligned: dict[str, Any]) -> Iterator[str]:
+    """Yield how many pictures of a data set stand for a face that was not found, by the metrics of `align`."""
+    if aligned.get("fallback") and aligned.get("mode") != "none":
+        yield (
+            f"No face was found in {aligned['fallback']:,} of {aligned['images']:,} pictures of {dataset}. Those with "
+            "a label were used as a whole."
+        )
+
+
+def label_limits(label: dict[str, Any]) -> Iterator[str]:
+    """Yield sentences on leaks between splits and on disagreement, by the metrics of `label`."""
     for kind, sentence in LEAKS.items():
         for pair, count in label.get(kind, {}).items():
             later, _, earlier = pair.partition("_in_")

@@ -10,11 +10,14 @@ import torch
 from torch import Tensor
 
 from pipeline.core.errors import UserError
+from pipeline.core.progress import say
 from pipeline.export import onnx
 from pipeline.inference import probabilities
 from pipeline.inference.crops import VIEWS
 from pipeline.inference.model_file import TrainedModel
-from pipeline.inference.samples import Samples
+from pipeline.inference.samples import LabelledFaces, Samples
+from pipeline.params.model import Params
+from pipeline.tables.paths import ALIGNED, LABELS
 
 # Largest allowed difference of a probability between PyTorch and onnxruntime, both in float32 on the CPU.
 TOLERANCE = 1e-4
@@ -44,6 +47,50 @@ class RandomFaces:
 
 
 Scored = Samples | RandomFaces
+
+
+def comparison_faces(
+    p: Params, classifier: TrainedModel, int8: bool
+) -> tuple[dict[str, Scored], Samples | None]:
+    """Return the faces for the comparison, by split, and the training faces if int8 needs them.
+
+    If the run's faces do not fit the model or are not there, they are random, unless int8 needs them.
+
+    Raises:
+        UserError: int8 needs faces that cannot be used.
+    """
+    try:
+        check_faces(p, classifier)
+        scored = LabelledFaces(p.classes, p.datasets, p.align)
+        train = LabelledFaces(p.classes, p.train_datasets, p.align).split("train")
+        held_out: dict[str, Scored] = {
+            split: faces for split in ("valid", "test") if len(faces := scored.split(split))
+        }
+        if not len(train):
+            raise UserError(f"{LABELS}: found no samples of split train")
+    except UserError as error:
+        if int8:
+            raise UserError(f"--int8 needs faces of the training split: {error}") from None
+        say(f"export: compared on random faces, as the run's cannot be used: {error}")
+        return {"random": RandomFaces(classifier)}, None
+    return held_out or {"train": train}, train if int8 else None
+
+
+def check_faces(p: Params, classifier: TrainedModel) -> None:
+    """Reject faces and labels that do not fit the model.
+
+    Raises:
+        UserError: says how they differ.
+    """
+    if p.classes != classifier.classes:
+        found, allowed = ", ".join(p.classes), ", ".join(classifier.classes)
+        raise UserError.of("params.yaml: classes", found, f"{allowed}, those of the model")
+    found, allowed = (
+        f"{a.face_size} pixels, {'RGB' if a.colour else 'grey'}, {a.mode}"
+        for a in (p.align.for_prediction(p.train_datasets), classifier.align)
+    )
+    if found != allowed:
+        raise UserError.of(ALIGNED, f"faces of {found}", f"{allowed}, those of the model")
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,8 @@ TERMS = {
     "yolo": "your own pictures",
     "huggingface": "those on the data set's page on the Hugging Face Hub",
 }
+# The data sets that anybody may pass on, with the Hub's identifier of their licence.
+FREE = {"sample": "mit"}
 
 
 def dataset_terms(name: str) -> str:

@@ -3,26 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
+from pipeline.export.templates import environment
 from pipeline.faces.alignment import CROP_MARGIN, MOST_SAMPLES
 
 TEMPLATE = "usage.py.jinja"
-
-
-def environment() -> Environment:
-    """Return the environment of the templates in this package."""
-    return Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=StrictUndefined,
-        autoescape=False,  # Markdown and Python
-    )
 
 
 def usage(file: str, align: dict[str, Any]) -> str:
