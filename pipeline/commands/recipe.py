@@ -114,7 +114,12 @@ def apply(
     recipes.apply(recipes.load(name, short).overrides(variant, short))
 
 
-@app.command(epilog=examples("fer recipe run mixcut_sample --short --seeds 2 --jobs 2 --wait"))
+@app.command(
+    epilog=examples(
+        "fer recipe run mixcut_sample --short --seeds 2 --jobs 2 --wait",
+        "fer recipe run mixcut_sample --on slurm --slurm time=60 --slurm partition=gpu --slurm gpus_per_node=1",
+    )
+)
 def run(
     name: Name,
     variant: Annotated[
@@ -130,28 +135,52 @@ def run(
         typer.Option("--wait", help="Show the progress until all runs have ended, then print the table."),
     ] = False,
     short: Short = False,
+    on: Annotated[
+        Literal["queue", "slurm", "local"],
+        typer.Option(
+            help="Where the runs go: into DVC's queue on this machine; to Slurm, each as a job; or, to try jobs "
+            "without Slurm, into processes on this machine, all at once and without a GPU."
+        ),
+    ] = "queue",
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="Setting of the jobs, as submitit names it, such as partition=gpu. `time`, in minutes, is required. "
+            "Repeat for more settings.",
+            show_default="none",
+        ),
+    ] = None,
 ) -> None:
     """Queue every row and seed that is not waiting, running or finished, then start the workers of DVC's queue.
 
     Runs are made of the last commit; uncommitted changes are refused. The workers continue after this command ends or
     is interrupted. Repeat the command to queue failed and stale runs again, and to resume runs that a kill interrupted.
     With --wait, workers that end too early are replaced.
+
+    With --on slurm, each run is a job of Slurm instead, which needs no worker.
     """
     from pipeline.experiments import overview, workers
+    from pipeline.experiments.jobs import FOLDER, cluster
     from pipeline.experiments.queue import RunState
 
     sweep = _sweep(name, short)
-    shares = workers.shares(jobs)
+    if slurm and on != "slurm":
+        raise UserError.of("--slurm", slurm[0], "only together with --on slurm")
+    if jobs > 1 and on != "queue":
+        raise UserError.of("--jobs", jobs, f"only without --on {on}, which starts every run by itself")
+    where = None if on == "queue" else cluster(on, slurm or [])
+    shares = [] if where else workers.shares(jobs)
     if jobs > 1:
         say(workers.in_words(shares))
 
     def start(changes: Iterable[tuple[str, str]]) -> None:
         for experiment, change in changes:
             say(f"{experiment}: {change}")
-        if sweep.status().of(RunState.WAITING):
+        if shares and any(not run.job for run in sweep.status().of(RunState.WAITING)):
             workers.start(shares)
 
-    start(sweep.submit(variant or list(sweep.recipe.rows()), seeds or sweep.recipe.runs))
+    start(sweep.submit(variant or list(sweep.recipe.rows()), seeds or sweep.recipe.runs, where))
     if not wait:
         form = f"{name} --short" if short else name
         say(f"`fer recipe status {form}` shows the progress, `fer recipe table {form}` the table")
@@ -159,7 +188,7 @@ def run(
     console = overview.console(stderr=True)
     status = overview.follow(sweep.status, console)
     tries = 0
-    while tries < TRIES and (lost := overview.no_worker(status)):
+    while shares and tries < TRIES and (lost := overview.no_worker(status)):
         say(f"{lost}; going on with new workers")
         start(sweep.resume())
         finished = len(status.finished)
@@ -168,9 +197,10 @@ def run(
     if status.finished:
         _print_table(sweep)
     if failures := [f"{name}: {run.reason()}" for name, run in status.unfinished.items()]:
+        log = f"{FOLDER}/NAME/NAME.out has" if where else "`dvc queue logs NAME` shows"
         raise UserError(
             f"{len(failures)} runs did not finish: {'; '.join(failures)} "
-            "(repeat the command to queue them again; `dvc queue logs NAME` shows the whole log)"
+            f"(repeat the command to queue them again; {log} the whole log)"
         )
 
 

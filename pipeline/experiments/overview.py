@@ -55,7 +55,8 @@ def follow(current_status: Callable[[], SweepStatus], console: Console) -> Sweep
             waiting, running = status.of(RunState.WAITING), status.of(RunState.RUNNING)
             if not waiting and not running:
                 return status
-            checks = 0 if running or status.workers else checks + 1
+            jobs = any(run.job for run in waiting)
+            checks = 0 if running or status.workers or jobs else checks + 1
             if checks == CHECKS:
                 return status
             time.sleep(INTERVAL)

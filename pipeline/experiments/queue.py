@@ -39,27 +39,29 @@ class RunState(StrEnum):
 
     WAITING = "waiting"
     RUNNING = "running"
-    INTERRUPTED = "interrupted"  # its worker was killed
+    INTERRUPTED = "interrupted"  # its worker or its job was killed
     LOST = "lost"  # its file in the queue was damaged
     SUCCEEDED = "succeeded"
     FAILED = "failed"
 
 
 class QueuedRun(NamedTuple):
-    """A run in DVC's queue.
+    """A run in DVC's queue, or a job of a cluster.
 
     Attributes:
         name: name of the experiment.
         state: current state.
-        folder: DVC's folder with the run's log and with the files that record its process id and exit code. The folder
-            is named after the run's revision, the commit in which DVC stashed it.
+        folder: the folder with the run's log and with the files that record its process id and exit code, which have
+            the folder's name. DVC names the folder after the run's revision, the commit in which it stashed the run.
         duration: seconds that an ended run took; None if no worker's log has the duration.
+        job: its job, such as `slurm job 7`; "" for a run in DVC's queue.
     """
 
     name: str
     state: RunState
     folder: Path
     duration: float | None
+    job: str = ""
 
     def elapsed(self) -> float:
         """Return the seconds since a running run started; 0 if its process has not started."""
@@ -74,6 +76,8 @@ class QueuedRun(NamedTuple):
 
     def reason(self) -> str:
         """Return why the run did not finish: a killed worker, a signal, or the last line of the failed stage."""
+        if self.state == RunState.INTERRUPTED and self.job:
+            return f"{self.job} {self._ending()}"
         if self.state == RunState.INTERRUPTED:
             return "its worker was killed"
         if self.state == RunState.LOST:
@@ -94,6 +98,17 @@ class QueuedRun(NamedTuple):
                 last = lines[number - 1] if number and not lines[number - 1].startswith(">") else line
                 return f"{stage}: {last.removeprefix('fer: ')}"
         return self.last_line().removeprefix("ERROR: ") or "its log is empty"
+
+    def _ending(self) -> str:
+        """Return why a job ended early. Slurm writes that into its log, and so does submitit if the time is over."""
+        for line in reversed(self._log()):
+            if "Starting with JobEnvironment" in line:  # what is above belongs to an earlier start of the job
+                break
+            if found := re.search(r"CANCELLED AT \S+( DUE TO .+?)? \*\*\*", line):
+                return f"was cancelled{(found[1] or '').lower()}"
+            if "this job is timed-out" in line:
+                return "reached its time limit"
+        return f"ended early: {self.last_line() or 'its log is empty'}"
 
     def exit_code(self) -> int | None:
         """Return the exit code of the run's process, negative for a signal; None before the process has ended."""
@@ -167,15 +182,12 @@ def workers() -> list[psutil.Process]:
     ]
 
 
-def remove(unwanted: Iterable[QueuedRun]) -> list[Path]:
+def remove(unwanted: Iterable[QueuedRun]) -> None:
     """Remove ended, interrupted and lost runs from the queue.
 
     If the process of an interrupted run finished although its worker was killed, the result is saved before the run is
     removed. Processes that are left in the run's copy of the project are killed, the checkpoints in the copy are moved
     into the workspace, and the copy is deleted.
-
-    Returns:
-        Those of `CHECKPOINTS` that are not empty in the workspace. A run resumes from them.
     """
     from dvc.repo.experiments.queue.tasks import collect_exp
 
@@ -197,14 +209,12 @@ def remove(unwanted: Iterable[QueuedRun]) -> list[Path]:
             except FileNotFoundError:
                 copy = _copy_of(entry.stash_rev, Path(queue.pid_dir).parent)
             if copy.parent == Path(queue.pid_dir).parent:
-                _kill_processes_in(copy)
-                for folder in CHECKPOINTS:
-                    _move_new_files(copy / folder, folder)
+                kill_processes_in(copy)
+                keep_progress(copy)
                 shutil.rmtree(copy, ignore_errors=True)
         if interrupted:
             queue.kill([entry.stash_rev for entry in interrupted])  # marks them as failed
         queue.remove(revisions)
-    return [folder for folder in CHECKPOINTS if folder.is_dir() and any(folder.iterdir())]
 
 
 @contextmanager
@@ -278,7 +288,8 @@ def _copy_of(revision: str, folder: Path) -> Path:
     return Path()
 
 
-def _kill_processes_in(folder: Path) -> None:
+def kill_processes_in(folder: Path) -> None:
+    """Kill the processes of this machine that work in a folder, and wait for their end."""
     inside = []
     for process in psutil.process_iter(["cwd"]):
         # Linux adds " (deleted)" to the name of a folder that was removed.
@@ -292,12 +303,19 @@ def _kill_processes_in(folder: Path) -> None:
     psutil.wait_procs(inside, timeout=10)
 
 
-def _move_new_files(source: Path, target: Path) -> None:
-    """Move files into a folder, except those whose names the folder already has."""
-    for file in source.glob("*") if source.is_dir() else []:
-        target.mkdir(parents=True, exist_ok=True)
-        if not (target / file.name).exists():
-            shutil.move(file, target / file.name)
+def keep_progress(copy: Path) -> None:
+    """Move the checkpoints in a copy of the project into the workspace, except those that are no newer there."""
+    for folder in CHECKPOINTS:
+        for file in (copy / folder).glob("*"):
+            kept = folder / file.name
+            if not kept.exists() or kept.stat().st_mtime_ns < file.stat().st_mtime_ns:
+                folder.mkdir(parents=True, exist_ok=True)
+                shutil.move(file, kept)
+
+
+def progress() -> list[Path]:
+    """Return those of `CHECKPOINTS` that are not empty in the workspace. A run resumes from them."""
+    return [folder for folder in CHECKPOINTS if folder.is_dir() and any(folder.iterdir())]
 
 
 def _killed_by(number: int) -> str:

@@ -1,4 +1,4 @@
-"""A recipe's runs as DVC experiments: queue them, follow them, and read their scores and predictions."""
+"""A recipe's runs as DVC experiments: queue or submit them, follow them, and read their scores and predictions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from pipeline.core import git
 from pipeline.core.errors import UserError, no_raw_data
-from pipeline.experiments import provenance, queue, submission
+from pipeline.experiments import jobs, provenance, queue, submission
 from pipeline.experiments.queue import QueuedRun, RunState
 from pipeline.experiments.recipes import Overrides, Recipe, applied, check, settings
 from pipeline.tables.paths import PREDICTIONS, RAW
@@ -23,7 +23,7 @@ class SweepStatus(NamedTuple):
     Attributes:
         finished: experiments whose scores are in git.
         stale: in which way the settings, code or data of finished experiments have changed since, by name.
-        unfinished: the other runs in DVC's queue, by name.
+        unfinished: the other runs in DVC's queue and in jobs, by name.
         durations: seconds of the finished runs that are still in the queue.
         workers: number of live workers of the queue.
     """
@@ -39,16 +39,17 @@ class SweepStatus(NamedTuple):
         return [run for run in self.unfinished.values() if run.state == state]
 
     def left_alone(self) -> list[QueuedRun]:
-        """Return the interrupted and lost runs. If no worker lives, return the waiting runs too."""
+        """Return the interrupted and lost runs of DVC's queue. If no worker lives, return the waiting runs too."""
         waiting = [] if self.workers else self.of(RunState.WAITING)
-        return [*waiting, *self.of(RunState.INTERRUPTED), *self.of(RunState.LOST)]
+        runs = [*waiting, *self.of(RunState.INTERRUPTED), *self.of(RunState.LOST)]
+        return [run for run in runs if not run.job]
 
     def seconds_left(self) -> float | None:
         """From the mean duration of this sweep's finished runs, estimate the seconds until all its runs have ended.
 
-        None if no run has finished or no worker lives.
+        None if no run has finished, no worker lives, or a run is in a job.
         """
-        if not self.durations or not self.workers:
+        if not self.durations or not self.workers or any(run.job for run in self.unfinished.values()):
             return None
         mean = fmean(self.durations)
         running = [max(mean - run.elapsed(), 0.0) for run in self.of(RunState.RUNNING)]
@@ -88,11 +89,18 @@ class Sweep(NamedTuple):
         """Return the heading of the sweep's table."""
         return f"{self.recipe.heading}{', short form' if self.short else ''}"
 
-    def submit(self, rows: list[str], seeds: int) -> Iterator[tuple[str, str]]:
+    def submit(
+        self, rows: list[str], seeds: int, cluster: jobs.Cluster | None = None
+    ) -> Iterator[tuple[str, str]]:
         """Queue a run of each row for each of the seeds 1, 2, ...
 
         Finished, waiting and running runs are left alone. Each call queues failed, interrupted and lost runs one more
         time. A stale run is renamed and queued anew.
+
+        Args:
+            rows: names of the rows.
+            seeds: number of seeds.
+            cluster: where each run is submitted as a job; None for DVC's queue.
 
         Yields:
             The name of each experiment that changed, and what was done.
@@ -100,7 +108,7 @@ class Sweep(NamedTuple):
         Raises:
             UserError: a value is not allowed, there are fewer folds than seeds, raw data is missing, changes are not
                 committed, or another process is queueing; then nothing has been queued. Or DVC rejects an experiment,
-                or a tracked file is saved; then the runs before this one have been queued.
+                the cluster rejects a job, or a tracked file is saved; then the runs before this one have been queued.
         """
         overrides = {row: self.recipe.overrides(row, self.short) for row in rows}
         if 0 < self.recipe.folds < seeds:
@@ -118,10 +126,10 @@ class Sweep(NamedTuple):
                 for row, values in overrides.items()
             }
             stale = {name: reason for name, reason in self.stale().items() if name in wanted}
-            yield from self._queue(wanted, stale)
+            yield from self._queue(wanted, stale, cluster)
 
     def resume(self) -> Iterator[tuple[str, str]]:
-        """Queue the interrupted and lost runs of any row and seed again.
+        """Queue the interrupted and lost runs of any row and seed again, those of DVC's queue.
 
         If another process is queueing runs, wait until it has finished.
 
@@ -133,43 +141,54 @@ class Sweep(NamedTuple):
         """
         with submission.alone(wait=True):
             wanted = {}
-            for name, run in self.status().unfinished.items():
-                found = self._row_and_seed(name)
-                if found and run.state in (RunState.INTERRUPTED, RunState.LOST):
-                    wanted[name] = self.recipe.overrides(found[0], self.short) | self.recipe.of_run(found[1])
+            for run in self.status().left_alone():
+                found = self._row_and_seed(run.name)
+                if found and run.state != RunState.WAITING:
+                    wanted[run.name] = self.recipe.overrides(found[0], self.short) | self.recipe.of_run(
+                        found[1]
+                    )
             if wanted:
                 submission.check_committed()
-                yield from self._queue(wanted, {})
+                yield from self._queue(wanted, {}, None)
 
-    def _queue(self, wanted: dict[str, Overrides], stale: dict[str, str]) -> Iterator[tuple[str, str]]:
+    def _queue(
+        self, wanted: dict[str, Overrides], stale: dict[str, str], cluster: jobs.Cluster | None
+    ) -> Iterator[tuple[str, str]]:
         unfinished = self.status().unfinished
         ended = (RunState.FAILED, RunState.INTERRUPTED, RunState.LOST)
         again = {name: run for name, run in unfinished.items() if name in wanted and run.state in ended}
+        reasons = {name: run.reason() for name, run in again.items()}
         outdated = [run for name, run in queue.runs().items() if name in stale] if stale else []
-        checkpoints = queue.remove([*again.values(), *outdated]) if again or outdated else []
+        if in_queue := [*(run for run in again.values() if not run.job), *outdated]:
+            queue.remove(in_queue)
+        jobs.remove(run for run in again.values() if run.job)
+        checkpoints = queue.progress()
         finished = git.experiment_refs().keys() - stale.keys()
         for name, values in wanted.items():
-            interrupted = name in again and again[name].state == RunState.INTERRUPTED
+            interrupted = name in again and bool(again[name].state == RunState.INTERRUPTED or again[name].job)
             if name in again and name in finished:
                 yield name, "finished, although its worker was killed"
             if name in finished or name in unfinished.keys() - again.keys():
                 continue
             old = git.retire(name) if name in stale else ""
-            submission.put(
-                name, applied(values), _paths(settings(values)) + (checkpoints if interrupted else [])
-            )
+            paths = _paths(settings(values)) + (checkpoints if interrupted else [])
+            if cluster:
+                done, job = "submitted", f"; {jobs.submit(cluster, name, applied(values), paths)}"
+            else:
+                submission.put(name, applied(values), paths)
+                done, job = "queued", ""
             if name in again:
                 resumes = "; it goes on from the saved progress" if interrupted and checkpoints else ""
-                yield name, f"queued again: {again[name].reason()}{resumes}"
+                yield name, f"{done} again: {reasons[name]}{resumes}{job}"
             elif name in stale:
-                yield name, f"queued anew: {stale[name]}; the earlier run is now {old}"
+                yield name, f"{done} anew: {stale[name]}; the earlier run is now {old}{job}"
             else:
-                yield name, "queued"
+                yield name, f"{done}{job}"
 
     def status(self) -> SweepStatus:
         """Return the state of all runs of this sweep, for any row and seed."""
         # The order matters: a run that finishes between the two steps appears in both.
-        queued = {name: run for name, run in queue.runs().items() if self._row_and_seed(name)}
+        queued = {name: run for name, run in (queue.runs() | jobs.runs()).items() if self._row_and_seed(name)}
         finished = {name for name in git.experiment_refs() if self._row_and_seed(name)}
         durations = [queued[name].duration for name in finished & queued.keys()]
         known = [duration for duration in durations if duration is not None]
