@@ -7,7 +7,7 @@ A job lives as long as Slurm lists it. `squeue` says so; submitit asks `sacct`, 
 job ended is in the files that it leaves behind.
 
 DVC's own locks know processes by their number, which says nothing on another node. No job relies on them: each writes
-git references that are its own. Where the file system has locks, jobs also take turns with git.
+git references that are its own. Jobs also take turns with git, by a lock of ours.
 """
 
 from __future__ import annotations
@@ -280,13 +280,10 @@ def _living(clusters: set[str]) -> dict[tuple[str, str], RunState]:
 
 @contextmanager
 def _turn() -> Iterator[None]:
-    """Let no other job use git while the block runs, if the file system has locks."""
+    """Let no other job use git while the block runs."""
     path = FOLDER / "lock"
     path.touch()
-    try:
-        lock = hold(path, wait=True)
-    except OSError:
-        lock = None
+    lock = hold(path, wait=True)
     try:
         yield
     finally:

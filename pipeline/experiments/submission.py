@@ -101,17 +101,19 @@ def alone(*, wait: bool = False) -> Iterator[None]:
         wait: if another process is queueing runs, wait until it has finished.
 
     Raises:
-        UserError: another process is queueing runs, and is not waited for.
+        UserError: another process is queueing runs, and is not waited for; or the file system has no locks.
     """
     with repository() as repo:
         path, note = Path(repo.tmp_dir, "fer.lock"), _note(repo)
     path.touch()
     try:
         lock = hold(path, wait=wait)
-    except OSError:
+    except BlockingIOError:
         raise UserError(
             "another `fer recipe run` is adding runs to the queue; repeat the command when it has added them"
         ) from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be locked: {error.strerror}") from None
     try:
         if note.exists():
             _undo(note)
