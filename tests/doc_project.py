@@ -51,7 +51,8 @@ SIZES: dict[str, Any] = {
 }
 # And a chain that takes seconds: whole pictures in the place of faces found, no GAN, the smallest network.
 SMALL = {"align.mode": "none", "gan": "none", "model": "light"}
-RECIPE = "mixcut_sample"  # whose first row is run, whichever recipe and rows a command names
+# Whose rows are run. Any other recipe that a command names is replaced by the first of these.
+RECIPES = {"mixcut_sample": ["baseline"], "ferplus_afternoon": ["none", "mixcut"]}
 PICTURES = 120  # of a data set: eight training faces of each class are the least that a GAN learns from
 # What a page leaves to its reader.
 NAMED = {
@@ -67,7 +68,7 @@ NAMED = {
 def scaled(command: Command) -> list[str]:
     """Return the words of a command with small sizes.
 
-    Of a sweep's lists the first is kept, of a recipe's rows the first of `RECIPE`, of a GAN's classes the first.
+    Of a sweep's lists the first is kept, of a recipe's rows those in `RECIPES`, of a GAN's classes the first.
     """
     words: list[str] = []
     lists = 0
@@ -85,9 +86,9 @@ def scaled(command: Command) -> list[str]:
         drop = {i + k for i, word in enumerate(words) if word in ("--variant", "--score") for k in (0, 1)}
         words = [word for i, word in enumerate(words) if i not in drop]
         if words[2] != "apply":
-            words[3] = RECIPE
+            words[3] = words[3] if words[3] in RECIPES else next(iter(RECIPES))
         if words[2] == "run":
-            words.append("--variant=baseline")
+            words += [f"--variant={row}" for row in RECIPES[words[3]]]
     if words[:3] == ["fer", "labels", "suspects"]:
         words += ["--folds=2", "--epochs=1"]
     return words
@@ -227,7 +228,7 @@ def _shrunk(recipe: Any) -> Any:
     if not isinstance(recipe, dict):
         return recipe
     small = {key: size for key in recipe if (size := _size(key)) is not None and recipe[key] != "balance"}
-    small |= {key: value for key, value in (("runs", 1), ("model", SMALL["model"])) if key in recipe}
+    small |= {key: value for key, value in ({"runs": 1} | SMALL).items() if key in recipe}
     return {key: small.get(key, _shrunk(value)) for key, value in recipe.items()}
 
 

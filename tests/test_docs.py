@@ -47,6 +47,11 @@ ELSEWHERE = {
     ("README.md", "Compare two augmentations"): "test_a_newcomer_gets_to_a_comparison_of_two_augmentations",
     ("docs/cluster.md", "Read data from a bucket"): "tests/test_storage.py",
     ("docs/cluster.md", "Train in several processes"): "tests/test_processes.py",
+    ("docs/tutorials/ferplus.md", "2. Prepare the data once"): "test_a_papers_afternoon",
+    ("docs/tutorials/ferplus.md", "3. Train nine networks"): "test_a_papers_afternoon",
+    ("docs/tutorials/ferplus.md", "4. Write the table"): "test_a_papers_afternoon",
+    ("docs/tutorials/ferplus.md", "5. Look at the runs, and send a report"): "test_a_papers_afternoon",
+    ("docs/tutorials/ferplus.md", "6. Export the model with its card"): "test_a_papers_afternoon",
     ("docs/team.md", "Set up a remote"): "tests/test_team.py",
     ("docs/team.md", "Start from a fresh clone"): "tests/test_team.py",
     ("docs/team.md", "Version raw data"): "tests/test_team.py",
@@ -60,6 +65,8 @@ TESTED = {
     "make test": ".ci/run",
     "fer demo": "tests/test_demo.py",
     "fer import": "tests/test_import.py",
+    "fer recipe run": "test_a_papers_afternoon",
+    "fer recipe status": "test_a_papers_afternoon",
     "fer recipe search": "tests/test_search.py",
     "fer share": "tests/test_share.py",
     "make docs": "the fixture `site`",
@@ -115,6 +122,23 @@ def test_a_newcomer_gets_to_a_comparison_of_two_augmentations(small: Path) -> No
     shown = re.search(r"(?m)^run  .*$", (ROOT / "README.md").read_text())
     assert shown
     assert re.split("  +", shown[0]) == heads
+
+
+def test_a_papers_afternoon(small: Path) -> None:
+    doc_project.reset(small)
+    page = "docs/tutorials/ferplus.md"
+    for command in (c for c in doc_commands.commands(page) if not c.in_text):
+        execute(small, command)
+    table = (small / "table.tex").read_text()
+    assert "mixcut" in table
+    assert "none" in table
+    assert Image.open(small / "table.png").width > 300
+    report = (small / "mixcut.html").read_text()
+    assert "ferplus-afternoon-none-s1" in report
+    card = (small / "models/classifier.card.md").read_text()
+    assert "ferplus" in card
+    settings = yaml.safe_load((small / "params.yaml").read_text())
+    assert (settings["datasets"], settings["augment"]) == (["ferplus"], "mixcut")
 
 
 def test_recipes_with_many_settings_or_scores_fit(small: Path) -> None:
