@@ -33,7 +33,7 @@ THEIRS = {"mixup": "MixUp", "mixaugment": "MixUp", "cutmix": "CutMix", "mixcut":
 
 
 def published_grey(size: int, decay: float) -> np.ndarray:
-    """Return a grey picture [size, size] as the sampler of ecs-vlc/FMix makes it, its slip included.
+    """Return a grey image [size, size] as the sampler of ecs-vlc/FMix makes it, its slip included.
 
     Noise has the axes (frequency down, frequency across, part); the slip reads rows 0 and 1 of the first axis
     where the two parts are meant.
@@ -42,19 +42,19 @@ def published_grey(size: int, decay: float) -> np.ndarray:
     frequencies = np.sqrt(np.fft.fftfreq(size)[:, None] ** 2 + across**2)
     noise = np.random.randn(*frequencies.shape, 2)  # noqa: NPY002 - its generator
     noise /= np.maximum(frequencies, 1 / size)[..., None] ** decay
-    picture = np.fft.irfftn(noise[0] + 1j * noise[1], (size, size), axes=(0, 1))
-    picture -= picture.min()
-    return picture / picture.max()
+    image = np.fft.irfftn(noise[0] + 1j * noise[1], (size, size), axes=(0, 1))
+    image -= image.min()
+    return image / image.max()
 
 
 def published_mask(size: int, decay: float, alpha: float) -> np.ndarray:
     """Return a mask [size, size] of zeros and ones as the sampler of ecs-vlc/FMix makes it."""
     lam = beta.rvs(alpha, alpha)
-    picture = published_grey(size, decay).reshape(-1)
-    order = picture.argsort()[::-1]
-    kept = int(np.ceil(lam * picture.size) if np.random.random() > 0.5 else np.floor(lam * picture.size))  # noqa: NPY002
-    picture[order[:kept]], picture[order[kept:]] = 1, 0
-    return picture.reshape(size, size)
+    image = published_grey(size, decay).reshape(-1)
+    order = image.argsort()[::-1]
+    kept = int(np.ceil(lam * image.size) if np.random.random() > 0.5 else np.floor(lam * image.size))  # noqa: NPY002
+    image[order[:kept]], image[order[kept:]] = 1, 0
+    return image.reshape(size, size)
 
 
 def tensors(draws: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:

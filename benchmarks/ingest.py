@@ -4,7 +4,7 @@ Decoding: OpenCV, one process per core, each reads and decodes its share of the 
 reads, checks and fingerprints the same files, reads three label files, and writes the table. The two run in turn, a
 few times, in one process tree; the first round, which fills the page cache, does not count.
 
-Memory: peak of the ingesting process and of its workers on the data set and on one with ten times the pictures, the
+Memory: peak of the ingesting process and of its workers on the data set and on one with ten times the images, the
 same ones under other names.
 
     python benchmarks/ingest.py data/raw/ferplus [rounds]
@@ -64,7 +64,7 @@ def seconds(work: Callable[[], None]) -> float:
 
 
 def enlarge(root: Path, target: Path, times: int) -> None:
-    """Write FER+ with every picture `times` times, under names with one more digit."""
+    """Write FER+ with every image `times` times, under names with one more digit."""
     header, *rows = (root / VOTES_FILE).read_text().splitlines()
     with (target / VOTES_FILE).open("w") as file:
         file.write(header + "\n")
@@ -77,10 +77,10 @@ def enlarge(root: Path, target: Path, times: int) -> None:
             with (target / folder / LABEL_FILE).open("w") as file:
                 for digit in range(times):
                     file.writelines(row.replace("fer", f"fer{digit}", 1) + "\n" for row in rows)
-    for picture in pngs(root):
-        names = [picture.name.replace("fer", f"fer{digit}", 1) for digit in range(times)]
-        first = target / picture.parent.name / names[0]
-        first.write_bytes(picture.read_bytes())
+    for image in pngs(root):
+        names = [image.name.replace("fer", f"fer{digit}", 1) for digit in range(times)]
+        first = target / image.parent.name / names[0]
+        first.write_bytes(image.read_bytes())
         for name in names[1:]:
             os.link(first, first.with_name(name))
 
@@ -103,13 +103,13 @@ def main(raw: str, rounds: str = "5") -> None:
             times["fer ingest"].append(seconds(lambda: ingest_all(root, Path(output))))
     ratios = [ours / theirs for theirs, ours in zip(*times.values(), strict=True)][1:]
     for name, found in times.items():
-        print(f"{name:>15}: {statistics.median(found[1:]):6.2f} s for {len(files):,} pictures")
+        print(f"{name:>15}: {statistics.median(found[1:]):6.2f} s for {len(files):,} images")
     print(f"{'ratio':>15}: {statistics.median(ratios):6.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
 
     with tempfile.TemporaryDirectory() as scratch:
         enlarge(root, Path(scratch), 10)
         for name, before, after in zip(("process", "worker"), peak(root), peak(Path(scratch)), strict=True):
-            print(f"{'peak of ' + name:>15}: {before:.0f} MB, {after:.0f} MB with ten times the pictures")
+            print(f"{'peak of ' + name:>15}: {before:.0f} MB, {after:.0f} MB with ten times the images")
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ ENDS = 10.0  # seconds in which the processes of a killed command must end
 LASTS = 600.0  # seconds in which a command must end
 CHAIN = ("check", "sample", "ingest sample", "align sample", "label", "synthesize", "train", "evaluate")
 SETTINGS: dict[str, Any] = {
-    "sample.pictures": 200,
+    "sample.images": 200,
     "gan": "none",
     "classes": ["neutral", "happiness"],
     "gans.classes": ["neutral", "happiness"],
@@ -62,7 +62,7 @@ SETTINGS: dict[str, Any] = {
 RECIPE = """title: Two short runs
 params:
   {seed: 1, datasets: [sample], classes: [neutral, happiness], gan: none, model: light, train.epochs: 1,
-  train.batch_size: 16, sample.pictures: 200, evaluate.bootstrap: 20}
+  train.batch_size: 16, sample.images: 200, evaluate.bootstrap: 20}
 variants:
   one: {params: {augment: none}}
   two: {params: {augment: mixup}}

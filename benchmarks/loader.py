@@ -197,7 +197,7 @@ def main(count: str = "8192", rounds: str = "5") -> None:
         }
     )
     rng = np.random.default_rng(0)
-    # Smooth pictures: what is drawn does not change the work, noise would only look odd.
+    # Smooth images: what is drawn does not change the work, noise would only look odd.
     faces = np.stack(
         [cv2.resize(rng.integers(0, 256, (6, 6, 3), np.uint8), (FACE, FACE)) for _ in range(int(count))]
     )

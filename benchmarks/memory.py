@@ -1,4 +1,4 @@
-"""Peak memory of all processes together, on large pictures and on small ones.
+"""Peak memory of all processes together, on large images and on small ones.
 
 Each case runs `fer ingest`, `fer align` and `fer predict` one after the other, with the settings as shipped: one worker
 per core. The figure is the largest sum over the process tree, looked at 20 times a second, of each process's share of
@@ -35,7 +35,7 @@ SECONDS = 0.05  # between two looks
 
 
 def copies(count: int, ending: str, height: int, width: int) -> Callable[[Path], None]:
-    """Return a function that writes a picture into a folder, under many names."""
+    """Return a function that writes an image into a folder, under many names."""
 
     def write(folder: Path) -> None:
         band = np.random.default_rng(1).integers(0, 256, (height // 8, width // 8, 3), np.uint8)
@@ -91,14 +91,14 @@ def run(write: Callable[[Path], None]) -> dict[str, tuple[float, float]]:
     images = Path("data/raw/table/images")
     images.mkdir(parents=True)
     write(images)
-    pictures = sorted(path.name for path in images.iterdir() if path.suffix != ".avi")
-    rows = "".join(f"{name},train,fear\n" for name in pictures)
+    names = sorted(path.name for path in images.iterdir() if path.suffix != ".avi")
+    rows = "".join(f"{name},train,fear\n" for name in names)
     (images.parent / "labels.csv").write_text(f"image,split,label\n{rows}")
     found = {}
     for stage in STAGES:
         if stage == "predict":
             found[stage] = peak("predict", str(images), "--output", "out.csv")
-        elif pictures:
+        elif names:
             found[stage] = peak(stage, "table")
     return found
 

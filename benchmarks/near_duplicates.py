@@ -1,10 +1,10 @@
 """How many changed copies of a face the search for near-duplicates misses, and how long it takes.
 
-Pictures are changed, aligned again with the settings of params.yaml, and compared with the face of the unchanged
-picture; for comparison the same with the pictures themselves and with the hash alone. False pairs have to be
+Images are changed, aligned again with the settings of params.yaml, and compared with the face of the unchanged
+image; for comparison the same with the images themselves and with the hash alone. False pairs have to be
 looked at: the sheet shows, side by side, found pairs that come closest to the threshold.
 
-    python benchmarks/near_duplicates.py ferplus [pictures] [sheet.png]
+    python benchmarks/near_duplicates.py ferplus [images] [sheet.png]
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ CLOSE = 0.005  # of the threshold: these pairs are on the sheet
 RNG = np.random.default_rng(0)
 
 
-def shifted(picture: np.ndarray) -> np.ndarray:
+def shifted(image: np.ndarray) -> np.ndarray:
     across, down = RNG.choice([-2, -1, 1, 2], 2)
     move = np.array([[1, 0, across], [0, 1, down]], np.float32)
-    return cv2.warpAffine(picture, move, picture.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
+    return cv2.warpAffine(image, move, image.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
 
 
-def compressed(picture: np.ndarray) -> np.ndarray:
-    data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 50])[1]
+def compressed(image: np.ndarray) -> np.ndarray:
+    data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 50])[1]
     return cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
 
 
@@ -61,11 +61,11 @@ def main(dataset: str, count: str = "1000", sheet: str = "") -> None:
 
     shape = (settings.face_size, settings.face_size, -1)
 
-    def picture(row: int) -> np.ndarray:
+    def image(row: int) -> np.ndarray:
         return cv2.imdecode(np.frombuffer(column[row].as_py(), np.uint8), cv2.IMREAD_GRAYSCALE)
 
-    def aligned(pictures: list[np.ndarray]) -> list[np.ndarray]:
-        encoded = [cv2.imencode(".png", p)[1].tobytes() for p in pictures]
+    def aligned(grey: list[np.ndarray]) -> list[np.ndarray]:
+        encoded = [cv2.imencode(".png", p)[1].tobytes() for p in grey]
         cut = []
         for start in range(0, len(encoded), CHUNK):
             images = encoded[start : start + CHUNK]
@@ -81,10 +81,10 @@ def main(dataset: str, count: str = "1000", sheet: str = "") -> None:
         return 1 - found.mean(), 1 - (distance <= HASH_ALONE).mean()
 
     chosen = np.sort(RNG.choice(len(column), min(int(count), len(column)), replace=False))
-    originals = [picture(int(row)) for row in chosen]
+    originals = [image(int(row)) for row in chosen]
     faces_of_originals = aligned(originals)
     print(
-        f"{len(chosen)} pictures: missed by face, by the face's hash alone at {HASH_ALONE}, by the whole picture"
+        f"{len(chosen)} images: missed by face, by the face's hash alone at {HASH_ALONE}, by the whole image"
     )
     for name, change in CHANGES.items():
         changed = [change(p) for p in originals]
@@ -102,7 +102,7 @@ def main(dataset: str, count: str = "1000", sheet: str = "") -> None:
     )
     if sheet and len(near):
         shown = near[RNG.permutation(len(near))[:96]]
-        cells = [np.vstack([cv2.resize(picture(int(row)), (64, 64)) for row in pair]) for pair in shown]
+        cells = [np.vstack([cv2.resize(image(int(row)), (64, 64)) for row in pair]) for pair in shown]
         cells += [np.zeros((128, 64), np.uint8)] * (-len(cells) % 16)
         cv2.imwrite(sheet, np.vstack([np.hstack(cells[i : i + 16]) for i in range(0, len(cells), 16)]))
 

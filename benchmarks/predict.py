@@ -1,10 +1,10 @@
-"""Pictures predicted per second: this pipeline over a loop of insightface and PyTorch, one picture at a time.
+"""Images predicted per second: this pipeline over a loop of insightface and PyTorch, one image at a time.
 
 The loop is what one writes in an afternoon: insightface's SCRFD at its default 640 x 640 with a border of half the
-picture's side, without which it sees 1 of 150 faces of facial_expressions, its `norm_crop`, and the network in float32
+image's side, without which it sees 1 of 150 faces of facial_expressions, its `norm_crop`, and the network in float32
 on each face. Ours finds all faces too, in one process per core, and classifies in batches. Same weights of the
-detector, same network, same pictures, in turn, in one process tree; loading is left out of both. With
-`main`, ours takes from each picture the one face that training would take.
+detector, same network, same images, in turn, in one process tree; loading is left out of both. With
+`main`, ours takes from each image the one face that training would take.
 
     python benchmarks/predict.py 300 data/raw/facial_expressions/images 3 [main]
 
@@ -41,8 +41,8 @@ warnings.filterwarnings("ignore", category=FutureWarning)  # insightface's
 PARAMS = Path(__file__).parents[1] / "params.yaml"
 
 
-def pictures(folder: Path, count: int, scratch: Path) -> list[Path]:
-    """Return pictures spread over a folder, or drawn ones."""
+def images(folder: Path, count: int, scratch: Path) -> list[Path]:
+    """Return images spread over a folder, or drawn ones."""
     if folder.is_dir():
         found = sorted(folder.iterdir())
         return [found[i] for i in np.linspace(0, len(found) - 1, min(count, len(found))).astype(int)]
@@ -65,9 +65,9 @@ class Theirs:
         faces, size, crop = 0, self.classifier.size, self.classifier.crop
         start = (size - crop) // 2
         for path in paths:
-            picture = cv2.imread(str(path))
-            border = max(picture.shape[:2]) // 2
-            framed = cv2.copyMakeBorder(picture, *[border] * 4, cv2.BORDER_CONSTANT)
+            image = cv2.imread(str(path))
+            border = max(image.shape[:2]) // 2
+            framed = cv2.copyMakeBorder(image, *[border] * 4, cv2.BORDER_CONSTANT)
             _, landmarks = self.detector.detect(framed)
             for points in landmarks:
                 face = cv2.resize(norm_crop(framed, points), (size, size), interpolation=cv2.INTER_AREA)
@@ -86,7 +86,7 @@ def main(count: str, folder: str, rounds: str, faces: Literal["all", "main"] = "
         network, _ = starting_network(p, torch.device("cpu"))
         model_file.save(model, trained_model(p, network))
         (drawn := Path(scratch, "drawn")).mkdir()
-        paths = pictures(Path(folder), int(count), drawn)
+        paths = images(Path(folder), int(count), drawn)
         ours = Predictor.load(model, faces=faces)
         theirs = Theirs(weights, ours.classifier)
         torch.set_num_threads(cores())
@@ -101,9 +101,9 @@ def main(count: str, folder: str, rounds: str, faces: Literal["all", "main"] = "
             ratios.append(rates[-1][0] / rates[-1][1])
     our_rate, their_rate = np.median(rates, axis=0)
     found = int((table["status"] == "found").sum())
-    print(f"{p.model}, {len(paths)} pictures, {rounds} rounds")
-    print(f"{'insightface + torch':>20}: {their_rate:6.1f} pictures/s, {their_faces} faces")
-    print(f"{'fer predict, ' + faces:>20}: {our_rate:6.1f} pictures/s, {found} faces")
+    print(f"{p.model}, {len(paths)} images, {rounds} rounds")
+    print(f"{'insightface + torch':>20}: {their_rate:6.1f} images/s, {their_faces} faces")
+    print(f"{'fer predict, ' + faces:>20}: {our_rate:6.1f} images/s, {found} faces")
     print(f"{'ratio':>20}: {np.median(ratios):6.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
 
 

@@ -50,7 +50,7 @@ CHOSEN = """async ([name, value]) => {
     control.value = value;
     control.dispatchEvent(new Event("input"));
     await DRAWN;
-    // A picture that is not decoded yet would appear later.
+    // An image that is not decoded yet would appear later.
     await Promise.all([...new Set([...document.querySelectorAll("#album-faces .thumb")].map(
         (box) => getComputedStyle(box).backgroundImage.slice(5, -2)))].map((source) => {
             const image = new Image();

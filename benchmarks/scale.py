@@ -34,7 +34,7 @@ ROOT = Path(__file__).parents[1]
 DATASET = "ferplus"
 ROWS = 4096  # made at a time
 STEPS = ("label", "synthesize", "train", "evaluate", "report")
-PERSON = 20  # pictures
+PERSON = 20  # images
 # The settings of the run; the rest is as shipped.
 CHANGES = {"datasets": [DATASET], "model": "light", "gan": "dcgan", "augment": "mixup"}
 
@@ -54,17 +54,17 @@ def mixed(faces: Faces, rng: np.random.Generator, count: int) -> Iterator[tuple[
 
 
 def write_tables(root: Path, count: int) -> None:
-    """Write what `ingest` and `align` would write of `count` pictures into a folder."""
+    """Write what `ingest` and `align` would write of `count` images into a folder."""
     rng = np.random.default_rng(0)
     faces = Faces(ALIGNED / f"{DATASET}.arrow")
     names = [name for name in schema.ingested().names if name != "image"]
-    pictures = read_parquet(INGESTED / f"{DATASET}.parquet", names).combine_chunks()
+    images = read_parquet(INGESTED / f"{DATASET}.parquet", names).combine_chunks()
     image = cv2.imencode(".png", np.full((48, 48), 128, np.uint8))[1].tobytes()
     columns = {INGESTED: schema.ingested(), ALIGNED: schema.aligned(faces.shape[0], faces.shape[2])}
 
     def batches(folder: Path) -> Iterator[pa.RecordBatch]:
         made = 0
-        table = faces.table if folder == ALIGNED else pictures
+        table = faces.table if folder == ALIGNED else images
         for rows, pixels in mixed(faces, np.random.default_rng(1), count):
             taken = table.take(rows)
             places = range(made, made + len(rows))

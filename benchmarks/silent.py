@@ -32,7 +32,7 @@ from pipeline.tables.paths import DETECTORS
 # Where libraries keep what they would compute again. The README names these folders.
 KNOWN = (".cache/matplotlib/", ".config/matplotlib/")
 SETTINGS = {
-    "sample.pictures": 200,
+    "sample.images": 200,
     "model": "light",
     "train.epochs": 1,
     "gan": "dcgan",

@@ -1,8 +1,8 @@
 """How many of the first suspects of `fer labels suspects` are labels that were made wrong on purpose.
 
-FER+'s pictures get single labels, as FER2013's are: the class with most votes. Pictures whose class is none of
-FER2013's seven are left out. Then a share of the labels of the training pictures is replaced by another class, drawn at
-random. The command runs as a user runs it, on whole pictures, in a folder of its own. FER+'s own labels have errors
+FER+'s images get single labels, as FER2013's are: the class with most votes. Images whose class is none of
+FER2013's seven are left out. Then a share of the labels of the training images is replaced by another class, drawn at
+random. The command runs as a user runs it, on whole images, in a folder of its own. FER+'s own labels have errors
 too, so not every other suspect is a false one.
 
     python benchmarks/suspects.py data/raw/ferplus [share] [epochs] [folds] [sheet.png]
@@ -39,7 +39,7 @@ NAMES = [*CODES.values()]
 
 
 def labelled(raw: Path) -> Iterator[tuple[str, str, str]]:
-    """Yield path, split and label of each picture of train and valid whose class is one of FER2013's."""
+    """Yield path, split and label of each image of train and valid whose class is one of FER2013's."""
     for split in ("train", "valid"):
         with (raw / FOLDERS[split] / LABEL_FILE).open(encoding="utf-8", newline="") as file:
             for name, _, *votes in csv.reader(file):
@@ -49,7 +49,7 @@ def labelled(raw: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def write(folder: Path, raw: Path, share: float) -> dict[str, str]:
-    """Write a project with wrong labels into a folder. Return the right label of each picture that has a wrong one."""
+    """Write a project with wrong labels into a folder. Return the right label of each image that has a wrong one."""
     table = folder / "data/raw/table"
     table.mkdir(parents=True)
     (table / "images").symlink_to(raw.resolve())

@@ -1,8 +1,8 @@
 """Turned photographs: faces found, faces the right way up, errors of the landmarks and time, with and without turn.
 
-Every picture is turned clockwise by 0, 90, 180 and 270 degrees and goes through `align`, without and with `align.turn`,
-in turn, in one process. The landmarks are compared with those that `align` finds in the upright picture without it,
-turned with the picture.
+Every image is turned clockwise by 0, 90, 180 and 270 degrees and goes through `align`, without and with `align.turn`,
+in turn, in one process. The landmarks are compared with those that `align` finds in the upright image without it,
+turned with the image.
 
     python benchmarks/turned.py 300 data/ingested/facial_expressions.parquet [data/ingested/ferplus.parquet ...]
 """
@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.align import PARAMS, chunked, pictures
+from benchmarks.align import PARAMS, chunked, images
 from pipeline import params
 from pipeline.faces.alignment import similarity
 from pipeline.faces.detectors import detector_module
@@ -31,24 +31,24 @@ TURNS = (0, 90, 180, 270)
 
 
 def turned(batch: pa.RecordBatch, degrees: int) -> pa.RecordBatch:
-    """Return the pictures turned clockwise."""
+    """Return the images turned clockwise."""
     images = []
     for image in batch["image"]:
-        picture = np.rot90(decode_ingested("picture", image.as_py()), -degrees // 90)
-        images.append(cv2.imencode(".png", picture)[1].tobytes())
+        pixels = np.rot90(decode_ingested("image", image.as_py()), -degrees // 90)
+        images.append(cv2.imencode(".png", pixels)[1].tobytes())
     return pa.record_batch({"id": batch["id"], "image": images})
 
 
-def turned_points(points: np.ndarray, picture: bytes, degrees: int) -> np.ndarray:
-    """Return points of a picture (5, 2) in the picture that is turned clockwise."""
-    height, width = decode_ingested("picture", picture).shape[:2]
+def turned_points(points: np.ndarray, image: bytes, degrees: int) -> np.ndarray:
+    """Return points of an image (5, 2) in the image that is turned clockwise."""
+    height, width = decode_ingested("image", image).shape[:2]
     for _ in range(degrees // 90):
         points, height, width = np.stack([height - points[:, 1], points[:, 0]], axis=1), width, height
     return points
 
 
 def aligned(extraction: Extraction, batch: pa.RecordBatch) -> tuple[list[np.ndarray | None], float]:
-    """Return the landmarks of each picture and the seconds of processor time that it took."""
+    """Return the landmarks of each image and the seconds of processor time that it took."""
     start = time.process_time()
     rows = [row for part in chunked(batch) for row in extraction(part)["landmarks"].to_pylist()]
     return [np.reshape(row, (5, 2)) if row else None for row in rows], time.process_time() - start
@@ -68,12 +68,12 @@ def compare(name: str, detector: str, batch: pa.RecordBatch) -> None:
     )
     without(batch.slice(0, 1))  # loads the network
     upright, _ = aligned(without, batch)
-    print(f"{name}, {detector}, {len(batch):,} pictures")
-    print("turned  align.turn   found  right way up  landmarks off, median and 90 %  pictures per CPU second")
+    print(f"{name}, {detector}, {len(batch):,} images")
+    print("turned  align.turn   found  right way up  landmarks off, median and 90 %  images per CPU second")
     for degrees in TURNS:
-        pictures_turned = turned(batch, degrees)
+        images_turned = turned(batch, degrees)
         for extraction in (without, with_turn):
-            found, seconds = aligned(extraction, pictures_turned)
+            found, seconds = aligned(extraction, images_turned)
             off, right = [], 0
             for points, reference, image in zip(found, upright, batch["image"], strict=True):
                 if points is None or reference is None:
@@ -96,7 +96,7 @@ def compare(name: str, detector: str, batch: pa.RecordBatch) -> None:
 def main(count: str, *tables: str) -> None:
     for table in tables:
         for detector in DETECTORS_USED:
-            compare(Path(table).stem, detector, pictures(Path(table), int(count)))
+            compare(Path(table).stem, detector, images(Path(table), int(count)))
 
 
 if __name__ == "__main__":

@@ -115,7 +115,7 @@ def align(
     ] = str(INGESTED),
     output: Output = str(ALIGNED),
 ) -> None:
-    """Find the face and its five landmarks in each picture and cut the face out."""
+    """Find the face and its five landmarks in each image and cut the face out."""
     _run("align", dataset, source, output)
 
 
@@ -128,7 +128,7 @@ _add_stage("evaluate", "Score the classifier on each split.")
 
 
 app.command(
-    "import", epilog=examples("fer import ~/pictures", "fer import faces.zip --names '0=anger,1=disgust'")
+    "import", epilog=examples("fer import ~/images", "fer import faces.zip --names '0=anger,1=disgust'")
 )(importing.import_)
 app.add_typer(recipe.app, name="recipe")
 app.add_typer(labels.app, name="labels")

@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/methods/gan: real faces, and what each GAN makes of them in the course of its training."""
+"""Draw the images of docs/methods/gan: real faces, and what each GAN makes of them in the course of its training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.params.methods import choices
 from pipeline.params.model import Params
 from pipeline.synthesis.generators import GanSetup, fit_generators
 from pipeline.tables.paths import MODELS
-from scripts.documentation.pictures import save
+from scripts.documentation.images import save
 from scripts.strips import COLUMNS, Row, drawn
 
 

@@ -1,4 +1,4 @@
-"""Draw the pictures of the losses with the project's own losses: curves of the loss, and maps of features.
+"""Draw the images of the losses with the project's own losses: curves of the loss, and maps of features.
 
 The curves show the loss of one face against the probability of its class. The maps show what each loss makes of three
 overlapping Gaussian classes, of which one is rare, in a small network with two features.
@@ -26,7 +26,7 @@ from pipeline import params
 from pipeline.methods.losses import Loss
 from pipeline.params.losses import ClassWeights
 from pipeline.params.methods import choices
-from scripts.documentation.pictures import save
+from scripts.documentation.images import save
 
 # FER+'s training faces under `labels.rule: majority`, in the order of the classes: neutral first, contempt last.
 COUNTS = torch.tensor([8740, 7287, 3149, 3014, 2100, 119, 532, 119])
@@ -255,7 +255,7 @@ def _image(figure: Figure) -> Image.Image:
 
 
 def write(folder: Path, steps: int = STEPS) -> None:
-    """Write the picture of every loss; the maps show features after `steps` steps."""
+    """Write the image of every loss; the maps show features after `steps` steps."""
     curves = {
         "softmax": draw_softmax,
         "weighted_softmax": draw_weighted_softmax,

@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/methods: what each augmentation and each GAN makes of faces, and how each loss pulls.
+"""Draw the images of docs/methods: what each augmentation and each GAN makes of faces, and how each loss pulls.
 
 Usage: python -m scripts.method_figures   (in the project's folder, after `dvc repro`), then `make pages`
 
@@ -29,7 +29,7 @@ from pipeline.params.methods import choices
 from pipeline.tables.paths import ALIGNED, LABELS
 from pipeline.tables.store import Faces
 from scripts import gan_figures, loss_figures
-from scripts.documentation.pictures import DOCS, save
+from scripts.documentation.images import DOCS, save
 from scripts.strips import COLUMNS, GREYS, Row, drawn
 
 SEED = 7
@@ -111,7 +111,7 @@ def _label(target: Tensor, own: Tensor, classes: Sequence[str]) -> list[str]:
 
 
 def overview(first: Batch, second: Batch, path: Path) -> None:
-    """Write one picture of every augmentation, each with four faces and lambda 0.6."""
+    """Write one image of every augmentation, each with four faces and lambda 0.6."""
     rows = {"none": first.images, "the partner": second.images}
     for name in choices("augment"):
         if name != "none":
@@ -130,7 +130,7 @@ def overview(first: Batch, second: Batch, path: Path) -> None:
 
 
 def main() -> None:
-    """Write every picture into docs/, those of the losses first: they need no data."""
+    """Write every image into docs/, those of the losses first: they need no data."""
     loss_figures.write(DOCS / "methods/loss")
     p = params.load()
     classes = p.classes

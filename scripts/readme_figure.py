@@ -1,9 +1,9 @@
-"""Draw docs/sample.png, the picture in the README, from the outputs of a run on the embedded sample.
+"""Draw docs/sample.png, the image in the README, from the outputs of a run on the embedded sample.
 
 Usage: python -m scripts.readme_figure   (in the project's folder, after `dvc repro`; it needs Chromium on the PATH)
 
 It shows what `fer predict --annotate` draws, an aligned face of each class, and the top of the report. GitHub shows the
-picture at half of its size. All lengths here are pixels as shown.
+image at half of its size. All lengths here are pixels as shown.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ WIDTH, MARGIN, GAP = 830, 14, 8
 # Sizes of a heading's line and its text, and of a label's below a face.
 HEADING, LABEL, TITLE, TEXT = 26, 18, 13, 12
 FACE, COLUMNS = 106, 4
-# The report's window is scaled to the picture's width. Its smallest font is then one of 12 pixels.
+# The report's window is scaled to the image's width. Its smallest font is then one of 12 pixels.
 REPORT = Shot(900, 612, "light", ["body"], SCALE)
 BITS = 6  # of each colour of the scene and the faces: they look like 8 and take less space
 PAPER, INK, EDGE = "#ffffff", "#1b1f24", "#c5ccd5"
 
 
 def annotated(path: Path, width: int, folder: Path) -> Image.Image:
-    """Return a picture as `fer predict --annotate` draws it, enlarged first so that its text has a fixed size."""
+    """Return an image as `fer predict --annotate` draws it, enlarged first so that its text has a fixed size."""
     large = folder / f"{path.stem}.png"
-    with Image.open(path) as picture:
-        height = round(width * picture.height / picture.width)
-        picture.convert("RGB").resize((width, height), Image.Resampling.BICUBIC).save(large)
+    with Image.open(path) as image:
+        height = round(width * image.height / image.width)
+        image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC).save(large)
     marked = folder / "marked"
     table = ["--output", str(folder / "faces.csv")]
     app(["predict", str(large), "--annotate", str(marked), "--workers", "1", *table], standalone_mode=False)
@@ -71,7 +71,7 @@ def report(folder: Path) -> Image.Image:
 
 
 def composed(scene: Image.Image, faces: list[tuple[str, Image.Image]], top: Image.Image) -> Image.Image:
-    """Return the parts as one picture with a heading each: scene and faces beside each other, the report below."""
+    """Return the parts as one image with a heading each: scene and faces beside each other, the report below."""
     bold, plain = _font(TITLE, "bold"), _font(TEXT, "normal")
     inner = (WIDTH - 2 * MARGIN) * SCALE
     top = top.resize((inner, round(top.height * inner / top.width)), Image.Resampling.LANCZOS)
@@ -112,10 +112,10 @@ def _font(size: int, weight: str) -> ImageFont.FreeTypeFont:
 
 
 def main(scene: str = SCENE) -> None:
-    """Draw the picture.
+    """Draw the image.
 
     Args:
-        scene: name of the sample's picture that is annotated.
+        scene: name of the sample's image that is annotated.
     """
     width = (WIDTH - 3 * MARGIN - COLUMNS * (FACE + GAP) + GAP) * SCALE
     with tempfile.TemporaryDirectory() as name:

@@ -1,4 +1,4 @@
-"""Draw docs/report_*.png, the pictures of a report, from the report of a run on the embedded sample.
+"""Draw docs/report_*.png, the images of a report, from the report of a run on the embedded sample.
 
 Usage: python scripts/screenshots.py [EXPERIMENT]
 
@@ -25,7 +25,7 @@ from pipeline.report.run import FinishedRun
 DOCS = Path("docs")
 # None: the browser that playwright has installed, if it has.
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-COLOURS = 256  # of a picture: half of its size, and no difference to be seen
+COLOURS = 256  # of an image: half of its size, and no difference to be seen
 
 
 class Shot(NamedTuple):
@@ -36,7 +36,7 @@ class Shot(NamedTuple):
         height: likewise.
         scheme: light or dark mode.
         tops: selectors of the elements whose tops it shows.
-        scale: pixels of the picture for each of CSS.
+        scale: pixels of the image for each of CSS.
     """
 
     width: int
@@ -102,10 +102,10 @@ def main(experiment: str = "") -> None:
         for runs, shots in reports:
             file.write_text(render(runs), encoding="utf-8")
             for name, shot in shots.items():
-                picture = shoot(browser, file, shot).quantize(
+                image = shoot(browser, file, shot).quantize(
                     COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
                 )
-                picture.save(DOCS / f"{name}.png", optimize=True)
+                image.save(DOCS / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Draw rows of faces as one picture."""
+"""Draw rows of faces as one image."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ class Row(NamedTuple):
 
 
 def drawn(rows: Sequence[Row]) -> Image.Image:
-    """Return rows of faces as a picture, each with its name at the left and its texts below."""
+    """Return rows of faces as an image, each with its name at the left and its texts below."""
     heights = [SIDE + LINE * max(map(len, row.texts)) + 2 * GAP for row in rows]
     count = len(rows[0].images)
-    picture = Image.new("L", (NAME + count * (SIDE + GAP) - GAP, sum(heights)), 255)
-    pen = ImageDraw.Draw(picture)
+    strip = Image.new("L", (NAME + count * (SIDE + GAP) - GAP, sum(heights)), 255)
+    pen = ImageDraw.Draw(strip)
     top = 0
     for (name, images, texts), height in zip(rows, heights, strict=True):
         title = Image.new("L", (SIDE, LINE), 255)
         ImageDraw.Draw(title).text((SIDE / 2, LINE / 2), name, 90, FONT, "mm")
-        picture.paste(title.rotate(90, expand=True), (0, top))
+        strip.paste(title.rotate(90, expand=True), (0, top))
         for column, (image, lines) in enumerate(zip(images, texts, strict=True)):
             left = NAME + column * (SIDE + GAP)
             face = Image.fromarray((image.mean(0) * 255).round().byte().numpy())
-            picture.paste(face.resize((SIDE, SIDE), Image.Resampling.BOX), (left, top))
+            strip.paste(face.resize((SIDE, SIDE), Image.Resampling.BOX), (left, top))
             for line, text in enumerate(lines):
                 pen.text((left + SIDE / 2, top + SIDE + 2 + line * LINE), text, 0, FONT, "ma")
         top += height
-    return picture
+    return strip

@@ -37,7 +37,7 @@ from tests.doc_commands import ROOT, Command, parsed
 # A command runs as it is documented, but for what makes it long: these settings have these values, in params.yaml and
 # the recipes as well as behind `-S`. (`balance` is no size and stays.)
 SIZES: dict[str, Any] = {
-    "sample.pictures": 200,
+    "sample.images": 200,
     "train.epochs": 1,
     "gans.images_per_class": 4,
     "gans.judge_epochs": 1,
@@ -49,11 +49,11 @@ SIZES: dict[str, Any] = {
     "evaluate.bootstrap": 20,
     "evaluate.mistakes": 4,
 }
-# And a chain that takes seconds: whole pictures in the place of faces found, no GAN, the smallest network.
+# And a chain that takes seconds: whole images in the place of faces found, no GAN, the smallest network.
 SMALL = {"align.mode": "none", "gan": "none", "model": "light"}
 # Whose rows are run. Any other recipe that a command names is replaced by the first of these.
 RECIPES = {"mixcut_sample": ["baseline"], "ferplus_afternoon": ["none", "mixcut"]}
-PICTURES = 120  # of a data set: eight training faces of each class are the least that a GAN learns from
+IMAGES = 120  # of a data set: eight training faces of each class are the least that a GAN learns from
 # What a page leaves to its reader.
 NAMED = {
     "<name>": "mixcut",
@@ -271,21 +271,21 @@ def _stand_ins(folder: Path, patch: pytest.MonkeyPatch, programs: Path) -> None:
 
 
 def _data_sets(kept: Path) -> None:
-    """Write every data set as its authors publish it, with a few pictures of noise, brighter from class to class."""
+    """Write every data set as its authors publish it, with a few images of noise, brighter from class to class."""
     rng = np.random.default_rng(0)
     names = toy.PARAMS.classes
     table, legend = ["image,split,label"], ["user.id,image,emotion"]
     places = (kept / "table/images", kept / "facial_expressions/images", kept / "facial_expressions/data")
-    for place in (*places, kept / "fer2013", *(kept / "pictures" / name for name in names)):
+    for place in (*places, kept / "fer2013", *(kept / "images" / name for name in names)):
         place.mkdir(parents=True)
-    for i in range(PICTURES):
+    for i in range(IMAGES):
         name, split = names[i % 8], ("train", "train", "train", "valid", "test")[i % 5]
         shade = rng.normal(60 + 15 * (i % 8), 40, (64, 64))
         table.append(f"{i}.png,{split},{name}")
         legend.append(f"{i},{i}.png,{name}")
-        for picture in (kept / "table/images", kept / "facial_expressions/images", kept / "pictures" / name):
+        for image in (kept / "table/images", kept / "facial_expressions/images", kept / "images" / name):
             Image.fromarray((shade + rng.normal(0, 9, shade.shape)).clip(0, 255).astype(np.uint8)).save(
-                picture / f"{i}.png"
+                image / f"{i}.png"
             )
     (kept / "table/labels.csv").write_text("\n".join(table))
     (kept / "facial_expressions/data/legend.csv").write_text("\n".join(legend))
@@ -293,7 +293,7 @@ def _data_sets(kept: Path) -> None:
         name: ",".join(str(8 * (k == n) + 2 * (k == 8)) for k in range(10)) for n, name in enumerate(names)
     }
     usage = ("Training", "Training", "Training", "PublicTest", "PrivateTest")
-    files = {f"fer{i:07}.png": votes[names[i % 8]] for i in range(PICTURES)}
+    files = {f"fer{i:07}.png": votes[names[i % 8]] for i in range(IMAGES)}
     rows = [f"{usage[i % 5]},{name},{vote}" for i, (name, vote) in enumerate(files.items())]
     test_ferplus.write_new(kept / "ferplus", *rows)
     for n, split in enumerate(("Train", "Valid", "Test")):
@@ -304,24 +304,22 @@ def _data_sets(kept: Path) -> None:
     train, valid = ({str(first + i): i % 8 for i in range(16)} for first in (0, 16))
     test_affectnet.write_sets(kept / "affectnet", train=train, val=valid)
     test_ckplus.write_folders(kept / "ckplus")
-    (kept / "folder").symlink_to(kept / "pictures")
+    (kept / "folder").symlink_to(kept / "images")
 
 
 def _named_files(folder: Path) -> None:
-    """Add what the pages have as a reader's own: pictures, a film, another model. Git does not see them."""
+    """Add what the pages have as a reader's own: images, a film, another model. Git does not see them."""
     names = ["portrait.jpg", "a.jpg", "holiday", "film.mp4", "other.safetensors", "old.safetensors"]
     (folder / ".git/info/exclude").write_text("\n".join(names))
-    pictures = [cv2.imread(str(path)) for path in sorted((folder / "data/raw/sample/images").iterdir())[:6]]
+    images = [cv2.imread(str(path)) for path in sorted((folder / "data/raw/sample/images").iterdir())[:6]]
     (folder / "holiday").mkdir()
-    for name, picture in zip(
-        ("portrait.jpg", "a.jpg", "holiday/1.jpg", "holiday/2.jpg"), pictures, strict=False
-    ):
-        cv2.imwrite(str(folder / name), picture)
+    for name, image in zip(("portrait.jpg", "a.jpg", "holiday/1.jpg", "holiday/2.jpg"), images, strict=False):
+        cv2.imwrite(str(folder / name), image)
     film = cv2.VideoWriter(
-        str(folder / "film.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 25, pictures[0].shape[1::-1]
+        str(folder / "film.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 25, images[0].shape[1::-1]
     )
-    for picture in pictures:
-        film.write(picture)
+    for image in images:
+        film.write(image)
     film.release()
     for name in ("other.safetensors", "old.safetensors"):
         shutil.copy(folder / "models/classifier.safetensors", folder / name)

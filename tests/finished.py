@@ -129,9 +129,9 @@ def write(
         ("synthesize", "fear"),
         ("synthesize", "all.loss"),
     ):
-        picture = root / paths.PLOTS / stage / f"{name}.png"
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (300, 200), (200, 210, 220)).save(picture)
+        image = root / paths.PLOTS / stage / f"{name}.png"
+        image.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (300, 200), (200, 210, 220)).save(image)
     rejected = root / paths.INGESTED / "sample.rejected.csv"
     rejected.parent.mkdir(parents=True, exist_ok=True)
     quoted = word.replace('"', '""')

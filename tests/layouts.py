@@ -1,6 +1,6 @@
 """Small random trees in the layout of each data set, good and bad rows in them, for tests of what becomes of each file.
 
-No picture is decoded at that level, so most pictures are a few bytes.
+No image is decoded at that level, so most images are a few bytes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Layout:
         dataset: its name.
         files: content by place.
         rows: number of the rows of each file of labels.
-        good: places of the pictures that must become records.
+        good: places of the images that must become records.
         aside: files whose rows are compared with others, and counted only if they are wrong.
         rafdb: value of `ingest.rafdb`.
     """
@@ -45,9 +45,9 @@ class Layout:
     aside: set[str] = field(default_factory=set)
     rafdb: str = "original"
 
-    def picture(self, place: str, good: bool = True) -> None:
-        """Add a picture."""
-        self.files[place] = f"picture {place}".encode()
+    def image(self, place: str, good: bool = True) -> None:
+        """Add an image."""
+        self.files[place] = f"image {place}".encode()
         if good:
             self.good.add(place)
 
@@ -85,7 +85,7 @@ def folder__classes(rng: Random) -> Layout:
                 "split/": f"{split}/{name}/{n}.png",
                 "class/": f"{name}/{split}/{n}.png",
             }
-            layout.picture(places[above])
+            layout.image(places[above])
     return layout
 
 
@@ -98,11 +98,11 @@ def table__rows(rng: Random) -> Layout:
         kind = rng.choice(["good", "good", "absent", "bad", "twice", "contradictory"])
         box = ",1,1,5,5" if boxed else ""
         if kind != "absent":
-            layout.picture(f"images/{name}", kind in ("good", "twice"))
+            layout.image(f"images/{name}", kind in ("good", "twice"))
         lines.append(f"{name},{rng.choice(BAD) if kind == 'bad' else 'happy'}{box}")
         if kind in ("twice", "contradictory"):
             lines.append(f"{name},{'happy' if kind == 'twice' else 'sad'}{box}")
-    layout.picture("images/good.png")
+    layout.image("images/good.png")
     lines += ["", "good.png,happy" + ",1,1,5,5" * boxed, "a,b,c"]
     rng.shuffle(lines)
     layout.table("labels.csv", lines, "image,label" + ",x1,y1,x2,y2" * boxed)
@@ -115,7 +115,7 @@ def table__splits(rng: Random) -> Layout:
     for split in ("train", "test"):
         names = [f"{split}{n}.png" for n in some(rng)]
         for name in names:
-            layout.picture(f"pictures/{name}")
+            layout.image(f"pictures/{name}")
         lines = [f"{name};{n % 3};1" for n, name in enumerate(names)] + ["absent.png;1;1"] * (
             rng.random() < 0.3
         )
@@ -146,10 +146,8 @@ def fer2013__folders(rng: Random) -> Layout:
     layout = Layout("fer2013")
     for split in ("train", "test"):
         for n in some(rng):
-            layout.picture(
-                f"{split}/{rng.choice(['angry', 'happy'])}/{rng.choice(['PublicTest_', ''])}{n}.jpg"
-            )
-        layout.picture(f"{split}/puzzled/a.jpg", good=False)
+            layout.image(f"{split}/{rng.choice(['angry', 'happy'])}/{rng.choice(['PublicTest_', ''])}{n}.jpg")
+        layout.image(f"{split}/puzzled/a.jpg", good=False)
     return layout
 
 
@@ -162,8 +160,8 @@ def ferplus__folders(rng: Random) -> Layout:
     for first, name in ((0, "FER2013Train"), (10, "FER2013Test")):
         images = [f"fer{first + n:07d}.png" for n in some(rng)]
         for image in images:
-            layout.picture(f"{name}/{image}")
-        layout.picture(f"{name}/fer0000099.png", good=False)
+            layout.image(f"{name}/{image}")
+        layout.image(f"{name}/fer0000099.png", good=False)
         bad = ['fer0000050.png,"(0, 0, 48, 48)",' + VOTE, "bad,x", f'x.png,"(0, 0, 48, 48)",{VOTE}']
         lines = [f'{image},"(0, 0, 48, 48)",{VOTE}' for image in images] + rng.sample(bad, rng.randint(0, 3))
         layout.table(f"{name}/label.csv", lines)
@@ -181,12 +179,12 @@ def ferplus__votes(rng: Random) -> Layout:
     folder, pixels = rng.choice([(True, False), (True, True), (False, True)])
     if pixels:
         layout.table("fer2013.csv", [f"6,{PIXELS},Training"] * len(names), "emotion,pixels,Usage")
-        layout.rows.pop("fer2013.csv")  # they are pictures
+        layout.rows.pop("fer2013.csv")  # they are images
         layout.aside.add("fer2013.csv")
     if folder:
         for name in names:
             if name.startswith("fer"):
-                layout.picture(f"FER2013Train/{name}")
+                layout.image(f"FER2013Train/{name}")
         if rng.random() < 0.5:
             lines = [f'{n},"(0, 0, 48, 48)",{VOTE}' for n in ("fer0000000.png", "fer0000098.png")]
             layout.table("FER2013Train/label.csv", lines)
@@ -207,7 +205,7 @@ def rafdb__official(rng: Random) -> Layout:
         )
         good = lines[-1].startswith(f"{stem}.jpg") and not lines[-1].endswith("8")
         if rng.random() < 0.8:
-            layout.picture(f"Image/{layout.rafdb}/{stem}{end}.jpg", good)
+            layout.image(f"Image/{layout.rafdb}/{stem}{end}.jpg", good)
         if both:
             layout.files[
                 f"Image/{'original' if end else 'aligned'}/{stem}{'' if end else '_aligned'}.jpg"
@@ -216,7 +214,7 @@ def rafdb__official(rng: Random) -> Layout:
             layout.files[f"Annotation/manual/{stem}_manu_attri.txt"] = b"1 2\n" * 5
             layout.files[f"Annotation/boundingbox/{stem}_boundingbox.txt"] = b"1 1 9 9"
             layout.files[f"Annotation/auto/{stem}_auto_attri.txt"] = b"1 2"
-    layout.picture(f"Image/{layout.rafdb}/test_0999{end}.jpg")
+    layout.image(f"Image/{layout.rafdb}/test_0999{end}.jpg")
     layout.table("EmoLabel/list_patition_label.txt", [*lines, "test_0999.jpg 5"])
     return layout
 
@@ -230,10 +228,10 @@ def rafdb__kaggle(rng: Random) -> Layout:
             name, code = f"{split}_{n:05d}_aligned.jpg", rng.randint(1, 7)
             kind = rng.choice(["good", "good", "moved", "absent", "unlisted"])
             if kind != "absent":
-                layout.picture(f"DATASET/{split}/{code}/{name}", kind == "good")
+                layout.image(f"DATASET/{split}/{code}/{name}", kind == "good")
             if kind != "unlisted":
                 lines.append(f"{name},{code % 7 + 1 if kind == 'moved' else code}")
-        layout.picture(f"DATASET/{split}/3/{split}_00099_aligned.jpg")
+        layout.image(f"DATASET/{split}/3/{split}_00099_aligned.jpg")
         layout.table(f"{split}_labels.csv", [*lines, f"{split}_00099_aligned.jpg,3"], "image,label")
     if rng.random() < 0.3:
         for split in ("train", "test"):
@@ -256,13 +254,13 @@ def affectnet__lists(rng: Random) -> Layout:
             name = f"{n + 1}/{split}{n}.jpg"
             code = rng.choice([0, 1, 7, 8, 11])
             if rng.random() < 0.8:
-                layout.picture(f"Manually_Annotated_Images/{name}", code < 8)
+                layout.image(f"Manually_Annotated_Images/{name}", code < 8)
             lines.append(f"{name},1,1,9,9,,{code},0,0")
-        layout.picture(f"Manually_Annotated_Images/1/{split}.jpg")
+        layout.image(f"Manually_Annotated_Images/1/{split}.jpg")
         lines += [f"1/{split}.jpg,1,1,9,9,,3,0,0", "x", f"1/{split}.jpg,1,1,9,9,,3,0,0"]
         header = HEADER if split == "training" or rng.random() < 0.5 else ""
         layout.table(f"{lists}{split}.csv", lines, header)
-    layout.picture("Manually_Annotated_Images/7/alone.jpg", good=False)
+    layout.image("Manually_Annotated_Images/7/alone.jpg", good=False)
     return layout
 
 
@@ -280,13 +278,13 @@ def affectnet__sets(rng: Random) -> Layout:
         for n in some(rng, 5):
             code = rng.choice(["0", "1", "8", "x"])
             if rng.random() < 0.9:
-                layout.picture(f"{split}/images/{n}.jpg", code in "01")
+                layout.image(f"{split}/images/{n}.jpg", code in "01")
             layout.files[f"{split}/annotations/{n}_exp.npy"] = npy(code)
             layout.files[f"{split}/annotations/{n}_val.npy"] = npy("0.1")
             if rng.random() < 0.5:
                 layout.files[f"{split}/annotations/{n}_lnd.npy"] = b"torn"
-        layout.picture(f"{split}/images/alone.jpg", good=False)
-        layout.picture(f"{split}/images/99.jpg")
+        layout.image(f"{split}/images/alone.jpg", good=False)
+        layout.image(f"{split}/images/99.jpg")
         layout.files[f"{split}/annotations/99_exp.npy"] = npy("3")
     return layout
 
@@ -299,7 +297,7 @@ def ckplus__sequences(rng: Random) -> Layout:
         label = rng.choice(["3.0", "3.0", "", "x"])
         for frame in range(frames):
             place = f"cohn-kanade-images/{name}/S{subject:03d}_001_{frame:08d}.png"
-            layout.picture(place, label == "3.0" and frame > 0 and frame >= frames - 3)
+            layout.image(place, label == "3.0" and frame > 0 and frame >= frames - 3)
         layout.files[f"cohn-kanade-images/{name}/copy.png"] = b"x"
         if label:
             layout.files[f"Emotion/{name}/S{subject:03d}_001_{frames:08d}_emotion.txt"] = label.encode()
@@ -312,9 +310,9 @@ def ckplus__folders(rng: Random) -> Layout:
     layout, root = Layout("ckplus"), rng.choice(["", "CK+48/"])
     for sequence, name in enumerate(("anger", "happy")):
         for n in some(rng):
-            layout.picture(f"{root}{name}/S{n:03d}_00{sequence}_00000017.png")
-    layout.picture(f"{root}other/S001_004_00000019.png", good=False)
-    layout.picture(f"{root}happy/1.png", good=False)
+            layout.image(f"{root}{name}/S{n:03d}_00{sequence}_00000017.png")
+    layout.image(f"{root}other/S001_004_00000019.png", good=False)
+    layout.image(f"{root}happy/1.png", good=False)
     return layout
 
 
@@ -324,12 +322,12 @@ def facial_expressions__legend(rng: Random) -> Layout:
     for n in some(rng, 6):
         kind = rng.choice(["good", "good", "absent", "bad", "twice", "contradictory", "unlisted"])
         if kind != "absent":
-            layout.picture(f"images/Ann_{n}.jpg", kind in ("good", "twice"))
+            layout.image(f"images/Ann_{n}.jpg", kind in ("good", "twice"))
         if kind != "unlisted":
             lines.append(f"1,Ann_{n}.jpg,{'puzzled' if kind == 'bad' else 'HAPPINESS'}")
         if kind in ("twice", "contradictory"):
             lines.append(f"2,Ann_{n}.jpg,{'happiness' if kind == 'twice' else 'fear'}")
-    layout.picture("images/Bo_1.jpg")
+    layout.image("images/Bo_1.jpg")
     layout.table(
         "data/legend.csv", [*lines, "1,Bo_1.jpg,fear", "1,../x.jpg,fear", "x"], "user.id,image,emotion"
     )
@@ -339,7 +337,7 @@ def facial_expressions__legend(rng: Random) -> Layout:
 @cache
 def parquet(labels: tuple[int | None, ...]) -> bytes:
     image = pa.array(
-        [{"bytes": b"picture", "path": None}] * len(labels),
+        [{"bytes": b"image", "path": None}] * len(labels),
         pa.struct({"bytes": pa.binary(), "path": pa.string()}),
     )
     features = {"info": {"features": {"label": {"names": ["happy", "sad"], "_type": "ClassLabel"}}}}
@@ -371,10 +369,10 @@ def huggingface__metadata(rng: Random) -> Layout:
         for n in some(rng, 5):
             state = rng.choice(["good", "good", "absent", "bad", "unlisted"])
             if state != "absent":
-                layout.picture(f"{split}p/{n}.png", state == "good")
+                layout.image(f"{split}p/{n}.png", state == "good")
             if state != "unlisted":
                 rows.append((f"p/{n}.png", rng.choice(BAD) if state == "bad" else "happy"))
-        layout.picture(f"{split}99.png")
+        layout.image(f"{split}99.png")
         rows += [("99.png", "sad"), ("../x.png", "sad")]
         if kind == "csv":
             layout.table(f"{split}metadata.csv", [",".join(row) for row in rows], "file_name,label")
@@ -415,10 +413,10 @@ def webdataset__files(rng: Random) -> Layout:
     for n in some(rng):
         kind = rng.choice(["good", "unlabelled", "alone"])
         if kind != "alone":
-            layout.picture(f"train/{n}.png", kind == "good")
+            layout.image(f"train/{n}.png", kind == "good")
         if kind != "unlabelled":
             layout.files[f"train/{n}.cls"] = b"happy"
-    layout.picture("test/99.jpg")
+    layout.image("test/99.jpg")
     layout.files["test/99.json"] = b'{"label": "sad"}'
     layout.files["test/99.txt"] = b"a caption"
     return layout
@@ -431,46 +429,46 @@ def yolo__labels(rng: Random) -> Layout:
     shape = rng.choice(["{split}/{kind}/{name}", "{kind}/{split}/{name}"])
     for split in ("train", "valid"):
         for n in some(rng, 5):
-            picture, label = (
+            image, label = (
                 shape.format(split=split, kind=kind, name=f"{n}.{end}")
                 for kind, end in (("images", "jpg"), ("labels", "txt"))
             )
             state = rng.choice(["good", "two", "bad", "empty", "unlabelled", "alone"])
             if state != "alone":
-                layout.picture(picture, state in ("good", "two"))
+                layout.image(image, state in ("good", "two"))
             good, bad = "1 0.5 0.5 0.2 0.2", rng.choice(["9 0.5 0.5 0.2 0.2", "x", "1 0.5 0.5 0 0"])
             lines = {
                 "good": [good], "two": [good, "", "0 0.1 0.1 0.1 0.1", bad], "bad": [bad], "empty": [], "alone": [good],
             }.get(state)  # fmt: skip
             if lines is not None:
                 layout.table(label, lines)
-    picture = shape.format(split="train", kind="images", name="99.png")
-    layout.picture(picture)
+    image = shape.format(split="train", kind="images", name="99.png")
+    layout.image(image)
     layout.table(shape.format(split="train", kind="labels", name="99.txt"), ["1 0.5 0.5 0.2 0.2"])
     return layout
 
 
 @form
-def jaffe__pictures(rng: Random) -> Layout:
+def jaffe__images(rng: Random) -> Layout:
     layout = Layout("jaffe")
     for n in some(rng, 6):
         name, good = rng.choice(
             [(f"KA.AN{n}.{n}.tiff", True), (f"KA.XX1.{n}.tiff", False), (f"{n}.tiff", False)]
         )
-        layout.picture(f"{rng.choice(['', 'sub/'])}{name}", good)
-    layout.picture("UY.HA1.137.tiff")
+        layout.image(f"{rng.choice(['', 'sub/'])}{name}", good)
+    layout.image("UY.HA1.137.tiff")
     return layout
 
 
 @form
-def kdef__pictures(rng: Random) -> Layout:
+def kdef__images(rng: Random) -> Layout:
     layout = Layout("kdef")
     for n in some(rng, 6):
         name, good = rng.choice(
             [(f"AF{n:02d}ANS.JPG", True), (f"AF{n:02d}ANHL.JPG", False), (f"{n}.JPG", False)]
         )
-        layout.picture(f"AF{n:02d}/{name}", good)
-    layout.picture("BM35/BM35SUS.JPG")
+        layout.image(f"AF{n:02d}/{name}", good)
+    layout.image("BM35/BM35SUS.JPG")
     return layout
 
 
@@ -480,12 +478,12 @@ def expw__faces(rng: Random) -> Layout:
     for n in some(rng, 6):
         kind = rng.choice(["good", "two", "absent", "bad", "unlisted"])
         if kind != "absent":
-            layout.picture(f"image/origin/{n}.jpg", kind in ("good", "two"))
+            layout.image(f"image/origin/{n}.jpg", kind in ("good", "two"))
         if kind != "unlisted":
             lines.append(f"{n}.jpg 0 1 1 9 9 5 {'9' if kind == 'bad' else '3'}")
         if kind == "two":
             lines.append(f"{n}.jpg 1 11 11 19 19 5 4")
-    layout.picture("image/origin/99.jpg")
+    layout.image("image/origin/99.jpg")
     layout.table("label/label.lst", [*lines, "99.jpg 0 1 1 9 9 5 0", "x", "99.jpg 0 1 1 x 9 5 0"])
     return layout
 

@@ -1,4 +1,4 @@
-"""Whatever lies in a data set's folder is a record's picture, part of a rejected row, an annotation, or named.
+"""Whatever lies in a data set's folder is a record's image, part of a rejected row, an annotation, or named.
 
 Each adapter reads 200 random trees in its layout, with foreign files, folders and links mixed in.
 """
@@ -36,7 +36,7 @@ def test_every_adapter_is_here():
 
 
 def add_foreign(rng: Random, root: Path, outside: Path, layout: Layout) -> bool:
-    """Mix foreign files and links into a tree, anywhere; return whether a picture is then there twice."""
+    """Mix foreign files and links into a tree, anywhere; return whether an image is then there twice."""
     twice = False
     inside = sorted({str(Path(place).parent) for place in layout.files} | {"."})
     for _ in range(rng.randint(0, 6)):
@@ -88,13 +88,13 @@ def check(root: Path, layout: Layout, twice: bool) -> None:
         whole = {above + name for name in names}
         return {name if name in files else name.rpartition("|")[0] for name in whole} & files
 
-    pictures = places({record.place for record in records})
+    images = places({record.place for record in records})
     rejected = places({row.file for row in listing.rejected if not row.row})
     about, opened = places(listing.used()), places(part.opened)
 
     # Each file is counted once.
-    assert not pictures & rejected, "a picture that is kept and rejected"
-    missing = files - pictures - about - opened
+    assert not images & rejected, "an image that is kept and rejected"
+    missing = files - images - about - opened
     named: Counter[str] = Counter()
     rows = sorted(not_read, key=lambda row: -len(row.place))
     for file in missing:
@@ -104,7 +104,7 @@ def check(root: Path, layout: Layout, twice: bool) -> None:
     assert named == {row.place: row.files for row in not_read}, (
         "files that are named, and those that nobody read"
     )
-    assert not {row.place for row in not_read} & (pictures | rejected | opened)
+    assert not {row.place for row in not_read} & (images | rejected | opened)
 
     # So is each row of a file of labels, and each record.
     counted = Counter((record.file, record.row) for record in records if record.row)
@@ -120,8 +120,8 @@ def check(root: Path, layout: Layout, twice: bool) -> None:
     alone = Counter(row.file for row in listing.rejected if not row.row)
     alone += Counter(record.file for record in records if not record.row)
     assert not alone or max(alone.values()) == 1
-    # And nothing foreign costs a picture, unless it has the picture's name.
-    assert twice or layout.good <= pictures
+    # And nothing foreign costs an image, unless it has the image's name.
+    assert twice or layout.good <= images
 
 
 @pytest.mark.parametrize("dataset", FORMS)

@@ -56,7 +56,7 @@ def row(image: str, code: object, box: str = BOX, points: str = POINTS) -> str:
     return f"{image},{box},{points},{code},-0.1,0.2"
 
 
-def write_picture(path: Path, seed: int = 0) -> None:
+def write_image(path: Path, seed: int = 0) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(path), np.random.default_rng(seed).integers(0, 256, (128, 128, 3), dtype=np.uint8))
 
@@ -71,7 +71,7 @@ def write_lists(
 ) -> None:
     (root / lists).mkdir(parents=True, exist_ok=True)
     for seed, image in enumerate({**train, **valid}):
-        write_picture(root / images / image, seed)
+        write_image(root / images / image, seed)
     rows = [row(image, code) for image, code in train.items()]
     (root / lists / "training.csv").write_text("\n".join([HEADER, *rows]) + "\n")
     rows = [HEADER] * header + [row(image, code) for image, code in valid.items()]
@@ -89,7 +89,7 @@ def write_sets(root: Path, **sets: dict[str, int]) -> None:
         folder = root / f"{split}_set"
         (folder / "annotations").mkdir(parents=True)
         for name, code in codes.items():
-            write_picture(folder / f"images/{name}.jpg", int(name))
+            write_image(folder / f"images/{name}.jpg", int(name))
             annotations = {"exp": np.array(str(code)), "val": np.array("0.1"), "aro": np.array("0.2")}
             for kind, values in (annotations | {"lnd": landmarks().ravel()}).items():
                 (folder / f"annotations/{name}_{kind}.npy").write_bytes(array(values))
@@ -230,7 +230,7 @@ def test_of_a_name_in_both_lists_validations_row_counts(root):
         (",,,", None),
     ],
 )
-def test_a_box_that_does_not_lie_in_the_picture_is_left_out_and_counted(root, box, kept):
+def test_a_box_that_does_not_lie_in_the_image_is_left_out_and_counted(root, box, kept):
     write_lists(root, {"1/a.jpg": 0}, {"2/b.jpg": 1})
     (root / "training.csv").write_text(f"{HEADER}\n{row('1/a.jpg', 0, box)}\n")
     rows = ingested()
@@ -329,13 +329,13 @@ def wrong_tree(root: Path, case: str) -> None:
     match case:
         case "lists alone":
             write_lists(root, {}, {})
-        case "pictures alone":
-            write_picture(root / "Manually_Annotated_Images/1/a.jpg")
+        case "images alone":
+            write_image(root / "Manually_Annotated_Images/1/a.jpg")
         case "both":
             write_lists(root, TRAIN, VALID)
             write_sets(root, train=TRAIN_SET)
         case "no annotations":
-            write_picture(root / "train_set/images/0.jpg")
+            write_image(root / "train_set/images/0.jpg")
         case "no column":
             write_lists(root, TRAIN, VALID)
             (root / "training.csv").write_text("subDirectory_filePath,expression\n1/a.jpg,0\n")
@@ -348,7 +348,7 @@ def wrong_tree(root: Path, case: str) -> None:
                 (root / name).write_text("image,label\na.jpg,fear\n")
 
 
-EXPECTED = "expected: training.csv and validation.csv with the pictures in Manually_Annotated_Images/"
+EXPECTED = "expected: training.csv and validation.csv with the images in Manually_Annotated_Images/"
 
 
 @pytest.mark.parametrize(
@@ -356,7 +356,7 @@ EXPECTED = "expected: training.csv and validation.csv with the pictures in Manua
     [
         ("empty", f"data/raw/affectnet: found nothing; {EXPECTED}"),
         ("lists alone", f"data/raw/affectnet: found training.csv, validation.csv; {EXPECTED}"),
-        ("pictures alone", f"data/raw/affectnet: found Manually_Annotated_Images/; {EXPECTED}"),
+        ("images alone", f"data/raw/affectnet: found Manually_Annotated_Images/; {EXPECTED}"),
         ("both", "found Manually_Annotated_Images/, train_set/, training.csv, validation.csv; expected: "),
         ("no annotations", f"found train_set/; {EXPECTED}"),
         (

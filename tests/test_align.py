@@ -37,23 +37,23 @@ def settings(**changes: object) -> Params:
     return p.model_copy(update={"align": p.align.model_copy(update=changes)})
 
 
-def encoded(picture: np.ndarray, kind: str = ".png") -> bytes:
-    return cv2.imencode(kind, picture)[1].tobytes()
+def encoded(image: np.ndarray, kind: str = ".png") -> bytes:
+    return cv2.imencode(kind, image)[1].tobytes()
 
 
-def ingested(folder: Path, pictures: dict[str, bytes], sizes: Sequence[tuple[int, int]] = ()) -> None:
-    """Write data/ingested/toy.parquet with encoded pictures by name, and their height and width if it matters."""
+def ingested(folder: Path, images: dict[str, bytes], sizes: Sequence[tuple[int, int]] = ()) -> None:
+    """Write data/ingested/toy.parquet with encoded images by name, and their height and width if it matters."""
     rows = [
         {"id": f"toy/{name}", "dataset": "toy", "split": "train", "image": image, "width": width}
         | {"height": height, "votes": None, "label": "fear", "group": None, "source": name, "pixels": ""}
-        for (name, image), (height, width) in zip(pictures.items(), sizes or repeat((9, 9)), strict=False)
+        for (name, image), (height, width) in zip(images.items(), sizes or repeat((9, 9)), strict=False)
     ]
     store.write_rows(folder / INGESTED / "toy.parquet", schema.ingested(), rows)
 
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a data set of three pictures: a face, a grey face, no face."""
+    """A folder with a data set of three images: a face, a grey face, no face."""
     photo = get_image("t1")[:500, :640]
     grey = cv2.cvtColor(photo, cv2.COLOR_BGR2GRAY)
     empty = np.full((120, 200, 3), (200, 30, 90), np.uint8)
@@ -71,14 +71,14 @@ def result() -> tuple[store.Faces, dict]:
     return store.Faces(ALIGNED / "toy.arrow"), json.loads((METRICS / "align" / "toy.json").read_text())
 
 
-def test_no_face_keeps_the_whole_picture(project: Path, weights_file: Path, capsys) -> None:
+def test_no_face_keeps_the_whole_image(project: Path, weights_file: Path, capsys) -> None:
     with_weights(project, weights_file)
     align.run(settings(missing="keep", colour=True), "toy")
     found, metrics = result()
     assert found.table.column("id").to_pylist() == ["toy/a", "toy/b", "toy/c"]
     assert found.table.column("status").to_pylist() == ["found", "found", "whole"]
     assert found.shape == (48, 48, 3)
-    assert (found[2] == (90, 30, 200)).all(), "RGB of the whole picture"
+    assert (found[2] == (90, 30, 200)).all(), "RGB of the whole image"
     assert (found[1][..., 0] == found[1][..., 2]).all()
     for column in ("box", "landmarks", "score"):
         values = found.table.column(column).to_pylist()
@@ -121,7 +121,7 @@ def test_none_loads_no_detector(project: Path, monkeypatch, capsys, mode: dict[s
     assert found.table.column("status").to_pylist() == ["whole"] * 3
     assert (metrics["found"], metrics["fallback"], metrics["missing"]) == (0, 3, 0)
     assert metrics["found_rate"] is None
-    assert "toy: 3 pictures, used whole: mode none looks for no face" in capsys.readouterr().out
+    assert "toy: 3 images, used whole: mode none looks for no face" in capsys.readouterr().out
 
 
 def test_prediction_has_the_mode_of_the_faces_that_the_model_learned_from() -> None:
@@ -130,7 +130,7 @@ def test_prediction_has_the_mode_of_the_faces_that_the_model_learned_from() -> N
     assert [own.for_prediction(names).mode for names in learned] == ["none", "five_point", "five_point"]
 
 
-def test_pictures_lie_as_their_exif_data_says() -> None:
+def test_images_lie_as_their_exif_data_says() -> None:
     upright = np.zeros((40, 60, 3), np.uint8)
     upright[:, :30] = 255
     jpeg = encoded(upright, ".jpg")
@@ -157,8 +157,8 @@ def test_faces_do_not_depend_on_the_number_of_processes(weights_file: Path) -> N
 
 
 def test_a_run_that_was_killed_goes_on_where_it_stopped(project: Path, monkeypatch, capsys) -> None:
-    picture = encoded(np.full((20, 20, 3), 9, np.uint8))
-    ingested(project, {f"{i:03d}": picture for i in range(5 * align.CHUNK)})
+    image = encoded(np.full((20, 20, 3), 9, np.uint8))
+    ingested(project, {f"{i:03d}": image for i in range(5 * align.CHUNK)})
     align.run(settings(mode="none"), "toy")
     whole = (ALIGNED / "toy.arrow").read_bytes()
     (ALIGNED / "toy.arrow").unlink()
@@ -181,15 +181,15 @@ def test_a_run_that_was_killed_goes_on_where_it_stopped(project: Path, monkeypat
     align.run(settings(mode="none"), "toy")
     assert (ALIGNED / "toy.arrow").read_bytes() == whole
     assert seen == [f"toy/{i * align.CHUNK:03d}" for i in (0, 1, 2, 3, 4)]
-    assert f"an interrupted run at picture {3 * align.CHUNK + 1}" in capsys.readouterr().out
+    assert f"an interrupted run at image {3 * align.CHUNK + 1}" in capsys.readouterr().out
     assert not any((project / INTERRUPTED).iterdir())
 
 
-def test_a_batch_of_large_pictures_is_short_and_gives_the_same_faces(project: Path, monkeypatch) -> None:
+def test_a_batch_of_large_images_is_short_and_gives_the_same_faces(project: Path, monkeypatch) -> None:
     rng = np.random.default_rng(1)
     sizes = [(20, 20), (60, 20), (20, 20), (20, 20), (90, 90), (20, 20)]
-    pictures = [encoded(rng.integers(0, 256, (*size, 3), np.uint8)) for size in sizes]
-    ingested(project, {str(i): picture for i, picture in enumerate(pictures)}, sizes)
+    images = [encoded(rng.integers(0, 256, (*size, 3), np.uint8)) for size in sizes]
+    ingested(project, {str(i): image for i, image in enumerate(images)}, sizes)
     align.run(settings(mode="none"), "toy")
     whole = (ALIGNED / "toy.arrow").read_bytes()
 
@@ -200,17 +200,17 @@ def test_a_batch_of_large_pictures_is_short_and_gives_the_same_faces(project: Pa
         ["toy/4"],  # alone, although it is larger than allowed
         ["toy/5"],
     ]
-    assert len(pickle.dumps(batches[2])) < len(pictures[4]), "a worker receives its own pictures only"
+    assert len(pickle.dumps(batches[2])) < len(images[4]), "a worker receives its own images only"
     align.run(settings(mode="none"), "toy")
     assert (ALIGNED / "toy.arrow").read_bytes() == whole
 
 
-def test_landmarks_that_ask_for_a_face_larger_than_any_picture_take_no_more_memory(monkeypatch) -> None:
+def test_landmarks_that_ask_for_a_face_larger_than_any_image_take_no_more_memory(monkeypatch) -> None:
     monkeypatch.setattr(alignment, "MOST_SAMPLES", 480)
-    picture = np.full((40, 60, 3), 90, np.uint8)
+    image = np.full((40, 60, 3), 90, np.uint8)
     for scale in (0, 1e-9):
         transform = np.array([[scale, 0, 0], [0, scale, 0]], np.float64)
-        assert (alignment.warp(picture, transform, 48) == 90).all()
+        assert (alignment.warp(image, transform, 48) == 90).all()
 
 
 def test_two_runs_at_once_do_not_mix(project: Path, monkeypatch) -> None:
@@ -236,7 +236,7 @@ def test_a_missing_or_broken_table_is_one_line(project: Path) -> None:
         align.run(settings(mode="none"), "torn")
 
 
-def test_a_picture_that_cannot_be_decoded_names_itself_and_nothing_is_lost(project: Path) -> None:
+def test_an_image_that_cannot_be_decoded_names_itself_and_nothing_is_lost(project: Path) -> None:
     align.run(settings(mode="none"), "toy")
     before = (ALIGNED / "toy.arrow").read_bytes()
     images = pq.read_table(INGESTED / "toy.parquet").column("image").to_pylist()

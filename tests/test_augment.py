@@ -258,9 +258,9 @@ def fmix_grey(count: int, height: int, width: int, seed: int = 0, **settings: An
     return module.grey(draws, height, width).numpy()
 
 
-def energy(pictures: np.ndarray) -> np.ndarray:
-    """Return the mean energy of the pictures at each frequency (down, across), without their mean."""
-    return (np.abs(np.fft.fft2(pictures - pictures.mean((1, 2), keepdims=True))) ** 2).mean(0)
+def energy(images: np.ndarray) -> np.ndarray:
+    """Return the mean energy of the images at each frequency (down, across), without their mean."""
+    return (np.abs(np.fft.fft2(images - images.mean((1, 2), keepdims=True))) ** 2).mean(0)
 
 
 def cycles(size: int) -> np.ndarray:
@@ -283,20 +283,20 @@ def test_isotropic_masks_come_from_as_much_detail_down_as_across(size: int) -> N
 
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (15, 17), (12, 20)])
 def test_without_decay_the_noise_is_white_and_normal(height: int, width: int) -> None:
-    pictures = fmix_grey(6000, height, width, decay=1e-9)
-    spectrum = energy(pictures)
+    images = fmix_grey(6000, height, width, decay=1e-9)
+    spectrum = energy(images)
     spectrum[0, 0] = spectrum.mean()
     assert spectrum / spectrum.mean() == pytest.approx(np.ones((height, width)), abs=0.15)
-    some = pictures[:, 3, 5]
-    assert kstest(some / pictures.std(), "norm").pvalue > 0.01
+    some = images[:, 3, 5]
+    assert kstest(some / images.std(), "norm").pvalue > 0.01
 
 
 def test_official_masks_have_the_spectrum_of_the_published_sampler() -> None:
     size = 48
-    # The published sampler scales each picture to 0..1.
-    pictures = fmix_grey(3000, size, size, mask="official")
-    pictures -= pictures.min((1, 2), keepdims=True)
-    ours = energy(pictures / pictures.max((1, 2), keepdims=True))
+    # The published sampler scales each image to 0..1.
+    images = fmix_grey(3000, size, size, mask="official")
+    images -= images.min((1, 2), keepdims=True)
+    ours = energy(images / images.max((1, 2), keepdims=True))
     np.random.seed(0)  # noqa: NPY002 - the published sampler draws from numpy's global generator
     theirs = energy(np.stack([PUBLISHED["published_grey"](size, 3.0) for _ in range(3000)]))
     for spectrum in (ours, theirs):
@@ -309,14 +309,14 @@ def test_official_masks_have_the_spectrum_of_the_published_sampler() -> None:
 
 
 @pytest.mark.parametrize("lam", [0.0, 0.001, 0.3, 0.9999, 1.0])
-def test_the_brightest_share_of_the_picture_keeps_the_face(lam: float) -> None:
+def test_the_brightest_share_of_the_image_keeps_the_face(lam: float) -> None:
     module, settings = method("fmix", lam=lam)
     draws = tensors(module.draw(settings, np.random.default_rng(0), COUNT, SIZE))
-    pictures = module.grey(draws, SIZE, SIZE)
-    masks = module.binary(pictures, draws["lam"])
-    for picture, mask in zip(pictures.numpy(), masks.numpy(), strict=True):
+    images = module.grey(draws, SIZE, SIZE)
+    masks = module.binary(images, draws["lam"])
+    for image, mask in zip(images.numpy(), masks.numpy(), strict=True):
         assert mask.sum() == np.rint(lam * SIZE**2)
-        assert picture[mask].min(initial=np.inf) > picture[~mask].max(initial=-np.inf)
+        assert image[mask].min(initial=np.inf) > image[~mask].max(initial=-np.inf)
 
 
 def test_the_same_seed_gives_the_same_masks_whatever_else_is_in_the_batch() -> None:

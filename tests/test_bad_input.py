@@ -37,7 +37,7 @@ from PIL import Image
 from pipeline.core.errors import UserError
 from pipeline.core.files import replacing
 from pipeline.intake import archive as _archive
-from pipeline.intake import guards, picture_reader, pixel_table
+from pipeline.intake import guards, image_reader, pixel_table
 from pipeline.intake.guards import Rejection
 from pipeline.intake.image import decode, decode_ingested, fingerprint
 from pipeline.params.load import load
@@ -45,7 +45,7 @@ from pipeline.params.model import Params
 from pipeline.stages import align, ingest
 from pipeline.tables import schema, store
 from pipeline.tables.journal import journaled
-from tests import odd_pictures as odd
+from tests import odd_images as odd
 from tests import toy
 
 ROOT = Path(__file__).parents[1]
@@ -56,7 +56,7 @@ GOOD_IDS = ["table/a.png", "table/sub/b.jpg"]
 
 @pytest.fixture
 def raw(project) -> Path:
-    """The data set `table` in a project: two good pictures with their rows."""
+    """The data set `table` in a project: two good images with their rows."""
     folder = Path("data/raw/table")
     (folder / "images/sub").mkdir(parents=True)
     cv2.imwrite(str(folder / "images/a.png"), odd.pixels(1))
@@ -131,7 +131,7 @@ def succeed(process: subprocess.Popen[str]) -> str:
     return output
 
 
-# ------------------------------------------------------------------------------------------- pictures
+# ------------------------------------------------------------------------------------------- images
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def succeed(process: subprocess.Popen[str]) -> str:
         pytest.param("c.png", odd.encoded(odd.smooth(1).resize((1, 9_999)), "PNG"), id="1x9999"),
     ],
 )
-def test_an_odd_picture_is_accepted_and_decoded_as_pillow_does(raw, name, data):
+def test_an_odd_image_is_accepted_and_decoded_as_pillow_does(raw, name, data):
     (raw / "images" / name).write_bytes(data)
     write_rows(raw, f"{name},train,1,0,0")
     ingest.run(toy.PARAMS, "table")
@@ -194,7 +194,7 @@ JPEG, PNG = odd.encoded(odd.smooth(1), "JPEG"), odd.encoded(odd.smooth(1), "PNG"
         ),
         pytest.param("c.png", b"", "unreadable_image", id="zero bytes"),
         pytest.param("c.png", bytes(5_000), "unreadable_image", id="nothing but zeros"),
-        pytest.param("c.png", b"no picture", "unreadable_image", id="text renamed to .png"),
+        pytest.param("c.png", b"no image", "unreadable_image", id="text renamed to .png"),
         pytest.param("c.svg", b"<svg xmlns='x'/>", "unreadable_image", id="SVG"),
         pytest.param("c.ico", odd.encoded(odd.smooth(1), "ICO"), "unreadable_image", id="icon"),
         *(
@@ -212,7 +212,7 @@ JPEG, PNG = odd.encoded(odd.smooth(1), "JPEG"), odd.encoded(odd.smooth(1), "PNG"
         pytest.param("c.gif", odd.encoded(Image.new("P", (9, 9)), "GIF"), "no_contrast", id="black GIF"),
     ],
 )
-def test_a_picture_that_cannot_be_used_is_listed(raw, name, data, reason):
+def test_an_image_that_cannot_be_used_is_listed(raw, name, data, reason):
     (raw / "images" / name).write_bytes(data)
     write_rows(raw, f"{name},train,1,0,0")
     ingest.run(toy.PARAMS, "table")
@@ -227,7 +227,7 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(monkeypatch, kind):
     assert refused.value.reason == "too_large"
 
 
-def test_a_fingerprint_copies_no_more_than_a_part_of_a_picture():
+def test_a_fingerprint_copies_no_more_than_a_part_of_an_image():
     colour = np.zeros((2_000, 2_000, 3), np.uint8)
     colour[-1, -1] = 1, 2, 3
     for pixels in (colour, np.zeros_like(colour)):
@@ -261,7 +261,7 @@ def expect_one_rejected(reason: str) -> None:
         pytest.param("a.png/x.png,train,1,0,0", "missing_image", id="path through a file"),
         pytest.param("sub\\x.jpg,train,1,0,0", "missing_image", id="Windows path"),
         pytest.param("C:\\Users\\x\\absent.png,train,1,0,0", "outside_folder", id="Windows drive"),
-        pytest.param("sub,train,1,0,0", "unreadable_image", id="directory in place of a picture"),
+        pytest.param("sub,train,1,0,0", "unreadable_image", id="directory in place of an image"),
         pytest.param("x" * 300 + ".png,train,1,0,0", "unreadable_image", id="name too long for a file"),
         pytest.param("x/" * 3_000 + "a.png,train,1,0,0", "missing_image", id="path too long for a file"),
         pytest.param(",train,1,0,0", "no_image_name", id="no name"),
@@ -493,7 +493,7 @@ def text(*lines: str) -> bytes:
         ),
         pytest.param(LABELS.encode("utf-16")[:-1], "found 'utf-16-le' codec", id="cut UTF-16"),
         pytest.param(LABELS.encode("utf-16-le"), "found null bytes, expected: ", id="UTF-16 without BOM"),
-        pytest.param(PNG, "found the columns ‰PNG, expected: image, and", id="picture as a table"),
+        pytest.param(PNG, "found the columns ‰PNG, expected: image, and", id="image as a table"),
         pytest.param(text('"image,label', "a.png,fear"), "the header is not a CSV row", id="quote in header"),
         pytest.param(text("image,\x1b[2Jlabel"), "found the columns image, \\x1b[2Jlabel", id="escapes"),
         pytest.param(
@@ -841,7 +841,7 @@ def test_a_tar_bomb_stops_in_one_line_and_does_not_fill_the_disk(archive, monkey
     )
 
 
-def test_an_archive_of_pictures_that_expand_absurdly_stops_in_one_line(raw, archive, monkeypatch):
+def test_an_archive_of_images_that_expand_absurdly_stops_in_one_line(raw, archive, monkeypatch):
     monkeypatch.setattr(_archive, "_SMALL", 2**20)
     write_rows(raw, *(f"{i}.bmp,train,1,0,0" for i in range(4)))
     flat = cv2.imencode(".bmp", np.full((400, 400, 3), 90, np.uint8))[1].tobytes()
@@ -954,12 +954,12 @@ def test_a_folder_that_cannot_be_written(raw, folder):
     assert results() == before
 
 
-@pytest.mark.parametrize("much", ["pictures", "rejected rows"])
+@pytest.mark.parametrize("much", ["images", "rejected rows"])
 def test_a_full_disk_loses_nothing_that_ingest_wrote(raw, much):
     ingest.run(toy.PARAMS, "table")
     before = results()
     cv2.imwrite(str(raw / "images/c.png"), odd.pixels(5, 120, 120))
-    rows = ["c.png,train,1,0,0"] if much == "pictures" else [f"{i},train,1,0,0" for i in range(900)]
+    rows = ["c.png,train,1,0,0"] if much == "images" else [f"{i},train,1,0,0" for i in range(900)]
     write_rows(raw, *rows)
     line = line_of(fer("ingest", "table", prepare=small_files))
     assert line == "fer: data/ingested/table.parquet: cannot be written: File too large"
@@ -967,7 +967,7 @@ def test_a_full_disk_loses_nothing_that_ingest_wrote(raw, much):
 
 
 def test_a_full_disk_loses_nothing_that_align_wrote(raw):
-    p = whole_pictures()
+    p = whole_images()
     ingest.run(p, "table")
     align.run(p, "table")
     for name in range(60):
@@ -984,7 +984,7 @@ def test_a_full_disk_loses_nothing_that_align_wrote(raw):
     assert list(Path("data/interrupted").iterdir()) == []
 
 
-def whole_pictures() -> Params:
+def whole_images() -> Params:
     """Return parameters with which `align` looks for no face, here and in params.yaml."""
     toy.set_params(Path(), **{"align.mode": "none"})
     return load()
@@ -1003,7 +1003,7 @@ def test_an_align_whose_table_finds_no_space_left_does_not_begin_anew(raw, monke
     for name in range(60):
         shutil.copy(raw / "images/a.png", raw / f"images/{name}.png")
     write_rows(raw, *(f"{name}.png,train,1,0,0" for name in range(60)))
-    p = whole_pictures()
+    p = whole_images()
     ingest.run(p, "table")
     Path("data/aligned").mkdir()
     done = mounted('mount -t tmpfs -o size=64k none data/aligned && "$@"', "align", "table")
@@ -1057,7 +1057,7 @@ def test_an_error_while_a_file_is_written_names_the_file_that_failed(project, mo
 
 
 def many_large(raw: Path, count: int) -> None:
-    """Write a data set that keeps workers busy for a while: one picture under many names."""
+    """Write a data set that keeps workers busy for a while: one image under many names."""
     cv2.imwrite(str(raw / "images/large.png"), np.eye(400, dtype=np.uint8) * 90)
     for index in range(count):
         (raw / f"images/{index}.png").hardlink_to(raw / "images/large.png")
@@ -1105,7 +1105,7 @@ def test_a_worker_that_is_killed_stops_align_in_one_line_and_it_goes_on(raw):
     wait_for(lambda: any(path.stat().st_size for path in Path("data/interrupted").iterdir()))
     os.kill(children(process)[-1], signal.SIGKILL)
     assert "fer: a worker process was killed" in line_of(process)
-    assert "going on with an interrupted run at picture" in succeed(fer("align", "table"))
+    assert "going on with an interrupted run at image" in succeed(fer("align", "table"))
     assert results() == whole
 
 
@@ -1167,11 +1167,11 @@ def test_a_journal_with_a_damaged_end_goes_on_before_it(tmp_path, tail):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_pictures_beyond_the_size_of_a_column_arrive(raw, monkeypatch):
+def test_images_beyond_the_size_of_a_column_arrive(raw, monkeypatch):
     write_rows(raw, "absent.png,train,1,0,0")
     ingest.run(toy.PARAMS, "table")
     before = results()
     monkeypatch.setattr(ingest, "BATCH_BYTES", 10)
-    monkeypatch.setattr(picture_reader, "RESULT_BYTES", 10)
+    monkeypatch.setattr(image_reader, "RESULT_BYTES", 10)
     ingest.run(toy.PARAMS, "table")
     assert results() == before

@@ -114,7 +114,7 @@ def test_a_benchmark_runs(
     arguments = inspect.signature(module.main).bind(*command.words[2:])
     arguments.apply_defaults()
     arguments.arguments |= {key: size for key, size in ARGUMENTS.items() if key in arguments.arguments}
-    if name in ("align", "turned"):  # a picture takes half a second at 640 x 640
+    if name in ("align", "turned"):  # an image takes half a second at 640 x 640
         arguments.arguments["count"] = "3"
     printed = io.StringIO()
     with contextlib.chdir(small), contextlib.redirect_stdout(printed):

@@ -1,4 +1,4 @@
-"""Pictures with several faces: the box of a record says whose expression its label is."""
+"""Images with several faces: the box of a record says whose expression its label is."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def people(weights_file: Path, photo: np.ndarray) -> np.ndarray:
 
 
 GREY = np.full((40, 40, 3), 90, np.uint8)
-GREY[::2] = 120  # a picture without contrast is rejected
+GREY[::2] = 120  # an image without contrast is rejected
 
 
-def written(name: str, picture: np.ndarray, *rows: str, header: str = HEADER) -> None:
+def written(name: str, image: np.ndarray, *rows: str, header: str = HEADER) -> None:
     folder = Path("data/raw/table")
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(folder / "images" / name), picture)
+    cv2.imwrite(str(folder / "images" / name), image)
     (folder / "labels.csv").write_text("\n".join((header, *rows)) + "\n")
 
 
@@ -76,7 +76,7 @@ def corners(box: np.ndarray) -> str:
 
 
 @pytest.mark.usefixtures("weights_here")
-def test_each_of_two_records_of_a_picture_has_its_own_face(photo, people):
+def test_each_of_two_records_of_an_image_has_its_own_face(photo, people):
     large, small = people[0], people[-1]
     written("two.png", photo, f"two.png,happy,{corners(large)}", f"two.png,sad,{corners(small)}")
     rows = {row["label"]: row for row in ingested()}
@@ -96,7 +96,7 @@ def test_each_of_two_records_of_a_picture_has_its_own_face(photo, people):
 
 
 @pytest.mark.usefixtures("weights_here")
-def test_faces_of_a_picture_are_no_repeats_and_stay_in_one_split(photo, people):
+def test_faces_of_an_image_are_no_repeats_and_stay_in_one_split(photo, people):
     names = ["happy", "sad", "fear"] * 2
     written("six.png", photo, *(f"six.png,{n},{corners(box)}" for n, box in zip(names, people, strict=True)))
     ingested()
@@ -151,7 +151,7 @@ def test_the_face_that_overlaps_a_box_most_is_chosen_whatever_the_search_has_fou
         for drawn in (box, loose):
             face = face_in_box(detector, photo, drawn, main)
             assert np.abs(face.box - box).max() < 0.15 * (box[2] - box[0])
-    # A face that the search has not found, because its picture is large, is found in its box.
+    # A face that the search has not found, because its image is large, is found in its box.
     far = cv2.copyMakeBorder(photo, 0, 6000, 0, 6000, cv2.BORDER_CONSTANT, value=(90, 90, 90))
     small = cv2.resize(far, None, fx=0.3, fy=0.3, interpolation=cv2.INTER_AREA)
     face = face_in_box(detector, small, people[-1] * 0.3, None)
@@ -166,7 +166,7 @@ def test_the_face_that_overlaps_a_box_most_is_chosen_whatever_the_search_has_fou
         ("a,1,2,3", "bad_box"),
         (",10,20,20", "bad_box"),
         ("inf,1,2,3", "bad_box"),
-        ("60,10,70,30", "bad_box"),  # beside the picture
+        ("60,10,70,30", "bad_box"),  # beside the image
         ("30,10,60,30", "bad_box"),  # a third of it inside
     ],
 )
@@ -176,7 +176,7 @@ def test_a_box_that_says_nothing_costs_its_row(project, box, reason):
     assert rejected() == [(3, reason)]
 
 
-def test_a_box_that_overhangs_its_picture_is_cut_to_it(project):
+def test_a_box_that_overhangs_its_image_is_cut_to_it(project):
     written("a.png", GREY, "a.png,sad,-2,-3,20,20", "a.png,sad,20,20,42,41.5")
     assert sorted(row["box"] for row in ingested()) == [[0, 0, 20, 20], [20, 20, 40, 40]]
 

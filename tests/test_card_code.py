@@ -46,7 +46,7 @@ NAMES = ["neutral", "happiness", "surprise"]
 FACES = 170
 # What the code needs, and nothing that these packages do not come with.
 PACKAGES = ("numpy", "numpy.libs", "cv2", "opencv_python_headless.libs", "onnxruntime")
-# Runs pieces of code in turn, each with its own pictures, and keeps what they return.
+# Runs pieces of code in turn, each with its own images, and keeps what they return.
 DRIVER = """
 import importlib.util
 import sys
@@ -60,12 +60,12 @@ for number in range(int(sys.argv[2])):
     code = {}
     exec(open(f"{number}.py", encoding="utf-8").read(), code)
     results = [
-        code["probabilities"](picture, **{name: value for name, value in inputs.items() if value is not None})
-        for picture, inputs in zip(given["pictures"], given["inputs"])
+        code["probabilities"](image, **{name: value for name, value in inputs.items() if value is not None})
+        for image, inputs in zip(given["images"], given["inputs"])
     ]
     np.save(f"{number}.npy", results)
 """
-Picture = tuple[np.ndarray, dict[str, Any]]
+Image = tuple[np.ndarray, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
@@ -80,15 +80,15 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def alone(packages: Path, tmp_path: Path) -> Callable[[list[tuple[str, list[Picture]]]], list[np.ndarray]]:
-    """Run pieces of code with their pictures and inputs, without this package; return the results of each."""
+def alone(packages: Path, tmp_path: Path) -> Callable[[list[tuple[str, list[Image]]]], list[np.ndarray]]:
+    """Run pieces of code with their images and inputs, without this package; return the results of each."""
 
-    def run(pieces: list[tuple[str, list[Picture]]]) -> list[np.ndarray]:
+    def run(pieces: list[tuple[str, list[Image]]]) -> list[np.ndarray]:
         for number, (code, given) in enumerate(pieces):
             (tmp_path / f"{number}.py").write_text(code, encoding="utf-8")
-            pictures, inputs = np.empty(len(given), object), np.empty(len(given), object)
-            pictures[:], inputs[:] = zip(*given, strict=True)
-            np.savez(tmp_path / f"{number}.npz", pictures=pictures, inputs=inputs)
+            images, inputs = np.empty(len(given), object), np.empty(len(given), object)
+            images[:], inputs[:] = zip(*given, strict=True)
+            np.savez(tmp_path / f"{number}.npz", images=images, inputs=inputs)
         command = [sys.executable, "-I", "-S", "-c", DRIVER, str(packages), str(len(pieces))]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
@@ -98,11 +98,11 @@ def alone(packages: Path, tmp_path: Path) -> Callable[[list[tuple[str, list[Pict
 
 
 @pytest.fixture(scope="module")
-def people(weights_of: Callable[[str], Path]) -> list[Picture]:
+def people(weights_of: Callable[[str], Path]) -> list[Image]:
     """Six people, each in a photograph with box and landmarks. Faces of 8 to 250 pixels, of which some are cut off."""
     photo = get_image("t1")
     (faces,) = all_faces(scrfd.Detector(weights_of("scrfd"), 0.5), [photo])
-    rng, pictures = np.random.default_rng(0), []
+    rng, images = np.random.default_rng(0), []
     for number in range(FACES):
         face = faces[number % len(faces)]
         side = float(face.box[2] - face.box[0])
@@ -117,32 +117,32 @@ def people(weights_of: Callable[[str], Path]) -> list[Picture]:
         box = (face.box.reshape(2, 2) - corner) * scale
         turns = int(rng.integers(4)) if number % 4 == 3 else 0
         small, points, box = turned(small, points, box, turns)
-        pictures.append(
+        images.append(
             (small, {"landmarks": points.astype(np.float32).ravel(), "box": box.astype(np.float32).ravel()})
         )
-    return pictures
+    return images
 
 
 def turned(
-    picture: np.ndarray, points: np.ndarray, box: np.ndarray, turns: int
+    image: np.ndarray, points: np.ndarray, box: np.ndarray, turns: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return a picture after quarter turns, anticlockwise, with its landmarks and its box."""
+    """Return an image after quarter turns, anticlockwise, with its landmarks and its box."""
     for _ in range(turns):
-        width = picture.shape[1]
-        picture = np.ascontiguousarray(np.rot90(picture))
+        width = image.shape[1]
+        image = np.ascontiguousarray(np.rot90(image))
         points = np.stack([points[:, 1], width - 1 - points[:, 0]], axis=1)
         box = np.stack([box[:, 1], width - box[:, 0]], axis=1)
         box = np.stack([box.min(axis=0), box.max(axis=0)])
-    return picture, points, box
+    return image, points, box
 
 
 def test_the_code_alone_gives_the_probabilities_of_the_run(
-    project: Path, weights_here: None, people: list[Picture], alone: Any, monkeypatch: pytest.MonkeyPatch
+    project: Path, weights_here: None, people: list[Image], alone: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number, (picture, _) in enumerate(people):
+    for number, (image, _) in enumerate(people):
         file = Path("data/raw/folder", NAMES[number % 3], f"{number:03}.png")
         file.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(file), picture)
+        cv2.imwrite(str(file), image)
     changes = {"datasets": ["folder"], "classes": NAMES, "gan": "none", "model": "light", "workers": 1}
     toy.set_params(project, **changes, **{"evaluate.bootstrap": 0, "train.precision": "float32"})
     p = params.load()
@@ -218,7 +218,7 @@ def write_pixels_model(path: Path, align: Align) -> None:
     path.write_bytes(exporting.with_metadata(model, metadata(model_of(align), "", Lineage({}))))
 
 
-def test_the_code_cuts_out_what_align_cuts_out(people: list[Picture], alone: Any, tmp_path: Path) -> None:
+def test_the_code_cuts_out_what_align_cuts_out(people: list[Image], alone: Any, tmp_path: Path) -> None:
     pieces, wanted = [], []
     for number, changes in enumerate(SETTINGS.values()):
         align = Align.model_validate(toy.PARAMS.align.model_dump(exclude={"modes"}) | changes)
@@ -226,20 +226,20 @@ def test_the_code_cuts_out_what_align_cuts_out(people: list[Picture], alone: Any
         keys = {"five_point": ["landmarks"], "crop": ["box"] + ["landmarks"] * align.turn, "none": []}[
             align.mode
         ]
-        given: list[Picture] = []
+        given: list[Image] = []
         faces = []
-        for picture, about in people[number::7]:
+        for image, about in people[number::7]:
             face = Detection(about["box"], about["landmarks"].reshape(5, 2), 1.0)
             found = face if align.mode != "none" else None
-            given.append((picture, {key: about[key] for key in keys}))
-            faces.append(cut(picture, found, align).ravel())
+            given.append((image, {key: about[key] for key in keys}))
+            faces.append(cut(image, found, align).ravel())
         if align.missing == "keep":
-            for picture, about in people[:4]:  # no face was found
-                given.append((picture, {}))
-                faces.append(cut(picture, None, align).ravel())
+            for image, about in people[:4]:  # no face was found
+                given.append((image, {}))
+                faces.append(cut(image, None, align).ravel())
                 if align.mode != "none":
-                    given.append((picture, {"box": about["box"]}))
-                    faces.append(cut(picture, None, align, about["box"].tolist()).ravel())
+                    given.append((image, {"box": about["box"]}))
+                    faces.append(cut(image, None, align, about["box"].tolist()).ravel())
         pieces.append((usage(f"{number}.onnx", align.model_dump()), given))
         wanted.append(np.stack(faces))
     for name, found, faces in zip(SETTINGS, alone(pieces), wanted, strict=True):
@@ -247,28 +247,28 @@ def test_the_code_cuts_out_what_align_cuts_out(people: list[Picture], alone: Any
 
 
 @pytest.mark.parametrize("changes", [{}, {"colour": True, "zoom": 1.3, "lift": 0.1}])
-def test_the_metadata_alone_suffice_to_cut_out_a_face(people: list[Picture], changes: dict[str, Any]) -> None:
+def test_the_metadata_alone_suffice_to_cut_out_a_face(people: list[Image], changes: dict[str, Any]) -> None:
     align = Align.model_validate(toy.PARAMS.align.model_dump(exclude={"modes"}) | changes)
     about = metadata(model_of(align), "", Lineage({}))
     assert (about["interpolation"], about["border"]) == ("bilinear", "replicate")
     side = about["align"]["face_size"]
-    for picture, inputs in people[:40]:
+    for image, inputs in people[:40]:
         points = inputs["landmarks"].reshape(5, 2)
-        to_picture = np.linalg.inv(SimilarityTransform.from_estimate(points, about["reference"]).params)
-        scale = 1 / np.hypot(*to_picture[:2, 0])
+        to_image = np.linalg.inv(SimilarityTransform.from_estimate(points, about["reference"]).params)
+        scale = 1 / np.hypot(*to_image[:2, 0])
         k = eval(about["oversampling"], {"max": max, "round": round, "scale": scale})
         # k x k samples in each pixel, whose centre has integer coordinates.
         grid = (np.arange(side * k) + 0.5) / k - 0.5
         x, y = (axis.ravel() for axis in np.meshgrid(grid, grid))
-        x, y, _ = to_picture @ np.stack([x, y, np.ones_like(x)])
+        x, y, _ = to_image @ np.stack([x, y, np.ones_like(x)])
         samples = [
-            map_coordinates(picture[..., channel].astype(float), [y, x], order=1, mode="nearest")
+            map_coordinates(image[..., channel].astype(float), [y, x], order=1, mode="nearest")
             for channel in (2, 1, 0)
         ]
         face = np.stack(samples, axis=-1).reshape(side, k, side, k, 3).mean(axis=(1, 3))
         if not align.colour:
             face = (face @ [about["grey"][name] for name in ("red", "green", "blue")])[..., None]
-        wanted = cut(picture, Detection(inputs["box"], points, 1.0), align)
+        wanted = cut(image, Detection(inputs["box"], points, 1.0), align)
         assert np.abs(face - wanted).max() < 4
         assert np.abs(face - wanted).mean() < 0.5
 

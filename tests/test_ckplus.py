@@ -50,7 +50,7 @@ USED = {
 }
 
 
-def write_picture(path: Path, side: int = 48) -> None:
+def write_image(path: Path, side: int = 48) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     seed = int("".join(filter(str.isdigit, path.stem)))
     cv2.imwrite(str(path), np.random.default_rng(seed).integers(0, 256, (side, side), dtype=np.uint8))
@@ -63,7 +63,7 @@ def frame(sequence: str, number: int) -> str:
 def write_sequences(root: Path) -> None:
     for sequence, (frames, code) in SEQUENCES.items():
         for number in range(1, frames + 1):
-            write_picture(root / "cohn-kanade-images" / sequence / f"{frame(sequence, number)}.png")
+            write_image(root / "cohn-kanade-images" / sequence / f"{frame(sequence, number)}.png")
         folder = root / "Emotion" / sequence
         folder.mkdir(parents=True)
         if code is not None:
@@ -73,7 +73,7 @@ def write_sequences(root: Path) -> None:
 def write_folders(root: Path) -> None:
     for subject, folder in enumerate(FOLDERS, 10):
         for number in (15, 16, 17):
-            write_picture(root / folder / f"S{subject:03d}_004_{number:08d}.png")
+            write_image(root / folder / f"S{subject:03d}_004_{number:08d}.png")
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_the_last_three_frames_of_a_labelled_sequence_are_records(root):
 
 
 @pytest.mark.parametrize("inner", ["", "CK+48"])
-def test_the_small_pictures_are_labelled_by_their_folder(root, inner):
+def test_the_small_images_are_labelled_by_their_folder(root, inner):
     write_folders(root / inner)
     rows = ingested()
     assert {row: (value["label"], value["group"], value["split"]) for row, value in rows.items()} == {
@@ -127,7 +127,7 @@ def test_the_small_pictures_are_labelled_by_their_folder(root, inner):
     assert rejected() == []
 
 
-def test_both_forms_give_a_picture_the_same_id(root):
+def test_both_forms_give_an_image_the_same_id(root):
     write_sequences(root)
     write_folders(root / "CK+48")
     assert len(ingested()) == 20
@@ -164,8 +164,8 @@ def test_what_else_can_be_wrong_with_a_sequence_is_listed(root):
     shutil.rmtree(images / "S022")
     for path in sorted((images / "S046/001").iterdir())[1:]:
         path.unlink()
-    (images / "S050/001/S050_001_00000007.png").write_text("no picture")
-    write_picture(images / "S138/008/copy 2.png")
+    (images / "S050/001/S050_001_00000007.png").write_text("no image")
+    write_image(images / "S138/008/copy 2.png")
     assert len(ingested()) == 3 + 3 + 2 + 3
     assert rejected() == [
         ("cohn-kanade-images/S010/004", "0", "contradicting_label"),
@@ -177,11 +177,11 @@ def test_what_else_can_be_wrong_with_a_sequence_is_listed(root):
     ]
 
 
-def test_bad_pictures_of_the_folders_are_listed(root):
+def test_bad_images_of_the_folders_are_listed(root):
     write_folders(root)
-    write_picture(root / "other/S099_004_00000001.png")
-    write_picture(root / "happy/1.png")
-    write_picture(root / "sadness/S010_004_00000015.png")
+    write_image(root / "other/S099_004_00000001.png")
+    write_image(root / "happy/1.png")
+    write_image(root / "sadness/S010_004_00000015.png")
     assert len(ingested()) == 21
     assert rejected() == [
         ("happy/1.png", "0", "bad_image_name"),
@@ -236,6 +236,6 @@ def test_a_wrong_tree_is_answered_with_the_expected_one(root, folders, found):
 def test_no_file_breaks_the_reader(tmp_path, text):
     folder, labels = tmp_path / "ckplus", tmp_path / "ckplus/Emotion/S005/001"
     labels.mkdir(parents=True, exist_ok=True)
-    write_picture(folder / "cohn-kanade-images/S005/001/S005_001_00000002.png")
+    write_image(folder / "cohn-kanade-images/S005/001/S005_001_00000002.png")
     (labels / "S005_001_00000002_emotion.txt").write_bytes(text)
     assert toy.answer(ckplus.records, folder) == ""

@@ -29,7 +29,7 @@ SEVEN = (
     "fear",
     "a_name_with_forty_letters" + "_" * 15,
 )
-PICTURES = 20  # of each class
+IMAGES = 20  # of each class
 SPLITS = ("train", "train", "train", "valid", "test")
 
 
@@ -39,26 +39,24 @@ def fer(*words: str) -> str:
     return done.output
 
 
-def picture(path: Path, shade: float, rng: np.random.Generator) -> None:
+def image(path: Path, shade: float, rng: np.random.Generator) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(rng.normal(shade, 20, (20, 20)).clip(0, 255).astype(np.uint8)).save(path)
 
 
 def write_folder(raw: Path) -> None:
-    """Write pictures of pain and of no pain, dark and bright, in folders that spell the classes in other ways."""
+    """Write images of pain and of no pain, dark and bright, in folders that spell the classes in other ways."""
     rng = np.random.default_rng(0)
-    for i in range(2 * PICTURES):
-        picture(
-            raw / SPLITS[i // 2 % 5] / ("Schmerz", "No pain")[i % 2] / f"{i}.png", 60 + 120 * (i % 2), rng
-        )
+    for i in range(2 * IMAGES):
+        image(raw / SPLITS[i // 2 % 5] / ("Schmerz", "No pain")[i % 2] / f"{i}.png", 60 + 120 * (i % 2), rng)
 
 
 def write_table(raw: Path) -> None:
-    """Write pictures of seven classes, and the votes of ten people for each; a few cannot tell."""
+    """Write images of seven classes, and the votes of ten people for each; a few cannot tell."""
     rng = np.random.default_rng(1)
     rows = [["image", *SEVEN, "unknown", "split"]]
-    for i in range(7 * PICTURES):
-        picture(raw / "images" / f"{i}.png", 20 + 35 * (i % 7), rng)
+    for i in range(7 * IMAGES):
+        image(raw / "images" / f"{i}.png", 20 + 35 * (i % 7), rng)
         shares = np.full(8, 0.05)
         shares[i % 7] = 0.65
         rows.append([f"{i}.png", *rng.multinomial(10, shares), SPLITS[i // 7 % 5]])
@@ -162,7 +160,7 @@ def test_classes_of_its_own_go_from_ingest_to_the_report_and_to_prediction(
 
 
 def labels_of(raw: Path, classes: tuple[str, ...]) -> pd.Series:
-    """Return the label of each picture by id, from the raw data with pandas; NaN if most votes are `unknown`."""
+    """Return the label of each image by id, from the raw data with pandas; NaN if most votes are `unknown`."""
     if raw.name == "folder":
         files = [path.relative_to(raw) for path in raw.rglob("*.png")]
         return pd.Series({f"folder/{path}": PAIN[path.parts[1] == "No pain"] for path in files})
@@ -189,7 +187,7 @@ def test_data_sets_with_other_vocabularies_are_mixed_by_name(project: Path) -> N
 
     fer("label")
     counts = json.loads((paths.METRICS / "label.json").read_text())["datasets"]
-    assert sum(counts["folder"]["kept"].values()) == 2 * PICTURES
+    assert sum(counts["folder"]["kept"].values()) == 2 * IMAGES
     kept = pq.read_table(paths.LABELS).to_pandas()
     assert set(kept[kept["dataset"] == "folder"]["label"]) == set(PAIN)
     votes = pd.read_csv("data/raw/table/labels.csv").set_index("image")

@@ -444,8 +444,8 @@ def test_a_table_is_written_as_its_files_ending_says(tested: tuple[dict, dict], 
     line = table[(table.score == "test.accuracy") & (table.row == "row")].iloc[0]
     assert (line.seeds, line["mean"], line.paper, line.pairs) == pytest.approx((2, 0.85, 0.9, 2))
     assert line.mcnemar_p == pytest.approx(8 / 512)
-    with Image.open(tmp_path / "t.png") as picture:
-        assert picture.width > picture.height > 100
+    with Image.open(tmp_path / "t.png") as image:
+        assert image.width > image.height > 100
     with pytest.raises(
         UserError, match=r"--output: found t\.xlsx, allowed: a file that ends in \.md, \.csv, \.tex, \.png"
     ):

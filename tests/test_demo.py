@@ -42,7 +42,7 @@ class Demo(NamedTuple):
 
     Attributes:
         url: of its page.
-        folder: its current folder, with pictures, a video, and a model of drawn faces.
+        folder: its current folder, with images, a video, and a model of drawn faces.
         home: its home folder.
         temporary: its folder for temporary files.
         trace: what strace writes, if it runs here.
@@ -58,11 +58,11 @@ class Demo(NamedTuple):
 
 
 def write_inputs() -> None:
-    """Write a picture of the sample's kind, six people, a film of them, and what is no picture."""
+    """Write an image of the sample's kind, six people, a film of them, and what is no image."""
     Path("scene.jpg").write_bytes(scene.render(scene.Scene((7, 0), (0,), expression("happiness", 0.8))))
     photo = get_image("t1")
     cv2.imwrite("six.png", photo)
-    Path("bad.png").write_bytes(b"no picture")
+    Path("bad.png").write_bytes(b"no image")
     writer = cv2.VideoWriter("film.avi", cv2.VideoWriter.fourcc(*"MJPG"), 10, (401, 299))
     for i in range(4):
         writer.write(cv2.resize(photo[:, 60 * i : 60 * i + 900], (401, 299)))
@@ -153,7 +153,7 @@ def predicted(*names: str) -> list[dict]:
 @pytest.mark.parametrize(
     ("name", "width", "scheme"), [("scene.jpg", 375, "dark"), ("six.png", 1440, "light")]
 )
-def test_a_picture_gets_the_probabilities_of_predict(
+def test_an_image_gets_the_probabilities_of_predict(
     demo: Demo, browser: Browser, name: str, width: int, scheme: str
 ) -> None:
     page, faults = opened(browser, demo.url, width, scheme)
@@ -182,7 +182,7 @@ def test_what_cannot_be_read_is_one_line_and_another_model_says_what_it_is(
     choose(page, "bad.png")
     alert = page.locator("#faces [role=alert]")
     alert.wait_for()
-    assert alert.inner_text().startswith("bad.png: not a picture; allowed: PNG, JPEG")
+    assert alert.inner_text().startswith("bad.png: not an image; allowed: PNG, JPEG")
     page.get_by_label("Model").click()
     page.get_by_role("option", name=str(paths.CLASSIFIER)).click()
     page.get_by_text("learned from drawn faces only and is of no use on photographs").wait_for()

@@ -1,4 +1,4 @@
-"""Pictures that do not have 8 bits, or hold nothing: read right, or listed with what was found."""
+"""Images that do not have 8 bits, or hold nothing: read right, or listed with what was found."""
 
 import csv
 import io
@@ -15,9 +15,9 @@ from PIL import Image, ImageOps
 from pipeline.intake.guards import Rejection
 from pipeline.intake.image import LEAST_CONTRAST, decode, decode_deep, is_flat
 from pipeline.prediction.face_finder import read
-from pipeline.prediction.sources import InputPicture, listed, pictures
+from pipeline.prediction.sources import InputImage, images, listed
 from pipeline.stages import ingest
-from tests import odd_pictures as odd
+from tests import odd_images as odd
 from tests import toy
 
 SHARED = Path(os.environ.get("FER_SHARED", Path(__file__).parents[2] / "shared")) / "data"
@@ -69,7 +69,7 @@ def test_sixteen_bit_files_show_what_their_camera_saw(bits: int) -> None:
         assert (found[:24, :32] == shown).all(), name
 
 
-def test_dark_pictures_of_a_camera_stay_darker_than_its_light_ones() -> None:
+def test_dark_images_of_a_camera_stay_darker_than_its_light_ones() -> None:
     light = deep(12, colour=False)
     dark = light // 3
     assert dark.max() > 1023
@@ -85,15 +85,15 @@ def test_the_largest_value_that_a_pgm_or_ppm_declares_is_white(most: int, plain:
     data = pnm(values, most, plain)
     assert np.abs(decode(data).astype(int) - odd.as_pillow(data)).max() <= 1
     data = pnm(values[..., 1], most, plain)
-    with Image.open(io.BytesIO(data)) as picture:
-        theirs = np.asarray(picture) / (257 if picture.mode.startswith("I") else 1)
+    with Image.open(io.BytesIO(data)) as image:
+        theirs = np.asarray(image) / (257 if image.mode.startswith("I") else 1)
     assert np.abs(decode(data) - theirs[..., None]).max() <= 1
 
 
 def test_white_may_be_zero_in_a_tiff() -> None:
     dark, light = (tiff(values, "miniswhite") for values in (deep(16, colour=False), SHOWN[..., 0]))
-    with Image.open(io.BytesIO(light)) as picture:  # it inverts 8 bits, and not 16
-        np.testing.assert_array_equal(decode(light)[..., 0], picture)
+    with Image.open(io.BytesIO(light)) as image:  # it inverts 8 bits, and not 16
+        np.testing.assert_array_equal(decode(light)[..., 0], image)
     np.testing.assert_array_equal(decode(dark), decode(light))
 
 
@@ -106,25 +106,25 @@ def test_a_tiff_lies_as_its_tag_says(orientation: int) -> None:
     tag = (0x0112, "H", 1, orientation, True)
     for data in (*files, tiff(SHOWN, "rgb", extratags=[tag])):
         np.testing.assert_array_equal(decode(data), odd.as_pillow(data))
-    with Image.open(io.BytesIO(data)) as picture:
-        upright = np.asarray(ImageOps.exif_transpose(picture))[..., ::-1]
+    with Image.open(io.BytesIO(data)) as image:
+        upright = np.asarray(ImageOps.exif_transpose(image))[..., ::-1]
     np.testing.assert_array_equal(decode(tiff(deep(16, colour=True), "rgb", extratags=[tag])), upright)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "BMP"])
 def test_transparent_pixels_have_the_colours_that_the_file_stores(kind: str) -> None:
-    picture = odd.alpha()
-    data = odd.encoded(picture, kind, **({"lossless": True, "exact": True} if kind == "WEBP" else {}))
-    np.testing.assert_array_equal(decode(data), np.asarray(picture)[..., 2::-1])
+    image = odd.alpha()
+    data = odd.encoded(image, kind, **({"lossless": True, "exact": True} if kind == "WEBP" else {}))
+    np.testing.assert_array_equal(decode(data), np.asarray(image)[..., 2::-1])
 
 
 def test_transparent_pixels_of_a_gif_have_its_background_s_colour() -> None:
-    picture = odd.smooth(1).quantize(9)
-    found = decode(odd.encoded(picture, "GIF", transparency=3, background=5))
-    colours = np.array(picture.convert("RGB"))[..., ::-1]
-    clear = np.asarray(picture) == 3
+    image = odd.smooth(1).quantize(9)
+    found = decode(odd.encoded(image, "GIF", transparency=3, background=5))
+    colours = np.array(image.convert("RGB"))[..., ::-1]
+    clear = np.asarray(image) == 3
     np.testing.assert_array_equal(found[~clear], colours[~clear])
-    assert (found[clear] == colours[np.asarray(picture) == 5][0]).all()
+    assert (found[clear] == colours[np.asarray(image) == 5][0]).all()
 
 
 UNSUPPORTED = {
@@ -156,8 +156,8 @@ def test_samples_that_cannot_be_shown_are_named(found: str, tmp_path: Path) -> N
 
     path = tmp_path / "a.tif"
     path.write_bytes(UNSUPPORTED[found])
-    (picture,) = pictures(listed([path]))
-    assert picture.error == str(refused.value), "fer predict says the same, before it decodes"
+    (image,) = images(listed([path]))
+    assert image.error == str(refused.value), "fer predict says the same, before it decodes"
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
@@ -175,16 +175,16 @@ def test_what_is_not_known_of_a_tiff_is_damage() -> None:
 
 
 def flat(levels: int, noise: bool = False) -> np.ndarray:
-    """Return a picture whose darkest and lightest pixels are `levels` apart in one channel."""
-    picture = np.full((24, 32, 3), (200, 30, 90), np.uint8)
-    picture[5, 7, 1] += levels
+    """Return an image whose darkest and lightest pixels are `levels` apart in one channel."""
+    image = np.full((24, 32, 3), (200, 30, 90), np.uint8)
+    image[5, 7, 1] += levels
     if noise:
-        picture[..., 1] = 30 + np.random.default_rng(1).integers(0, levels + 1, (24, 32))
-    return picture
+        image[..., 1] = 30 + np.random.default_rng(1).integers(0, levels + 1, (24, 32))
+    return image
 
 
 @pytest.mark.parametrize("noise", [False, True])
-def test_a_picture_of_one_colour_has_no_contrast(noise: bool) -> None:
+def test_an_image_of_one_colour_has_no_contrast(noise: bool) -> None:
     assert is_flat(flat(0))
     assert is_flat(flat(LEAST_CONTRAST - 1, noise))
     assert not is_flat(flat(LEAST_CONTRAST, noise))
@@ -203,7 +203,7 @@ def test_no_face_of_fer_plus_is_taken_for_one_colour() -> None:
     assert min(spans) == 48
 
 
-def test_ingest_counts_deep_pictures_and_lists_those_without_contrast(project: Path) -> None:
+def test_ingest_counts_deep_images_and_lists_those_without_contrast(project: Path) -> None:
     folder = Path("data/raw/table")
     (folder / "images").mkdir(parents=True)
     files = {f"{bits}.png": cv2.imencode(".png", deep(bits, colour=True))[1].tobytes() for bits in (8, 12)}
@@ -233,4 +233,4 @@ def test_ingest_counts_deep_pictures_and_lists_those_without_contrast(project: P
 
     for name in ("12.png", "also12.tif", "flat.png"):  # `fer predict` decodes in the same way
         (source,) = listed([folder / "images" / name])
-        np.testing.assert_array_equal(read(InputPicture(source)), decode(files[name]))
+        np.testing.assert_array_equal(read(InputImage(source)), decode(files[name]))

@@ -51,12 +51,12 @@ def detector_of(weights_of: Callable[[str], Path]) -> Callable[[str], FaceDetect
 def published(
     shared_data: Path, detector_of: Callable[[str], FaceDetector]
 ) -> dict[str, tuple[list[np.ndarray], list[Detection | None]]]:
-    """A hundred pictures of two published sets, and the faces that SCRFD finds in them."""
+    """A hundred images of two published sets, and the faces that SCRFD finds in them."""
     found = {}
     for folder in ("ferplus/FER2013Valid", "facial_expressions/images"):
         paths = sorted(path for path in (shared_data / folder).iterdir() if path.suffix != ".csv")
-        pictures = [cv2.imread(str(path)) for path in paths[:: len(paths) // 100][:100]]
-        found[folder] = pictures, detector_of("scrfd").detect(pictures)
+        images = [cv2.imread(str(path)) for path in paths[:: len(paths) // 100][:100]]
+        found[folder] = images, detector_of("scrfd").detect(images)
     return found
 
 
@@ -71,15 +71,15 @@ def canvas() -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def drawn() -> list[tuple[bool, np.ndarray]]:
-    """Pictures of the embedded sample, and whether there is a face."""
+    """Images of the embedded sample, and whether there is a face."""
     of = defaultdict(list)
-    for picture in people.plan(1200, 7):
-        of[picture.shown].append(picture)
-    some = [picture for shown in (*CLASSES, None) for picture in of[shown][: 3 if shown else 20]]
-    images = people.rendered([picture.scene for picture in some], workers=2)
+    for planned in people.plan(1200, 7):
+        of[planned.shown].append(planned)
+    some = [planned for shown in (*CLASSES, None) for planned in of[shown][: 3 if shown else 20]]
+    images = people.rendered([planned.scene for planned in some], workers=2)
     return [
-        (picture.shown is not None, cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR))
-        for picture, image in zip(some, images, strict=True)
+        (planned.shown is not None, cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR))
+        for planned, image in zip(some, images, strict=True)
     ]
 
 
@@ -129,7 +129,7 @@ def test_dlibs_faces_are_dlibs(
 def test_retinaface_of_nine_outputs_is_insightfaces(
     weights_of: Callable[[str], Path], canvas: np.ndarray, tmp_path: Path
 ) -> None:
-    # insightface's class reads networks whose outputs are not told apart by picture, as in its model packs.
+    # insightface's class reads networks whose outputs are not told apart by image, as in its model packs.
     model = onnx.load(weights_of("scrfd"))
     for output, width in zip(model.graph.output, np.repeat([1, 4, 10], 3), strict=True):
         shape = onnx.numpy_helper.from_array(np.array([-1, width]), f"{output.name}.shape")
@@ -179,7 +179,7 @@ def test_retinaface_of_three_outputs_is_torchvisions_decoding(
     np.testing.assert_allclose(table(faces), expected[np.argsort(expected[:, 0])], atol=0.01)
 
 
-# ---------------------------------------------------------------------------------------------------- pictures
+# ---------------------------------------------------------------------------------------------------- images
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -187,7 +187,7 @@ def test_drawn_faces_are_found_and_no_others(
     name: str, detector_of: Callable[[str], FaceDetector], drawn: list[tuple[bool, np.ndarray]]
 ) -> None:
     there = np.array([face for face, _ in drawn])
-    faces = detector_of(name).detect([picture for _, picture in drawn])
+    faces = detector_of(name).detect([image for _, image in drawn])
     found = np.array([face is not None for face in faces])
     assert found[there].mean() >= 0.95
     assert found[~there].mean() <= 0.05
@@ -198,7 +198,7 @@ def test_drawn_faces_are_found_and_no_others(
     ("name", "ferplus", "facial_expressions"),
     [("yunet", 0.96, 0.98), ("dlib", 0.82, 0.94), ("retinaface", 0.99, 0.99)],
 )
-def test_faces_that_fill_the_picture_are_found_where_scrfd_finds_them(
+def test_faces_that_fill_the_image_are_found_where_scrfd_finds_them(
     name: str,
     ferplus: float,
     facial_expressions: float,
@@ -207,8 +207,8 @@ def test_faces_that_fill_the_picture_are_found_where_scrfd_finds_them(
 ) -> None:
     rates = {"ferplus/FER2013Valid": ferplus, "facial_expressions/images": facial_expressions}
     for folder, least in rates.items():
-        pictures, of_scrfd = published[folder]
-        found = detector_of(name).detect(pictures)
+        images, of_scrfd = published[folder]
+        found = detector_of(name).detect(images)
         assert np.mean([face is not None for face in found]) >= least
         pairs = [
             (face.landmarks, other.landmarks)
@@ -226,7 +226,7 @@ def test_faces_that_fill_the_picture_are_found_where_scrfd_finds_them(
 def test_one_detector_serves_many_threads(
     name: str, detector_of: Callable[[str], FaceDetector], drawn: list[tuple[bool, np.ndarray]]
 ) -> None:
-    chunks = [[picture for _, picture in drawn[i : i + 2]] for i in range(0, 12, 2)]
+    chunks = [[image for _, image in drawn[i : i + 2]] for i in range(0, 12, 2)]
     detector = detector_of(name)
     alone = [detector.detect(chunk) for chunk in chunks]
     with ThreadPoolExecutor(4) as pool:
@@ -241,8 +241,8 @@ def test_one_detector_serves_many_threads(
 def test_the_threshold_is_a_score_for_dlib_too(
     weights_of: Callable[[str], Path], drawn: list[tuple[bool, np.ndarray]]
 ) -> None:
-    picture = next(picture for face, picture in drawn if face and max(picture.shape) < 400)
-    large = cv2.resize(picture, (640, 640))
+    image = next(image for face, image in drawn if face and max(image.shape) < 400)
+    large = cv2.resize(image, (640, 640))
     found = {
         threshold: module("dlib").Detector(weights_of("dlib"), threshold).faces([large])[0]
         for threshold in (0.3, 0.99)

@@ -79,8 +79,8 @@ TESTED = {
     "ray start": "tests/test_ray.py",
     "python -m pipeline sample": "tests/test_sample.py",
     "python -m scripts.method_figures": "tests/test_method_figures.py",
-    "python -m scripts.readme_figure": "test_the_readmes_picture_is_drawn",
-    "python scripts/screenshots.py": "test_the_pictures_of_a_report_are_drawn",
+    "python -m scripts.readme_figure": "test_the_readmes_image_is_drawn",
+    "python scripts/screenshots.py": "test_the_images_of_a_report_are_drawn",
     "dvc update": "tests/test_team.py",
     "dvc config cache.type": "tests/test_team.py",
     "dvc exp run --queue": "test_experiments_run_in_a_copy_of_the_project",
@@ -223,7 +223,7 @@ def test_experiments_run_in_a_copy_of_the_project(small: Path) -> None:
             names = settings["datasets"]
             files = ["metrics/evaluate.json", *(f"metrics/ingest/{name}.json" for name in names)]
             scores, *ingested = map(yaml.safe_load, git.contents(ref, files))
-            assert [counts["kept"] for counts in ingested] == [doc_project.PICTURES] * len(names)
+            assert [counts["kept"] for counts in ingested] == [doc_project.IMAGES] * len(names)
             assert scores["test"]["images"]
             found[",".join(names), settings["augment"]] += 1
     assert found == expected
@@ -310,29 +310,29 @@ def test_what_an_extra_installs_is_here(monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 @pytest.mark.skipif(screenshots.CHROMIUM is None, reason="found no chromium on the PATH")
-def test_the_pictures_of_a_report_are_drawn(small: Path) -> None:
+def test_the_images_of_a_report_are_drawn(small: Path) -> None:
     doc_project.reset(small)
     (small / "docs").mkdir()
     with contextlib.chdir(small):
         screenshots.main()
     for name, (width, height, _, tops, _) in screenshots.SHOTS.items():
-        with Image.open(small / f"docs/{name}.png") as picture:
-            assert picture.size == (len(tops) * (width + 16) - 16, height)
-            assert len(picture.convert("RGB").getcolors(1 << 24) or []) > 20
+        with Image.open(small / f"docs/{name}.png") as image:
+            assert image.size == (len(tops) * (width + 16) - 16, height)
+            assert len(image.convert("RGB").getcolors(1 << 24) or []) > 20
 
 
 @pytest.mark.skipif(screenshots.CHROMIUM is None, reason="found no chromium on the PATH")
-def test_the_readmes_picture_is_drawn(small: Path) -> None:
+def test_the_readmes_image_is_drawn(small: Path) -> None:
     doc_project.reset(small)
     (small / "docs").mkdir()
     scene = min((small / readme_figure.SCENES).iterdir())
     with contextlib.chdir(small):
         readme_figure.main(scene.name)
     for root in (small, ROOT):
-        with Image.open(root / "docs/sample.png") as picture:
+        with Image.open(root / "docs/sample.png") as image:
             # GitHub shows it at half of its size, which makes the text as high as intended.
-            assert picture.width == 1660
-            scene = picture.convert("RGB").crop((0, 0, picture.width // 2, picture.height // 3))
+            assert image.width == 1660
+            scene = image.convert("RGB").crop((0, 0, image.width // 2, image.height // 3))
             counts = {colour: count for count, colour in scene.getcolors(1 << 24) or []}
             assert counts[80, 200, 80] > 100, "the box of the main face"
 

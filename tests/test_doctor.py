@@ -219,7 +219,7 @@ def test_little_memory_and_little_disk(fit: Path, monkeypatch: pytest.MonkeyPatc
     result = doctor()
     assert result.exit_code == 0
     assert "1 GB of" in said(result, "warning")
-    # Pictures and faces of 48 x 48 pixels, both also in the cache: 2 x (2 GB + 100,000 x 2,304 bytes).
+    # Images and faces of 48 x 48 pixels, both also in the cache: 2 x (2 GB + 100,000 x 2,304 bytes).
     assert f"{fit}: 3 GB free, and tables and their copies in DVC's cache may take 4.46 GB" in said(
         result, "warning"
     )

@@ -24,7 +24,7 @@ from pipeline.download.models import located
 from pipeline.inference import model_file
 from pipeline.stages.train import trained_model
 from tests import hub_server, toy
-from tests import odd_pictures as odd
+from tests import odd_images as odd
 
 ROOT = Path(__file__).parents[1]
 NAME, CONTENT = "model.safetensors", bytes(range(256)) * 999

@@ -1,4 +1,4 @@
-"""DVC's page of plots in a browser: it shows the curves, the matrices and the pictures of two commits, offline."""
+"""DVC's page of plots in a browser: it shows the curves, the matrices and the images of two commits, offline."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ def drawn(browser: Page) -> dict[str, np.ndarray]:
         "[...document.querySelectorAll('canvas')].map((c) => [c.closest('.vega-embed').id, c.toDataURL()])"
     )
     files = {name: base64.b64decode(url.partition(",")[2]) for name, url in browser.evaluate(script)}
-    pictures = {name: Image.open(io.BytesIO(data)).convert("RGB") for name, data in files.items()}
-    return {name: np.asarray(picture, int).reshape(-1, 3) for name, picture in pictures.items()}
+    images = {name: Image.open(io.BytesIO(data)).convert("RGB") for name, data in files.items()}
+    return {name: np.asarray(image, int).reshape(-1, 3) for name, image in images.items()}
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="found no chromium on the PATH")

@@ -59,7 +59,7 @@ def inputs(settings: Params, tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "split": "test" if i % 3 == 0 else "train",
                 "label": NAMES[i % 2],
                 "target": [1.0 - i % 2, float(i % 2)],
-                # Pictures 0 to 7 of each data set are four pairs, three of which lie in two splits.
+                # Images 0 to 7 of each data set are four pairs, three of which lie in two splits.
                 "cluster": f"{dataset}/{i // 2 * 2:02}" if i < 8 else None,
             }
             for i, id_ in enumerate(ids)
@@ -160,7 +160,7 @@ def test_repeats_of_an_earlier_split_and_data_sets_are_scored_apart(
         }
 
     test = [row for row in rows if row["split"] == "test"]
-    # 0, 3, 6 of each data set are test pictures; the partners of all three (1, 2, 7) are in train.
+    # 0, 3, 6 of each data set are test images; the partners of all three (1, 2, 7) are in train.
     once = [row for row in test if int(row["id"][-2:]) > 6]
     assert len(once) == len(test) - 6
     assert report["test"]["deduplicated"] == expected(once)
@@ -173,7 +173,7 @@ def test_repeats_of_an_earlier_split_and_data_sets_are_scored_apart(
     assert all("deduplicated" not in part for part in report["train"]["datasets"].values())
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.strip().startswith("without repeats  ") for line in lines) == 1
-    assert "without repeats: only the pictures that no split above it holds, exactly or nearly" in lines
+    assert "without repeats: only the images that no split above it holds, exactly or nearly" in lines
 
 
 def test_training_faces_of_a_data_set_that_was_not_learned_from_are_a_split_of_their_own(p: Params) -> None:
@@ -255,7 +255,7 @@ def test_intervals_follow_from_the_predictions_and_the_seed(
 
 
 @pytest.mark.parametrize("label", NAMES)
-def test_one_picture_is_scored_and_its_worth_is_said(
+def test_one_image_is_scored_and_its_worth_is_said(
     drawing: Params, capsys: pytest.CaptureFixture[str], label: str
 ) -> None:
     [row, *_] = pq.read_table(paths.LABELS).to_pylist()

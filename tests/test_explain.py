@@ -18,7 +18,7 @@ from pipeline.methods.models.deep_features import DeepFeatures
 from pipeline.prediction.explain import Explainer, layer, maps
 from pipeline.prediction.expression import Expression, Prediction
 from pipeline.prediction.face_finder import AlignedFace
-from pipeline.prediction.sources import InputPicture, Source
+from pipeline.prediction.sources import InputImage, Source
 from tests import toy
 
 ALIGN = toy.PARAMS.align.model_copy(update={"face_size": 48})
@@ -117,7 +117,7 @@ def test_drawings_show_the_face_and_are_the_same_again(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     faces = [rng.integers(0, 256, (48, 48, 1), np.uint8) for _ in range(2)]
     shares = np.eye(8, dtype=np.float32)
-    seen = InputPicture(Source("in/sub/a.jpg", "picture", Path("sub/a.jpg")))
+    seen = InputImage(Source("in/sub/a.jpg", "image", Path("sub/a.jpg")))
     aligned = [AlignedFace(face, None, True) for face in faces]
     expressions = [Expression(face, shares[i], trained.classes) for i, face in enumerate(aligned)]
     prediction = Prediction(seen, expressions)

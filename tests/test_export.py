@@ -229,7 +229,7 @@ def test_the_card_says_what_the_metrics_say(project: Path) -> None:
     assert "None" not in re.sub(r"```python\n.*?```", "", text, flags=re.S)
 
 
-def test_twenty_nine_pictures_with_one_for_test_are_nowhere_perfect(
+def test_twenty_nine_images_with_one_for_test_are_nowhere_perfect(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -275,7 +275,7 @@ def test_twenty_nine_pictures_with_one_for_test_are_nowhere_perfect(
         flat = " ".join(re.sub("<[^>]*>", " ", text).split())
         for warning in (
             "Ingest rejected 35 of 64 records of table, more than a tenth.",
-            "at random from the training pictures: valid 4, test 1.",
+            "at random from the training images: valid 4, test 1.",
             "Fewer than 30 faces make every score of a split unreliable: train 24, valid 4, test 1.",
             "Macro recall over 1 of 8 classes on test, and macro F1 likewise",
         ):
@@ -290,7 +290,7 @@ def test_twenty_nine_pictures_with_one_for_test_are_nowhere_perfect(
     assert "| test | 1 | 1.0000 [0.2065, 1.0000] | 1.0000 | 1.0000 | 1 of 8 |" in texts["card"]
 
 
-def test_whole_pictures_are_not_told_as_missed_faces() -> None:
+def test_whole_images_are_not_told_as_missed_faces() -> None:
     counts = {"images": 9, "fallback": 9}
     aligned = {"rafdb": counts | {"mode": "none"}, "affectnet": counts | {"mode": "crop"}}
     found = [line for line in limits.limits(["rafdb"], CLASSES, {}, aligned, {}, []) if "No face" in line]

@@ -1,4 +1,4 @@
-"""Detector, alignment and weights against insightface's own classes, scikit-image and real pictures."""
+"""Detector, alignment and weights against insightface's own classes, scikit-image and real images."""
 
 import hashlib
 import io
@@ -50,7 +50,7 @@ def group_photo() -> np.ndarray:
 
 
 def some(folder: str, count: int) -> list[np.ndarray]:
-    """Return every n-th picture of a folder of the shared data."""
+    """Return every n-th image of a folder of the shared data."""
     if not (SHARED / folder).is_dir():
         pytest.skip(f"{SHARED / folder} is not here")
     paths = sorted(p for p in (SHARED / folder).iterdir() if p.suffix != ".csv")
@@ -58,7 +58,7 @@ def some(folder: str, count: int) -> list[np.ndarray]:
 
 
 def chequers(size: int) -> np.ndarray:
-    """Return a face-less picture with hard edges."""
+    """Return a face-less image with hard edges."""
     squares = np.indices((size, size)).sum(axis=0) // 16 % 2 * 200
     return np.repeat(squares[..., None], 3, axis=2).astype(np.uint8)
 
@@ -133,11 +133,11 @@ def test_small_face_in_a_scene_and_none_without_it(
     assert np.abs(found[1].landmarks - [500, 300] - alone.landmarks).max() < 0.25 * eyes
 
 
-def test_a_picture_gives_the_same_face_in_any_company(detector: Detector, group_photo: np.ndarray) -> None:
-    pictures = [group_photo[:400, :500], chequers(200), group_photo[100:700, 300:900], group_photo]
-    together = detector.detect(pictures)
-    for picture, face in zip(pictures, together, strict=True):
-        [alone] = detector.detect([picture])
+def test_an_image_gives_the_same_face_in_any_company(detector: Detector, group_photo: np.ndarray) -> None:
+    images = [group_photo[:400, :500], chequers(200), group_photo[100:700, 300:900], group_photo]
+    together = detector.detect(images)
+    for image, face in zip(images, together, strict=True):
+        [alone] = detector.detect([image])
         assert (alone is None) == (face is None)
         if face and alone:
             assert np.array_equal(face.landmarks, alone.landmarks)
@@ -148,13 +148,13 @@ def test_a_picture_gives_the_same_face_in_any_company(detector: Detector, group_
 @pytest.mark.parametrize(
     ("folder", "count"), [("ferplus/FER2013Valid", 250), ("facial_expressions/images", 120)]
 )
-def test_faces_that_fill_the_picture_are_found(detector: Detector, folder: str, count: int) -> None:
-    pictures = some(folder, count)
-    found = detector.detect(pictures)
+def test_faces_that_fill_the_image_are_found(detector: Detector, folder: str, count: int) -> None:
+    images = some(folder, count)
+    found = detector.detect(images)
     assert sum(face is not None for face in found) >= 0.98 * count
-    for picture, face in zip(pictures, found, strict=True):
+    for image, face in zip(images, found, strict=True):
         if face:
-            height, width = picture.shape[:2]
+            height, width = image.shape[:2]
             centre = (face.box[:2] + face.box[2:]) / 2
             assert (centre > 0).all()
             assert (centre < (width, height)).all()
@@ -178,12 +178,12 @@ def test_a_file_that_is_no_detector_is_refused_in_one_line(tmp_path: Path) -> No
 def test_points_come_back_from_the_canvas(
     width: int, height: int, border: float, size: int, seed: int
 ) -> None:
-    picture = np.zeros((height, width, 3), np.uint8)
+    image = np.zeros((height, width, 3), np.uint8)
     window = Window.around((width / 2, height / 2), max(width, height) * (1 + 2 * border))
-    canvas = Canvas.of(picture, window, size)
+    canvas = Canvas.of(image, window, size)
     assert canvas.pixels.shape == (size, size, 3)
     corners = np.array([canvas.corner, canvas.corner + np.array([width, height]) / canvas.scale])
-    face = canvas.to_picture(Detection(corners.reshape(4), np.repeat(corners[:1], 5, axis=0), 1.0))
+    face = canvas.to_image(Detection(corners.reshape(4), np.repeat(corners[:1], 5, axis=0), 1.0))
     np.testing.assert_allclose(face.box, [0, 0, width, height], atol=1e-3)
 
 
@@ -226,17 +226,17 @@ def test_face_is_insightfaces_norm_crop(theirs: SCRFD, group_photo: np.ndarray) 
 @pytest.mark.parametrize("size", [24, 48])
 def test_shrinking_averages_instead_of_picking(size: int) -> None:
     fine = np.indices((480, 480)).sum(axis=0) % 2 * 255
-    picture = np.repeat(fine[..., None], 3, axis=2).astype(np.uint8)
-    face = warp(picture, whole_square(picture, size), size)
+    image = np.repeat(fine[..., None], 3, axis=2).astype(np.uint8)
+    face = warp(image, whole_square(image, size), size)
     assert np.abs(face.astype(int) - 127.5).max() < 1.5
-    tilted = warp(picture, similarity(REFERENCE * (480 / 112) @ [[0.96, 0.28], [-0.28, 0.96]], size), size)
+    tilted = warp(image, similarity(REFERENCE * (480 / 112) @ [[0.96, 0.28], [-0.28, 0.96]], size), size)
     assert tilted[size // 3 : -size // 3, size // 3 : -size // 3].std() < 12
 
 
-def test_whole_picture_of_the_right_size_is_unchanged_and_others_are_area_averages() -> None:
+def test_whole_image_of_the_right_size_is_unchanged_and_others_are_area_averages() -> None:
     rng = np.random.default_rng(0)
-    picture = rng.integers(0, 256, (48, 48, 3), np.uint8)
-    assert np.array_equal(warp(picture, whole_square(picture, 48), 48), picture)
+    image = rng.integers(0, 256, (48, 48, 3), np.uint8)
+    assert np.array_equal(warp(image, whole_square(image, 48), 48), image)
     wide = rng.integers(0, 256, (192, 300, 3), np.uint8)
     expected = cv2.resize(wide[:, 54:246], (48, 48), interpolation=cv2.INTER_AREA)
     assert np.abs(warp(wide, whole_square(wide, 48), 48).astype(int) - expected).max() <= 1
@@ -250,9 +250,9 @@ def test_crop_is_the_box_made_square_with_a_tenth_on_each_side() -> None:
     np.testing.assert_allclose(high, [71.5, 71.5], atol=1e-9)
 
 
-def test_pixels_beyond_the_picture_repeat_its_edge() -> None:
-    picture = np.full((40, 40, 3), 90, np.uint8)
-    assert (warp(picture, similarity(REFERENCE * 0.2 + 20, 64), 64) == 90).all()
+def test_pixels_beyond_the_image_repeat_its_edge() -> None:
+    image = np.full((40, 40, 3), 90, np.uint8)
+    assert (warp(image, similarity(REFERENCE * 0.2 + 20, 64), 64) == 90).all()
 
 
 def test_likeness_tells_faces_from_mirrored_and_scattered_points() -> None:

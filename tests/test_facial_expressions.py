@@ -47,7 +47,7 @@ def test_every_real_image_is_accounted_for():
     assert len(records) + len(listing.rejected) == len(rows)
     assert Counter(row.reason for row in listing.rejected) == {"duplicate_row": 4, "contradictory_label": 2}
     labels = Counter(label.lower() for image, label in {image: label for _, image, label in rows}.items())
-    labels["surprise"] -= 0  # the contradictory picture's last row says sadness
+    labels["surprise"] -= 0  # the contradictory image's last row says sadness
     labels["sadness"] -= 1
     assert Counter(record["label"] for record in records) == labels
     assert listing.draw == ("valid", "test")
@@ -88,7 +88,7 @@ def test_faces_of_the_real_set_are_found_and_no_person_is_in_two_splits(project:
     assert all(len(found) == 1 for person, found in splits.items() if person != "facial-expressions")
     counts = Counter(row["split"] for row in rows)
     assert counts.total() == 2_554
-    # 1,465 people with 1 to 97 pictures: the shares of 95 in 100 draws
+    # 1,465 people with 1 to 97 images: the shares of 95 in 100 draws
     assert 0.05 < counts["valid"] / counts.total() < 0.15
     assert 0.05 < counts["test"] / counts.total() < 0.15
     kept = json.loads(Path("metrics/label.json").read_text())
@@ -185,7 +185,7 @@ def test_files_outside_the_splits_are_rejected_by_name(tmp_path):
     assert {r["name"]: r["split"] for r in toy.listed(listing)} == dict(
         zip(names[:2], ("train", "test"), strict=True)
     )
-    assert sorted(row.file for row in listing.rejected) == sorted(names[2:5])  # f.txt is no picture
+    assert sorted(row.file for row in listing.rejected) == sorted(names[2:5])  # f.txt is no image
     assert {row.reason for row in listing.rejected} == {"no_split"}
 
 

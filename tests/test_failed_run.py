@@ -126,7 +126,7 @@ def test_raw_data_that_has_gone_costs_nothing(
     assert raw in str(caplog.records[-1].exc_info[1].__cause__)
 
 
-def test_dvc_sees_a_change_of_a_list_of_pictures_to_leave_out(
+def test_dvc_sees_a_change_of_a_list_of_images_to_leave_out(
     run_before: dict[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     def status() -> str:

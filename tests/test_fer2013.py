@@ -111,7 +111,7 @@ def test_folders_say_the_class_and_file_names_the_split(root):
     assert drawn() is None
 
 
-def test_pictures_of_one_colour_are_kept_because_the_published_counts_include_them(root):
+def test_images_of_one_colour_are_kept_because_the_published_counts_include_them(root):
     black = " ".join(["0"] * 2304)
     (root / "fer2013.csv").write_text(
         f"emotion,pixels,Usage\n3,{black},Training\n4,{pixels(2)},Training\n0,{black},PublicTest\n"

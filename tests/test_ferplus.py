@@ -102,15 +102,15 @@ def test_the_real_files_give_the_published_counts():
         "test": 3_573,
     }
     assert len({record["name"] for record in records}) == len(records)
-    pictures = {(record["split"], record["name"].split("-")[0]) for record in records}
-    assert Counter(split for split, _ in pictures) == {"train": 28_558, "valid": 3_579, "test": 3_573}
+    images = {(record["split"], record["name"].split("-")[0]) for record in records}
+    assert Counter(split for split, _ in images) == {"train": 28_558, "valid": 3_579, "test": 3_573}
     assert sum(sum(record["votes"]) == 9 for record in records) == 1
     # The fifth named row in which NF is in front is the one that contradicts an earlier row.
     assert sum(record["votes"][9] == max(record["votes"]) for record in records) == 4
 
 
 @real
-def test_real_pictures_arrive_and_absent_ones_are_listed(root):
+def test_real_images_arrive_and_absent_ones_are_listed(root):
     root.mkdir(parents=True)
     (root / "fer2013new.csv").symlink_to(SHARED / "fer2013new.csv")
     (root / "FER2013Valid").symlink_to(SHARED / "FER2013Valid")
@@ -172,7 +172,7 @@ def test_fer2013_csv_comes_before_icml_face_data_csv(root):
     assert np.array_equal(pixels_of(ingested()["ferplus/fer0000000"]), face(0))
 
 
-def test_a_picture_in_a_folder_comes_before_the_csv_which_fills_the_gaps(root):
+def test_an_image_in_a_folder_comes_before_the_csv_which_fills_the_gaps(root):
     write_new(root, *NEW)
     write_pixels(root, NEW)
     write_folder(root, "FER2013Train", {"fer0000000.png": NEUTRAL})
@@ -204,7 +204,7 @@ def test_without_label_csv_the_folders_and_new_votes_serve(root):
     assert metrics()["notes"] == {"images_without_row": 0}
 
 
-def test_label_csv_alone_gives_records_and_counts_pictures_without_row(root):
+def test_label_csv_alone_gives_records_and_counts_images_without_row(root):
     write_folder(root, "FER2013Valid", {"fer0000003.png": SAD, "fer0000004.png": "1,x" + SAD[3:]})
     cv2.imwrite(str(root / "FER2013Valid/fer0000005.png"), face(1))
     rows = ingested()
@@ -294,7 +294,7 @@ def wrong_tree(root: Path, case: str) -> None:
         ("shuffled", "fer2013new.csv, row 2: found Usage Training, in the CSV of pixels PrivateTest"),
         ("no column", "fer2013new.csv: found no column happiness, "),
         ("no pixels", "fer2013.csv: found the columns emotion, Usage, expected: emotion, pixels, Usage"),
-        ("no label.csv", "FER2013Valid: found pictures without votes, expected: label.csv beside them"),
+        ("no label.csv", "FER2013Valid: found images without votes, expected: label.csv beside them"),
     ],
 )
 def test_a_wrong_tree_is_answered_with_the_expected_one(root, case, message):

@@ -83,9 +83,9 @@ def report() -> dict[str, Any]:
 
 
 def write_tree(root: Path) -> pd.DataFrame:
-    """Write RAF-DB's aligned pictures with their attributes; return the attributes by name of the picture.
+    """Write RAF-DB's aligned images with their attributes; return the attributes by name of the image.
 
-    Of the last three test pictures, one has no annotation, one a damaged one, and one a damaged age.
+    Of the last three test images, one has no annotation, one a damaged one, and one a damaged age.
     """
     rng = np.random.default_rng(0)
     rows, lines = [], []
@@ -121,7 +121,7 @@ def write_tree(root: Path) -> pd.DataFrame:
 
 
 class Run(NamedTuple):
-    """A folder in which the chain has run, the attributes of its pictures, and what evaluate printed."""
+    """A folder in which the chain has run, the attributes of its images, and what evaluate printed."""
 
     folder: Path
     attributes: pd.DataFrame
@@ -407,7 +407,7 @@ def test_the_gap_by_chance_is_that_of_shuffled_groups() -> None:
 
 @pytest.fixture
 def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a table with two pictures, in a project that is the working folder."""
+    """The folder of a table with two images, in a project that is the working folder."""
     shutil.copy(ROOT / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
     folder = paths.RAW / "table"

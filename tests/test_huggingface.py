@@ -1,4 +1,4 @@
-"""Data sets as the Hugging Face Hub has them: Parquet files with pictures, and pictures with metadata."""
+"""Data sets as the Hugging Face Hub has them: Parquet files with images, and images with metadata."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.errors import UserError
 from pipeline.datasets import huggingface, listed
-from pipeline.intake import picture_shards
+from pipeline.intake import image_shards
 from pipeline.intake.names import Names, UnknownNames
 from pipeline.intake.options import Options
 from pipeline.intake.tree import open_tree
@@ -49,13 +49,13 @@ def metadata(**names: list[str]) -> dict[bytes, bytes]:
 def write(
     path: Path, labels: list[Any] | pa.Array, first: int = 0, group_size: int = 4, **columns: Any
 ) -> list[bytes]:
-    """Write a Parquet file as `datasets` does; return its pictures."""
+    """Write a Parquet file as `datasets` does; return its images."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pictures = [png(first + number) for number in range(len(labels))]
-    image = pa.array([{"bytes": picture, "path": f"{n}.png"} for n, picture in enumerate(pictures)], IMAGE)
+    files = [png(first + number) for number in range(len(labels))]
+    image = pa.array([{"bytes": file, "path": f"{n}.png"} for n, file in enumerate(files)], IMAGE)
     table = pa.table({"image": image, "label": labels, **columns})
     pq.write_table(table.replace_schema_metadata(metadata(label=CLASSES)), path, row_group_size=group_size)
-    return pictures
+    return files
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def test_a_bad_row_costs_itself_alone(raw):
     write(raw / "train.parquet", pa.array([0, None, 7, -1, 1], pa.int64()))
     table = pq.read_table(raw / "train.parquet")
     images = table["image"].to_pylist()
-    images[0]["bytes"], images[4]["bytes"] = b"no picture", None
+    images[0]["bytes"], images[4]["bytes"] = b"no image", None
     write(raw / "valid.parquet", [1])
     pq.write_table(table.set_column(0, "image", pa.array(images, IMAGE)), raw / "train.parquet")
     assert list(ingested()) == ["valid/0000000"]
@@ -171,8 +171,8 @@ def test_numbers_without_names_are_asked_for(raw):
     assert options.names.seen == {("3", "happiness"): 1, ("4", "sadness"): 1}
 
 
-def test_every_picture_is_read_from_any_process_in_any_order(tmp_path, monkeypatch):
-    monkeypatch.setattr(picture_shards, "_ROWS", 3)
+def test_every_image_is_read_from_any_process_in_any_order(tmp_path, monkeypatch):
+    monkeypatch.setattr(image_shards, "_ROWS", 3)
     for split, first in (("train", 0), ("test", 50)):
         write(tmp_path / f"{split}.parquet", [0] * 20, first=first, group_size=8)
     listing = huggingface.records(open_tree(tmp_path), Options())
@@ -183,13 +183,13 @@ def test_every_picture_is_read_from_any_process_in_any_order(tmp_path, monkeypat
         assert [reader(record["place"]) for record in records] == expected
         assert [reader(records[row]["place"]) for row in order] == [expected[row] for row in order]
     calls = []
-    monkeypatch.setattr(picture_shards, "open_parquet", lambda *a: calls.append(a) or open_parquet(*a))
+    monkeypatch.setattr(image_shards, "open_parquet", lambda *a: calls.append(a) or open_parquet(*a))
     for record in records:
         listing.read(record["place"])
     assert len(calls) == 6, "once for each row group"
 
 
-open_parquet = picture_shards.open_parquet
+open_parquet = image_shards.open_parquet
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "gztar"])
@@ -204,7 +204,7 @@ def test_an_archive_gives_the_same(raw, tmp_path, kind):
     assert ingested() == folder
 
 
-def test_a_damaged_row_group_costs_its_pictures_alone(raw):
+def test_a_damaged_row_group_costs_its_images_alone(raw):
     write(raw / "train.parquet", [0] * 12, group_size=4)
     file = pq.ParquetFile(raw / "train.parquet")
     column = file.metadata.row_group(1).column(0)
@@ -292,11 +292,11 @@ def test_a_file_that_claims_absurdly_many_rows_is_refused(raw):
         ingested()
 
 
-def test_a_file_without_pictures_is_listed(raw):
+def test_a_file_without_images_is_listed(raw):
     write(raw / "train.parquet", [0])
     pq.write_table(pa.table({"text": ["a"], "label": [1]}), raw / "texts.parquet")
     assert list(ingested()) == ["train/0000000"]
-    assert rejected() == [("texts.parquet", 0, "no_pictures")]
+    assert rejected() == [("texts.parquet", 0, "no_images")]
 
 
 def test_a_snapshot_in_the_cache_of_hugging_face_is_read(raw, tmp_path):
@@ -317,7 +317,7 @@ def test_a_snapshot_in_the_cache_of_hugging_face_is_read(raw, tmp_path):
         ingested()
 
 
-def test_pictures_with_metadata_in_the_cache_are_read_through_their_links(raw, tmp_path):
+def test_images_with_metadata_in_the_cache_are_read_through_their_links(raw, tmp_path):
     snapshot, blobs = tmp_path / "hub/x/snapshots/1", tmp_path / "hub/x/blobs"
     snapshot.mkdir(parents=True)
     blobs.mkdir()
@@ -384,7 +384,7 @@ def test_metadata_without_any_label_stop_in_one_line(raw):
         ingested()
 
 
-def test_metadata_at_the_top_names_pictures_in_folders_of_splits(raw):
+def test_metadata_at_the_top_names_images_in_folders_of_splits(raw):
     lay(raw, "train/a.png", "test/b.png")
     lines = [
         {"file_name": "train/a.png", "label": "happy", "x1": 0, "y1": 0, "x2": 4, "y2": 9, "person": "ann"},
@@ -401,7 +401,7 @@ def test_metadata_at_the_top_names_pictures_in_folders_of_splits(raw):
     assert rows["train/a.png#0,0,4,9"]["group"] == "ann"
 
 
-def test_metadata_in_parquet_are_no_pictures(raw):
+def test_metadata_in_parquet_are_no_images(raw):
     lay(raw, "a.png")
     pq.write_table(pa.table({"file_name": ["a.png"], "label": ["happy"]}), raw / "metadata.parquet")
     assert [row["label"] for row in ingested().values()] == ["happiness"]
@@ -410,7 +410,7 @@ def test_metadata_in_parquet_are_no_pictures(raw):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ((), "found nothing; expected: Parquet files with pictures"),
+        ((), "found nothing; expected: Parquet files with images"),
         (("train/happy/a.png", "test/happy/b.png"), "folders named after classes are the data set folder"),
     ],
 )

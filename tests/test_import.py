@@ -1,4 +1,4 @@
-"""`fer import` recognises pictures in the forms in which people have them, and sets the project up for them."""
+"""`fer import` recognises images in the forms in which people have them, and sets the project up for them."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ from pipeline.cli import app
 from pipeline.core.errors import UserError
 from pipeline.importing.recognition import recognise
 from pipeline.stages import ingest
-from tests import odd_pictures as odd
+from tests import odd_images as odd
 from tests.layouts import FORMS as LAYOUTS
 from tests.layouts import layouts
 
@@ -28,7 +28,7 @@ def write(path: Path, number: int) -> None:
 
 
 def folders(root: Path, names: list[str], top: str = "", splits: tuple[str, ...] = ("",)) -> Path:
-    """Write two pictures of each class and split."""
+    """Write two images of each class and split."""
     places = [
         root / top / split / name / f"{number}.png" for split in splits for name in names for number in (1, 2)
     ]
@@ -87,19 +87,19 @@ def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("mine")
 
 
-@pytest.mark.parametrize(("make", "form", "options", "pictures"), FORMS.values(), ids=FORMS)
-def test_pictures_are_recognised_and_all_of_them_are_read(project, mine, make, form, options, pictures):
+@pytest.mark.parametrize(("make", "form", "options", "images"), FORMS.values(), ids=FORMS)
+def test_images_are_recognised_and_all_of_them_are_read(project, mine, make, form, options, images):
     source = make(mine)
     printed = run(source, "--yes", *(part for key, value in options.items() for part in (f"--{key}", value)))
     assert f": {form}" in printed
-    assert f"{pictures} pictures" in printed
+    assert f"{images} images" in printed
     if form == "table":
         assert "splits: 6 without a split; label draws valid and test\n" in printed
-    assert printed.endswith("Train on these pictures:\n\n    dvc exp run\n\n")
+    assert printed.endswith("Train on these images:\n\n    dvc exp run\n\n")
     p = params.load()
     assert (p.datasets, p.gan, p.classes) == ([form], "none", ["happiness", "sadness", "anger"])
     ingest.run(p, form)
-    assert json.loads(Path(f"metrics/ingest/{form}.json").read_text())["kept"] == pictures
+    assert json.loads(Path(f"metrics/ingest/{form}.json").read_text())["kept"] == images
     link = Path("data/raw", form)
     assert link.is_symlink()
     assert link.resolve() == (source if source.suffix != ".csv" else source.parent).resolve()
@@ -129,7 +129,7 @@ def test_votes_tell_the_classes(project, mine):
     assert params.load().classes == ["happiness", "pain"]
 
 
-def test_names_of_other_pictures_are_forgotten(project, mine):
+def test_names_of_other_images_are_forgotten(project, mine):
     run(folders(mine / "first", ["0", "1"]), "--yes", "--names", "0=anger,1=sad")
     Path("data/raw/folder").unlink()
     with pytest.raises(UserError, match=r"--names '0=\.\.\.,1="):
@@ -212,12 +212,12 @@ def test_what_cannot_be_imported_is_one_line_and_changes_nothing(project, mine, 
     assert not Path("data").exists()
 
 
-def test_raf_db_is_imported_with_the_pictures_that_are_there(project, mine):
+def test_raf_db_is_imported_with_the_images_that_are_there(project, mine):
     for split in ("train", "test"):
         for code in (1, 4):
             write(mine / f"DATASET/{split}/{code}/{split}_0000{code}_aligned.jpg", code)
     printed = run(mine, "--yes")
-    assert ": rafdb, 4 pictures" in printed
+    assert ": rafdb, 4 images" in printed
     p = params.load()
     assert (p.ingest.rafdb, p.align.modes) == ("aligned", {"rafdb": "none"})
     ingest.run(p, "rafdb")
@@ -225,7 +225,7 @@ def test_raf_db_is_imported_with_the_pictures_that_are_there(project, mine):
 
 @pytest.mark.parametrize("kind", ["original", "aligned"])
 @pytest.mark.parametrize("options", [[], ["--form", "rafdb"]])
-def test_the_code_0_of_raf_db_is_told_whatever_pictures_are_chosen(project, mine, kind, options):
+def test_the_code_0_of_raf_db_is_told_whatever_images_are_chosen(project, mine, kind, options):
     (mine / "EmoLabel").mkdir()
     (mine / "EmoLabel/list_patition_label.txt").write_text("train_00001.jpg 0\ntest_0001.jpg 6\n")
     write(mine / f"Image/{kind}/test_0001{'_aligned' * (kind == 'aligned')}.jpg", 1)
@@ -235,7 +235,7 @@ def test_the_code_0_of_raf_db_is_told_whatever_pictures_are_chosen(project, mine
         run(mine, "--yes", *options)
 
 
-def test_columns_and_pictures_that_are_not_there_are_shown(project, mine):
+def test_columns_and_images_that_are_not_there_are_shown(project, mine):
     table(mine)
     text = (mine / "labels.csv").read_text().replace("emotion", "emotion;mood")
     lines = [f"{line};x" if number else line for number, line in enumerate(text.splitlines())]
@@ -246,7 +246,7 @@ def test_columns_and_pictures_that_are_not_there_are_shown(project, mine):
         run(mine, "--yes")
     printed = run(mine, "--yes", "--accept-rejected")
     assert "columns that are not read: mood\n" in printed
-    assert "pictures that are not there: 1 (images/absent.png)\n" in printed
+    assert "images that are not there: 1 (images/absent.png)\n" in printed
 
 
 def test_rows_without_a_label_are_not_asked_about(project, mine):
@@ -275,9 +275,9 @@ def test_what_is_wrong_with_data_yaml_is_told(project, mine):
         run(mine, "--yes")
 
 
-def test_pictures_to_train_on_are_needed(project, mine):
+def test_images_to_train_on_are_needed(project, mine):
     with pytest.raises(
-        UserError, match=r"found valid 6, test 6, expected: pictures of train, or without a split"
+        UserError, match=r"found valid 6, test 6, expected: images of train, or without a split"
     ):
         run(folders(mine, [*NAMES], "", ("val", "test")), "--yes")
 

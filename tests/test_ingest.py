@@ -1,4 +1,4 @@
-"""One's own pictures in the `table` form: every row arrives or is listed with a reason, whatever it holds."""
+"""One's own images in the `table` form: every row arrives or is listed with a reason, whatever it holds."""
 
 import csv
 import io
@@ -31,14 +31,14 @@ HEADER = "image,split,neutral,happiness,unknown"
 GOOD = ("a.png,train,7,2,1", "sub/b.jpg,valid,0,10,0")
 
 
-def picture(seed: int, side: int = 12) -> np.ndarray:
+def noise(seed: int, side: int = 12) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (side, side + 4, 3), dtype=np.uint8)
 
 
 def write_table(folder: Path, *rows: str, header: str = HEADER) -> Path:
     (folder / "images" / "sub").mkdir(parents=True)
-    cv2.imwrite(str(folder / "images" / "a.png"), picture(1))
-    cv2.imwrite(str(folder / "images" / "sub" / "b.jpg"), picture(2))
+    cv2.imwrite(str(folder / "images" / "a.png"), noise(1))
+    cv2.imwrite(str(folder / "images" / "sub" / "b.jpg"), noise(2))
     (folder / "labels.csv").write_text("\n".join((header, *rows)) + "\n", encoding="utf-8")
     return folder
 
@@ -86,9 +86,9 @@ def test_a_good_table_arrives_whole(raw):
 
 def test_equal_pixels_have_equal_fingerprints_in_any_encoding(raw):
     write_table(raw, *GOOD, "c.bmp,train,1,0,0", "grey.png,train,1,0,0", "rgb.png,train,1,0,0")
-    cv2.imwrite(str(raw / "images/c.bmp"), picture(1))
-    cv2.imwrite(str(raw / "images/grey.png"), picture(3)[..., 0])
-    cv2.imwrite(str(raw / "images/rgb.png"), np.repeat(picture(3)[..., :1], 3, axis=2))
+    cv2.imwrite(str(raw / "images/c.bmp"), noise(1))
+    cv2.imwrite(str(raw / "images/grey.png"), noise(3)[..., 0])
+    cv2.imwrite(str(raw / "images/rgb.png"), np.repeat(noise(3)[..., :1], 3, axis=2))
     ingest.run(toy.PARAMS, "table")
 
     pixels = {row["id"]: row["pixels"] for row in ingested()}
@@ -108,11 +108,11 @@ def test_a_fingerprint_knows_the_shape():
     cut=st.integers(0, 30) | st.just(0),
 )
 def test_a_grey_png_is_accepted_and_decoded_as_opencv_does(shape, damage, cut):
-    data = bytearray(cv2.imencode(".png", np.resize(picture(4, 40)[..., 0], shape))[1].tobytes())
+    data = bytearray(cv2.imencode(".png", np.resize(noise(4, 40)[..., 0], shape))[1].tobytes())
     for place, value in damage:
         data[8 + int(place * (len(data) - 8))] = value
     width, height = struct.unpack_from(">II", data, 16)
-    # OpenCV takes seconds to fill a picture that a damaged header says is huge.
+    # OpenCV takes seconds to fill an image that a damaged header says is huge.
     assume(width * height < 10**7)
     data = bytes(data[: len(data) - cut])
     expected = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE)
@@ -158,7 +158,7 @@ def test_the_number_of_threads_does_not_show(raw, monkeypatch):
     names = [f"{i}.png" for i in range(90)]
     write_table(raw, *(f"{name},train,{i % 5 + 1},0,0" for i, name in enumerate(reversed(names))))
     for i, name in enumerate(names[:80]):  # ten are missing
-        cv2.imwrite(str(raw / "images" / name), picture(i))
+        cv2.imwrite(str(raw / "images" / name), noise(i))
     written = []
     for threads in (1, 5):
         monkeypatch.setattr(parallel, "cores", lambda threads=threads: threads)
@@ -215,8 +215,8 @@ def test_no_file_breaks_the_reader(tmp_path, content):
     value=st.integers(0, 255),
     kind=st.sampled_from([".png", ".jpg", ".webp"]),
 )
-def test_a_damaged_picture_is_refused_or_decoded(position, value, kind):
-    _, encoded = cv2.imencode(kind, picture(6))
+def test_a_damaged_image_is_refused_or_decoded(position, value, kind):
+    _, encoded = cv2.imencode(kind, noise(6))
     encoded[position % len(encoded)] = value
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(

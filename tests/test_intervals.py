@@ -34,7 +34,7 @@ def test_the_interval_of_accuracy_is_wilsons_and_no_point(count: int, share: flo
     assert not found  # no resamples
 
 
-def test_one_right_picture_says_nearly_nothing() -> None:
+def test_one_right_image_says_nearly_nothing() -> None:
     # z^2 = 3.8415; the bounds of 1 of 1 are 1 / (1 + z^2) and 1.
     assert wilson(1, 1) == (pytest.approx(1 / 4.841459), 1.0)
     assert wilson(0, 1) == (0.0, pytest.approx(1 - 1 / 4.841459))

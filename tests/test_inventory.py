@@ -84,7 +84,7 @@ def test_what_there_is(full: Path) -> None:
         ["sample", "torn", "1"],
     ]
     assert section(output, "data/aligned") == [
-        ["data set", "pictures", "found", "whole", "missing", "found rate", "face", "size"],
+        ["data set", "images", "found", "whole", "missing", "found rate", "face", "size"],
         ["sample", "90", "0", "90", "0", "0.00%", "16 x 16 x 1", aligned],
     ]
     # tests/toy.py: of 90 faces every fifth is valid, every fifth test, and every second one happy.
@@ -95,11 +95,11 @@ def test_what_there_is(full: Path) -> None:
         ["all", "54", "18", "18"],
     ]
     assert section(output, "metrics/label.json") == [
-        ["left out because", "pictures"],
+        ["left out because", "images"],
         ["unknown", "3"],
     ]
     assert section(output.split("metrics/label.json", 1)[1], "metrics/label.json") == [
-        ["leak", "same picture", "same or nearly", "same person"],
+        ["leak", "same image", "same or nearly", "same person"],
         ["valid in train", "1", "2", "-"],
         ["test in valid", "0", "1,000", "-"],
     ]

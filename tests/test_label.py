@@ -37,7 +37,7 @@ def params(*datasets: str, classes: tuple[str, ...] = CLASSES, seed: int = 1, **
     return OWN.model_copy(update=changed | {"labels": OWN.labels.model_copy(update=labels)})
 
 
-def picture(
+def image(
     name: str,
     split: str | None,
     votes: dict[str, int] | str,
@@ -61,9 +61,9 @@ def picture(
 
 
 def write_dataset(
-    dataset: str, *pictures: dict, rejected: dict[str, int] | None = None, draw: str = ""
+    dataset: str, *images: dict, rejected: dict[str, int] | None = None, draw: str = ""
 ) -> None:
-    rows = sorted(({**row, "id": f"{dataset}/{row['name']}"} for row in pictures), key=lambda row: row["id"])
+    rows = sorted(({**row, "id": f"{dataset}/{row['name']}"} for row in images), key=lambda row: row["id"])
     rest = {"dataset": dataset, "image": PNG, "width": SIZE, "height": SIZE, "source": "x, row 2"}
     own = ("id", "split", "votes", "label", "pixels", "group")
     ingested = [{**{key: row[key] for key in own}, **rest} for row in rows]
@@ -99,14 +99,14 @@ def target(**shares: float) -> list[float]:
 def voted() -> None:
     write_dataset(
         "voted",
-        picture("a", "train", {"neutral": 6, "fear": 2, "unknown": 2}),
-        picture("b", "train", {"anger": 5, "sadness": 5}),
-        picture("c", "train", {"unknown": 6, "fear": 4}),
-        picture("d", "train", {"NF": 10}),
-        picture("e", "valid", {"fear": 10}),
-        picture("f", "valid", {"contempt": 8, "anger": 2}),
-        picture("g", "valid", {"fear": 9, "NF": 1}, status="missing"),
-        picture("h", "train", {"surprise": 10}, status="whole"),
+        image("a", "train", {"neutral": 6, "fear": 2, "unknown": 2}),
+        image("b", "train", {"anger": 5, "sadness": 5}),
+        image("c", "train", {"unknown": 6, "fear": 4}),
+        image("d", "train", {"NF": 10}),
+        image("e", "valid", {"fear": 10}),
+        image("f", "valid", {"contempt": 8, "anger": 2}),
+        image("g", "valid", {"fear": 9, "NF": 1}, status="missing"),
+        image("h", "train", {"surprise": 10}, status="whole"),
         rejected={"missing_image": 7},
     )
 
@@ -166,9 +166,9 @@ def test_single_labels_stay_as_they_are_beside_votes(rule):
     voted()
     write_dataset(
         "single",
-        picture("a", "train", "fear"),
-        picture("b", "test", "unknown"),
-        picture("c", "test", "anger"),
+        image("a", "train", "fear"),
+        image("b", "test", "unknown"),
+        image("c", "test", "anger"),
     )
     label.run(params("voted", "single", rule=rule))
     assert {key: row["label"] for key, row in table().items() if key.startswith("single")} == {
@@ -181,21 +181,21 @@ def test_single_labels_stay_as_they_are_beside_votes(rule):
 
 
 def test_single_labels_alone_have_no_agreement():
-    write_dataset("single", picture("a", "train", "fear"))
+    write_dataset("single", image("a", "train", "fear"))
     label.run(params("single"))
     assert metrics()["agreement"] == {}
 
 
-def test_duplicates_are_counted_over_all_pictures_and_named_within_the_table():
+def test_duplicates_are_counted_over_all_images_and_named_within_the_table():
     write_dataset(
         "d",
-        picture("1", "valid", "fear", "x"),
-        picture("2", "train", "fear", "x"),
-        picture("3", "train", "unknown", "y"),  # no label, but a leak all the same
-        picture("4", "valid", "fear", "y"),
-        picture("5", "valid", "fear", "z"),
+        image("1", "valid", "fear", "x"),
+        image("2", "train", "fear", "x"),
+        image("3", "train", "unknown", "y"),  # no label, but a leak all the same
+        image("4", "valid", "fear", "y"),
+        image("5", "valid", "fear", "z"),
     )
-    write_dataset("e", picture("1", "train", "anger", "x"))
+    write_dataset("e", image("1", "train", "anger", "x"))
     label.run(params("d", "e"))
     assert metrics()["duplicates"] == {"valid_in_train": 2}
     named = {key: row["duplicate_of"] for key, row in table().items()}
@@ -217,9 +217,9 @@ def known_to_dvc(*paths: Path) -> None:
 
 def test_what_dvc_restores_of_a_longer_list_is_removed_and_nothing_else(capsys):
     voted()
-    write_dataset("old", picture("a", "train", "fear"))
-    write_dataset("mine", picture("a", "train", "fear"))
-    write_dataset("newer", picture("a", "train", "fear"))
+    write_dataset("old", image("a", "train", "fear"))
+    write_dataset("mine", image("a", "train", "fear"))
+    write_dataset("newer", image("a", "train", "fear"))
     outputs = [path for path in Path().rglob("*") if path.name.startswith(("old.", "newer."))]
     known_to_dvc(*outputs)
     for path in outputs:
@@ -279,7 +279,7 @@ def align_in_two_steps() -> None:
 
 def test_align_of_another_data_set_in_another_terminal_loses_nothing(project):
     voted()
-    write_dataset("other", *(picture(f"{i:03}", "train", "fear") for i in range(align.CHUNK + 1)))
+    write_dataset("other", *(image(f"{i:03}", "train", "fear") for i in range(align.CHUNK + 1)))
     known_to_dvc(INGESTED / "other.parquet", METRICS / "ingest/other.json")
     (ALIGNED / "other.arrow").unlink()
     shutil.copy(Path(__file__).parents[1] / "params.yaml", project)
@@ -298,7 +298,7 @@ def test_align_of_another_data_set_in_another_terminal_loses_nothing(project):
 
 def test_the_same_input_gives_the_same_bytes_in_any_order_of_data_sets():
     voted()
-    write_dataset("single", picture("a", "train", "fear"))
+    write_dataset("single", image("a", "train", "fear"))
     label.run(params("voted", "single"))
     first = LABELS.read_bytes()
     label.run(params("single", "voted"))
@@ -311,7 +311,7 @@ def test_bad_input_is_answered_in_one_line():
         match=r"^data/ingested/voted\.parquet: not found; `dvc repro` makes it, `dvc checkout` restores it$",
     ):
         label.run(params("voted"))
-    write_dataset("earlier", picture("a", "train", "fear"))
+    write_dataset("earlier", image("a", "train", "fear"))
     with pytest.raises(UserError, match="not found"):
         label.run(params("voted"))
     assert (ALIGNED / "earlier.arrow").exists(), "a failed run removes nothing"
@@ -324,7 +324,7 @@ def test_bad_input_is_answered_in_one_line():
         ALIGNED / "voted.arrow", aligned(2, 1), [{"id": "voted/a", "status": "found", "face": bytes(4)}]
     )
     with pytest.raises(
-        UserError, match=r"found 1 faces, expected: one for each of the 8 pictures .* align@voted"
+        UserError, match=r"found 1 faces, expected: one for each of the 8 images .* align@voted"
     ):
         label.run(params("voted"))
 
@@ -345,7 +345,7 @@ def test_a_figure_that_fails_replaces_nothing(monkeypatch):
 
 
 def test_no_sample_left_says_why():
-    write_dataset("d", picture("1", "train", "unknown"), picture("2", "train", "fear", status="missing"))
+    write_dataset("d", image("1", "train", "unknown"), image("2", "train", "fear", status="missing"))
     with pytest.raises(
         UserError, match=r"^d: found no sample to train on; dropped: missing_face 1, unknown 1$"
     ):
@@ -363,18 +363,18 @@ def darker(face: np.ndarray) -> np.ndarray:
     return cv2.imdecode(cv2.imencode(".jpg", (face * 0.8).astype(np.uint8))[1], cv2.IMREAD_GRAYSCALE)
 
 
-def test_nearly_identical_pictures_are_counted_and_clustered():
+def test_nearly_identical_images_are_counted_and_clustered():
     write_dataset(
         "a",
-        picture("1", "valid", "fear", face=darker(noise(1))),
-        picture("2", "train", "fear", face=noise(1)),
-        picture("3", "train", "fear", face=noise(2)),
-        picture("4", "train", "unknown", face=noise(3)),  # no label, but a leak all the same
-        picture("5", "test", "fear", face=darker(noise(3))),
-        picture("6", "test", "fear", "x", face=noise(4)),
-        picture("7", "test", "fear", "x", face=noise(4)),
+        image("1", "valid", "fear", face=darker(noise(1))),
+        image("2", "train", "fear", face=noise(1)),
+        image("3", "train", "fear", face=noise(2)),
+        image("4", "train", "unknown", face=noise(3)),  # no label, but a leak all the same
+        image("5", "test", "fear", face=darker(noise(3))),
+        image("6", "test", "fear", "x", face=noise(4)),
+        image("7", "test", "fear", "x", face=noise(4)),
     )
-    write_dataset("b", picture("1", "train", "anger", "y", face=darker(noise(2))))
+    write_dataset("b", image("1", "train", "anger", "y", face=darker(noise(2))))
     label.run(params("a", "b"))
     found = metrics()
     assert found["duplicates"] == {"valid_in_train": 0, "test_in_train": 0, "test_in_valid": 0}
@@ -391,14 +391,14 @@ def test_nearly_identical_pictures_are_counted_and_clustered():
     assert {key for key, row in table().items() if row["duplicate_of"]} == {"a/7"}
 
 
-def test_a_second_face_of_a_picture_takes_no_near_copy_apart():
+def test_a_second_face_of_an_image_takes_no_near_copy_apart():
     rows = [
-        picture("1", "train", "fear", "x", face=noise(1)),
-        picture("2", "train", "fear", face=darker(noise(1))),
+        image("1", "train", "fear", "x", face=noise(1)),
+        image("2", "train", "fear", face=darker(noise(1))),
     ]
     write_dataset("d", *rows)
     write_dataset(
-        "a", picture("1", "train", "fear", "x", face=noise(2))
+        "a", image("1", "train", "fear", "x", face=noise(2))
     )  # of the same pixels, and first by its id
     label.run(params("d", "a"))
     assert {row["cluster"] for row in table().values()} == {"a/1"}
@@ -407,12 +407,12 @@ def test_a_second_face_of_a_picture_takes_no_near_copy_apart():
 def leaking() -> None:
     write_dataset(
         "d",
-        picture("1", "train", "fear", face=noise(1)),
-        picture("2", "valid", "fear", face=darker(noise(1))),
-        picture("3", "train", "fear", "x"),
-        picture("4", "test", "fear", "x"),
-        picture("5", "train", "anger"),
-        picture("6", "test", "anger", status="missing"),
+        image("1", "train", "fear", face=noise(1)),
+        image("2", "valid", "fear", face=darker(noise(1))),
+        image("3", "train", "fear", "x"),
+        image("4", "test", "fear", "x"),
+        image("5", "train", "anger"),
+        image("6", "test", "anger", status="missing"),
     )
 
 
@@ -439,7 +439,7 @@ def test_what_occurs_in_two_splits_is_dropped_where_wanted(choice, kept, dropped
 def undivided(people: int = 0) -> list[dict]:
     names = ("fear", "anger", "neutral", "unknown")
     return [
-        picture(f"{i:03}", None, names[i % 4], group=f"person {i % people}" if people else None)
+        image(f"{i:03}", None, names[i % 4], group=f"person {i % people}" if people else None)
         for i in range(400)
     ]
 
@@ -451,7 +451,7 @@ def likely(count: int, share: float) -> range:
 
 
 def test_a_split_that_is_not_published_is_drawn_by_seed(capsys):
-    write_dataset("d", *undivided(), picture("t", "test", "fear"), draw="valid")
+    write_dataset("d", *undivided(), image("t", "test", "fear"), draw="valid")
     label.run(params("d"))
     once = {key: row["split"] for key, row in table().items()}
     assert metrics()["kept"]["valid"] in likely(300, 0.1)
@@ -461,7 +461,7 @@ def test_a_split_that_is_not_published_is_drawn_by_seed(capsys):
     label.run(params("d", classes=("anger", "fear"), merge={"neutral": "fear"}, rule="majority"))
     label.run(params("d", classes=("anger", "fear")))
     fewer = {key: row["split"] for key, row in table().items()}
-    assert all(once[key] == split for key, split in fewer.items()), "other classes move no picture"
+    assert all(once[key] == split for key, split in fewer.items()), "other classes move no image"
     label.run(params("d", seed=2))
     assert {key: row["split"] for key, row in table().items()} != once
     label.run(params("d", valid=0.5))
@@ -469,7 +469,7 @@ def test_a_split_that_is_not_published_is_drawn_by_seed(capsys):
 
 
 def growing(count: int, people: bool) -> list[dict]:
-    """Return pictures of which the later ones repeat the first ones, exactly or nearly, or show their people again."""
+    """Return images of which the later ones repeat the first ones, exactly or nearly, or show their people again."""
     rows = []
     for i in range(count):
         face, pixels = noise(i + 1000 * people), ""
@@ -480,12 +480,12 @@ def growing(count: int, people: bool) -> list[dict]:
         group = f"person {i * 7 % (40 + i // 9)}" if people else None
         status = "missing" if i % 20 == 0 else "found"
         label = ("fear", "anger", "neutral", "unknown")[i % 4]
-        rows.append(picture(f"{i}", None, label, pixels, status, group, face))
+        rows.append(image(f"{i}", None, label, pixels, status, group, face))
     return rows
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_a_data_set_that_grows_from_180_to_270_pictures_moves_none_back(seed):
+def test_a_data_set_that_grows_from_180_to_270_images_moves_none_back(seed):
     found = []
     for count, classes in ((180, ("fear", "anger")), (270, CLASSES)):
         for name, people in (("alone", False), ("people", True)):
@@ -497,12 +497,12 @@ def test_a_data_set_that_grows_from_180_to_270_pictures_moves_none_back(seed):
     before, after = found
     moved = [(before[key], after[key]) for key in before if after[key] != before[key]]
     assert set(moved) <= {("train", "valid"), ("train", "test"), ("valid", "test")}
-    assert moved, "some follow a new picture towards test"
+    assert moved, "some follow a new image towards test"
     assert list(before.values()).count("test") > 10
 
 
 def test_in_cross_validation_each_person_is_tested_once_whatever_the_seed():
-    rows = [picture(f"{i}", None, CLASSES[i % 2], group=f"person {i % 10}") for i in range(60)]
+    rows = [image(f"{i}", None, CLASSES[i % 2], group=f"person {i % 10}") for i in range(60)]
     write_dataset("few", *rows, draw="valid,test")
     tested = []
     for part in (1, 2, 3):
@@ -512,18 +512,18 @@ def test_in_cross_validation_each_person_is_tested_once_whatever_the_seed():
     assert sorted(tested) == sorted(row["id"] for row in table().values())
     with pytest.raises(
         UserError,
-        match=r"^params.yaml: labels.fold: found \[1, 11\], allowed: null, or at most 10 parts: the people or pictures "
+        match=r"^params.yaml: labels.fold: found \[1, 11\], allowed: null, or at most 10 parts: the people or images "
         "that have no published test split$",
     ):
         label.run(params("few", fold=[1, 11]))
 
 
-@pytest.mark.parametrize(("people", "pictures"), [(4, 24), (None, 20)])
-def test_the_splits_of_a_small_data_set_are_not_empty_and_what_is_missing_is_said(people, pictures, capsys):
+@pytest.mark.parametrize(("people", "images"), [(4, 24), (None, 20)])
+def test_the_splits_of_a_small_data_set_are_not_empty_and_what_is_missing_is_said(people, images, capsys):
     names = ("fear", "anger", "neutral", "sadness")
     rows = [
-        picture(f"{i}", None, names[i // 6 % 4], group=f"person {i % people}" if people else None)
-        for i in range(pictures)
+        image(f"{i}", None, names[i // 6 % 4], group=f"person {i % people}" if people else None)
+        for i in range(images)
     ]
     write_dataset("few", *rows, draw="valid,test")
     filled = 0
@@ -538,15 +538,15 @@ def test_the_splits_of_a_small_data_set_are_not_empty_and_what_is_missing_is_sai
             line = f"{', '.join(absent)}: a share is drawn without regard to classes"
             assert (f"label: {split} has no sample of {line}" in said) == bool(absent)
         filled += any(
-            line.startswith("label: pictures of few fill a split that would be empty;") for line in said
+            line.startswith("label: images of few fill a split that would be empty;") for line in said
         )
     assert filled
 
 
 def test_near_copies_that_make_a_split_larger_are_counted(capsys):
     faces = [noise(i) for i in range(40)]
-    rows = [picture(f"{i}", None, "fear", face=face) for i, face in enumerate(faces)]
-    near = [picture(f"near {i}", None, "fear", face=darker(face)) for i, face in enumerate(faces)]
+    rows = [image(f"{i}", None, "fear", face=face) for i, face in enumerate(faces)]
+    near = [image(f"near {i}", None, "fear", face=darker(face)) for i, face in enumerate(faces)]
     write_dataset("d", *rows, *near, draw="valid,test")
     label.run(params("d"))
     beyond = [line for line in capsys.readouterr().out.splitlines() if "beyond the shares" in line]
@@ -563,8 +563,8 @@ def test_near_copies_that_make_a_split_larger_are_counted(capsys):
 
 def published_valid() -> None:
     names = ("fear", "anger")
-    train = [picture(f"t{i:02}", "train", names[i % 2]) for i in range(40)]
-    valid = [picture(f"v{i:02}", "valid", names[i % 2], "t00" if i == 0 else "") for i in range(10)]
+    train = [image(f"t{i:02}", "train", names[i % 2]) for i in range(40)]
+    valid = [image(f"v{i:02}", "valid", names[i % 2], "t00" if i == 0 else "") for i in range(10)]
     write_dataset("affectnet", *train, *valid, draw="test")
 
 
@@ -589,14 +589,14 @@ def test_a_published_valid_split_is_used_as_chosen(use, kept, leaks):
 
 def test_a_number_of_each_class_counts_samples(capsys):
     published_valid()
-    spoilt = [picture(f"x{i}", "train", "fear", status="missing") for i in range(20)]
-    people = [picture(f"p{i}", "train", "fear", group=f"person {i // 3}") for i in range(6)]
+    spoilt = [image(f"x{i}", "train", "fear", status="missing") for i in range(20)]
+    people = [image(f"p{i}", "train", "fear", group=f"person {i // 3}") for i in range(6)]
     write_dataset("other", *spoilt, *people, draw="valid,test")
     p = params("affectnet", "other", published_valid={"affectnet": "drop"}, valid=7, test=0.25)
     with pytest.raises(UserError) as error:
         label.run(p)
     assert str(error.value) == (
-        "params.yaml: labels.valid + labels.test: found 7 pictures of fear in other, allowed: fewer than 3, those that "
+        "params.yaml: labels.valid + labels.test: found 7 images of fear in other, allowed: fewer than 3, those that "
         "can be drawn; the rest is train"
     )
     label.run(params("affectnet", "other", published_valid={"affectnet": "drop"}, valid=4, test=1))
@@ -615,7 +615,7 @@ def test_a_number_of_each_class_counts_samples(capsys):
 
 
 def test_a_valid_split_that_is_not_published_cannot_be_used_otherwise():
-    write_dataset("single", picture("a", "train", "fear"), draw="valid")
+    write_dataset("single", image("a", "train", "fear"), draw="valid")
     with pytest.raises(UserError) as error:
         label.run(params("single", published_valid={"single": "test"}))
     assert str(error.value) == (
@@ -632,7 +632,7 @@ def test_nothing_is_drawn_where_the_data_set_does_not_say_so():
 
 
 def test_drawn_splits_keep_people_and_copies_together():
-    twins = [picture(f"twin {i}", "train", "fear", f"{i:03}", group="twin") for i in range(3)]
+    twins = [image(f"twin {i}", "train", "fear", f"{i:03}", group="twin") for i in range(3)]
     write_dataset("d", *undivided(people=80), *twins, draw="valid,test")
     label.run(params("d"))
     rows = table()
@@ -649,12 +649,12 @@ def test_drawn_splits_keep_people_and_copies_together():
 def test_people_in_two_published_splits_are_counted():
     write_dataset(
         "d",
-        picture("1", "train", "fear", group="anna"),
-        picture("2", "valid", "fear", group="anna"),
-        picture("3", "valid", "fear", group="ben"),
-        picture("4", "valid", "fear"),
+        image("1", "train", "fear", group="anna"),
+        image("2", "valid", "fear", group="anna"),
+        image("3", "valid", "fear", group="ben"),
+        image("4", "valid", "fear"),
     )
-    write_dataset("e", picture("1", "train", "fear", group="ben"))  # another data set's ben
+    write_dataset("e", image("1", "train", "fear", group="ben"))  # another data set's ben
     label.run(params("d", "e"))
     assert metrics()["groups"] == {"valid_in_train": 1}
 
@@ -662,9 +662,9 @@ def test_people_in_two_published_splits_are_counted():
 def test_classes_are_merged_before_the_votes_are_counted():
     write_dataset(
         "d",
-        picture("1", "train", {"anger": 4, "disgust": 3, "contempt": 3}),
-        picture("2", "train", "contempt"),
-        picture("3", "train", {"anger": 8, "contempt": 2}),
+        image("1", "train", {"anger": 4, "disgust": 3, "contempt": 3}),
+        image("2", "train", "contempt"),
+        image("3", "train", {"anger": 8, "contempt": 2}),
     )
     classes = [name for name in CLASSES if name != "contempt"]
     label.run(params("d", classes=classes, merge={"contempt": "disgust"}, rule="distribution"))
@@ -677,11 +677,11 @@ def test_classes_are_merged_before_the_votes_are_counted():
 def test_labels_with_little_support_are_dropped_by_reason():
     write_dataset(
         "d",
-        picture("1", "train", {"fear": 6, "anger": 4}),
-        picture("2", "train", {"fear": 5, "anger": 3, "sadness": 2}),
-        picture("3", "train", {"fear": 3}),
-        picture("4", "train", {"unknown": 3}),
-        picture("5", "train", "fear"),
+        image("1", "train", {"fear": 6, "anger": 4}),
+        image("2", "train", {"fear": 5, "anger": 3, "sadness": 2}),
+        image("3", "train", {"fear": 3}),
+        image("4", "train", {"unknown": 3}),
+        image("5", "train", "fear"),
     )
     label.run(params("d", min_votes=4, min_share=0.6))
     assert set(table()) == {"d/1", "d/5"}
@@ -689,14 +689,14 @@ def test_labels_with_little_support_are_dropped_by_reason():
 
 
 def exclude(text: str | bytes) -> dict[str, str]:
-    """Write a list of pictures to leave out; return the setting that names it."""
+    """Write a list of images to leave out; return the setting that names it."""
     path = Path("data/exclude/wrong.csv")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return {"exclude": str(path)}
 
 
-def test_listed_pictures_are_left_out_and_counted(capsys):
+def test_listed_images_are_left_out_and_counted(capsys):
     voted()
     label.run(params("voted"))
     whole, before = table(), metrics()
@@ -719,9 +719,9 @@ def test_listed_pictures_are_left_out_and_counted(capsys):
     assert "label: labels.exclude: 1 of 4 ids not found in voted, such as voted/nobody\n" in said
 
 
-def test_a_list_of_pictures_may_come_from_a_spreadsheet():
+def test_a_list_of_images_may_come_from_a_spreadsheet():
     names = ("a;=1.png", "@b,c.png", "é.png", "d.png")
-    write_dataset("d", *(picture(name, "train", "fear") for name in names))
+    write_dataset("d", *(image(name, "train", "fear") for name in names))
     ids = [f"d/{name}" for name in names[:3]]
     ours = io.StringIO(newline="")
     write_row = csv_cells.row_writer(ours)
@@ -739,7 +739,7 @@ def test_a_list_of_pictures_may_come_from_a_spreadsheet():
     [
         ("name\na\n", "data/exclude/wrong.csv, row 1: found name, allowed: a header with the column id"),
         ("", "data/exclude/wrong.csv, row 1: found an empty line, allowed: a header with the column id"),
-        ("x,id\n1,a\n2\n", "data/exclude/wrong.csv, row 3: found no id, expected: that of a picture"),
+        ("x,id\n1,a\n2\n", "data/exclude/wrong.csv, row 3: found no id, expected: that of an image"),
         (b"id\n\xff\n", "data/exclude/wrong.csv: not in UTF-8, expected: a CSV file with the column id"),
         (f"id\n{'a' * 200_000}\n", "data/exclude/wrong.csv: not a CSV file: field larger than field limit"),
         (
@@ -761,7 +761,7 @@ def test_a_list_that_cannot_be_used_is_refused_before_anything_is_written(projec
     assert not LABELS.exists()
 
 
-def test_what_is_left_out_moves_no_other_picture_to_another_split():
+def test_what_is_left_out_moves_no_other_image_to_another_split():
     write_dataset("d", *undivided(), draw="valid,test")
     label.run(params("d"))
     once = {key: row["split"] for key, row in table().items()}
@@ -774,7 +774,7 @@ def test_what_is_left_out_moves_no_other_picture_to_another_split():
 
 def test_each_of_several_data_sets_is_counted():
     voted()
-    write_dataset("single", picture("a", "train", "fear"), picture("b", "test", "unknown"))
+    write_dataset("single", image("a", "train", "fear"), image("b", "test", "unknown"))
     label.run(params("voted", "single"))
     found = metrics()["datasets"]
     assert found["single"]["kept"] == {"train": 1, "valid": 0, "test": 0}
@@ -787,6 +787,6 @@ def test_each_of_several_data_sets_is_counted():
 
 
 def test_a_split_that_cannot_be_drawn_is_refused():
-    write_dataset("d", picture("1", "train", "fear"), draw="valid,train")
+    write_dataset("d", image("1", "train", "fear"), draw="valid,train")
     with pytest.raises(UserError, match=r"d\.parquet: found 'train' to draw, allowed: valid, test$"):
         label.run(params("d"))

@@ -1,4 +1,4 @@
-"""Landmarks that data sets publish: their order, their place in the picture, and what `align` does with them."""
+"""Landmarks that data sets publish: their order, their place in the image, and what `align` does with them."""
 
 import json
 
@@ -30,7 +30,7 @@ def turned(degrees: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("degrees", [0, 45, 90, 180, 300])
-def test_left_and_right_are_the_pictures_whatever_the_data_set_means(degrees):
+def test_left_and_right_are_the_images_whatever_the_data_set_means(degrees):
     face = turned(degrees)
     subjects = face[[1, 0, 2, 4, 3]]
     for points in (face, subjects):
@@ -64,7 +64,7 @@ def test_five_points_out_of_68():
         ([10, 10, 1e300, 20], False),
     ],
 )
-def test_a_box_lies_in_its_picture_or_is_left_out(box, kept):
+def test_a_box_lies_in_its_image_or_is_left_out(box, kept):
     assert landmarks.inside(box, 100, 50) == kept
 
 
@@ -79,12 +79,12 @@ def test_a_box_lies_in_its_picture_or_is_left_out(box, kept):
         (np.full(10, np.nan), False),
     ],
 )
-def test_landmarks_lie_in_their_picture_or_are_left_out(points, kept):
+def test_landmarks_lie_in_their_image_or_are_left_out(points, kept):
     assert landmarks.inside(points.tolist(), 112, 112) == kept
 
 
 @given(st.lists(st.floats(width=32), min_size=4, max_size=4))
-def test_any_numbers_can_be_compared_with_a_picture(box):
+def test_any_numbers_can_be_compared_with_an_image(box):
     assert not landmarks.inside(box, 40, 40) or np.isfinite(box).all()
 
 
@@ -93,9 +93,9 @@ def settings(**changes: object) -> Params:
 
 
 def write(project, *faces: dict) -> np.ndarray:
-    """Write data/ingested/toy.parquet: the same picture each time, with these boxes and landmarks."""
-    picture = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (150, 200, 3), np.uint8), (0, 0), 4)
-    image = cv2.imencode(".png", picture)[1].tobytes()
+    """Write data/ingested/toy.parquet: the same image each time, with these boxes and landmarks."""
+    pixels = cv2.GaussianBlur(np.random.default_rng(0).integers(0, 256, (150, 200, 3), np.uint8), (0, 0), 4)
+    image = cv2.imencode(".png", pixels)[1].tobytes()
     rows = [
         {"id": f"toy/{i}", "dataset": "toy", "image": image, "width": 200, "height": 150, "label": "fear"}
         | {"source": "", "pixels": ""}
@@ -103,7 +103,7 @@ def write(project, *faces: dict) -> np.ndarray:
         for i, face in enumerate(faces)
     ]
     store.write_rows(project / INGESTED / "toy.parquet", schema.ingested(), rows)
-    return picture
+    return pixels
 
 
 def result() -> tuple[store.Faces, dict]:
@@ -113,15 +113,15 @@ def result() -> tuple[store.Faces, dict]:
 @pytest.mark.usefixtures("weights_here")
 def test_given_landmarks_take_the_detectors_place(project):
     points, box = (REFERENCE + [40, 20]).ravel().tolist(), [60.0, 40.0, 140.0, 140.0]
-    picture = write(project, {"landmarks": points, "box": box}, {"landmarks": points}, {})
+    image = write(project, {"landmarks": points, "box": box}, {"landmarks": points}, {})
     align.run(settings(landmarks="given", face_size=112, colour=True), "toy")
     faces, metrics = result()
     assert faces.table["status"].to_pylist() == ["found", "found", "whole"]  # the detector sees no face
     assert faces.table["score"].null_count == 3
     assert np.allclose(faces.table["landmarks"].to_pylist()[1], points)
     assert faces.table["box"].to_pylist() == [box, None, None]
-    # Moved by whole pixels alone, so the face is the picture's own pixels.
-    assert np.abs(faces[0].astype(int) - picture[20:132, 40:152, ::-1]).max() <= 1
+    # Moved by whole pixels alone, so the face is the image's own pixels.
+    assert np.abs(faces[0].astype(int) - image[20:132, 40:152, ::-1]).max() <= 1
     assert np.array_equal(faces[0], faces[1])
     assert (metrics["found"], metrics["given"], metrics["fallback"]) == (2, 2, 1)
 
@@ -144,15 +144,15 @@ def test_given_landmarks_are_left_alone_unless_asked_for(project):
     assert result()[1]["given"] == 0
 
 
-def test_the_detector_sees_only_pictures_without_given_landmarks(project, monkeypatch):
+def test_the_detector_sees_only_images_without_given_landmarks(project, monkeypatch):
     points = REFERENCE.ravel().tolist()
     write(project, {"landmarks": points}, {}, {"landmarks": points})
     seen = []
 
     class Stub:
-        def detect(self, pictures, turn):
-            seen.append(len(pictures))
-            return [Detection(np.float32([1, 2, 50, 60]), np.float32(REFERENCE / 2), 0.75)] * len(pictures)
+        def detect(self, images, turn):
+            seen.append(len(images))
+            return [Detection(np.float32([1, 2, 50, 60]), np.float32(REFERENCE / 2), 0.75)] * len(images)
 
     monkeypatch.setattr(extraction, "_detector", lambda *_: Stub())
     (batch,) = store.stream_parquet(

@@ -123,7 +123,7 @@ def labels() -> list[dict]:
 
 
 def test_the_gan_learns_from_the_training_faces_of_its_own_data_set_alone() -> None:
-    # Subject 1 is in fer2013's test split, so the picture there may not be learned from.
+    # Subject 1 is in fer2013's test split, so the image there may not be learned from.
     learned = [
         row
         for row in labels()
@@ -143,7 +143,7 @@ def test_the_gan_learns_from_the_training_faces_of_its_own_data_set_alone() -> N
     assert sum(report[name]["trained_on"] for name in CLASSES) == len(learned)
 
 
-def test_the_picture_that_another_data_set_tests_on_is_a_training_picture_here() -> None:
+def test_the_image_that_another_data_set_tests_on_is_a_training_image_here() -> None:
     # What makes the test above one about leaks between data sets.
     [row] = [row for row in labels() if row["id"] == "ckplus/S001_001_00000000"]
     others = [other for other in labels() if other["cluster"] == row["cluster"] and other != row]
@@ -184,9 +184,9 @@ def test_both_data_sets_are_scored_and_no_split_mixes_what_was_learned_with_what
         assert report[split]["datasets"][name]["accuracy"] == np.mean(right)
 
 
-def test_only_what_the_classifier_learned_from_makes_a_picture_a_repeat() -> None:
+def test_only_what_the_classifier_learned_from_makes_an_image_a_repeat() -> None:
     report = metrics("evaluate")
-    # CK+'s training picture that fer2013 also trains on; its test picture in CK+'s training split was not learned from.
+    # CK+'s training image that fer2013 also trains on; its test image in CK+'s training split was not learned from.
     assert report["gan_train"]["deduplicated"]["images"] == report["gan_train"]["images"] - 1
     assert report["test"]["deduplicated"]["images"] == report["test"]["images"]
 

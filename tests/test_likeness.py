@@ -1,4 +1,4 @@
-"""Faces that show the same picture are found, others are not, and the search looks at every pair it should."""
+"""Faces that show the same image are found, others are not, and the search looks at every pair it should."""
 
 from __future__ import annotations
 

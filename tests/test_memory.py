@@ -1,4 +1,4 @@
-"""The memory that pictures may take: a share of what the machine and its control groups leave, or a setting."""
+"""The memory that images may take: a share of what the machine and its control groups leave, or a setting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pages of augmentations, losses and GANs begin with a picture of what the method does."""
+"""The pages of augmentations, losses and GANs begin with an image of what the method does."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ DARK, LIGHT = 64, 191
 @pytest.mark.parametrize(
     "page", [f"{kind}/{name}" for kind in ("augment", "loss", "gan") for name in choices(kind)]
 )
-def test_a_page_begins_with_its_picture(page: str) -> None:
+def test_a_page_begins_with_its_image(page: str) -> None:
     head = (DOCS / f"methods/{page}.md").read_text(encoding="utf-8").splitlines()[:25]
     name = page.split("/")[1]
     [seen] = [found[1] for line in head if (found := re.fullmatch(rf"!\[(.*)\]\({name}\.png\)", line))]
     assert len(seen) > 20
     path = DOCS / f"methods/{page}.png"
     assert path.stat().st_size < 60_000
-    with Image.open(path) as picture:
-        assert 600 < picture.width < 850, "as wide as a page on GitHub, or text becomes too small to read"
+    with Image.open(path) as image:
+        assert 600 < image.width < 850, "as wide as a page on GitHub, or text becomes too small to read"
 
 
 def rows(name: str, folder: Path) -> np.ndarray:
@@ -48,8 +48,8 @@ def rows(name: str, folder: Path) -> np.ndarray:
 
 def cells(path: Path, *lines: int) -> np.ndarray:
     """Return the faces in a strip, [rows, columns, SIDE, SIDE], by the height of the text below the first rows."""
-    with Image.open(path) as picture:
-        pixels = np.asarray(picture.convert("L")).astype(int)
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("L")).astype(int)
     tops = np.cumsum([0, *(SIDE + height + 2 * GAP for height in (*lines, *lines[-1:] * 4))])
     lefts = [NAME + column * (SIDE + GAP) for column in range(COLUMNS)]
     return np.array(
@@ -102,8 +102,8 @@ def test_a_strip_shows_real_faces_and_those_of_a_gan(
     if name == "repeat":
         drawn = others[0].mean(axis=(1, 2))
         assert np.abs(drawn[:, None] - shades).min(axis=1).max() < 4
-    with Image.open(tmp_path / "x.png") as picture:
-        assert ("after 1, 2 and 4 epochs" in picture.info["Title"]) == trained
+    with Image.open(tmp_path / "x.png") as image:
+        assert ("after 1, 2 and 4 epochs" in image.info["Title"]) == trained
 
 
 def test_every_loss_is_drawn(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Own pictures in `folder` and `table`, in the forms in which people have them: every file is read or named."""
+"""Own images in `folder` and `table`, in the forms in which people have them: every file is read or named."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.core.errors import UserError
 from pipeline.stages import ingest
-from tests import odd_pictures as odd
+from tests import odd_images as odd
 from tests import toy
 
 ROOT = {name: Path("data/raw", name) for name in ("folder", "table")}
@@ -75,7 +75,7 @@ def test_splits_lie_above_or_below_classes(project, form, splits):
     assert pq.read_schema("data/ingested/folder.parquet").metadata[b"draw"] == b"valid"
 
 
-def test_pictures_outside_are_refused_by_name_or_listed(project):
+def test_images_outside_are_refused_by_name_or_listed(project):
     write("train/happy/a.png", "test/b.png", "happy/c.png", "notes/d.png", "notes/e.txt", "README")
     with pytest.raises(UserError) as error:
         ingested()
@@ -175,7 +175,7 @@ def test_a_class_may_be_a_link_inside_the_tree(project, target, reason):
 
 @pytest.mark.parametrize("archived", [False, True])
 def test_a_linked_folder_is_never_one_record_of_many(project, archived):
-    """Nobody knows how many pictures it holds: here all of test."""
+    """Nobody knows how many images it holds: here all of test."""
     write(*(f"faces/train/{name}/{number}.png" for name in ("happy", "sad") for number in range(9)))
     Path("elsewhere").mkdir()
     root = ROOT["folder"]
@@ -329,7 +329,7 @@ def test_half_a_box_is_refused(project):
         ingested("table")
 
 
-def test_pictures_lie_beside_their_table_or_in_a_folder_of_its_name(project):
+def test_images_lie_beside_their_table_or_in_a_folder_of_its_name(project):
     write("a.png", "sub/B.png", form="table")
     table("image,label", "a.png,sad", "sub/b.png,1.0")
     assert ingested("table", with_names(**{"1": "happiness"})) == {
@@ -338,7 +338,7 @@ def test_pictures_lie_beside_their_table_or_in_a_folder_of_its_name(project):
     }
 
 
-def test_names_of_pictures_may_lack_the_ending(project):
+def test_names_of_images_may_lack_the_ending(project):
     write("images/a.png", "images/sub/b.c.png", "images/sub/d.png", "images/e.txt", form="table")
     table("image,label", "a,sad", "b.c,happy", "sub/d,fear")
     assert set(ingested("table")) == {"a.png", "sub/b.c.png", "sub/d.png"}
@@ -353,7 +353,7 @@ def test_names_of_pictures_may_lack_the_ending(project):
 
 @pytest.mark.parametrize("names", ["{}.csv", "{}_labels.csv", "labels.csv"])
 @pytest.mark.parametrize("top", ["", "images/faces/"])
-def test_of_pictures_of_one_name_the_one_in_the_folder_of_the_split_is_meant(project, names, top):
+def test_of_images_of_one_name_the_one_in_the_folder_of_the_split_is_meant(project, names, top):
     write(f"{top}train/0.png", f"{top}Test/0.png", form="table")
     if names == "labels.csv":
         table("image,label,split", "0.png,sad,train", "0,happy,testing")
@@ -377,7 +377,7 @@ def test_of_two_columns_of_labels_the_one_with_known_names_counts(project, row, 
 
 
 @pytest.mark.parametrize(
-    ("files", "pictures", "cell"),
+    ("files", "images", "cell"),
     [
         ({"annotations/labels.csv": None}, "images/{}.png", "{}.png"),
         ({"data/fer.tsv": None}, "images/sub/{}.png", "../images/sub/{}.png"),
@@ -385,13 +385,13 @@ def test_of_two_columns_of_labels_the_one_with_known_names_counts(project, row, 
         ({"train/labels.csv": "train", "Testing/labels.csv": "test"}, "{folder}/images/{}.png", "{}.png"),
     ],
 )
-def test_a_table_may_lie_below_the_top(project, files, pictures, cell):
+def test_a_table_may_lie_below_the_top(project, files, images, cell):
     write("docs/notes.txt", form="table")
     expected = []
     for number, (file, split) in enumerate(files.items()):
         folder = file.partition("/")[0]
-        names = (0, 1) if "{folder}" in pictures else (2 * number, 2 * number + 1)
-        write(*(pictures.format(name, folder=folder) for name in names), form="table")
+        names = (0, 1) if "{folder}" in images else (2 * number, 2 * number + 1)
+        write(*(images.format(name, folder=folder) for name in names), form="table")
         (ROOT["table"] / folder).mkdir(exist_ok=True)
         table("image,label", *(f"{cell.format(name)},sad" for name in names), name=file)
         expected += [("sadness", split)] * 2
@@ -436,7 +436,7 @@ def test_folders_of_people_are_no_classes(project):
         ingested()
 
 
-def test_a_folder_of_pictures_that_are_rejected_is_not_empty(project, capsys):
+def test_a_folder_of_images_that_are_rejected_is_not_empty(project, capsys):
     write(
         *(
             f"{name}/{split}/{n}.png"
@@ -448,7 +448,7 @@ def test_a_folder_of_pictures_that_are_rejected_is_not_empty(project, capsys):
     write("fear/a.png")
     assert len(ingested()) == 20
     assert listed() == {"fear/a.png": "no_split"}
-    assert "no picture in" not in capsys.readouterr().out
+    assert "no image in" not in capsys.readouterr().out
 
 
 def test_empty_folders_are_named_and_no_splits(project, capsys):
@@ -457,4 +457,4 @@ def test_empty_folders_are_named_and_no_splits(project, capsys):
         (ROOT["folder"] / folder).mkdir(parents=True)
     assert {split for _, split in ingested().values()} == {"train"}
     assert pq.read_schema("data/ingested/folder.parquet").metadata[b"draw"] == b"valid,test"
-    assert "no picture in the folders test/happy, train_class/fear" in capsys.readouterr().out
+    assert "no image in the folders test/happy, train_class/fear" in capsys.readouterr().out

@@ -177,7 +177,7 @@ def test_a_wrong_key_is_refused_without_loading_a_library_of_arrays() -> None:
         (
             "labels.test",
             "500",
-            ["labels.test: found '500'", "a whole number: as many pictures of each class"],
+            ["labels.test: found '500'", "a whole number: as many images of each class"],
         ),
         ("labels.fold", [6, 5], ["labels.fold", "[6, 5]", "null, or [part, parts]"]),
         ("labels.fold", [1, 1], ["labels.fold", "[1, 1]", "at least two parts"]),

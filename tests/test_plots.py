@@ -130,7 +130,7 @@ def test_a_network_without_mistakes_has_a_sheet(tmp_path: Path) -> None:
     assert (pixels(tmp_path / "mistakes.png") < 128).any()  # the title says so
 
 
-def test_pictures_do_not_depend_on_the_user_or_the_time(tmp_path: Path) -> None:
+def test_images_do_not_depend_on_the_user_or_the_time(tmp_path: Path) -> None:
     def draw(folder: Path) -> list[bytes]:
         labels = np.array([0, 1, 2, 2])
         scores.confusion_matrix(folder / "confusion.png", "test", labels, labels[::-1], CLASSES)

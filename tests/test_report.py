@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.core.errors import UserError
-from pipeline.report import pictures, sprites
+from pipeline.report import images, sprites
 from pipeline.report.page import render
 from pipeline.report.run import FinishedRun
 from pipeline.tables import paths, schema
@@ -49,7 +49,7 @@ class Page(HTMLParser):
 
     def __init__(self, html: str) -> None:
         super().__init__()
-        self.text, self.scripts, self.data, self.pictures = "", [], [], []
+        self.text, self.scripts, self.data, self.images = "", [], [], []
         self._runs = True
         self.tags: Counter[str] = Counter()
         self.drawn: set[str] = set()
@@ -71,7 +71,7 @@ class Page(HTMLParser):
         if tag == "script":
             self._runs = "type" not in attributes  # else it holds data
         if tag == "img":
-            self.pictures.append(attributes["src"])
+            self.images.append(attributes["src"])
         if tag in ("meta", "img", "input", "br", "link"):
             return
         self._inside.append(tag)
@@ -218,8 +218,8 @@ def test_mistakes_are_wrong_predictions_with_their_faces_the_most_confident_firs
         assert float(probability) == pytest.approx(max(wrong[id_]["probabilities"]), abs=0.0051)
     confidences = [float(probability) for _, _, probability, _ in shown]
     assert confidences == sorted(confidences, reverse=True)
-    assert len(page.pictures) == len(shown) + 4
-    assert all(picture.startswith("data:image/webp;base64,") for picture in page.pictures)
+    assert len(page.images) == len(shown) + 4
+    assert all(image.startswith("data:image/webp;base64,") for image in page.images)
 
 
 def test_equal_runs_give_equal_files(whole: tuple[Page, Path]) -> None:
@@ -324,7 +324,7 @@ def test_what_does_not_belong_to_the_run_is_named(project: Path) -> None:
     ]
 
 
-def test_all_faces_are_on_the_page_with_their_predictions_and_pictures(whole: tuple[Page, Path]) -> None:
+def test_all_faces_are_on_the_page_with_their_predictions_and_images(whole: tuple[Page, Path]) -> None:
     page, folder = whole
     data, sheets = json.loads(page.data[0]), page.data[1].split()
     rows = {row["id"]: row for row in pq.read_table(folder / paths.PREDICTIONS).to_pylist()}
@@ -380,13 +380,13 @@ def test_forty_thousand_predictions_stay_under_fifteen_megabytes(project: Path) 
     page = report()
     # Colour noise at the largest size is the worst case for a face.
     noise = np.random.default_rng(0).integers(256, size=(224, 224, 3), dtype=np.uint8)
-    faces = len(page.pictures) - 4
+    faces = len(page.images) - 4
     assert 48 + 3 <= faces <= 48 + 3 * 8 * 7
     assert len(json.loads(page.data[0])["ids"]) == 40_000
-    assert Path("report.html").stat().st_size + faces * len(pictures.face(noise)) < 15e6
+    assert Path("report.html").stat().st_size + faces * len(images.face(noise)) < 15e6
 
 
-def test_small_pictures_of_noise_stay_within_their_budget() -> None:
+def test_small_images_of_noise_stay_within_their_budget() -> None:
     noise = np.random.default_rng(0).integers(256, size=(512, 64, 64, 3), dtype=np.uint8)
     few, many = sprites.sprites(list(noise)), sprites.sprites([noise[i % 512] for i in range(40_000)])
     assert few.side == 64
@@ -408,7 +408,7 @@ def test_small_pictures_of_noise_stay_within_their_budget() -> None:
         (lambda: Path("dvc.lock").write_text("a: [1"), "dvc.lock: line 2: not valid YAML"),
         (lambda: Path("data/predictions.parquet").write_text("x"), "data/predictions.parquet: not a table"),
         (lambda: Path("data/aligned/sample.arrow").write_text("x"), "sample.arrow: not a table of faces"),
-        (lambda: Path("plots/label/sample.png").write_text("x"), "sample.png: not a picture"),
+        (lambda: Path("plots/label/sample.png").write_text("x"), "sample.png: not an image"),
         (lambda: Path("report.html").mkdir(), "report.html: cannot be written"),
     ],
 )

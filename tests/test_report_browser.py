@@ -230,8 +230,8 @@ def test_all_faces_are_searched_filtered_and_sorted(browser: Browser, file: Path
     page.locator("#album-predicted").select_option("any")
     page.locator("#album-id").fill("TOY00012")
     assert ids() == ["sample/toy00012"]
-    picture = faces.locator(".thumb").evaluate("(box) => getComputedStyle(box).backgroundImage")
-    assert picture.startswith('url("data:image/webp')
+    image = faces.locator(".thumb").evaluate("(box) => getComputedStyle(box).backgroundImage")
+    assert image.startswith('url("data:image/webp')
     assert faults == []
 
 

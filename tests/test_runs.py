@@ -126,7 +126,7 @@ def test_without_a_commit_it_is_one_line(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_what_is_printed_of_ferplus_fits(project: Path, shared_data: Path) -> None:
-    """All rows of the published table, and the pictures of one split; `run` checks the width."""
+    """All rows of the published table, and the images of one split; `run` checks the width."""
     if not (shared_data / "ferplus").is_dir():
         pytest.skip(f"no FER+ in {shared_data}")
     raw = project / "data/raw/ferplus"

@@ -1,4 +1,4 @@
-"""The embedded sample: action units, who is in which split, votes, pictures, the real detector."""
+"""The embedded sample: action units, who is in which split, votes, images, the real detector."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ from tests import toy
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = ROOT / "models" / "detector" / "scrfd.onnx"
-PICTURES, SEED = 1200, 7
+IMAGES, SEED = 1200, 7
 
 
 @pytest.fixture(scope="module")
-def planned() -> list[people.PlannedPicture]:
-    return people.plan(PICTURES, SEED)
+def planned() -> list[people.PlannedImage]:
+    return people.plan(IMAGES, SEED)
 
 
 @pytest.fixture(scope="module")
-def subset(planned: list[people.PlannedPicture]) -> list[people.PlannedPicture]:
-    """A few pictures of every class, and as many without a face."""
+def subset(planned: list[people.PlannedImage]) -> list[people.PlannedImage]:
+    """A few images of every class, and as many without a face."""
     of = defaultdict(list)
-    for picture in planned:
-        of[picture.shown].append(picture)
-    return [picture for shown in (*CLASSES, None) for picture in of[shown][: 8 if shown else 24]]
+    for image in planned:
+        of[image.shown].append(image)
+    return [image for shown in (*CLASSES, None) for image in of[shown][: 8 if shown else 24]]
 
 
 @pytest.fixture(scope="module")
-def drawn(subset: list[people.PlannedPicture]) -> list[bytes]:
-    return list(people.rendered([picture.scene for picture in subset], workers=2))
+def drawn(subset: list[people.PlannedImage]) -> list[bytes]:
+    return list(people.rendered([image.scene for image in subset], workers=2))
 
 
 def test_names_are_those_of_the_contract() -> None:
@@ -136,41 +136,41 @@ def test_faces_at_rest_are_symmetric_and_a_stronger_unit_moves_further() -> None
 # --------------------------------------------------------------------------------------------- the plan
 
 
-def test_nobody_is_in_two_splits(planned: list[people.PlannedPicture]) -> None:
+def test_nobody_is_in_two_splits(planned: list[people.PlannedImage]) -> None:
     splits = defaultdict(set)
-    for picture in planned:
-        splits[picture.group].add(picture.split)
+    for image in planned:
+        splits[image.group].add(image.split)
     assert all(len(of) == 1 for of in splits.values())
     assert len([group for group in splits if group.startswith("person")]) >= 100
 
 
-def test_ten_annotators_vote_and_mostly_see_what_is_shown(planned: list[people.PlannedPicture]) -> None:
-    faces = [picture for picture in planned if picture.shown]
-    assert all(sum(picture.votes) == 10 and min(picture.votes) >= 0 for picture in planned)
-    right = [VOTES[int(np.argmax(picture.votes))] == picture.shown for picture in faces]
+def test_ten_annotators_vote_and_mostly_see_what_is_shown(planned: list[people.PlannedImage]) -> None:
+    faces = [image for image in planned if image.shown]
+    assert all(sum(image.votes) == 10 and min(image.votes) >= 0 for image in planned)
+    right = [VOTES[int(np.argmax(image.votes))] == image.shown for image in faces]
     assert 0.95 <= np.mean(right) < 1
-    divided = [max(picture.votes) <= 6 for picture in faces]
+    divided = [max(image.votes) <= 6 for image in faces]
     assert 0.05 <= np.mean(divided) <= 0.11
-    assert any(picture.votes[VOTES.index("unknown")] for picture in faces)
-    assert all(picture.votes[VOTES.index("NF")] >= 8 for picture in planned if not picture.shown)
+    assert any(image.votes[VOTES.index("unknown")] for image in faces)
+    assert all(image.votes[VOTES.index("NF")] >= 8 for image in planned if not image.shown)
 
 
-@pytest.mark.parametrize("pictures", [200, PICTURES, 3001])
-def test_classes_are_as_in_ferplus_and_none_is_missing_from_a_split(pictures: int) -> None:
-    planned = people.plan(pictures, SEED)
-    assert len(planned) == len({picture.name for picture in planned}) == pictures
-    shown = Counter((picture.split, picture.shown) for picture in planned)
+@pytest.mark.parametrize("images", [200, IMAGES, 3001])
+def test_classes_are_as_in_ferplus_and_none_is_missing_from_a_split(images: int) -> None:
+    planned = people.plan(images, SEED)
+    assert len(planned) == len({image.name for image in planned}) == images
+    shown = Counter((image.split, image.shown) for image in planned)
     assert all(shown[split, name] >= 3 for split in SPLITS for name in (*CLASSES, None))
-    total = Counter(picture.shown for picture in planned)
+    total = Counter(image.shown for image in planned)
     assert total.most_common(2)[0][0] == "neutral"
     assert total["happiness"] > total["surprise"] >= total["sadness"] > total["anger"] >= total["contempt"]
-    by_split = Counter(picture.split for picture in planned)
-    assert by_split["train"] / pictures == pytest.approx(0.70, abs=0.03 if pictures > 200 else 0.08)
+    by_split = Counter(image.split for image in planned)
+    assert by_split["train"] / images == pytest.approx(0.70, abs=0.03 if images > 200 else 0.08)
     assert by_split["valid"] == by_split["test"]
 
 
-def test_every_class_has_clear_pictures(planned: list[people.PlannedPicture]) -> None:
-    clear = Counter(picture.shown for picture in planned if picture.shown and max(picture.votes) >= 7)
+def test_every_class_has_clear_images(planned: list[people.PlannedImage]) -> None:
+    clear = Counter(image.shown for image in planned if image.shown and max(image.votes) >= 7)
     assert all(clear[name] >= 20 for name in CLASSES)
     assert clear["fear"] >= 30
     assert clear["disgust"] >= 30
@@ -181,31 +181,31 @@ def test_another_seed_is_another_sample() -> None:
     assert people.plan(200, 1) != people.plan(200, 2)
 
 
-# ------------------------------------------------------------------------------------------- the pictures
+# ------------------------------------------------------------------------------------------- the images
 
 
-def test_bytes_depend_on_the_task_alone(subset: list[people.PlannedPicture], drawn: list[bytes]) -> None:
+def test_bytes_depend_on_the_task_alone(subset: list[people.PlannedImage], drawn: list[bytes]) -> None:
     again = list(range(0, len(subset), 5))[::-1]
     assert list(people.rendered([subset[i].scene for i in again], workers=1)) == [drawn[i] for i in again]
     assert len(set(drawn)) == len(drawn)
 
 
-def test_pictures_are_colour_scenes_of_160_to_640_pixels(drawn: list[bytes]) -> None:
+def test_images_are_colour_scenes_of_160_to_640_pixels(drawn: list[bytes]) -> None:
     sides = [cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape for data in drawn]
     assert all(160 <= max(shape[:2]) <= 640 and shape[2] == 3 for shape in sides)
     assert len(set(sides)) > len(sides) / 2
 
 
 def test_the_real_detector_finds_the_faces_and_no_others(
-    subset: list[people.PlannedPicture], drawn: list[bytes]
+    subset: list[people.PlannedImage], drawn: list[bytes]
 ) -> None:
     if not WEIGHTS.is_file():
         pytest.skip(f"no weights at {WEIGHTS}: `fer align sample` fetches them")
     from pipeline.faces.detectors.scrfd import Detector
 
-    pictures = [cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) for data in drawn]
-    found = np.array([face is not None for face in Detector(WEIGHTS, 0.5).detect(pictures)])
-    there = np.array([picture.shown is not None for picture in subset])
+    images = [cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) for data in drawn]
+    found = np.array([face is not None for face in Detector(WEIGHTS, 0.5).detect(images)])
+    there = np.array([image.shown is not None for image in subset])
     assert found[there].mean() >= 0.95
     assert found[~there].mean() <= 0.05
 
@@ -226,7 +226,7 @@ def test_the_stage_writes_a_table_that_the_adapter_reads(
     project: Path, unshaded: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = (project / "params.yaml").read_text()
-    (project / "params.yaml").write_text(text.replace("pictures: 1200", "pictures: 200"))
+    (project / "params.yaml").write_text(text.replace("images: 1200", "images: 200"))
     stage.run(params.load())
     folder = project / "data" / "raw" / "sample"
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", "images", "labels.csv"]
@@ -237,7 +237,7 @@ def test_the_stage_writes_a_table_that_the_adapter_reads(
     listing = sample.records(open_tree(folder), Options())
     assert (len(toy.listed(listing)), len(listing.rejected)) == (200, 0)
     assert listing.notes["images_without_row"] == 0
-    assert "200 pictures (neutral" in capsys.readouterr().out
+    assert "200 images (neutral" in capsys.readouterr().out
     assert list((project / "data" / "raw").iterdir()) == [folder]
 
 

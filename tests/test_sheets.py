@@ -1,4 +1,4 @@
-"""What `label` draws: which pictures are chosen, where they stand, and what the figures say."""
+"""What `label` draws: which images are chosen, where they stand, and what the figures say."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pipeline.suspects import output
 from pipeline.tables.schema import aligned
 from pipeline.tables.store import GROUP_ROWS, Faces, take_parquet, write_rows
 from pipeline.tables.vocabulary import VOTES
-from tests.test_label import params, picture, write_dataset
+from tests.test_label import image, params, write_dataset
 
 SIZE = 12
 # Names of forty letters, in several parts and in one.
@@ -87,7 +87,7 @@ def sheet(
 
 
 def places(path: Path, rows: int) -> dict[int, tuple[int, int, int, int]]:
-    """Return the place (left, top, width, height in pixels) of each row's colour that is in a picture."""
+    """Return the place (left, top, width, height in pixels) of each row's colour that is in an image."""
     image = np.asarray(Image.open(path).convert("RGB")).astype(int)
     code = image @ [1 << 16, 1 << 8, 1]
     found = {}
@@ -121,7 +121,7 @@ def test_examples_are_spread_over_the_table_and_stand_in_the_row_of_their_class(
     assert not [text for text in written if "happiness" in text], "a class without faces has no row"
 
 
-def test_of_pictures_without_a_face_those_that_are_shown_alone_are_read(figures: list[Figure]) -> None:
+def test_of_images_without_a_face_those_that_are_shown_alone_are_read(figures: list[Figure]) -> None:
     status = ["found", "whole", "whole", "found"] * 50
     asked: list[int] = []
 
@@ -197,11 +197,11 @@ def test_empty_parts_say_so(figures: list[Figure]) -> None:
     sheet(coloured([]), [], no_votes(0))
 
     first, second, third, nothing = map(texts, figures)
-    assert {"no face has a label", "0 of 3: every picture has a face", "no votes"} <= set(first)
-    assert {"whole pictures by label: not aligned", "fear\n3"} <= set(second)
+    assert {"no face has a label", "0 of 3: every image has a face", "no votes"} <= set(first)
+    assert {"whole images by label: not aligned", "fear\n3"} <= set(second)
     assert "not looked for: not aligned" in second
     assert "none: all votes for a face are for the same" in third
-    assert {"d: 0 pictures", "no votes"} <= set(nothing)
+    assert {"d: 0 images", "no votes"} <= set(nothing)
 
 
 @pytest.mark.parametrize("names", [VOTES, LONG], ids=["known", "long"])
@@ -264,7 +264,7 @@ def test_grey_faces_stay_grey(tmp_path: Path) -> None:
     assert (image[..., 0] == image[..., 2]).all()
 
 
-def test_a_damaged_picture_is_named() -> None:
+def test_a_damaged_image_is_named() -> None:
     with pytest.raises(UserError, match=r"^d/0000\.png: 3 bytes that are no image; run ingest again$"):
         sheet(coloured(["whole"]), [""], no_votes(1), images=lambda rows: [b"abc"])
 
@@ -325,7 +325,7 @@ def test_at_most_twenty_thousand_points_are_drawn(figures: list[Figure]) -> None
     assert any("9,000 faces" in text for text in texts(figures[0]))
 
 
-def test_pictures_do_not_depend_on_the_user_or_the_time() -> None:
+def test_images_do_not_depend_on_the_user_or_the_time() -> None:
     def draw() -> list[bytes]:
         sheet(coloured(["found", "whole"] * 9), ["fear"] * 18, np.ones((18, len(VOTES)), int))
         plots.landmark_scatter(
@@ -342,13 +342,13 @@ def test_pictures_do_not_depend_on_the_user_or_the_time() -> None:
 
 
 @pytest.mark.parametrize("mode", ["five_point", "crop", "none"])
-def test_the_stage_draws_two_pictures_for_each_data_set_and_nothing_else(
+def test_the_stage_draws_two_images_for_each_data_set_and_nothing_else(
     mode: str, figures: list[Figure]
 ) -> None:
     status = "whole" if mode == "none" else "found"
-    write_dataset("a", picture("1", "train", {"fear": 6, "anger": 4}, status=status))
+    write_dataset("a", image("1", "train", {"fear": 6, "anger": 4}, status=status))
     write_dataset(
-        "b", picture("1", "train", "fear", status=status), picture("2", "valid", "anger", status="whole")
+        "b", image("1", "train", "fear", status=status), image("2", "valid", "anger", status="whole")
     )
     p = params("a", "b")
     label.run(p.model_copy(update={"align": p.align.model_copy(update={"modes": {"a": mode, "b": mode}})}))
@@ -367,8 +367,8 @@ def test_the_stage_draws_two_pictures_for_each_data_set_and_nothing_else(
 
 
 def test_rows_are_taken_from_any_group_in_the_order_asked_for() -> None:
-    # The places of the pictures of a table of several row groups.
-    rows = [picture(f"{row:05d}", "train", "fear") for row in range(2 * GROUP_ROWS + 3)]
+    # The places of the images of a table of several row groups.
+    rows = [image(f"{row:05d}", "train", "fear") for row in range(2 * GROUP_ROWS + 3)]
     write_dataset("d", *rows)
     path = Path("data/ingested/d.parquet")
     asked = [2 * GROUP_ROWS + 2, 0, GROUP_ROWS, GROUP_ROWS - 1]

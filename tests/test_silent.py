@@ -11,7 +11,7 @@ import pytest
 from benchmarks.silent import outside, traced, written
 from pipeline.inference import model_file
 from pipeline.stages.train import trained_model
-from tests import odd_pictures as odd
+from tests import odd_images as odd
 from tests import toy
 
 LOCAL = """\
@@ -59,7 +59,7 @@ def test_a_prediction_calls_nobody_and_writes_nothing_at_home(
     p = toy.PARAMS.model_copy(update={"model": "light"})
     model_file.save(Path("m.safetensors"), trained_model(p, toy.network(p)))
     trace, printed = traced(["fer", "predict", "a.png", "--model", "m.safetensors"], project, home)
-    assert "predict: 1 pictures" in printed
+    assert "predict: 1 images" in printed
     assert outside(trace) == []
     assert written(home) == []
     assert not any(home.iterdir())

@@ -16,8 +16,8 @@ from scipy.stats import binom, binomtest, chi2
 from pipeline.labels import likeness
 from pipeline.labels.decisions import Decisions, decide
 from pipeline.labels.folds import TooManyParts
-from pipeline.labels.pictures import Pictures
-from pipeline.labels.quota import TooFewPictures
+from pipeline.labels.images import Images
+from pipeline.labels.quota import TooFewImages
 from pipeline.labels.splits import Draw, draw, hashes_of
 from pipeline.tables import schema
 from pipeline.tables.vocabulary import VOTES
@@ -39,7 +39,7 @@ def draw_of(
     datasets=None,
     fold=None,
 ) -> Draw:
-    """Draw pictures, of which each group is a person unless there are `keys`."""
+    """Draw images, of which each group is a person unless there are `keys`."""
     count = len(groups)
     return draw(
         splits=np.array(splits if splits is not None else [""] * count, "<U5"),
@@ -59,21 +59,21 @@ def drawn(*args, **kwargs) -> np.ndarray:
 
 
 @st.composite
-def pictures(draw_):
-    """Groups and labels of some hundred pictures, groups of at most six."""
+def images(draw_):
+    """Groups and labels of some hundred images, groups of at most six."""
     rng = np.random.default_rng(draw_(st.integers(0, 2**32 - 1)))
     sizes = rng.choice(draw_(st.lists(st.integers(1, 6), min_size=1, max_size=4)), rng.integers(20, 200))
     groups = np.repeat(np.arange(len(sizes)), sizes)
     return groups, rng.integers(0, draw_(st.integers(1, 5)), len(groups))
 
 
-@given(pictures(), st.integers(0, 2**32 - 1))
-def test_no_group_is_in_two_splits_and_the_order_of_the_pictures_does_not_matter(rows, seed) -> None:
+@given(images(), st.integers(0, 2**32 - 1))
+def test_no_group_is_in_two_splits_and_the_order_of_the_images_does_not_matter(rows, seed) -> None:
     groups, strata = rows
     keys = np.random.default_rng(seed).integers(0, 10**6, len(groups)) * 1000 + groups  # near copies
     shuffled = np.random.default_rng(seed).permutation(len(groups))
     for sizes in (SHARES, (0.4, 0.5), (1, 0.1)):
-        for count in (len(groups), 3):  # of three pictures a split would be empty
+        for count in (len(groups), 3):  # of three images a split would be empty
             some = shuffled[shuffled < count]
             parts = np.arange(count), some
             try:
@@ -81,15 +81,15 @@ def test_no_group_is_in_two_splits_and_the_order_of_the_pictures_does_not_matter
                     drawn(groups[part], strata[part], keys=keys[part], seed=seed, sizes=sizes)
                     for part in parts
                 )
-            except TooFewPictures:
+            except TooFewImages:
                 assert sizes[0] == 1
                 continue
             assert all(len(set(once[groups[:count] == group])) == 1 for group in set(groups[:count].tolist()))
             assert np.array_equal(once[some], again)
 
 
-@given(pictures(), st.integers(2, 8), st.integers(0, 2**32 - 1))
-def test_each_picture_is_in_one_part_and_each_part_has_equally_many_groups(rows, parts, seed) -> None:
+@given(images(), st.integers(2, 8), st.integers(0, 2**32 - 1))
+def test_each_image_is_in_one_part_and_each_part_has_equally_many_groups(rows, parts, seed) -> None:
     groups, strata = rows
     datasets = groups % 2
     keys = np.random.default_rng(seed).integers(0, 10**6, len(groups)) * 1000 + groups  # near copies
@@ -156,7 +156,7 @@ def test_new_people_move_nobody() -> None:
         assert np.array_equal(drawn(few, seed=seed), drawn(more, seed=seed)[:180])
 
 
-def test_persons_and_exact_copies_are_drawn_like_single_pictures_and_near_copies_more_often() -> None:
+def test_persons_and_exact_copies_are_drawn_like_single_images_and_near_copies_more_often() -> None:
     groups = np.repeat(np.arange(20_000), 3)
     test = drawn(groups)[::3] == "test"
     assert binomtest(test.sum(), len(test), SHARES[1]).pvalue > 0.01
@@ -169,7 +169,7 @@ def test_persons_and_exact_copies_are_drawn_like_single_pictures_and_near_copies
 
 
 def test_five_hundred_of_each_class_are_five_hundred_of_each_class() -> None:
-    # A tenth of AffectNet's classes, the smallest ones larger; 40 copies, and some pictures without a face.
+    # A tenth of AffectNet's classes, the smallest ones larger; 40 copies, and some images without a face.
     strata = np.repeat(np.arange(8), [7487, 13442, 2546, 1409, 1038, 1380, 2488, 1375])
     groups = np.r_[np.repeat(np.arange(20), 2), np.arange(40, len(strata))]
     samples = np.arange(len(strata)) % 50 > 0
@@ -179,12 +179,12 @@ def test_five_hundred_of_each_class_are_five_hundred_of_each_class() -> None:
     assert all(splits[rows[0]] == splits[rows[1]] for rows in np.arange(40).reshape(20, 2))
 
 
-@given(pictures(), st.integers(0, 8) | st.just(10**20), st.integers(0, 8), st.integers(0, 2**32 - 1))
+@given(images(), st.integers(0, 8) | st.just(10**20), st.integers(0, 8), st.integers(0, 2**32 - 1))
 def test_a_number_of_each_class_is_met_or_refused_and_no_group_is_split(rows, valid, test, seed) -> None:
     groups, strata = rows
     samples = np.random.default_rng(seed).random(len(groups)) < 0.8
     if valid + test and min(Counter(strata[samples].tolist()).values()) <= valid + test:
-        with pytest.raises(TooFewPictures):
+        with pytest.raises(TooFewImages):
             drawn(groups, strata, samples=samples, sizes=(valid, test))
         return
     splits = drawn(groups, strata, samples=samples, sizes=(valid, test))
@@ -200,7 +200,7 @@ def test_a_number_of_each_class_is_met_or_refused_and_no_group_is_split(rows, va
 
 
 def test_groups_alone_are_enough_for_a_number_that_they_can_make() -> None:
-    groups = np.repeat(np.arange(30), 3)  # people with three pictures of one class each
+    groups = np.repeat(np.arange(30), 3)  # people with three images of one class each
     splits = drawn(groups, groups % 2, sizes=(6, 9))
     assert Counter(zip(splits.tolist(), (groups % 2).tolist(), strict=True)) == {
         **{("valid", 0): 6, ("valid", 1): 6, ("test", 0): 9, ("test", 1): 9},
@@ -210,7 +210,7 @@ def test_groups_alone_are_enough_for_a_number_that_they_can_make() -> None:
 
 def test_published_splits_and_what_touches_them_stay() -> None:
     splits = ["train"] * 200 + ["test"] * 50 + [""] * 2
-    # The first 50 training pictures are copies of the test pictures; the last rows have no split, one is a copy too.
+    # The first 50 training images are copies of the test images; the last rows have no split, one is a copy too.
     groups = np.r_[np.arange(200), np.arange(50), 0, 1000]
     found = drawn(groups, None, splits, [[True, False]] * 252, sizes=(0.5, 0.5))
     assert set(found[200:250]) == {"test"}
@@ -224,7 +224,7 @@ def test_published_splits_and_what_touches_them_stay() -> None:
 def test_what_is_not_to_be_drawn_is_not() -> None:
     found = drawn(np.arange(100), drawable=[[False, False]] * 100)
     assert set(found) == {"train"}
-    # A copy in the training pictures of a data set that draws nothing holds its group back.
+    # A copy in the training images of a data set that draws nothing holds its group back.
     both = drawn(np.r_[np.arange(50), np.arange(50)], drawable=[[True, True]] * 50 + [[False] * 2] * 50)
     assert set(both) == {"train"}
     assert set(drawn(np.arange(100), sizes=(0.0, 0.0))) == {"train"}
@@ -261,7 +261,7 @@ def test_each_split_of_a_small_data_set_takes_a_person_as_far_as_there_are_enoug
             assert not found.filled.any()
 
 
-def test_a_split_without_a_usable_picture_takes_one_that_has_some() -> None:
+def test_a_split_without_a_usable_image_takes_one_that_has_some() -> None:
     by_hash = drawn(np.arange(100))
     samples = by_hash != "test"
     found = draw_of(np.arange(100), samples=samples)
@@ -286,8 +286,8 @@ def faces() -> tuple[np.ndarray, np.ndarray]:
     return likeness.descriptors(pairs)
 
 
-def some_pictures(rng: np.random.Generator, faces: tuple[np.ndarray, np.ndarray]) -> Pictures:
-    """Return pictures of one or two data sets, with or without people, exact copies, near copies and bad labels."""
+def some_images(rng: np.random.Generator, faces: tuple[np.ndarray, np.ndarray]) -> Images:
+    """Return images of one or two data sets, with or without people, exact copies, near copies and bad labels."""
     count = int(rng.integers(30, 150))
     shown = rng.integers(0, 2 * rng.choice([20, 200]), count)
     if rng.random() < 0.3:
@@ -297,7 +297,7 @@ def some_pictures(rng: np.random.Generator, faces: tuple[np.ndarray, np.ndarray]
     named = rng.random(count) < rng.choice([0, 0.5, 1])
     draws = {"a": [True, True], "b": [[True, True], [True, False], [False, True]][rng.integers(3)]}
     published = np.where((names == "b") & (rng.random() < 0.5), "train", "")
-    return Pictures(
+    return Images(
         ids=pa.array([f"{name}/{i}" for i, name in enumerate(names)]),
         datasets=names,
         published=published.astype("<U5"),
@@ -315,37 +315,37 @@ def some_pictures(rng: np.random.Generator, faces: tuple[np.ndarray, np.ndarray]
         missing=rng.random(count) < 0.1,
         pixels=pa.array(
             [f"{face:064x}" for face in shown % rng.choice([150, 400])]
-        ),  # of 150: other faces of one picture too
+        ),  # of 150: other faces of one image too
         low=faces[0][shown],
         signs=faces[1][shown],
     )
 
 
-def taken(pictures: Pictures, rows: np.ndarray) -> Pictures:
-    columns = {field.name: getattr(pictures, field.name) for field in fields(pictures)}
+def taken(images: Images, rows: np.ndarray) -> Images:
+    columns = {field.name: getattr(images, field.name) for field in fields(images)}
     del columns["vocabulary"]
     of_rows = {
         name: column.take(pa.array(rows)) if isinstance(column, pa.Array) else column[rows]
         for name, column in columns.items()
     }
-    return replace(pictures, **of_rows)
+    return replace(images, **of_rows)
 
 
 @given(
     st.integers(0, 2**32 - 1), st.sampled_from([(0.1, 0.1), (0.3, 0.1), (0.2, 0.5), (0.0, 0.2), (0.3, 0.0)])
 )
-def test_a_data_set_that_grows_moves_no_picture_back(faces, seed, sizes) -> None:
+def test_a_data_set_that_grows_moves_no_image_back(faces, seed, sizes) -> None:
     rng = np.random.default_rng(seed)
-    later = some_pictures(rng, faces)
+    later = some_images(rng, faces)
     if not all(
         sizes
-    ):  # training pictures of a data set that does not draw the only split would hold others back
+    ):  # training images of a data set that does not draw the only split would hold others back
         later = replace(later, drawable=np.ones_like(later.drawable))
     rows = rng.permutation(len(later.ids))[: rng.integers(1, len(later.ids) + 1)]
     settings = PARAMS.labels.model_copy(update={"valid": sizes[0], "test": sizes[1]})
 
-    def decided(pictures: Pictures, *classes: str) -> Decisions:
-        return decide(pictures, np.zeros(len(pictures.ids), bool), classes, settings, seed % 5)
+    def decided(images: Images, *classes: str) -> Decisions:
+        return decide(images, np.zeros(len(images.ids), bool), classes, settings, seed % 5)
 
     before, after = decided(taken(later, rows), "fear"), decided(later, "fear", "anger")
     settled = ~(before.drawn.filled | after.drawn.filled[rows])
@@ -355,7 +355,7 @@ def test_a_data_set_that_grows_moves_no_picture_back(faces, seed, sizes) -> None
     assert not ((old > 0) & (new == 0) & settled).any()
     if later.drawable.all():
         assert (old <= new)[settled].all()
-    for names in (before.clusters, before.pictures.groups.to_pylist()):
+    for names in (before.clusters, before.images.groups.to_pylist()):
         keys = [None if name is None else str(name) for name in names]
         for key in set(keys) - {None}:
             assert len({split for split, own in zip(before.splits, keys, strict=True) if own == key}) == 1

@@ -19,7 +19,7 @@ from pipeline.inference.samples import Samples
 from pipeline.stages import label
 from pipeline.suspects import cross_validation, folds, ranking
 from tests import toy
-from tests.test_label import metrics, picture, table, write_dataset
+from tests.test_label import image, metrics, table, write_dataset
 
 CLASSES = ["neutral", "happiness", "surprise"]
 WRONG = 8
@@ -40,7 +40,7 @@ def write(project: Path) -> dict[str, tuple[str, str]]:
         given = CLASSES[(i + 1 + i // 3 % 2) % 3] if i < WRONG else right
         shade = np.repeat(SHADES[right], toy.SIZE // 2)[:, None] + rng.normal(0, 25, (toy.SIZE, toy.SIZE))
         split = "valid" if i % 10 == 9 else "train"
-        rows.append(picture(f"{i:03}.png", split, given, face=shade.clip(0, 255).astype(np.uint8)))
+        rows.append(image(f"{i:03}.png", split, given, face=shade.clip(0, 255).astype(np.uint8)))
         if i < WRONG:
             wrong[f"table/{i:03}.png"] = (given, right)
     write_dataset("table", *rows)
@@ -139,10 +139,10 @@ def test_no_classifier_scores_a_face_it_has_seen_and_a_run_that_was_stopped_goes
 def test_people_and_copies_are_in_one_fold_and_labels_in_equal_shares(project: Path) -> None:
     rng = np.random.default_rng(1)
     people = [f"person {i}" if i < 12 else None for i in rng.integers(0, 60, 120)]
-    copies = [f"picture {i}" if i < 12 else "" for i in rng.integers(0, 60, 120)]
+    copies = [f"image {i}" if i < 12 else "" for i in rng.integers(0, 60, 120)]
     faces = {name: rng.integers(0, 256, (16, 16), np.uint8) for name in {*copies} - {""}}
     rows = [
-        picture(
+        image(
             f"{i:03}",
             "train",
             CLASSES[i % 3],
@@ -167,7 +167,7 @@ def test_people_and_copies_are_in_one_fold_and_labels_in_equal_shares(project: P
     assert shares.to_numpy().min() >= 7, "of 10 of each label in each fold"
     assert not fold.equals(pd.Series(folds.draw(labels, groups, 4, seed=2)))
     with pytest.raises(
-        UserError, match="--folds: found 9 folds for 8 people or pictures of split train, allowed"
+        UserError, match="--folds: found 9 folds for 8 people or images of split train, allowed"
     ):
         folds.draw(labels[:16], np.arange(16) % 8, 9, seed=1)
 

@@ -139,7 +139,7 @@ def team(tmp_path_factory: pytest.TempPathFactory, programs: Path) -> Iterator[T
 
 
 def chain(home: Path, patch: pytest.MonkeyPatch) -> Path:
-    """Run the project's own chain on a few pictures of noise and commit it; return its folder."""
+    """Run the project's own chain on a few images of noise and commit it; return its folder."""
     mine = home / "mine"
     mine.mkdir()
     for name in ("params.yaml", "dvc.yaml", ".gitignore", ".dvcignore"):
@@ -149,12 +149,12 @@ def chain(home: Path, patch: pytest.MonkeyPatch) -> Path:
         shutil.copy(ROOT / name, mine / name)
     for name in ("pipeline", "scripts", "data/exclude"):
         shutil.copytree(ROOT / name, mine / name, ignore=shutil.ignore_patterns("__pycache__"))
-    pictures = home / "raw/table/images"
-    pictures.mkdir(parents=True)
+    images = home / "raw/table/images"
+    images.mkdir(parents=True)
     rows = ["image,split,label"]
     rng = np.random.default_rng(0)
     for index in range(30):
-        cv2.imwrite(str(pictures / f"{index}.png"), rng.integers(0, 256, (20, 20), np.uint8))
+        cv2.imwrite(str(images / f"{index}.png"), rng.integers(0, 256, (20, 20), np.uint8))
         split = ("train", "train", "valid")[index % 3]
         rows.append(f"{index}.png,{split},{toy.CLASSES[index % 2]}")
     (home / "raw/table/labels.csv").write_text("\n".join(rows))
@@ -338,25 +338,25 @@ def test_raw_data_is_versioned_and_reaches_a_colleague(filed: Path, team: Team) 
     clone, _ = team.clone("tracked", f"git clone -q -b folder {team.home / 'fer.git'} fer")
     shutil.copytree(team.home / "raw/table", clone / "data/raw/table")
     for name in toy.CLASSES:
-        shutil.copytree(team.home / "raw/table/images", team.home / "raw/pictures" / name)
+        shutil.copytree(team.home / "raw/table/images", team.home / "raw/images" / name)
     for block in (track, imported):
         team.run(block, clone)
     assert team.run(receive, colleague).rstrip().endswith("Data and pipelines are up to date.")
-    kept = {"table": team.home / "raw/table", "folder": team.home / "raw/pictures"}
+    kept = {"table": team.home / "raw/table", "folder": team.home / "raw/images"}
     for name, folder in kept.items():
         assert contents(colleague / "data/raw" / name) == contents(folder)
 
     # What is imported follows its source.
-    (team.home / "raw/pictures" / toy.CLASSES[0] / "0.png").unlink()
+    (team.home / "raw/images" / toy.CLASSES[0] / "0.png").unlink()
     page = (ROOT / "docs/team.md").read_text()
     update, links = (re.search(f"`(dvc {words}.*?)`", page)[1] for words in ("update", "config cache"))
     team.run(update, clone)
     assert contents(clone / "data/raw/folder") == contents(kept["folder"])
 
-    # Links into DVC's cache are read like pictures.
+    # Links into DVC's cache are read like images.
     before = (colleague / "data/ingested/table.parquet").read_bytes()
     team.run(f"{links.replace('reflink,', '')}; dvc checkout --relink data/raw/table.dvc", colleague)
-    assert all(picture.is_symlink() for picture in (colleague / "data/raw/table/images").iterdir())
+    assert all(image.is_symlink() for image in (colleague / "data/raw/table/images").iterdir())
     with contextlib.chdir(colleague):
         ingest.run(params.load(), "table")
     assert (colleague / "data/ingested/table.parquet").read_bytes() == before

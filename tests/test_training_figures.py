@@ -1,4 +1,4 @@
-"""The pictures of a training: the sheet shows what the network received, pixel by pixel, and results.png its curves."""
+"""The images of a training: the sheet shows what the network received, pixel by pixel, and results.png its curves."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def as_bytes(images: Tensor) -> np.ndarray:
 
 
 def places(sheet: np.ndarray, face: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Yield row and column of each place where a picture holds a face, uint8 [h, w, 3], exactly."""
+    """Yield row and column of each place where an image holds a face, uint8 [h, w, 3], exactly."""
     height, width = face.shape[:2]
     rows, columns = np.nonzero((sheet[: 1 - height, : 1 - width] == face[0, 0]).all(2))
     for y, x in zip(rows.tolist(), columns.tolist(), strict=True):

@@ -21,14 +21,14 @@ from pipeline.intake.local_folder import LocalFolder
 from pipeline.intake.tree import Part, Tree, open_tree
 from pipeline.stages import ingest
 from pipeline.tables.vocabulary import VOTES
-from tests import odd_pictures as odd
+from tests import odd_images as odd
 from tests import toy
 
 FILES = {
     "labels.csv": b"image,label\r\n" + b"a.png,fear\r\n" * 2_000,
     "images/a.png": odd.encoded(odd.smooth(1), "PNG"),
     "images/sub/b.jpg": odd.encoded(odd.smooth(2), "JPEG"),
-    "images/sub/größe Å 顔.png": b"not a picture",
+    "images/sub/größe Å 顔.png": b"not an image",
     "images/empty.png": b"",
     "images/.hidden.png": b"hidden",
     "imagesque.txt": b"beside the folder",

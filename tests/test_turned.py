@@ -52,22 +52,22 @@ def detector_of(weights_of: Callable[[str], Path]) -> Callable[[str], FaceDetect
     return detector
 
 
-def turned(picture: np.ndarray, quarter: int) -> np.ndarray:
-    return np.ascontiguousarray(np.rot90(picture, -quarter))
+def turned(image: np.ndarray, quarter: int) -> np.ndarray:
+    return np.ascontiguousarray(np.rot90(image, -quarter))
 
 
-def moved(points: np.ndarray, picture: np.ndarray, quarter: int) -> np.ndarray:
-    """Return points (N, 2) of a picture in the picture that is turned clockwise."""
-    height, width = picture.shape[:2]
+def moved(points: np.ndarray, image: np.ndarray, quarter: int) -> np.ndarray:
+    """Return points (N, 2) of an image in the image that is turned clockwise."""
+    height, width = image.shape[:2]
     for _ in range(quarter):
         points, height, width = np.stack([height - points[:, 1], points[:, 0]], axis=1), width, height
     return points
 
 
-def off(face: Detection | None, upright: Detection, picture: np.ndarray, quarter: int) -> float:
-    """Return the mean error of a face's landmarks in a turned picture, in distances of the eyes."""
+def off(face: Detection | None, upright: Detection, image: np.ndarray, quarter: int) -> float:
+    """Return the mean error of a face's landmarks in a turned image, in distances of the eyes."""
     assert face is not None
-    expected = moved(upright.landmarks, picture, quarter)
+    expected = moved(upright.landmarks, image, quarter)
     eyes = np.linalg.norm(expected[0] - expected[1])
     return float(np.linalg.norm(face.landmarks - expected, axis=1).mean() / eyes)
 
@@ -89,8 +89,8 @@ def test_quarters_are_the_rotation_of_scikit_images_transform(angle: float, zoom
 
 @pytest.mark.parametrize("quarter", [0, *TURNS])
 def test_a_face_is_stood_up_by_as_many_quarters_as_it_is_turned(quarter: int) -> None:
-    picture = np.zeros((112, 112, 3))
-    (found,) = quarters(moved(REFERENCE, picture, quarter)[None])
+    image = np.zeros((112, 112, 3))
+    (found,) = quarters(moved(REFERENCE, image, quarter)[None])
     assert found == quarter
     assert quarters(np.zeros((0, 5, 2))).shape == (0,)
 
@@ -105,16 +105,16 @@ def test_a_face_is_stood_up_by_as_many_quarters_as_it_is_turned(quarter: int) ->
 def test_points_come_back_from_a_turned_canvas(
     width: int, height: int, border: float, size: int, quarter: int
 ) -> None:
-    picture = np.random.default_rng(1).integers(0, 256, (height, width, 3), np.uint8)
+    image = np.random.default_rng(1).integers(0, 256, (height, width, 3), np.uint8)
     window = Window.around((width / 2, height / 2), max(width, height) * (1 + 2 * border))
-    plain, canvas = (Canvas.of(picture, window, size, turns) for turns in (0, quarter))
+    plain, canvas = (Canvas.of(image, window, size, turns) for turns in (0, quarter))
     assert np.array_equal(np.rot90(plain.pixels, quarter), canvas.pixels)
     points = np.random.default_rng(2).uniform(0, size, (5, 2)).astype(np.float32)
     low, high = points.min(axis=0), points.max(axis=0)
-    face = plain.to_picture(Detection(np.concatenate([low, high]), points, 1.0))
+    face = plain.to_image(Detection(np.concatenate([low, high]), points, 1.0))
     around = moved(points, plain.pixels, 4 - quarter)  # the canvas is turned anticlockwise
     box = np.concatenate([around.min(axis=0), around.max(axis=0)])
-    same = canvas.to_picture(Detection(box, around, 1.0))
+    same = canvas.to_image(Detection(box, around, 1.0))
     np.testing.assert_allclose(same.box, face.box, atol=1e-2)
     np.testing.assert_allclose(same.landmarks, face.landmarks, atol=1e-2)
 
@@ -127,8 +127,8 @@ def test_every_detector_finds_a_turned_face_as_it_finds_the_upright_one(
     detector_of: Callable[[str], FaceDetector], woman: np.ndarray, name: str
 ) -> None:
     detector, woman = detector_of(name), woman[20:220, 130:310]
-    pictures = [turned(woman, quarter) for quarter in (0, *TURNS)]
-    (upright,), found = detector.detect(pictures[:1]), detector.detect(pictures, turn=True)
+    images = [turned(woman, quarter) for quarter in (0, *TURNS)]
+    (upright,), found = detector.detect(images[:1]), detector.detect(images, turn=True)
     assert upright is not None
     assert found[0] is not None
     assert off(found[0], upright, woman, 0) == 0, "an upright face stays as it is"
@@ -189,12 +189,12 @@ def test_the_face_in_a_box_is_found_in_a_turned_photograph(
 def photographs(project: Path, weights_here: None, woman: np.ndarray) -> None:
     """Have data/ingested/toy.parquet: a photograph in all four directions, and one without a face."""
     empty = np.full((120, 200, 3), (200, 30, 90), np.uint8)
-    pictures = [*(turned(woman, quarter) for quarter in range(4)), empty]
+    images = [*(turned(woman, quarter) for quarter in range(4)), empty]
     rows = [
-        {"id": f"toy/{number}", "dataset": "toy", "split": "train", "width": picture.shape[1]}
-        | {"image": cv2.imencode(".png", picture)[1].tobytes(), "height": picture.shape[0]}
+        {"id": f"toy/{number}", "dataset": "toy", "split": "train", "width": image.shape[1]}
+        | {"image": cv2.imencode(".png", image)[1].tobytes(), "height": image.shape[0]}
         | {"votes": None, "label": "fear", "group": None, "source": "", "pixels": ""}
-        for number, picture in enumerate(pictures)
+        for number, image in enumerate(images)
     ]
     store.write_rows(paths.INGESTED / "toy.parquet", schema.ingested(), rows)
 
@@ -219,7 +219,7 @@ def test_turned_faces_are_cut_out_upright_and_counted(
     for quarter in TURNS:
         assert np.abs(faces[quarter] - upright).mean() < 0.2 * np.abs(faces[quarter][::-1] - upright).mean()
     points = [np.reshape(row, (5, 2)) for row in faces.table["landmarks"].to_pylist()[:4]]
-    for quarter in TURNS:  # in the picture as it is stored
+    for quarter in TURNS:  # in the image as it is stored
         np.testing.assert_allclose(points[quarter], moved(points[0], woman, quarter), atol=2)
 
 

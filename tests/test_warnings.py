@@ -46,7 +46,7 @@ def evaluation(**changes: Any) -> dict[str, Any]:
         ({"rejected": {"ferplus": 101}}, "Ingest rejected 101 of 1,000 records of ferplus"),
         (
             {"drawn": {"valid": 1500, "test": 40}},
-            "at random from the training pictures: valid 1,500, test 40",
+            "at random from the training images: valid 1,500, test 40",
         ),
         ({"test": {}}, "There is no test split. The epoch may have been chosen on valid"),
         (
@@ -113,7 +113,7 @@ def test_each_limit_is_a_sentence(changes: dict[str, Any], sentence: str) -> Non
     assert sentence in "".join(found)
 
 
-def test_a_single_picture_has_its_limits_together() -> None:
+def test_a_single_image_has_its_limits_together() -> None:
     found = " ".join(warnings({"test": split({"fear": 1}, accuracy=1.0, interval={"accuracy": BOUNDS})}))
     assert "Fewer than 30 faces make every score of a split unreliable: test 1." in found
     assert "Macro recall over 1 of 8 classes on test" in found

@@ -1,4 +1,4 @@
-"""Data sets in WebDataset's form: tar files, or one tar file's files, with a picture and a label for each sample."""
+"""Data sets in WebDataset's form: tar files, or one tar file's files, with an image and a label for each sample."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_bad_sample_costs_itself_alone(raw):
         "2.png": png(2),
         "3.cls": "sad",
         "4.png": png(4), "4.jpg": png(4), "4.cls": "sad",
-        "5.png": b"no picture", "5.cls": "sad",
+        "5.png": b"no image", "5.cls": "sad",
         "6.png": png(6), "6.json": "[1]",
         "7.png": png(7), "7.cls": "puzzled",
         "8.png": png(8), "8.cls": "sad" * 40_000,
@@ -158,18 +158,18 @@ def test_a_test_set_whose_labels_are_secret_is_no_mistake(raw):
     assert {reason for _, _, reason in rejected()} == {"no_label"}
 
 
-def test_pictures_are_read_by_several_processes_at_once(tmp_path):
-    pictures = [png(n) for n in range(60)]
+def test_images_are_read_by_several_processes_at_once(tmp_path):
+    images = [png(n) for n in range(60)]
     for name in ("a.tar", "b.tar"):
         shard(
             tmp_path / name,
-            {f"{n:02d}.{end}": d for n, p in enumerate(pictures) for end, d in (("png", p), ("cls", "sad"))},
+            {f"{n:02d}.{end}": d for n, p in enumerate(images) for end, d in (("png", p), ("cls", "sad"))},
         )
     listing = webdataset.records(open_tree(tmp_path), Options())
     places = [record["place"] for record in toy.listed(listing)]
     for read in (listing.read, pickle.loads(pickle.dumps(listing.read))):
         read(places[0])  # opened before they are forked, who must not share its position
-        assert list(ordered(read, places, workers=3)) == pictures * 2
+        assert list(ordered(read, places, workers=3)) == images * 2
 
 
 def test_a_damaged_shard_stops_in_one_line(raw):
@@ -182,7 +182,7 @@ def test_a_damaged_shard_stops_in_one_line(raw):
     assert "\n" not in str(error.value)
 
 
-def test_a_link_in_a_shard_is_no_picture(raw):
+def test_a_link_in_a_shard_is_no_image(raw):
     raw.mkdir(parents=True)
     with tarfile.open(raw / "a.tar", "w") as archive:
         link = tarfile.TarInfo("1.png")
@@ -205,5 +205,5 @@ def test_a_wrong_tree_is_answered_with_the_expected_one(raw, names):
     for name in names:
         (raw / name).parent.mkdir(parents=True, exist_ok=True)
         (raw / name).write_bytes(b"x")
-    with pytest.raises(UserError, match=r"expected: tar files such as train-000000\.tar, with the picture"):
+    with pytest.raises(UserError, match=r"expected: tar files such as train-000000\.tar, with the image"):
         ingested()

@@ -55,8 +55,8 @@ def refused(p: params.Params, network: torch.nn.Module | None = None) -> str:
     return str(error.value)
 
 
-def pictures(side: int) -> np.ndarray:
-    """Return two pictures, uint8 [2, side, side, 3], red first."""
+def drawn_images(side: int) -> np.ndarray:
+    """Return two images, uint8 [2, side, side, 3], red first."""
     return np.random.default_rng(0).integers(0, 256, (2, side, side, 3), dtype=np.uint8)
 
 
@@ -67,7 +67,7 @@ def tensor(images: np.ndarray) -> Tensor:
 def assert_same_features(
     network: torch.nn.Module, images: np.ndarray, expected: Callable[[Tensor], Tensor], scaled: np.ndarray
 ) -> None:
-    """Compare the network's features of pictures with those of the authors' network, of pixels that they scaled."""
+    """Compare the network's features of images with those of the authors' network, of pixels that they scaled."""
     with torch.no_grad():
         features = network.double()(tensor(images).double() / 255)[1]
         torch.testing.assert_close(features, expected(tensor(scaled)), rtol=1e-5, atol=1e-5)
@@ -100,7 +100,7 @@ def test_resnet18_of_ms_celeb_has_the_authors_features(
     key = "model_state_dict" if name is faces.sequence_name else "state_dict"
     torch.save({"epoch": 3, "arch": "resnet18", key: named, "best_prec1": np.float64(0.9)}, file)
     network, report = started(chosen(project, "resnet18", file, stem="standard", scaling="imagenet"))
-    images = pictures(64)
+    images = drawn_images(64)
     expected = double(weights)
     assert_same_features(network, images, lambda x: faces.resnet18_features(expected, x), imagenet(images))
     assert str(report) == (
@@ -118,7 +118,7 @@ def test_efficientnets_of_emotiefflib_have_the_authors_features(
     network, report = started(
         chosen(project, "timm", "enet.pt", name=f"tf_efficientnet_{name}", side=64, scaling="imagenet")
     )
-    images = pictures(64)
+    images = drawn_images(64)
     expected = double(weights)
     assert_same_features(
         network, images, lambda x: faces.efficientnet_features(expected, x), imagenet(images)
@@ -171,7 +171,7 @@ def test_networks_of_vggface2_have_the_authors_features(
     expected = double(vggface2_file(model, form, file))
     settings = {"stem": "standard", "caffe": True, "scaling": "vggface2"}
     network, report = started(chosen(project, model, file, **settings))
-    images = pictures(side)
+    images = drawn_images(side)
     scaled = (blue_first if form == "converted" else red_first)(images)
     assert_same_features(network, images, lambda x: faces.vggface2_features(expected, x), scaled)
     name, count = ("ResNet-50", 265) if model == "resnet50" else ("SE-ResNet-50", 329)
@@ -222,7 +222,7 @@ def test_networks_of_arcface_have_the_authors_features(project: Path, depth: int
         weights = faces.drawn(shapes)
     torch.save(weights | faces.counted(shapes), "backbone.pth")
     network, report = started(chosen(project, f"iresnet{depth}", "backbone.pth"))
-    image = pictures(112)[:1]
+    image = drawn_images(112)[:1]
     expected = double(weights)
     scaled = (image / 255 - 0.5) / 0.5
     assert_same_features(network, image, lambda x: faces.iresnet_features(expected, x), scaled)

@@ -1,4 +1,4 @@
-"""Pictures with boxes in YOLO's form: a record for each face, and a line for whatever is wrong."""
+"""Images with boxes in YOLO's form: a record for each face, and a line for whatever is wrong."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FACE = "1 0.5 0.5 0.25 0.5"
 
 
 def lay(root: Path, name: str, *lines: str, label: str | None = None) -> None:
-    """Write a picture and its label file."""
+    """Write an image and its label file."""
     (root / name).parent.mkdir(parents=True, exist_ok=True)
     pixels = np.random.default_rng(len(name)).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
     cv2.imwrite(str(root / name), pixels)
@@ -74,7 +74,7 @@ def test_boxes_are_in_pixels_and_classes_have_their_names(raw, form):
     assert rejected() == [("README.roboflow.txt", 0, "not_read")]
 
 
-def test_a_box_is_a_share_of_the_upright_picture(raw):
+def test_a_box_is_a_share_of_the_upright_image(raw):
     name = "train/images/a.jpg"
     lay(raw, name, "1 0.5 0.25 0.5 0.5")
     jpeg = (raw / name).read_bytes()
@@ -147,7 +147,7 @@ def test_what_stands_alone_is_listed(raw):
     ]
 
 
-def test_pictures_without_a_face_are_no_mistake(raw):
+def test_images_without_a_face_are_no_mistake(raw):
     for number in range(9):
         lay(raw, f"train/images/{number}.png", label=f"train/labels/{number}.txt")
     lay(raw, "train/images/9.png", FACE)
@@ -155,7 +155,7 @@ def test_pictures_without_a_face_are_no_mistake(raw):
     assert len(rejected()) == 9
 
 
-def test_label_files_may_lie_beside_their_pictures(raw):
+def test_label_files_may_lie_beside_their_images(raw):
     lay(raw, "train/a.b.png", FACE, label="train/a.b.txt")
     assert list(ingested()) == ["train/a.b.png"]
 

@@ -44,7 +44,7 @@ def data() -> None:
     _show(ALIGNED, _each(datasets, inventory.aligned_faces))
     for path, read in (
         (LABELS, inventory.labelled_rows),
-        (METRICS / "label.json", inventory.dropped_pictures),
+        (METRICS / "label.json", inventory.dropped_images),
         (METRICS / "label.json", inventory.leaks),
         (SYNTHETIC, lambda: [inventory.synthetic_faces()]),
         (PREDICTIONS, lambda: [inventory.predicted_rows()]),

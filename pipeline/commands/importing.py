@@ -1,4 +1,4 @@
-"""`fer import`: bring your own pictures."""
+"""`fer import`: bring your own images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOST = 5  # files that are named
 
 def import_(
     path: Annotated[
-        Path, typer.Argument(help="A folder, an archive of it, or a table with its pictures beside it.")
+        Path, typer.Argument(help="A folder, an archive of it, or a table with its images beside it.")
     ],
     names: Annotated[
         str,
@@ -46,9 +46,9 @@ def import_(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,
 ) -> None:
-    """Bring your own pictures: recognise their layout, show what is read, and set params.yaml for a training on them.
+    """Bring your own images: recognise their layout, show what is read, and set params.yaml for a training on them.
 
-    Nothing is changed before it has been shown. Pictures are not decoded yet: the stage `ingest` does that, and rejects
+    Nothing is changed before it has been shown. Images are not decoded yet: the stage `ingest` does that, and rejects
     those that it cannot read.
     """
     from pipeline import params
@@ -62,13 +62,13 @@ def import_(
         raise UserError(f"{path}: not found, expected: a folder, an archive or a table")
     if form is not None and form not in forms():
         raise UserError.of("--form", repr(form), forms())
-    own = _parsed(names)  # not those in params.yaml: they may be about other pictures
+    own = _parsed(names)  # not those in params.yaml: they may be about other images
     found = recognise(path, own, p.classes, p.ingest.rafdb, form)
     seen = {spelled(label) for label, _, _ in found.labels()}
     absent = [label for label in own if spelled(label) not in seen and not found.listing.votes()]
     if absent:
         labels = ", ".join(label for label, _, _ in found.labels())
-        raise UserError.of("--names", repr(absent[0]), f"labels of these pictures: {printable(labels)[:200]}")
+        raise UserError.of("--names", repr(absent[0]), f"labels of these images: {printable(labels)[:200]}")
     if found.unknown:
         _show(found, p)
         own |= _ask(found, yes)
@@ -80,7 +80,7 @@ def import_(
         raise UserError(f"{path}: found the classes {', '.join(classes) or 'none'}, expected: at least two")
     splits = found.splits()
     if not {"train", "none"} & splits.keys():
-        raise UserError(f"{path}: found {in_words(splits)}, expected: pictures of train, or without a split")
+        raise UserError(f"{path}: found {in_words(splits)}, expected: images of train, or without a split")
     accept = accept or _check_rejected(found, yes)
     changes = settings(found, p, own, accept)
     say(f"{'Copy' if copy else 'Link'} it to data/raw/{found.form}, and set in params.yaml:")
@@ -90,7 +90,7 @@ def import_(
         typer.confirm("Go on?", default=True, abort=True)
     place(found, copy)
     set_values(changes, params.PARAMS_FILE)
-    say("Done. Train on these pictures:\n\n    dvc exp run\n")
+    say("Done. Train on these images:\n\n    dvc exp run\n")
 
 
 def _parsed(text: str) -> dict[str, str]:
@@ -147,7 +147,7 @@ def _ask(found: Recognised, yes: bool) -> dict[str, str]:
             f"{found.source}: found {len(found.unknown)} {noun} whose class nothing knows, expected: "
             f"--names '{printable(option)[:300]}', with a class or - for each"
         )
-    say("\nWhich class is it? A name of your own becomes a class; - leaves the pictures out.")
+    say("\nWhich class is it? A name of your own becomes a class; - leaves the images out.")
     return {
         label: _class(typer.prompt(f"{printable(label)} ({count:,})", default=_proposed(label)))
         for label, count in found.unknown.items()
@@ -160,7 +160,7 @@ def _show(found: Recognised, p: Params) -> None:
     from pipeline.tables.vocabulary import splits_in_words
 
     inside = f", in {found.part.folder}/" if found.part.folder else ""
-    typer.secho(f"{found.source}: {found.form}{inside}, {len(found.listing):,} pictures", bold=True)
+    typer.secho(f"{found.source}: {found.form}{inside}, {len(found.listing):,} images", bold=True)
     if splits := found.splits():
         drawn = f"; label draws {' and '.join(found.listing.draw)}" if found.listing.draw else ""
         say(f"splits: {splits_in_words(splits)}{drawn}")
@@ -171,10 +171,10 @@ def _show(found: Recognised, p: Params) -> None:
     if ignored := found.listing.notes.get("ignored_columns"):
         say(f"columns that are not read: {ignored}")
     if empty := found.listing.notes.get("empty_folders"):
-        say(f"folders without a picture: {empty}")
+        say(f"folders without an image: {empty}")
     if missing := found.missing():
         more = ", ..." if len(missing) > _MOST else ""
-        say(f"pictures that are not there: {len(missing):,} ({', '.join(missing[:_MOST])}{more})")
+        say(f"images that are not there: {len(missing):,} ({', '.join(missing[:_MOST])}{more})")
     for reason, count in found.listing.reasons().most_common():
         rows = [row for row in found.listing.rejected if row.reason == reason]
         shown = ", ".join(f"{row.file}, row {row.row}" if row.row else row.file for row in rows[:_MOST])
@@ -196,7 +196,7 @@ def _check_rejected(found: Recognised, yes: bool) -> bool:
     too_many = found.listing.too_many_rejected(len(found.listing) - missing, missing)
     if links:
         shown = printable(", ".join(links[:_MOST]))
-        text = f"links to folders are not followed ({shown}), so their pictures would be left out"
+        text = f"links to folders are not followed ({shown}), so their images would be left out"
         allowed = "links directly in the folder, the folders in their place, or --accept-rejected"
     elif too_many:
         text, allowed = f"{too_many} would be left out", "a tenth, or any number with --accept-rejected"

@@ -1,4 +1,4 @@
-"""`fer predict`: predict expressions in pictures, videos and camera streams."""
+"""`fer predict`: predict expressions in images, videos and camera streams."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def predict(
     paths: Annotated[
-        list[str] | None, typer.Argument(metavar="PATH...", help="Pictures, videos, and folders of them.")
+        list[str] | None, typer.Argument(metavar="PATH...", help="Images, videos, and folders of them.")
     ] = None,
     camera: Annotated[
         str | None,
@@ -43,9 +43,7 @@ def predict(
     ] = None,
     annotate: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FOLDER", help="Write the pictures and videos with marked faces to this folder."
-        ),
+        typer.Option(metavar="FOLDER", help="Write the images and videos with marked faces to this folder."),
     ] = None,
     explain: Annotated[
         Path | None,
@@ -56,7 +54,7 @@ def predict(
     ] = None,
     faces: Annotated[
         Literal["all", "main"],
-        typer.Option(help="Predict all faces of a picture, or only the main face, as in training."),
+        typer.Option(help="Predict all faces of an image, or only the main face, as in training."),
     ] = "all",
     turn: Annotated[
         bool,
@@ -89,16 +87,16 @@ def predict(
         typer.Option(
             min=0,
             metavar="GB",
-            help="Let pictures take at most this much memory in all processes together. A picture that takes more is "
+            help="Let images take at most this much memory in all processes together. An image that takes more is "
             "worked on alone.",
             show_default="a quarter of the free memory, 0.75 GB per process",
         ),
     ] = None,
 ) -> None:
-    """Predict the expression of every face in pictures, videos or a camera stream.
+    """Predict the expression of every face in images, videos or a camera stream.
 
     Faces are aligned as in training, with the settings in the model file. params.yaml is not read. The output has one
-    row per face, with its box and the probability of each class. A picture without a face, or an unreadable one, has
+    row per face, with its box and the probability of each class. An image without a face, or an unreadable one, has
     one row that says so.
     """
     from pipeline.core.progress import bar, say
@@ -106,11 +104,11 @@ def predict(
     from pipeline.prediction.output import check_format, written
     from pipeline.prediction.predictor import Predictor
     from pipeline.prediction.sources import camera as camera_source
-    from pipeline.prediction.sources import check_names, count, listed, pictures
+    from pipeline.prediction.sources import check_names, count, images, listed
 
     if bool(paths) == (camera is not None):
         both = "both" if paths else "neither"
-        raise UserError(mismatch(both, "names of pictures, videos and folders, or --camera 0"))
+        raise UserError(mismatch(both, "names of images, videos and folders, or --camera 0"))
     if output is not None:
         check_format(output)
     sources = listed(paths or []) if camera is None else [camera_source(camera)]
@@ -134,9 +132,9 @@ def predict(
 
             consumers.append(Explainer(explain, predictor.classifier).add)
         total = count(sources, every) if camera is None else 0
-        progress = stack.enter_context(bar(total, desc="predict", unit="pictures", shows=not camera))
+        progress = stack.enter_context(bar(total, desc="predict", unit="images", shows=not camera))
         try:
-            for prediction in predictor.stream(pictures(sources, every), live=camera is not None):
+            for prediction in predictor.stream(images(sources, every), live=camera is not None):
                 for consume in consumers:
                     consume(prediction)
                 progress.update()
@@ -148,45 +146,45 @@ def predict(
 
 
 class Tally:
-    """Counts of pictures and faces, and the sources that could not be read."""
+    """Counts of images and faces, and the sources that could not be read."""
 
     def __init__(self) -> None:
-        self.pictures = self.faces = 0
+        self.images = self.faces = 0
         self.without: Counter[str] = Counter()
         self.failed: list[tuple[Source, str]] = []
 
     def add(self, prediction: Prediction) -> None:
-        """Count one picture."""
+        """Count one image."""
         if prediction.error:
-            self.failed.append((prediction.picture.source, prediction.error))
+            self.failed.append((prediction.image.source, prediction.error))
             return
-        self.pictures += 1
+        self.images += 1
         found = sum(expression.face.detection is not None for expression in prediction.faces)
         self.faces += found
         if not found:
-            self.without["whole picture instead" if prediction.faces else "listed as missing"] += 1
+            self.without["whole image instead" if prediction.faces else "listed as missing"] += 1
 
     def summary(self) -> str:
         """Return the counts, and a line for each source that could not be read."""
         without = "".join(f", {name} {count:,}" for name, count in self.without.items())
         lines = [
-            f"predict: {self.pictures:,} pictures, {self.faces:,} faces; "
+            f"predict: {self.images:,} images, {self.faces:,} faces; "
             f"without a face {self.without.total():,}{without}; unreadable {len(self.failed):,}"
         ]
         return "\n".join(lines + [printable(f"{source.path}: {error}") for source, error in self.failed])
 
     def check(self, sources: list[Source]) -> None:
-        """Raise an error if no picture, or not every path that the user named, could be read.
+        """Raise an error if no image, or not every path that the user named, could be read.
 
         Raises:
             UserError: says how many files could not be read.
         """
         named = any(source.named for source, _ in self.failed)
-        if named or not self.pictures:
+        if named or not self.images:
             paths = {source.path for source in sources}
             failed = {source.path for source, _ in self.failed}
             raise UserError(
                 f"{len(failed):,} of {len(paths):,} files could not be read; the others are written"
-                if self.pictures
+                if self.images
                 else f"none of {len(paths):,} files could be read"
             )

@@ -112,13 +112,13 @@ def dataset(
         ),
     ] = None,
     permitted: Annotated[
-        bool, typer.Option("--permitted", help="Upload it: you may pass its pictures on under its terms.")
+        bool, typer.Option("--permitted", help="Upload it: you may pass its images on under its terms.")
     ] = False,
     public: Public = False,
 ) -> None:
     """Write the labelled faces of a data set to share/DATASET/, and upload them.
 
-    The folder has a Parquet file for each split, with pictures, labels, votes and groups, a card, and metadata in the
+    The folder has a Parquet file for each split, with images, labels, votes and groups, a card, and metadata in the
     Croissant format. `fer ingest huggingface` and Hugging Face's `datasets` read it. Everything but the embedded sample
     has terms of its own: it is uploaded with --permitted only. Log in with `hf auth login` first.
     """
@@ -128,7 +128,7 @@ def dataset(
     _check(target, licence)
     terms = dataset_terms(name)
     if target and name not in FREE and not permitted:
-        raise UserError(f"{name}: {terms}; add --permitted if you may pass its pictures on under these terms")
+        raise UserError(f"{name}: {terms}; add --permitted if you may pass its images on under these terms")
 
     from pipeline import params
     from pipeline.core.files import md5_of, replacing_folder

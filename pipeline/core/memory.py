@@ -1,4 +1,4 @@
-"""How much memory the pictures that are being worked on may take."""
+"""How much memory the images that are being worked on may take."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 from pipeline.core.errors import UserError
 
-# By default pictures take a quarter of the memory that is available, and no more than this many bytes for each worker:
-# a worker has no use for more, as the largest picture takes 0.7 GB.
+# By default images take a quarter of the memory that is available, and no more than this many bytes for each worker:
+# a worker has no use for more, as the largest image takes 0.7 GB.
 SHARE, FOR_A_WORKER = 4, 3 * 10**9 // 4
 GROUPS, OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def budget(gigabytes: float | None, workers: int) -> float:
-    """Return the bytes that pictures may take in all workers together.
+    """Return the bytes that images may take in all workers together.
 
     Args:
         gigabytes: the setting `memory`; None: a quarter of what is available, and at most 0.75 GB for each worker.

@@ -174,7 +174,7 @@ def _start(function: Callable[[Any], Any]) -> None:
 
     global _function
     _function = function
-    cv2.setNumThreads(1)  # one picture per core is faster than many cores on one picture
+    cv2.setNumThreads(1)  # one image per core is faster than many cores on one image
     end_at_once()
     worker_ends_with_parent()
 

@@ -79,7 +79,7 @@ def _make(parent: Path, prefix: str) -> tuple[Path, int | None]:
             return path, None  # nobody can take it for an abandoned one
 
 
-@cache  # once per process: a folder of drawn pictures has many thousands
+@cache  # once per process: a folder of drawn images has many thousands
 def _remove_abandoned(parent: Path, prefix: str, rescue: Callable[[Path], object] | None) -> None:
     for path in parent.glob(f"{prefix}????????{SUFFIX}"):
         with suppress(OSError):  # somebody's that is in use, or another user's

@@ -3,7 +3,7 @@
 A module has the data set's name. `datasets: [ferplus]` selects `pipeline/datasets/ferplus.py` and the raw data
 `data/raw/ferplus`: a folder, an archive of it, or a link to either. A module offers
 
-* `records(tree, options) -> Listing`: adds every row of the data set as a record, whose picture is read later, or
+* `records(tree, options) -> Listing`: adds every row of the data set as a record, whose image is read later, or
   rejects it with a reason. `options` is what `params.yaml` says about reading. The function raises `WrongTree` if the
   tree has another layout, and `UserError` if the data set as a whole is wrong (a column is missing), never for a single
   row.

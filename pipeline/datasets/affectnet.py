@@ -2,9 +2,9 @@
 
     data/raw/affectnet/
         training.csv, validation.csv       or in Manually_Annotated_file_lists/
-        Manually_Annotated_Images/         1/ 2/ ... with the pictures; or in Manually_Annotated/, or beside the lists
+        Manually_Annotated_Images/         1/ 2/ ... with the images; or in Manually_Annotated/, or beside the lists
 
-or the form that the authors have sent out since 2021 (AffectNet-8, pictures of 224 x 224 pixels):
+or the form that the authors have sent out since 2021 (AffectNet-8, images of 224 x 224 pixels):
 
     data/raw/affectnet/
         train_set/images/                  0.jpg 1.jpg ...
@@ -21,19 +21,19 @@ rows are rejected as `other_expression`.
 
 An id is `affectnet/<subDirectory_filePath>`, `affectnet/689/737db2.jpg`, or `affectnet/train_set/0`. A name may occur
 in several rows. The first row counts, the others are rejected as `duplicate_name`. The rows of validation come before
-those of training, so the published `valid` is whole and none of its pictures is trained on.
+those of training, so the published `valid` is whole and none of its images is trained on.
 
 `train` and `valid` are published. Most papers score `valid`; here `valid` also chooses the epoch, so it cannot measure
 the chosen model fairly. `labels.published_valid` has the three protocols:
 
 * nothing: `valid` is the published split, and `test` is drawn from `train`. With `labels.test: 500`, all splits
-  have the sizes of the weighted-cluster paper's table 3: 500 pictures of each class in `valid` and in `test`.
+  have the sizes of the weighted-cluster paper's table 3: 500 images of each class in `valid` and in `test`.
 * `{affectnet: test}`: the published split is `test`, for comparison with most papers. `valid` is drawn from `train`.
 * `{affectnet: drop}`: both are drawn from `train`.
 
 Every record has a box and landmarks, which are reduced to five. `face_width` and `face_height` are read as a width and
 a height. Negative widths occur, and public loaders disagree on the meaning. So a box or landmarks that do not lie in
-the picture are dropped and counted; the record stays.
+the image are dropped and counted; the record stays.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ _IMAGES_IN = (
 _NAME = re.compile(r"\d{1,9}/[^./\\\x00-\x1f\x7f][^/\\\x00-\x1f\x7f]*", re.ASCII)
 _MOST_BYTES = 10_000  # of a .npy file: 68 points take 1,088, numpy's header no more than that
 _EXPECTED = (
-    "training.csv and validation.csv with the pictures in Manually_Annotated_Images/1/ ..., or train_set/ and "
+    "training.csv and validation.csv with the images in Manually_Annotated_Images/1/ ..., or train_set/ and "
     "val_set/ with images/ and annotations/"
 )
 
@@ -200,7 +200,7 @@ def _label(code: str) -> str:
 
 
 def _add_set(tree: Tree, folder: str, split: str, listing: Listing, named: set[str]) -> None:
-    """Add the pictures with annotations in a folder."""
+    """Add the images with annotations in a folder."""
     for file in tree.files(f"{folder}/annotations"):
         name = file.rpartition("/")[2].removesuffix("_exp.npy")
         if not file.endswith("_exp.npy") or name.startswith("."):

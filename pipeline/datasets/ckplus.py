@@ -4,18 +4,18 @@
         cohn-kanade-images/S005/001/   S005_001_00000001.png ... S005_001_00000011.png: a sequence of a subject
         Emotion/S005/001/              S005_001_00000011_emotion.txt: one number, 3.0000000e+00; often absent
 
-or CK+48, the pictures that are mostly trained on, cut to 48 x 48 pixels (its folders may lie in one named CK+48):
+or CK+48, the images that are mostly trained on, cut to 48 x 48 pixels (its folders may lie in one named CK+48):
 
     data/raw/ckplus/
         anger/ contempt/ disgust/ fear/ happy/ sadness/ surprise/    S010_004_00000017.png ...
 
 Codes are 0 neutral, 1 anger, 2 contempt, 3 disgust, 4 fear, 5 happiness, 6 sadness, 7 surprise. The last three frames
-of every labelled sequence are records: 981 pictures of 327 sequences, the same ones as in CK+48. A sequence starts with
+of every labelled sequence are records: 981 images of 327 sequences, the same ones as in CK+48. A sequence starts with
 a neutral face, but no label says so: its first frame is not used. The metrics count the frames not used. A sequence
 without a label is one rejected row. If the folder holds both forms, the first one is read.
 
-An id is `ckplus/<name of the picture without .png>`, `ckplus/S010_004_00000017`, in both forms. The group is the
-subject, `S010`: a subject has many similar pictures, and must not be in two splits. No splits are published; all are
+An id is `ckplus/<name of the image without .png>`, `ckplus/S010_004_00000017`, in both forms. The group is the
+subject, `S010`: a subject has many similar images, and must not be in two splits. No splits are published; all are
 drawn.
 """
 
@@ -84,7 +84,7 @@ def _sequences(tree: Tree, listing: Listing) -> None:
         try:
             label = _label(tree, labels[sequence])
             if not good:
-                raise Rejection("missing_image", f"found no picture in {IMAGES}/{sequence}")
+                raise Rejection("missing_image", f"found no image in {IMAGES}/{sequence}")
             in_order = sorted(good, key=lambda frame: int(frame[0][3]))
             last = in_order[1:][-FRAMES:]
             if not last:
@@ -118,7 +118,7 @@ def _files(tree: Tree, folder: str, ending: str) -> list[str]:
 
 
 def _parsed(place: str) -> re.Match[str]:
-    """Return the subject, the sequence and the frame in a picture's name."""
+    """Return the subject, the sequence and the frame in an image's name."""
     name = place.rpartition("/")[2]
     match = _NAME.fullmatch(name)
     if not match:

@@ -5,12 +5,12 @@ Prediction): 91,793 faces in photographs from the web, with manual labels.
         label/label.lst        or label.lst: abused_boy_1.jpg 0 50 30 110 130 94.2 2
         image/origin/          abused_boy_1.jpg ...; or in image/
 
-The cells of label.lst are the picture's name, the number of the face in it, the top, left, right and bottom of its box,
+The cells of label.lst are the image's name, the number of the face in it, the top, left, right and bottom of its box,
 the confidence of the box, and the label. Codes are 0 anger, 1 disgust, 2 fear, 3 happiness, 4 sadness, 5 surprise,
-6 neutral. Several faces of a picture may be labelled; each is a record with its box, and all are in one split. The
+6 neutral. Several faces of an image may be labelled; each is a record with its box, and all are in one split. The
 confidence is not used. No splits are published; all are drawn.
 
-An id is `expw/<picture's name>`; of a picture with several faces it is `expw/<picture's name>#<x1>,<y1>,<x2>,<y2>`.
+An id is `expw/<image's name>`; of an image with several faces it is `expw/<image's name>#<x1>,<y1>,<x2>,<y2>`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def records(tree: Tree, options: Options) -> Listing:
     """
     file = next(filter(tree.has, LABEL_FILES), None)
     if file is None:
-        raise wrong_tree(tree, f"{LABEL_FILES[0]} and the pictures in {ORIGIN}/ or {IMAGES}/")
+        raise wrong_tree(tree, f"{LABEL_FILES[0]} and the images in {ORIGIN}/ or {IMAGES}/")
     listing = Listing(tree.read, ("valid", "test"), face_boxes="pixels")
     locator = Locator(tree, ORIGIN if tree.entries(ORIGIN) else IMAGES)
     rows: list[FaceRow] = []

@@ -5,9 +5,9 @@
         images/            Aaron_Peirsol_0001.jpg ...
 
 Labels are in upper or lower case. No splits are published: valid and test are drawn. The file's name begins with the
-person's name, which is the group, so no person is in two splits. Some pictures have two rows, by two people. If they
-agree, the first row is the record and the second is rejected as `duplicate_row`. If not, all rows of the picture are
-rejected as `contradictory_label`. A picture without a row is rejected as `no_label`.
+person's name, which is the group, so no person is in two splits. Some images have two rows, by two people. If they
+agree, the first row is the record and the second is rejected as `duplicate_row`. If not, all rows of the image are
+rejected as `contradictory_label`. An image without a row is rejected as `no_label`.
 
 An id is `facial_expressions/<file name>`.
 """
@@ -29,7 +29,7 @@ _NO_PERSON = "facial-expressions"  # four files are named after the repository
 
 
 def records(tree: Tree, options: Options) -> Listing:
-    """List `data/legend.csv`, and reject the pictures that it does not name.
+    """List `data/legend.csv`, and reject the images that it does not name.
 
     Raises:
         UserError: the tree has another layout, or the CSV file lacks a column.
@@ -57,17 +57,17 @@ def records(tree: Tree, options: Options) -> Listing:
         _add(listing, image, image_labels)
     for place in tree.files(IMAGES):
         if place.removeprefix(f"{IMAGES}/") not in labels:
-            listing.reject(place, 0, place, Rejection("no_label", f"{LEGEND} has no row for this picture"))
+            listing.reject(place, 0, place, Rejection("no_label", f"{LEGEND} has no row for this image"))
     return listing
 
 
 def _add(listing: Listing, image: str, labels: list[tuple[int, str]]) -> None:
-    """Add a picture, or reject its rows.
+    """Add an image, or reject its rows.
 
     Args:
         listing: takes them.
         image: the file's name.
-        labels: the rows of the picture and their labels.
+        labels: the rows of the image and their labels.
     """
     if len({label for _, label in labels}) > 1:
         detail = ", ".join(f"row {row} says {label}" for row, label in labels)
@@ -80,5 +80,5 @@ def _add(listing: Listing, image: str, labels: list[tuple[int, str]]) -> None:
             group = person[1] if person and person[1] != _NO_PERSON else None
             listing.add(image, None, f"{IMAGES}/{image}", LEGEND, row, label=label, group=group)
         else:
-            why = Rejection("duplicate_row", f"row {labels[0][0]} has the same picture and label")
+            why = Rejection("duplicate_row", f"row {labels[0][0]} has the same image and label")
             listing.reject(LEGEND, row, image, why)

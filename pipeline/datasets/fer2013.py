@@ -9,7 +9,7 @@
 The first of these that exists is used. `Usage` is the split: Training is train, PublicTest valid, PrivateTest test;
 in folders the file's name begins with it. `train.csv` has no splits, so valid and test are drawn from it. The rows of
 `test.csv` have no labels and are rejected as `no_label`. Codes of `emotion` are 0 anger, 1 disgust, 2 fear,
-3 happiness, 4 sadness, 5 surprise, 6 neutral, which is not the order of the folders. Pictures of one colour are kept,
+3 happiness, 4 sadness, 5 surprise, 6 neutral, which is not the order of the folders. Images of one colour are kept,
 because the published counts include them, and counted in the metrics.
 
 An id is `fer2013/<number of the row, from 0, five digits>`, in folders `fer2013/<path>`.
@@ -17,7 +17,7 @@ An id is `fer2013/<number of the row, from 0, five digits>`, in folders `fer2013
 
 from __future__ import annotations
 
-from pipeline.intake.class_folders import add_below, class_folders, pictures, reject, split_folders
+from pipeline.intake.class_folders import add_below, class_folders, images, reject, split_folders
 from pipeline.intake.guards import Rejection
 from pipeline.intake.listing import Listing
 from pipeline.intake.names import Names, class_of_code
@@ -78,9 +78,9 @@ def _folder_form(tree: Tree, names: Names, folders: dict[str, str]) -> Listing:
     listing = Listing(tree.read, missing, keep_flat=True)
     for folder in folders:
         add_below(listing, tree, names, folder, lambda place: _usage(place) or folders[place.split("/")[0]])
-    for place in pictures(tree):
+    for place in images(tree):
         if place.split("/")[0] not in folders:
-            detail = f"the file is outside {', '.join(folders)}, which hold the pictures"
+            detail = f"the file is outside {', '.join(folders)}, which hold the images"
             reject(listing, place, "no_split", detail)
     return listing
 

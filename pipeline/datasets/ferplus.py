@@ -14,14 +14,14 @@ Any of these combinations is enough:
 * `fer2013new.csv` and a CSV file of pixels.
 
 With `fer2013new.csv`, its rows are the records and its votes are used. `label.csv`, by the same authors, has other
-votes for some pictures; the metrics count them. A row's picture is the file of that name. If there is no such file,
+votes for some images; the metrics count them. A row's image is the file of that name. If there is no such file,
 it is the same row of the CSV file of pixels: the number in a name is not a row number. `label.csv` has no header.
-Its cells are the name, the face's box (the whole picture, in every row) and the ten votes.
+Its cells are the name, the face's box (the whole image, in every row) and the ten votes.
 
 An id is `ferplus/<image name without .png>`. In `fer2013new.csv`, 173 rows have no image name: nobody saw a face
 there. Four rows repeat an earlier row's name. Three of them also repeat its votes; they are records of their own,
 `ferplus/<name>-row<N>`, because the published counts (28,389 training images) are counts of rows. The fourth
-contradicts the earlier row and is rejected. Pictures of one colour are kept, because those counts include them.
+contradicts the earlier row and is rejected. Images of one colour are kept, because those counts include them.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ FOLDERS = {"train": "FER2013Train", "valid": "FER2013Valid", "test": "FER2013Tes
 _NAME = re.compile(r"fer\d{1,15}\.png", re.ASCII)
 _COLUMNS = ("Usage", "Image name", *VOTES)
 _EXPECTED = (
-    f"{', '.join(f'{name}/' for name in FOLDERS.values())} with pictures and {LABEL_FILE} "
+    f"{', '.join(f'{name}/' for name in FOLDERS.values())} with images and {LABEL_FILE} "
     f"(or {VOTES_FILE} beside them), or {VOTES_FILE} and {' or '.join(FILES)}"
 )
 
@@ -59,22 +59,21 @@ def records(tree: Tree, options: Options) -> Listing:
         UserError: the tree is none of them, or a file does not hold what its name promises.
     """
     top = tree.entries()
-    # Whether each folder holds a picture.
-    pictures = {
+    has_images = {
         split: any(place.endswith(".png") for place in tree.files(name))
         for split, name in FOLDERS.items()
         if f"{name}/" in top
     }
     pixels = next((PixelTable(tree, name) for name in FILES if name in top), None)
-    labelled = [split for split in pictures if tree.has(f"{FOLDERS[split]}/{LABEL_FILE}")]
+    labelled = [split for split in has_images if tree.has(f"{FOLDERS[split]}/{LABEL_FILE}")]
 
-    listing, named = Listing(_PictureReader(tree, pixels), keep_repeats=True, keep_flat=True), set[str]()
-    if VOTES_FILE in top and (any(pictures.values()) or pixels):
+    listing, named = Listing(_ImageReader(tree, pixels), keep_repeats=True, keep_flat=True), set[str]()
+    if VOTES_FILE in top and (any(has_images.values()) or pixels):
         _add_votes_file(tree, pixels, labelled, listing, named)
-    elif labelled and any(pictures.values()):
-        if bare := [FOLDERS[split] for split, some in pictures.items() if some and split not in labelled]:
+    elif labelled and any(has_images.values()):
+        if bare := [FOLDERS[split] for split, some in has_images.items() if some and split not in labelled]:
             raise UserError(
-                f"{tree.address}/{bare[0]}: found pictures without votes, expected: {LABEL_FILE} beside them"
+                f"{tree.address}/{bare[0]}: found images without votes, expected: {LABEL_FILE} beside them"
             )
         for split in labelled:
             file = f"{FOLDERS[split]}/{LABEL_FILE}"
@@ -82,13 +81,15 @@ def records(tree: Tree, options: Options) -> Listing:
                 listing.add(image[:-4], split, f"{FOLDERS[split]}/{image}", file, row, votes=votes)
     else:
         raise wrong_tree(tree, _EXPECTED)
-    if not pixels:  # folders circulate without their pictures
-        without = [split for split in FOLDERS if not pictures.get(split)]
+    if not pixels:  # folders circulate without their images
+        without = [split for split in FOLDERS if not has_images.get(split)]
         listing.expected["missing_image"] += sum(
             count for (split, _), count in listing.counts().items() if split in without
         )
     images = (
-        place.removeprefix(f"{FOLDERS[split]}/") for split in pictures for place in tree.files(FOLDERS[split])
+        place.removeprefix(f"{FOLDERS[split]}/")
+        for split in has_images
+        for place in tree.files(FOLDERS[split])
     )
     listing.notes["images_without_row"] = sum(
         image.endswith(".png") and image not in named for image in images
@@ -97,8 +98,8 @@ def records(tree: Tree, options: Options) -> Listing:
 
 
 @dataclass
-class _PictureReader:
-    """Reads a picture from its folder or, if there is no such file, from its row of the CSV file of pixels."""
+class _ImageReader:
+    """Reads an image from its folder or, if there is no such file, from its row of the CSV file of pixels."""
 
     tree: Tree
     pixels: PixelTable | None
@@ -169,7 +170,7 @@ def _add_votes_file(
         raise UserError(
             f"{path}: found {count:,} rows, expected: {expected:,}, as many as the CSV of pixels has"
         )
-    unnamed = Rejection("no_votes", f"{VOTES_FILE}, whose votes count, has no row for this picture")
+    unnamed = Rejection("no_votes", f"{VOTES_FILE}, whose votes count, has no row for this image")
     for split in labelled:
         for image in label_votes[split].keys() - named:
             for row, _ in label_votes[split][image]:

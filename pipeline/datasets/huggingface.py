@@ -1,22 +1,22 @@
-"""A data set from the Hugging Face Hub: Parquet files with the pictures in them, or pictures with metadata beside.
+"""A data set from the Hugging Face Hub: Parquet files with the images in them, or images with metadata beside.
 
     data/raw/huggingface/
         data/train-00000-of-00002.parquet ..., data/test-00000-of-00001.parquet     or train/0000.parquet, in any folder
 
     data/raw/huggingface/
         metadata.csv      or .jsonl or .parquet, also one in each of train/, test/, ...
-        a.png ...         the pictures, beside it or in folders
+        a.png ...         the images, beside it or in folders
 
 `hf download <user>/<name> --repo-type dataset --local-dir data/raw/huggingface` fetches either. A link to
-`snapshots/<commit>` in Hugging Face's cache works too. Pictures in folders named after classes, without metadata, are
+`snapshots/<commit>` in Hugging Face's cache works too. Images in folders named after classes, without metadata, are
 the data set `folder`; tar files are `webdataset`.
 
-Parquet files hold the picture in a column of bytes or of the library's type `Image`. Metadata name it in `file_name`.
+Parquet files hold the image in a column of bytes or of the library's type `Image`. Metadata name it in `file_name`.
 Further columns, under these or other usual names (`emotion`, `subject`, `xmin`):
 
     label         a class by name, or by number if the file names the numbers (`ClassLabel`) or `ingest.names` does
     split         optional: otherwise a file or folder name says it, as in `test-00000-of-00001.parquet` or `val/`
-    group         optional: the person in the picture
+    group         optional: the person in the image
     x1 y1 x2 y2   optional: the face's box in pixels, which says whom the row is about
     gender age race, or attribute.<name>
                   optional: attributes of the person, for `evaluate.groups`
@@ -25,7 +25,7 @@ Splits that do not occur are drawn. Rows without a label (empty, or -1) are reje
 has one, as in a test set whose labels are secret, this counts as no mistake.
 
 An id is `huggingface/<path of the Parquet file without its ending>/<number of the row, from 0, seven digits>`, or
-`huggingface/<path of the picture>`; of a picture with several boxes it ends in `#<x1>,<y1>,<x2>,<y2>`.
+`huggingface/<path of the image>`; of an image with several boxes it ends in `#<x1>,<y1>,<x2>,<y2>`.
 """
 
 from __future__ import annotations
@@ -42,25 +42,25 @@ from pipeline.intake import csv_rows
 from pipeline.intake.cell_table import CellTable, json_cells, known_columns
 from pipeline.intake.face_rows import FaceRow, add_faces, attributes_of, box_of
 from pipeline.intake.guards import Rejection, leads_out
+from pipeline.intake.image_shards import ShardReader, class_names, image_column
 from pipeline.intake.listing import Listing
 from pipeline.intake.names import Names, split_in, split_name, split_of
 from pipeline.intake.options import Options
 from pipeline.intake.parquet import open_parquet, rows, text
-from pipeline.intake.picture_shards import ShardReader, class_names, picture_column
 from pipeline.intake.tree import Tree, wrong_tree
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 _PART = re.compile(r"(.*)-(\d{5})-of-(\d{5})(?:-[0-9a-f]+)?\.parquet", re.ASCII)
 _NUMBER = 7  # digits
 _EXPECTED = (
-    "Parquet files with pictures, such as data/train-00000-of-00001.parquet, or metadata.csv or metadata.jsonl with "
-    "the pictures beside; folders named after classes are the data set folder"
+    "Parquet files with images, such as data/train-00000-of-00001.parquet, or metadata.csv or metadata.jsonl with "
+    "the images beside; folders named after classes are the data set folder"
 )
 _COLUMNS = "file_name and label"
 
 
 def records(tree: Tree, options: Options) -> Listing:
-    """List the rows of all Parquet files with pictures or, if there are none, of all metadata.
+    """List the rows of all Parquet files with images or, if there are none, of all metadata.
 
     Raises:
         UserError: there are neither, a file cannot be read or has no labels, or nothing knows any of the labels.
@@ -74,7 +74,7 @@ def records(tree: Tree, options: Options) -> Listing:
     if shards:
         listing = _shards(tree, shards, options.names)
     elif metadata:
-        listing = _pictures(tree, metadata, options.names)
+        listing = _images(tree, metadata, options.names)
     else:
         raise wrong_tree(tree, _EXPECTED)
     options.names.check(tree.address)
@@ -92,13 +92,13 @@ def _shards(tree: Tree, shards: list[str], names: Names) -> Listing:
     unlabelled = []
     for shard in shards:
         file = open_parquet(tree, shard)
-        pictures = picture_column(file.schema_arrow)
-        if pictures is None:
+        images = image_column(file.schema_arrow)
+        if images is None:
             found = ", ".join(file.schema_arrow.names)[:200]
-            why = Rejection("no_pictures", f"found the columns {found}, expected: one with encoded pictures")
+            why = Rejection("no_images", f"found the columns {found}, expected: one with encoded images")
             listing.reject(shard, 0, shard, why)
             continue
-        columns[shard] = pictures
+        columns[shard] = images
         if not _add_shard(listing, file, tree, shard, names):
             unlabelled.append(shard)
     if not columns:
@@ -115,7 +115,7 @@ def _check_files(tree: Tree, shards: list[str]) -> None:
     """Check that the Parquet files are one configuration, and that all parts of a split are there.
 
     Raises:
-        UserError: they are several, whose pictures are often the same, or parts are missing.
+        UserError: they are several, whose images are often the same, or parts are missing.
     """
     configurations = set()
     for shard in shards:
@@ -203,7 +203,7 @@ def _named(value: object, names: list[str] | None) -> str:
 # ------------------------------------------------------------------------------------------------------ metadata
 
 
-def _pictures(tree: Tree, metadata: list[str], names: Names) -> Listing:
+def _images(tree: Tree, metadata: list[str], names: Names) -> Listing:
     listing = Listing(tree.read, face_boxes="pixels")
     places = {unicodedata.normalize("NFC", place): place for place in tree.files()}
     faces: list[FaceRow] = []
@@ -239,7 +239,7 @@ def _place(places: Mapping[str, str], folder: str, text: str) -> str:
     """Return the place of the file that metadata in a folder name; of a missing one, where it should be."""
     path = unicodedata.normalize("NFC", text).replace("\\", "/").removeprefix("./")
     if not path:
-        raise Rejection("no_image_name", f"found {text[:80]!r}, expected: a picture's path in file_name")
+        raise Rejection("no_image_name", f"found {text[:80]!r}, expected: an image's path in file_name")
     if leads_out(path):
         raise Rejection.of("outside_folder", repr(text[:80]), "paths inside the folder of the metadata")
     place = f"{folder}/{path}" if folder else path

@@ -6,8 +6,8 @@
 Expressions are AF fear, AN anger, DI disgust, HA happiness, NE neutral, SA sadness, SU surprise. Angles are S straight,
 HL and HR half left and right, FL and FR full left and right.
 
-The straight pictures are records, 980 of 4,900, as in most papers: a profile shows one eye, so it has no five
-landmarks. Pictures of the other angles are rejected as `other_angle`, which counts as no mistake. The group is the
+The straight images are records, 980 of 4,900, as in most papers: a profile shows one eye, so it has no five
+landmarks. Images of the other angles are rejected as `other_angle`, which counts as no mistake. The group is the
 actor, `F01`, whose two sessions stay together. No splits are published; all are drawn.
 
 An id is `kdef/<file name without .JPG>`, `kdef/AF01ANS`.
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import re
 
-from pipeline.intake.class_folders import pictures
+from pipeline.intake.class_folders import images
 from pipeline.intake.guards import Rejection
 from pipeline.intake.listing import Listing
 from pipeline.intake.options import Options
@@ -39,13 +39,13 @@ _NAME = re.compile(
 
 
 def records(tree: Tree, options: Options) -> Listing:
-    """List every straight picture.
+    """List every straight image.
 
     Raises:
         UserError: there is none.
     """
     listing = Listing(tree.read, ("valid", "test"))
-    for place in sorted(pictures(tree)):
+    for place in sorted(images(tree)):
         name = place.rpartition("/")[2]
         try:
             match = _NAME.fullmatch(name)
@@ -59,5 +59,5 @@ def records(tree: Tree, options: Options) -> Listing:
         except Rejection as why:
             listing.reject(place, 0, name, why)
     if not listing:
-        raise wrong_tree(tree, "AF01/ ... with pictures like AF01ANS.JPG")
+        raise wrong_tree(tree, "AF01/ ... with images like AF01ANS.JPG")
     return listing

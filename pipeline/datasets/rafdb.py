@@ -18,10 +18,10 @@ Codes are 1 surprise, 2 fear, 3 disgust, 4 happiness, 5 sadness, 6 anger, 7 neut
 `rafdb/<name of the original without .jpg>`, `rafdb/train_00001`, in every form. `train` and `test` are published;
 `valid` is drawn from `train`.
 
-`ingest.rafdb` chooses the pictures: `original`, or `aligned`, the authors' own alignment, which most papers use. A run
-never mixes the two. The metrics name the pictures that were read and count those of the other kind; one folder of
-pictures is enough. `align` can cut the originals at any size, as it does with other data sets. The published landmarks
-and boxes belong to the originals, so with `align.landmarks: given` no detector is needed. For the aligned pictures, set
+`ingest.rafdb` chooses the images: `original`, or `aligned`, the authors' own alignment, which most papers use. A run
+never mixes the two. The metrics name the images that were read and count those of the other kind; one folder of
+images is enough. `align` can cut the originals at any size, as it does with other data sets. The published landmarks
+and boxes belong to the originals, so with `align.landmarks: given` no detector is needed. For the aligned images, set
 `align.modes: {rafdb: none}`. The folder `Annotation` may be missing. `Annotation/auto` (37 landmarks, found by a
 program) is not used.
 
@@ -29,8 +29,8 @@ program) is not used.
 `race` (0 Caucasian, 1 African-American, 2 Asian) and `age` (0 0-3, 1 4-19, 2 20-39, 3 40-69, 4 70+). A line with
 another code is counted, and the attribute is unknown.
 
-In Kaggle's form each row of a CSV file is a record, and its picture must be in the folder of its label. In a split
-without a CSV file each picture in the folders is a record. The pictures are the aligned ones, so it needs
+In Kaggle's form each row of a CSV file is a record, and its image must be in the folder of its label. In a split
+without a CSV file each image in the folders is a record. The images are the aligned ones, so it needs
 `ingest.rafdb: aligned`.
 
 Lists with codes 0 to 6 circulate too. There, 1 to 6 stand for other classes than here. So lists, or folders, with the
@@ -63,7 +63,7 @@ CODES = {
     "6": "anger",
     "7": "neutral",
 }
-# Lines 6 to 8 of a picture's annotation. An empty value: the annotators could not tell.
+# Lines 6 to 8 of an image's annotation. An empty value: the annotators could not tell.
 ATTRIBUTES = {
     "gender": {"0": "male", "1": "female", "2": ""},
     "race": {"0": "Caucasian", "1": "African-American", "2": "Asian"},
@@ -84,19 +84,19 @@ def records(tree: Tree, options: Options) -> Listing:
     """List RAF-DB in whichever of its two forms lies in `tree`.
 
     Raises:
-        UserError: the tree is neither or lacks these pictures, or a list of labels cannot be read or has the code 0.
+        UserError: the tree is neither or lacks these images, or a list of labels cannot be read or has the code 0.
     """
-    official, pictures = tree.has(LABEL_FILE), options.rafdb
+    official, images = tree.has(LABEL_FILE), options.rafdb
     if official:
         kinds = [kind for kind in ("original", "aligned") if tree.entries(f"Image/{kind}")]
     else:
         kinds = ["aligned"] if any(tree.entries(f"{KAGGLE}/{split}") for split in SPLITS) else []
     if not kinds:
         raise wrong_tree(tree, _EXPECTED)
-    if pictures not in kinds:
-        found = f"only the {kinds[0]} pictures while ingest.rafdb is {pictures}"
-        raise WrongTree.of(tree.address, found, f"ingest.rafdb: {kinds[0]}, or a tree with Image/{pictures}/")
-    return _official(tree, pictures) if official else _kaggle(tree)
+    if images not in kinds:
+        found = f"only the {kinds[0]} images while ingest.rafdb is {images}"
+        raise WrongTree.of(tree.address, found, f"ingest.rafdb: {kinds[0]}, or a tree with Image/{images}/")
+    return _official(tree, images) if official else _kaggle(tree)
 
 
 def _official(tree: Tree, kind: str) -> Listing:
@@ -142,17 +142,17 @@ def _official(tree: Tree, kind: str) -> Listing:
             landmarks=landmarks,
             attributes=attributes,
         )
-    listing.notes["pictures"] = kind
+    listing.notes["images"] = kind
     other = "aligned" if kind == "original" else "original"
     listing.notes[f"{other}_not_read"] = sum(
-        match is not None for match, _ in _pictures(tree, f"Image/{other}")
+        match is not None for match, _ in _images(tree, f"Image/{other}")
     )
     if absent:
         listing.notes["annotations_absent"] = absent
     if ignored:
         listing.notes["attributes_ignored"] = dict(sorted(ignored.items()))
     listing.notes["images_without_row"] = sum(
-        match[1] not in named for match, _ in _pictures(tree, f"Image/{kind}") if match
+        match[1] not in named for match, _ in _images(tree, f"Image/{kind}") if match
     )
     return listing
 
@@ -197,9 +197,9 @@ def _kaggle(tree: Tree) -> Listing:
     unnamed = 0
     for split in SPLITS:
         folder, file = f"{KAGGLE}/{split}", f"{split}_labels.csv"
-        pictures = _pictures(tree, folder)
+        images = _images(tree, folder)
         if not tree.has(file):
-            for _, place in pictures:
+            for _, place in images:
                 code, _, image = place.removeprefix(f"{folder}/").rpartition("/")
                 try:
                     stem = _stem(image, split)
@@ -208,9 +208,9 @@ def _kaggle(tree: Tree) -> Listing:
                 except Rejection as why:
                     listing.reject(place, 0, image, why)
             continue
-        named = _kaggle_rows(tree, split, {place for _, place in pictures}, listing)
-        unnamed += sum(place.rpartition("/")[2] not in named for _, place in pictures)
-    listing.notes["pictures"] = "aligned"
+        named = _kaggle_rows(tree, split, {place for _, place in images}, listing)
+        unnamed += sum(place.rpartition("/")[2] not in named for _, place in images)
+    listing.notes["images"] = "aligned"
     listing.notes["images_without_row"] = unnamed
     return listing
 
@@ -232,16 +232,14 @@ def _kaggle_rows(tree: Tree, split: str, places: set[str], listing: Listing) -> 
             place = f"{KAGGLE}/{split}/{code}/{image}"
             others = (other for other in CODES if f"{KAGGLE}/{split}/{other}/{image}" in places)
             if place not in places and (other := next(others, None)):
-                raise Rejection(
-                    "contradicting_label", f"found the label {code}, the picture lies in {other}/"
-                )
+                raise Rejection("contradicting_label", f"found the label {code}, the image lies in {other}/")
             listing.add(stem, split, place, file, row, label=label)
         except Rejection as why:
             listing.reject(file, row, image, why)
     return named
 
 
-def _pictures(tree: Tree, folder: str) -> list[tuple[re.Match[str] | None, str]]:
+def _images(tree: Tree, folder: str) -> list[tuple[re.Match[str] | None, str]]:
     """Return the parsed name and the place of each .jpg file below a folder, sorted by place."""
     names = ((place.rpartition("/")[2], place) for place in sorted(tree.files(folder)))
     return [(_NAME.fullmatch(name), place) for name, place in names if re.fullmatch(r"[^.].*\.jpg", name)]

@@ -1,4 +1,4 @@
-"""Your own pictures: a folder and a table. The embedded sample has the same form.
+"""Your own images: a folder and a table. The embedded sample has the same form.
 
     data/raw/table/
         labels.csv     or any other one .csv, .tsv or .parquet file, or one for each split: train.csv, test.csv
@@ -9,14 +9,14 @@ A CSV file is UTF-8, or UTF-16 or Windows-1252 as Excel writes them, separated b
 a header. Its columns, in any order, in upper or lower case, under these or other usual names (`filename`, `emotion`,
 `usage`, `person`, `xmin`):
 
-    image         path of the picture inside images/; its ending may be missing. Of a path on another machine, the part
+    image         path of the image inside images/; its ending may be missing. Of a path on another machine, the part
                   that exists here counts
-    split         optional: train, valid (or val) or test; the stage `label` draws the splits that do not occur. A
-                  picture with an empty cell takes part in the draw; if nothing is drawn, it is train
-    group         optional: the person in the picture
+    split         optional: train, valid (or val) or test; the stage `label` draws the splits that do not occur. An
+                  image with an empty cell takes part in the draw; if nothing is drawn, it is train
+    group         optional: the person in the image
     label         one of neutral happiness surprise sadness anger disgust fear contempt unknown NF, another spelling
                   (Happy), a class in `classes` of params.yaml, or a label that `ingest.names` maps to a class
-    x1 y1 x2 y2   optional: the face's box in pixels, which says whom the row is about. A picture with several faces has
+    x1 y1 x2 y2   optional: the face's box in pixels, which says whom the row is about. An image with several faces has
                   a row for each.
     gender age race, or attribute.<name>
                   optional: attributes of the person, in words, for `evaluate.groups`; an empty cell: not known
@@ -26,7 +26,7 @@ as 0 votes. `unknown` is "cannot tell", `NF` is "no face". Shares of votes (0.8)
 
 Rows for one face that disagree are all rejected.
 
-An id is `table/<image>`, extension included, so that `a.png` and `a.jpg` are two pictures; of a picture with several
+An id is `table/<image>`, extension included, so that `a.png` and `a.jpg` are two images; of an image with several
 boxes it is `table/<image>#<x1>,<y1>,<x2>,<y2>`.
 """
 
@@ -40,7 +40,7 @@ from itertools import islice
 
 from pipeline.core.errors import UserError
 from pipeline.intake.cell_table import COLUMNS, ENDINGS, CellTable
-from pipeline.intake.class_folders import folders, pictures
+from pipeline.intake.class_folders import folders, images
 from pipeline.intake.face_rows import FaceRow, add_faces, attributes_of, box_of
 from pipeline.intake.guards import Rejection, is_document
 from pipeline.intake.landmarks import numbers
@@ -63,7 +63,7 @@ def records(tree: Tree, options: Options) -> Listing:
     """List the rows of the table.
 
     Raises:
-        UserError: there is no table or no picture, the header lacks columns, or nothing knows any of the labels.
+        UserError: there is no table or no image, the header lacks columns, or nothing knows any of the labels.
     """
     top = tree.entries()
     files = [FILE] if FILE in top else [name for name in top if name.lower().endswith(ENDINGS)]
@@ -99,10 +99,10 @@ def records(tree: Tree, options: Options) -> Listing:
 
 
 def _below(tree: Tree) -> list[str]:
-    """Return the CSV files about pictures in folders that hold no pictures themselves, or are named after splits."""
+    """Return the CSV files about images in folders that hold no images themselves, or are named after splits."""
     found = []
     for folder in folders(tree):
-        if split_name(folder) or not any(pictures(tree, folder)):
+        if split_name(folder) or not any(images(tree, folder)):
             for name in tree.entries(folder):
                 if name.lower().endswith((".csv", ".tsv")) and name not in _OF_OTHERS:
                     with suppress(UserError):
@@ -133,7 +133,7 @@ def _rows(
         columns: number of each known column.
         votes: number of each column of votes, by class.
         listing: takes the rejected rows.
-        locator: finds the pictures.
+        locator: finds the images.
         names: the classes of labels.
         of_split: whether the table is a split's, which its name says.
     """

@@ -4,7 +4,7 @@
         train-000000.tar ...    a/0001.jpg, a/0001.cls, a/0002.jpg, a/0002.cls ...
         test-000000.tar ...
 
-A sample has one picture (.jpg, .png, .webp, ..., also .face.jpg) and a label:
+A sample has one image (.jpg, .png, .webp, ..., also .face.jpg) and a label:
 
     .cls or .label    a class by name, or by a number that `ingest.names` maps to a class
     .json             an object with a label and, optionally, the person, attributes such as gender, and the face's box
@@ -36,12 +36,12 @@ from pipeline.intake.options import Options
 from pipeline.intake.tar_reader import TarReader
 from pipeline.intake.tree import Tree, wrong_tree
 
-PICTURES = frozenset(["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "pbm"])
+IMAGES = frozenset(["jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "pbm"])
 LABELS = ("cls", "label")
 _NAME = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)", re.DOTALL)
 _LONGEST = 100_000  # bytes of a label
 _EXPECTED = (
-    "tar files such as train-000000.tar, with the picture (.jpg) and the label (.cls or .json) of each sample"
+    "tar files such as train-000000.tar, with the image (.jpg) and the label (.cls or .json) of each sample"
 )
 
 
@@ -109,12 +109,12 @@ def _in_folder(tree: Tree) -> Iterator[_Sample]:
     for place in sorted(tree.files()):
         if match := _NAME.fullmatch(place):
             _put(samples[match[1]], match[2], place)
-    # Pictures alone, or with one file of labels for all, are another form of data set.
-    if not any(_is_labelled(places) and any(map(_is_picture, places)) for places in samples.values()):
+    # Images alone, or with one file of labels for all, are another form of data set.
+    if not any(_is_labelled(places) and any(map(_is_image, places)) for places in samples.values()):
         return
     of_archive = split_in(PurePosixPath(tree.address).name)
     for name, places in samples.items():
-        used = [place for ending, place in places.items() if _is_picture(ending) or ending in LABELS]
+        used = [place for ending, place in places.items() if _is_image(ending) or ending in LABELS]
         if used:
             yield _Sample(name, used[0], 0, split_in(name.rpartition("/")[0]) or of_archive, places)
 
@@ -129,7 +129,7 @@ def _add(listing: Listing, samples: Sequence[_Sample], names: Names) -> None:
     unlabelled = 0
     for sample in samples:
         try:
-            place = _picture(sample)
+            place = _image(sample)
             cell = _cells(sample.places, listing.read)
             if not cell.get("label"):
                 found = _endings(sample.places)
@@ -152,14 +152,14 @@ def _add(listing: Listing, samples: Sequence[_Sample], names: Names) -> None:
         listing.expected["no_label"] += unlabelled
 
 
-def _picture(sample: _Sample) -> str:
-    """Return the place of the picture."""
-    pictures = {ending: place for ending, place in sample.places.items() if _is_picture(ending)}
-    if not pictures:
-        raise Rejection("missing_image", f"found {_endings(sample.places)}, expected: a picture")
-    if len(pictures) > 1:
-        raise Rejection.of("ambiguous_image", _endings(pictures), "one picture")
-    return next(iter(pictures.values()))
+def _image(sample: _Sample) -> str:
+    """Return the place of the image."""
+    images = {ending: place for ending, place in sample.places.items() if _is_image(ending)}
+    if not images:
+        raise Rejection("missing_image", f"found {_endings(sample.places)}, expected: an image")
+    if len(images) > 1:
+        raise Rejection.of("ambiguous_image", _endings(images), "one image")
+    return next(iter(images.values()))
 
 
 def _cells(places: Mapping[str, str], read: Callable[[str], bytes]) -> dict[str, str]:
@@ -183,9 +183,9 @@ def _is_labelled(endings: Iterable[str]) -> bool:
     return not {*LABELS, "json"}.isdisjoint(endings)
 
 
-def _is_picture(ending: str) -> bool:
-    return ending.rpartition(".")[2].lower() in PICTURES
+def _is_image(ending: str) -> bool:
+    return ending.rpartition(".")[2].lower() in IMAGES
 
 
 def _is_used(ending: str) -> bool:
-    return _is_picture(ending) or _is_labelled([ending])
+    return _is_image(ending) or _is_labelled([ending])

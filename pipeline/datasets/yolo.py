@@ -1,4 +1,4 @@
-"""Pictures with boxes in YOLO's form, as Roboflow exports them: each face has a box and an expression.
+"""Images with boxes in YOLO's form, as Roboflow exports them: each face has a box and an expression.
 
     data/raw/yolo/
         data.yaml                         names: [angry, happy, ...], or {0: angry, 1: happy, ...}
@@ -7,18 +7,18 @@
         test/images/ test/labels/         the same
 
 Each line of a .txt file is a face: the number of its class, then the centre, the width and the height of its box, as
-shares of the picture's width and height. A longer line is an outline: the face is in the box around it. (With
+shares of the image's width and height. A longer line is an outline: the face is in the box around it. (With
 `kpt_shape` in data.yaml, what follows the box are key points, which are not used.) A .txt file may also lie beside its
-picture. Without data.yaml, the lines of classes.txt, at the top or in labels/, are the names of the classes.
+image. Without data.yaml, the lines of classes.txt, at the top or in labels/, are the names of the classes.
 
 The split is the name of a folder. If folders have other names, `train`, `val` and `test` in data.yaml give it, for a
-folder or for the pictures in a list. Their paths are often wrong, so the longest end of a path that exists here counts.
+folder or for the images in a list. Their paths are often wrong, so the longest end of a path that exists here counts.
 What both `train` and `val` name is `train`. Splits that do not occur are drawn.
 
-A picture without a .txt file, or with an empty one, is rejected as `no_label`. Empty files, which mean that there is
+An image without a .txt file, or with an empty one, is rejected as `no_label`. Empty files, which mean that there is
 nothing to find, do not count as mistakes.
 
-An id is `yolo/<path of the picture>`; of a picture with several faces it ends in `#<x1>,<y1>,<x2>,<y2>`, in shares.
+An id is `yolo/<path of the image>`; of an image with several faces it ends in `#<x1>,<y1>,<x2>,<y2>`, in shares.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 from pipeline.core import yaml
 from pipeline.core.errors import UserError, printable
 from pipeline.intake import csv_rows
-from pipeline.intake.class_folders import pictures
+from pipeline.intake.class_folders import images
 from pipeline.intake.face_rows import FaceRow, add_faces, corners_of
 from pipeline.intake.guards import Rejection
 from pipeline.intake.landmarks import numbers
@@ -53,7 +53,7 @@ class _Config(NamedTuple):
         names: of classes, by number.
         keypoints: whether key points follow the boxes.
         folders: split by place of a folder.
-        listed: split by place of a picture.
+        listed: split by place of an image.
     """
 
     names: dict[int, str]
@@ -63,7 +63,7 @@ class _Config(NamedTuple):
 
 
 def records(tree: Tree, options: Options) -> Listing:
-    """List the faces in all label files, and reject the pictures and the lines that stand alone.
+    """List the faces in all label files, and reject the images and the lines that stand alone.
 
     Raises:
         UserError: there is no data.yaml with names, or nothing knows any of the names.
@@ -71,19 +71,19 @@ def records(tree: Tree, options: Options) -> Listing:
     files = set(tree.files())
     config = _config(tree, files)
     listing = Listing(tree.read, face_boxes="shares")
-    pictures_of: dict[str, str] = {}
-    # Of pictures with one label file, one in a folder of images comes first.
-    for place in sorted(pictures(tree), key=lambda place: (f"/{IMAGES}/" not in f"/{place}", place)):
+    images_of: dict[str, str] = {}
+    # Of images with one label file, one in a folder of images comes first.
+    for place in sorted(images(tree), key=lambda place: (f"/{IMAGES}/" not in f"/{place}", place)):
         label = next((label for label in _labels_of(place) if label in files), None)
         if label is None:
             why = Rejection("no_label", f"found no {' or '.join(_labels_of(place))}")
             listing.reject(place, 0, place, why)
-        elif other := pictures_of.get(label):
+        elif other := images_of.get(label):
             listing.reject(place, 0, place, Rejection("no_label", f"{label} is about {other}"))
         else:
-            pictures_of[label] = place
+            images_of[label] = place
             _add(listing, tree, place, label, config, options.names)
-    for label in sorted(place for place in files if _is_label(place) and place not in pictures_of):
+    for label in sorted(place for place in files if _is_label(place) and place not in images_of):
         _alone(listing, tree, label)
     options.names.check(tree.address)
     listing.draw_others()
@@ -152,9 +152,9 @@ def _existing(path: str, exists: Callable[[str], bool]) -> str:
 # -------------------------------------------------------------------------------------------------------- labels
 
 
-def _labels_of(picture: str) -> list[str]:
-    """Return where the label file of a picture may be."""
-    stem = re.sub(r"\.[^./]*$", "", picture)
+def _labels_of(image: str) -> list[str]:
+    """Return where the label file of an image may be."""
+    stem = re.sub(r"\.[^./]*$", "", image)
     before, images, after = f"/{stem}".rpartition(f"/{IMAGES}/")
     beside = f"{stem}.txt"
     return [f"{before}/{LABELS}/{after}.txt".removeprefix("/"), beside] if images else [beside]
@@ -167,7 +167,7 @@ def _is_label(place: str) -> bool:
 
 
 def _add(listing: Listing, tree: Tree, place: str, label: str, config: _Config, names: Names) -> None:
-    """Add the faces in a picture."""
+    """Add the faces in an image."""
     split, rows = _split(place, config), []
     try:
         lines = _lines(tree, label)
@@ -186,12 +186,12 @@ def _add(listing: Listing, tree: Tree, place: str, label: str, config: _Config, 
 
 
 def _alone(listing: Listing, tree: Tree, label: str) -> None:
-    """Reject the faces in a label file without a picture."""
+    """Reject the faces in a label file without an image."""
     try:
         lines = _lines(tree, label)
     except Rejection as why:
         return listing.reject(label, 0, label, why)
-    alone = Rejection("missing_image", f"found no picture of this name in {IMAGES}/")
+    alone = Rejection("missing_image", f"found no image of this name in {IMAGES}/")
     for row, line in lines:
         listing.reject(label, row, line, alone)
 
@@ -214,7 +214,7 @@ def _lines(tree: Tree, label: str) -> list[tuple[int, str]]:
 
 
 def _face(line: str, config: _Config) -> tuple[str, tuple[float, ...]]:
-    """Return the name of the class and the box in a line, in shares of the picture's width and height."""
+    """Return the name of the class and the box in a line, in shares of the image's width and height."""
     values = numbers(line.split())
     code, points = values[0], values[1:5] if config.keypoints else values[1:]
     if len(points) < 4 or len(points) % 2 or any(value != value for value in values):

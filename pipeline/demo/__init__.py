@@ -1,1 +1,1 @@
-"""The page of `fer demo`: a picture or a video in, its faces with probabilities and class-activation maps out."""
+"""The page of `fer demo`: an image or a video in, its faces with probabilities and class-activation maps out."""

@@ -1,4 +1,4 @@
-"""Write as HTML what the page shows of a model, a picture and a video. All text from files is escaped."""
+"""Write as HTML what the page shows of a model, an image and a video. All text from files is escaped."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from pipeline.prediction.expression import Prediction
 from pipeline.prediction.face_finder import read
 from pipeline.prediction.output import written
 from pipeline.prediction.predictor import Predictor
-from pipeline.prediction.sources import count, listed, pictures
+from pipeline.prediction.sources import count, images, listed
 from pipeline.report.templates import templates
 
-# Longest side of a marked picture, and of a video, in pixels. Larger videos take longer to write than to predict.
+# Longest side of a marked image, and of a video, in pixels. Larger videos take longer to write than to predict.
 SHOWN, FILMED = 1280, 640
 
 
@@ -42,13 +42,13 @@ def error(message: object) -> str:
     return _rendered("error.html", message=str(message))
 
 
-def picture(predictor: Predictor, path: str) -> str:
-    """Return a picture with marked faces, and each face with its probabilities and its class-activation map.
+def image(predictor: Predictor, path: str) -> str:
+    """Return an image with marked faces, and each face with its probabilities and its class-activation map.
 
     Raises:
         UserError: the network's probabilities are not finite.
     """
-    [prediction] = predictor.stream(pictures(listed([path])))
+    [prediction] = predictor.stream(images(listed([path])))
     if prediction.error:
         return error(f"{Path(path).name}: {prediction.error}")
     classifier, without = predictor.classifier, ""
@@ -60,7 +60,7 @@ def picture(predictor: Predictor, path: str) -> str:
         without = str(refused)
     return _rendered(
         "faces.html",
-        picture=_fitted(marked(read(prediction.picture), prediction.faces), SHOWN),
+        image=_fitted(marked(read(prediction.image), prediction.faces), SHOWN),
         faces=[*zip(prediction.faces, drawings, strict=True)],
         without=without,
     )
@@ -87,14 +87,14 @@ def film(
     add_frame: Callable[[np.ndarray], None] | None = None
     with ExitStack() as stack:
         add_row = stack.enter_context(written(rows, predictor.classes))
-        for prediction in predictor.stream(pictures(sources, every), live=True):
+        for prediction in predictor.stream(images(sources, every), live=True):
             add_row(_named(prediction, name))
             if prediction.error:
                 reason = prediction.error
                 continue
-            canvas = _fitted(marked(read(prediction.picture), prediction.faces), FILMED)
+            canvas = _fitted(marked(read(prediction.image), prediction.faces), FILMED)
             if add_frame is None:
-                fps = (prediction.picture.fps or USUAL_FPS) / every
+                fps = (prediction.image.fps or USUAL_FPS) / every
                 add_frame = stack.enter_context(video(marked_film, canvas.shape[1::-1], fps))
             add_frame(canvas)
             frames += 1
@@ -112,12 +112,12 @@ def film(
 
 def _named(prediction: Prediction, name: str) -> Prediction:
     """Return a prediction whose source has the file's name in place of its temporary path."""
-    source = replace(prediction.picture.source, path=name)
-    return replace(prediction, picture=replace(prediction.picture, source=source))
+    source = replace(prediction.image.source, path=name)
+    return replace(prediction, image=replace(prediction.image, source=source))
 
 
 def _fitted(pixels: np.ndarray, side: int) -> np.ndarray:
-    """Return a picture whose longer side has at most `side` pixels."""
+    """Return an image whose longer side has at most `side` pixels."""
     scale = side / max(pixels.shape[:2])
     return (
         pixels if scale >= 1 else cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -125,7 +125,7 @@ def _fitted(pixels: np.ndarray, side: int) -> np.ndarray:
 
 
 def _inline(pixels: np.ndarray) -> str:
-    """Return a picture (BGR, uint8) as the address of an image that a page holds itself."""
+    """Return an image (BGR, uint8) as the address of an image that a page holds itself."""
     encoded = cv2.imencode(".webp", pixels, [cv2.IMWRITE_WEBP_QUALITY, 90])[1]
     return f"data:image/webp;base64,{base64.b64encode(encoded.tobytes()).decode()}"
 

@@ -47,8 +47,8 @@ def page(chosen: str, device: str) -> gr.Blocks:
     def describe(model: str) -> str:
         return _or_error(lambda: answer.about(predictor(model)))
 
-    def picture(model: str, path: str | None) -> str:
-        return _or_error(lambda: answer.picture(predictor(model), path)) if path else ""
+    def image(model: str, path: str | None) -> str:
+        return _or_error(lambda: answer.image(predictor(model), path)) if path else ""
 
     def film(model: str, path: str | None, every: int) -> Iterator[tuple[Any, ...]]:
         hidden = gr.update(value=None, visible=False)
@@ -67,10 +67,8 @@ def page(chosen: str, device: str) -> gr.Blocks:
         model = gr.Dropdown(models(chosen), value=chosen, label="Model")
         description = gr.HTML(answer.about(predictor(chosen)))
         with gr.Tabs():
-            with gr.Tab("Picture"):
-                upload = gr.Image(
-                    label="Picture: a file, the clipboard or the camera", buttons=[], height=320
-                )
+            with gr.Tab("Image"):
+                upload = gr.Image(label="Image: a file, the clipboard or the camera", buttons=[], height=320)
                 upload.preprocess = _path  # Gradio would decode the file, and lose what it holds
                 faces = gr.HTML(elem_id="faces")
             with gr.Tab("Video"):
@@ -85,7 +83,7 @@ def page(chosen: str, device: str) -> gr.Blocks:
                 rows = gr.File(label="Predictions, one row per face", visible=False)
         one_by_one: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "predict"}
         model.change(describe, model, description, **one_by_one)
-        gr.on([model.change, upload.change], picture, [model, upload], faces, **one_by_one)
+        gr.on([model.change, upload.change], image, [model, upload], faces, **one_by_one)
         running = start.click(film, [model, video, every], [counts, marked, rows], **one_by_one)
         stop.click(None, cancels=[running])
     return blocks

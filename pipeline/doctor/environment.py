@@ -155,7 +155,7 @@ def machine() -> Iterator[Finding]:
     free = available()
     text = (
         f"{cores()} cores, {in_bytes(free)} of {in_bytes(psutil.virtual_memory().total)} memory free; unless `memory` "
-        f"says otherwise, pictures in work take up to {in_bytes(budget(None, cores()))}"
+        f"says otherwise, images in work take up to {in_bytes(budget(None, cores()))}"
     )
     if free < LEAST_MEMORY:
         yield warning(text, "close other programs, or set a smaller train.batch_size and gans.processes: 1")

@@ -96,7 +96,7 @@ def disk(datasets: list[str], align: Align) -> Iterator[Finding]:
             raw = inventory.raw_data(name)
         except UserError:
             continue
-        # The pictures, and a face of each. An archive counts as one picture, as its content is not read.
+        # The images, and a face of each. An archive counts as one image, as its content is not read.
         face = align.face_size**2 * channels(align.colour)
         need += 2 * (raw.size + raw.files * face)
     for folder in dict.fromkeys((Path.cwd(), _cache(), Path(tempfile.gettempdir()))):

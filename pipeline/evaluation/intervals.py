@@ -28,7 +28,7 @@ def intervals(
     every class is either always right or always wrong.
 
     A resample holds N images, drawn with replacement from the N images. Images are drawn independently. Several
-    pictures of one person or copies of one picture are not drawn together, so a split with many of them has a wider
+    images of one person or copies of one image are not drawn together, so a split with many of them has a wider
     true interval. The interval does not include the effect of another training `seed`.
 
     Args:

@@ -50,8 +50,7 @@ def _about_data(evaluation: dict[str, Any]) -> Iterator[str]:
             )
     if drawn := _counts(evaluation.get("drawn")):
         yield (
-            "Splits that are not published were drawn at random from the training pictures: "
-            f"{in_words(drawn)}."
+            f"Splits that are not published were drawn at random from the training images: {in_words(drawn)}."
         )
 
 

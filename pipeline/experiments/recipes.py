@@ -155,7 +155,7 @@ class Recipe(Block):
         """Return the note and the deviations of the recipe and of some rows, with a word that says what each is."""
         own = {row: self.rows()[row].deviations for row in rows}
         folds = (
-            f"cross-validation: the pictures are in {self.folds} parts, by person. The run with seed k trains on the "
+            f"cross-validation: the images are in {self.folds} parts, by person. The run with seed k trains on the "
             "others and scores part k as test."
         )
         return [

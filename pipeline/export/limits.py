@@ -8,12 +8,12 @@ from typing import Any
 from pipeline.inference.origin import DRAWN, learned_from
 from pipeline.tables.attributes import GAP
 
-# Metrics of `label` about pictures in two splits, with the sentence for each.
+# Metrics of `label` about images in two splits, with the sentence for each.
 LEAKS = {
-    "near_duplicates": "{count:,} pictures of `{later}` also occur in `{earlier}`, identically or nearly so.",
-    "groups": "{count:,} pictures of `{later}` show people who also occur in `{earlier}`.",
+    "near_duplicates": "{count:,} images of `{later}` also occur in `{earlier}`, identically or nearly so.",
+    "groups": "{count:,} images of `{later}` show people who also occur in `{earlier}`.",
 }
-NO_FEELINGS = "Labels are expressions that annotators saw in a picture, not feelings of the person."
+NO_FEELINGS = "Labels are expressions that annotators saw in an image, not feelings of the person."
 
 
 def limits(
@@ -72,10 +72,10 @@ def _score_limits(evaluate: dict[str, Any], splits: list[str]) -> Iterator[str]:
 
 
 def no_face_limit(dataset: str, aligned: dict[str, Any]) -> Iterator[str]:
-    """Yield how many pictures of a data set stand for a face that was not found, by the metrics of `align`."""
+    """Yield how many images of a data set stand for a face that was not found, by the metrics of `align`."""
     if aligned.get("fallback") and aligned.get("mode") != "none":
         yield (
-            f"No face was found in {aligned['fallback']:,} of {aligned['images']:,} pictures of {dataset}. Those with "
+            f"No face was found in {aligned['fallback']:,} of {aligned['images']:,} images of {dataset}. Those with "
             "a label were used as a whole."
         )
 
@@ -90,7 +90,7 @@ def label_limits(label: dict[str, Any]) -> Iterator[str]:
     agreement = label.get("agreement", {})
     if agreement.get("winning_share") is not None:
         yield (
-            f"Annotators disagree: on average, the winning label has {agreement['winning_share']:.4f} of a picture's "
+            f"Annotators disagree: on average, the winning label has {agreement['winning_share']:.4f} of an image's "
             f"votes; Fleiss' kappa is {score(agreement.get('fleiss_kappa'))}."
         )
 

@@ -50,7 +50,7 @@ def metadata(classifier: TrainedModel, model_md5: str, run: lineage.Lineage) -> 
 
 
 def _detector(classifier: TrainedModel, run: lineage.Lineage) -> dict[str, Any] | None:
-    """Return name and SHA-256 of the detector's weights file; None if the model's pictures are used whole.
+    """Return name and SHA-256 of the detector's weights file; None if the model's images are used whole.
 
     The hash is the one that `align` recorded for the faces that the model learned from. If the run is not known, it is
     that of the package's weights, and None for another file.
@@ -67,7 +67,7 @@ def _detector(classifier: TrainedModel, run: lineage.Lineage) -> dict[str, Any] 
 
 
 def _cut(align: Align) -> dict[str, Any]:
-    """Return how `pipeline.faces.extraction.cut` turns a picture into a face."""
+    """Return how `pipeline.faces.extraction.cut` turns an image into a face."""
     about: dict[str, Any] = {
         "interpolation": "bilinear",
         "border": "replicate",

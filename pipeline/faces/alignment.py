@@ -1,6 +1,6 @@
 """Align a face by five landmarks: a similarity transform, and a warp to a fixed size.
 
-All transforms are 2 x 3 matrices from points of the picture to points of the face, as for `cv2.warpAffine`. Integer
+All transforms are 2 x 3 matrices from points of the image to points of the face, as for `cv2.warpAffine`. Integer
 coordinates are centres of pixels.
 """
 
@@ -15,7 +15,7 @@ REFERENCE = np.array(
 )
 REFERENCE_SIZE = 112
 
-# Samples along a side of a face. A face of as many pixels fills the largest picture that is allowed. Landmarks that a
+# Samples along a side of a face. A face of as many pixels fills the largest image that is allowed. Landmarks that a
 # data set publishes may ask for any number.
 MOST_SAMPLES = 12_000
 
@@ -46,7 +46,7 @@ def similarity(landmarks: np.ndarray, size: int, zoom: float = 1.0, lift: float 
     equations 40 to 43). In the plane this is a linear regression of complex numbers, w = a z + b.
 
     Args:
-        landmarks: (5, 2), pixels of the picture.
+        landmarks: (5, 2), pixels of the image.
         size, zoom, lift: as in `reference`.
 
     Returns:
@@ -62,7 +62,7 @@ def carried(landmarks: np.ndarray, goal: np.ndarray) -> np.ndarray:
     """Apply `similarity` to the landmarks of many faces.
 
     Args:
-        landmarks: [N, 5, 2], pixels of the pictures.
+        landmarks: [N, 5, 2], pixels of the images.
         goal: (5, 2), from `reference`.
 
     Returns:
@@ -79,10 +79,10 @@ def carried(landmarks: np.ndarray, goal: np.ndarray) -> np.ndarray:
 def quarters(landmarks: np.ndarray) -> np.ndarray:
     """Return the quarter turns by which faces are turned, clockwise: 0 upright, 1 and 3 on a side, 2 on the head.
 
-    It is the rotation of `similarity`, rounded. `np.rot90(picture, quarters)` stands a face up.
+    It is the rotation of `similarity`, rounded. `np.rot90(image, quarters)` stands a face up.
 
     Args:
-        landmarks: [N, 5, 2], pixels of the pictures.
+        landmarks: [N, 5, 2], pixels of the images.
 
     Returns:
         int [N], 0 to 3.
@@ -106,10 +106,10 @@ def likeness(landmarks: np.ndarray) -> float:
 
 
 def square(centre: tuple[float, float], side: float, size: int) -> np.ndarray:
-    """Return the transform from an upright square of the picture to size x size pixels.
+    """Return the transform from an upright square of the image to size x size pixels.
 
     Args:
-        centre: of the square, in pixels of the picture from the outer edge of the first pixel.
+        centre: of the square, in pixels of the image from the outer edge of the first pixel.
         side: of the square, pixels.
         size: side of the face, pixels.
     """
@@ -126,23 +126,23 @@ def box_square(box: np.ndarray, size: int) -> np.ndarray:
     return square(((x1 + x2) / 2, (y1 + y2) / 2), side, size)
 
 
-def whole_square(picture: np.ndarray, size: int) -> np.ndarray:
-    """Return the transform for a picture without a face: its central square, undistorted."""
-    height, width = picture.shape[:2]
+def whole_square(image: np.ndarray, size: int) -> np.ndarray:
+    """Return the transform for an image without a face: its central square, undistorted."""
+    height, width = image.shape[:2]
     return square((width / 2, height / 2), min(height, width), size)
 
 
-def warp(picture: np.ndarray, transform: np.ndarray, size: int) -> np.ndarray:
-    """Cut a face out of a picture.
+def warp(image: np.ndarray, transform: np.ndarray, size: int) -> np.ndarray:
+    """Cut a face out of an image.
 
-    Sampling is bilinear. A picture that shrinks to less than two thirds is sampled k times as densely and averaged over
+    Sampling is bilinear. An image that shrinks to less than two thirds is sampled k times as densely and averaged over
     k x k samples: bilinear sampling alone reads only four pixels of many and turns hair and beards into noise. Pixels
-    outside the picture repeat its edge. Black pixels there would give tight crops, such as those of FER+, hard edges
+    outside the image repeat its edge. Black pixels there would give tight crops, such as those of FER+, hard edges
     that reveal the rotation of the head.
 
     Args:
-        picture: uint8, H x W x C.
-        transform: (2, 3), from the picture to the face.
+        image: uint8, H x W x C.
+        transform: (2, 3), from the image to the face.
         size: side of the face, pixels.
 
     Returns:
@@ -152,7 +152,7 @@ def warp(picture: np.ndarray, transform: np.ndarray, size: int) -> np.ndarray:
     k = max(1, round(1 / max(scale, size / MOST_SAMPLES)))
     dense = transform * k
     dense[:, 2] += (k - 1) / 2  # the k x k samples of a pixel have the same centre as the pixel
-    face = cv2.warpAffine(picture, dense, (size * k, size * k), borderMode=cv2.BORDER_REPLICATE)
+    face = cv2.warpAffine(image, dense, (size * k, size * k), borderMode=cv2.BORDER_REPLICATE)
     return face if k == 1 else cv2.resize(face, (size, size), interpolation=cv2.INTER_AREA)
 
 

@@ -1,4 +1,4 @@
-"""Find the face that a data set's box is about, in a picture that may show several faces."""
+"""Find the face that a data set's box is about, in an image that may show several faces."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BORDER = 0.5
 
 def face_in_box(
     detector: FaceDetector,
-    picture: np.ndarray,
+    image: np.ndarray,
     box: Sequence[float],
     main: Detection | None,
     turn: bool = False,
@@ -37,7 +37,7 @@ def face_in_box(
 
     Args:
         detector: finds the faces.
-        picture: BGR, uint8, H x W x 3.
+        image: BGR, uint8, H x W x 3.
         box: x1, y1, x2, y2 in pixels.
         main: the result of `detector.detect`.
         turn: whether to look in all four directions. Of the faces found at one place, the one with the best score is
@@ -51,9 +51,9 @@ def face_in_box(
     for size in (detector.search.near_look.size, 2 * detector.search.near_look.size):
         quarters = list(range(4 if turn else 1))
         looks = faces_on_canvases(
-            [picture] * len(quarters), [window] * len(quarters), size, detector.faces, quarters
+            [image] * len(quarters), [window] * len(quarters), size, detector.faces, quarters
         )
-        seen = [canvas.to_picture(face) for canvas, on_canvas in looks for face in on_canvas]
+        seen = [canvas.to_image(face) for canvas, on_canvas in looks for face in on_canvas]
         seen = distinct_faces(seen) if turn else seen
         candidates = [main, *(f for f in seen if overlap(f, main) <= SAME_FACE)] if main else seen
         about = [face for face in candidates if _holds(of_box, face) or _holds(face, of_box)]

@@ -1,8 +1,8 @@
-"""Find the main face of a picture, with any detector.
+"""Find the main face of an image, with any detector.
 
-A detector trained on scenes misses a face that fills its picture, unless the picture has a border, and misses a small
-face at a coarse scale. So each picture is searched from coarse to fine until a face is found. Each look scales a square
-window of the picture to a canvas.
+A detector trained on scenes misses a face that fills its image, unless the image has a border, and misses a small
+face at a coarse scale. So each image is searched from coarse to fine until a face is found. Each look scales a square
+window of the image to a canvas.
 
 If a look finds several faces, the one with the largest area x score x nearness is chosen. Nearness falls from 1 in the
 middle of the window to 1/2 in its corners.
@@ -31,12 +31,12 @@ BORDER = 128
 
 @dataclass(frozen=True)
 class Detection:
-    """A face, in pixels of the picture. NaN stands for a value that a data set with its own faces does not give.
+    """A face, in pixels of the image. NaN stands for a value that a data set with its own faces does not give.
 
     Attributes:
         box: float32 (4,): x1, y1, x2, y2.
         landmarks: float32 (5, 2), x before y: left eye, right eye, nose, left and right mouth corner. Left and right
-            are those of the picture, turned so that the face is upright.
+            are those of the image, turned so that the face is upright.
         score: confidence of the detector, 0 to 1. NaN for a face that a data set gives; its box or its landmarks may
             be NaN too.
     """
@@ -59,7 +59,7 @@ class Detection:
 
 
 class Window(NamedTuple):
-    """A square of the picture, in its pixels. It may reach beyond the picture."""
+    """A square of the image, in its pixels. It may reach beyond the image."""
 
     x: int
     y: int
@@ -72,21 +72,21 @@ class Window(NamedTuple):
         return cls(round(centre[0] - whole / 2), round(centre[1] - whole / 2), whole)
 
     @classmethod
-    def bordered(cls, picture: np.ndarray, border: float) -> Window:
-        """Return the window around a picture with a border, a share of its longer side, on each side."""
-        height, width = picture.shape[:2]
+    def bordered(cls, image: np.ndarray, border: float) -> Window:
+        """Return the window around an image with a border, a share of its longer side, on each side."""
+        height, width = image.shape[:2]
         return cls.around((width / 2, height / 2), max(height, width) * (1 + 2 * border))
 
 
 @dataclass(frozen=True)
 class Canvas:
-    """A window of a picture, scaled to a square, which may be turned.
+    """A window of an image, scaled to a square, which may be turned.
 
     Attributes:
-        pixels: uint8, size x size x 3; `BORDER` outside the picture.
-        origin: point of the picture at `corner` of the canvas.
-        corner: first point of the canvas with a pixel of the picture, in whole pixels, before the canvas is turned.
-        scale: picture pixels per canvas pixel, along x and y. They differ only by rounding.
+        pixels: uint8, size x size x 3; `BORDER` outside the image.
+        origin: point of the image at `corner` of the canvas.
+        corner: first point of the canvas with a pixel of the image, in whole pixels, before the canvas is turned.
+        scale: image pixels per canvas pixel, along x and y. They differ only by rounding.
         quarter: quarter turns of the canvas, anticlockwise.
     """
 
@@ -97,15 +97,15 @@ class Canvas:
     quarter: int
 
     @classmethod
-    def of(cls, picture: np.ndarray, window: Window, size: int, quarter: int = 0) -> Canvas:
-        """Scale a window of a picture to size x size pixels: by area if it shrinks, else bilinear. Then turn it."""
-        height, width = picture.shape[:2]
+    def of(cls, image: np.ndarray, window: Window, size: int, quarter: int = 0) -> Canvas:
+        """Scale a window of an image to size x size pixels: by area if it shrinks, else bilinear. Then turn it."""
+        height, width = image.shape[:2]
         start = np.array([max(window.x, 0), max(window.y, 0)])
         stop = np.array([min(window.x + window.side, width), min(window.y + window.side, height)])
         zoom = size / window.side
         corner = np.minimum(np.rint((start - (window.x, window.y)) * zoom).astype(int), size - 1)
         extent = np.clip(np.rint((stop - start) * zoom).astype(int), 1, size - corner)
-        part = picture[start[1] : stop[1], start[0] : stop[0]]
+        part = image[start[1] : stop[1], start[0] : stop[0]]
         pixels = np.full((size, size, 3), BORDER, np.uint8)
         pixels[corner[1] : corner[1] + extent[1], corner[0] : corner[0] + extent[0]] = cv2.resize(
             part, tuple(map(int, extent)), interpolation=cv2.INTER_AREA if zoom < 1 else cv2.INTER_LINEAR
@@ -113,8 +113,8 @@ class Canvas:
         pixels = np.ascontiguousarray(np.rot90(pixels, quarter))
         return cls(pixels, start, corner, (stop - start) / extent, quarter)
 
-    def to_picture(self, face: Detection) -> Detection:
-        """Return a face of the canvas in pixels of the picture."""
+    def to_image(self, face: Detection) -> Detection:
+        """Return a face of the canvas in pixels of the image."""
         box, landmarks = face.box.reshape(2, 2), face.landmarks
         for _ in range(self.quarter):
             box, landmarks = (
@@ -129,9 +129,9 @@ class Canvas:
 
 
 class Look(NamedTuple):
-    """One look at a picture with a border (share of its longer side, each side) on a canvas of size x size.
+    """One look at an image with a border (share of its longer side, each side) on a canvas of size x size.
 
-    A picture with a longer side below `least` is skipped, because an earlier look has shown all its pixels.
+    An image with a longer side below `least` is skipped, because an earlier look has shown all its pixels.
     """
 
     size: int
@@ -162,24 +162,24 @@ class Search:
     sure: float
     smallest: int = 12
 
-    def chosen(self, pictures: list[np.ndarray], faces: Finder, turn: bool = False) -> list[Detection | None]:
-        """Return the chosen face of each picture (BGR, uint8, H x W x 3), or None for no face.
+    def chosen(self, images: list[np.ndarray], faces: Finder, turn: bool = False) -> list[Detection | None]:
+        """Return the chosen face of each image (BGR, uint8, H x W x 3), or None for no face.
 
         Args:
-            pictures: the pictures.
+            images: the images.
             faces: the detector.
             turn: whether each look whose face is not `sure` also looks at the canvas in the other three directions,
                 one after the other. Of the directions, the one with the best score is taken.
         """
-        found: list[Detection | None] = [None] * len(pictures)
+        found: list[Detection | None] = [None] * len(images)
         for look in self.looks:
             rows = [
                 row
                 for row, face in enumerate(found)
-                if face is None and max(pictures[row].shape[:2]) >= look.least
+                if face is None and max(images[row].shape[:2]) >= look.least
             ]
-            windows = [Window.bordered(pictures[row], look.border) for row in rows]
-            seen, quarters = self._look([pictures[row] for row in rows], windows, look.size, faces, turn)
+            windows = [Window.bordered(images[row], look.border) for row in rows]
+            seen, quarters = self._look([images[row] for row in rows], windows, look.size, faces, turn)
             near: dict[int, tuple[Detection, int]] = {}
             for row, window, face, quarter in zip(rows, windows, seen, quarters, strict=True):
                 if face is not None:
@@ -188,20 +188,20 @@ class Search:
                         near[row] = face, quarter
             around = [self.near_window(face) for face, _ in near.values()]
             turns = [quarter for _, quarter in near.values()]
-            closer = _chosen([pictures[row] for row in near], around, self.near_look.size, faces, turns)
+            closer = _chosen([images[row] for row in near], around, self.near_look.size, faces, turns)
             for row, face in zip(near, closer, strict=True):
                 found[row] = face
         return found
 
     def _look(
-        self, pictures: list[np.ndarray], windows: list[Window], size: int, faces: Finder, turn: bool
+        self, images: list[np.ndarray], windows: list[Window], size: int, faces: Finder, turn: bool
     ) -> tuple[list[Detection | None], list[int]]:
-        """Return the chosen face in a window of each picture, and the quarter turns of the canvas that shows it."""
-        quarters = [0] * len(pictures)
-        best = _chosen(pictures, windows, size, faces, quarters)
+        """Return the chosen face in a window of each image, and the quarter turns of the canvas that shows it."""
+        quarters = [0] * len(images)
+        best = _chosen(images, windows, size, faces, quarters)
         for quarter in (1, 2, 3) if turn else ():
             unsure = [row for row, face in enumerate(best) if face is None or face.score < self.sure]
-            few = [pictures[row] for row in unsure], [windows[row] for row in unsure]
+            few = [images[row] for row in unsure], [windows[row] for row in unsure]
             for row, face in zip(unsure, _chosen(*few, size, faces, [quarter] * len(unsure)), strict=True):
                 other = best[row]
                 if face is not None and (other is None or face.score > other.score):
@@ -222,9 +222,9 @@ class FaceDetector:
         """Return all faces of each canvas (BGR, uint8, one size), best score first, in pixels of the canvas."""
         raise NotImplementedError
 
-    def detect(self, pictures: list[np.ndarray], turn: bool = False) -> list[Detection | None]:
-        """Return the chosen face of each picture, or None for no face. See `Search.chosen`."""
-        return self.search.chosen(pictures, self.faces, turn)
+    def detect(self, images: list[np.ndarray], turn: bool = False) -> list[Detection | None]:
+        """Return the chosen face of each image, or None for no face. See `Search.chosen`."""
+        return self.search.chosen(images, self.faces, turn)
 
 
 def distinct_faces(candidates: Iterable[Detection]) -> list[Detection]:
@@ -237,27 +237,27 @@ def distinct_faces(candidates: Iterable[Detection]) -> list[Detection]:
 
 
 def faces_on_canvases(
-    pictures: list[np.ndarray], windows: list[Window], size: int, faces: Finder, quarters: list[int]
+    images: list[np.ndarray], windows: list[Window], size: int, faces: Finder, quarters: list[int]
 ) -> Iterator[tuple[Canvas, list[Detection]]]:
-    """Yield for a window of each picture its canvas, turned by `quarters`, and all faces in pixels of the canvas."""
+    """Yield for a window of each image its canvas, turned by `quarters`, and all faces in pixels of the canvas."""
     step = max(1, BATCH_PIXELS // size**2)
-    for start in range(0, len(pictures), step):
+    for start in range(0, len(images), step):
         batch = slice(start, start + step)
         canvases = [
-            Canvas.of(picture, window, size, quarter)
-            for picture, window, quarter in zip(pictures[batch], windows[batch], quarters[batch], strict=True)
+            Canvas.of(image, window, size, quarter)
+            for image, window, quarter in zip(images[batch], windows[batch], quarters[batch], strict=True)
         ]
         yield from zip(canvases, faces([canvas.pixels for canvas in canvases]), strict=True)
 
 
 def _chosen(
-    pictures: list[np.ndarray], windows: list[Window], size: int, faces: Finder, quarters: list[int]
+    images: list[np.ndarray], windows: list[Window], size: int, faces: Finder, quarters: list[int]
 ) -> list[Detection | None]:
-    """Return the chosen face in a window of each picture, in pixels of the picture."""
+    """Return the chosen face in a window of each image, in pixels of the image."""
     chosen: list[Detection | None] = []
-    for canvas, seen in faces_on_canvases(pictures, windows, size, faces, quarters):
+    for canvas, seen in faces_on_canvases(images, windows, size, faces, quarters):
         face = max(seen, key=lambda face: _prominence(face, size), default=None)
-        chosen.append(face and canvas.to_picture(face))
+        chosen.append(face and canvas.to_image(face))
     return chosen
 
 

@@ -1,4 +1,4 @@
-"""Turn a table of encoded pictures into a table of faces."""
+"""Turn a table of encoded images into a table of faces."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ GIVEN = ("box", "landmarks")
 
 @dataclass(frozen=True)
 class Extraction:
-    """Find and cut out the face of every picture. Can be pickled, so any process can do it.
+    """Find and cut out the face of every image. Can be pickled, so any process can do it.
 
     Args:
         settings: the block `align` of `params.yaml`.
@@ -35,28 +35,28 @@ class Extraction:
     settings: Align
     weights: bytes | None
 
-    def __call__(self, pictures: pa.RecordBatch) -> pa.RecordBatch:
-        """Return one row of `schema.aligned` for each picture, in order.
+    def __call__(self, images: pa.RecordBatch) -> pa.RecordBatch:
+        """Return one row of `schema.aligned` for each image, in order.
 
         Args:
-            pictures: columns `id` and `image` (the encoded file), and as in `schema.ingested` `box`, if the data set
+            images: columns `id` and `image` (the encoded file), and as in `schema.ingested` `box`, if the data set
                 may give boxes, and with `landmarks: given` also `landmarks`.
 
         Raises:
             UserError: an image cannot be decoded, or the weights do not fit the detector.
         """
-        names, settings = pictures["id"].to_pylist(), self.settings
+        names, settings = images["id"].to_pylist(), self.settings
         decoded = [
             decode_ingested(name, image)
-            for name, image in zip(names, pictures["image"].to_pylist(), strict=True)
+            for name, image in zip(names, images["image"].to_pylist(), strict=True)
         ]
         found: list[Detection | None] = [None] * len(decoded)
         boxes: list[list[float] | None] = [None] * len(decoded)
         if self.weights:
-            if "box" in pictures.schema.names:
-                boxes = pictures["box"].to_pylist()
+            if "box" in images.schema.names:
+                boxes = images["box"].to_pylist()
             if settings.landmarks == "given":
-                found = [_given(row, settings.mode) for row in pictures.select(GIVEN).to_pylist()]
+                found = [_given(row, settings.mode) for row in images.select(GIVEN).to_pylist()]
             rows = [row for row, face in enumerate(found) if face is None]
             if rows:
                 detector = _detector(settings.detector, self.weights, settings.threshold)
@@ -67,8 +67,8 @@ class Extraction:
                     if box := boxes[row]:
                         found[row] = face_in_box(detector, decoded[row], box, found[row], settings.turn)
         faces = [
-            _row(name, picture, face, box, settings)
-            for name, picture, face, box in zip(names, decoded, found, boxes, strict=True)
+            _row(name, pixels, face, box, settings)
+            for name, pixels, face, box in zip(names, decoded, found, boxes, strict=True)
         ]
         return pa.RecordBatch.from_pylist(faces, aligned(settings.face_size, channels(settings.colour)))
 
@@ -83,20 +83,20 @@ def _detector(name: str, weights: bytes, threshold: float) -> FaceDetector:
 
 
 def cut(
-    picture: np.ndarray, face: Detection | None, settings: Align, box: list[float] | None = None
+    image: np.ndarray, face: Detection | None, settings: Align, box: list[float] | None = None
 ) -> np.ndarray:
     """Return the aligned face: uint8, size x size x channels.
 
-    Without a face, return the square of the box that the data set gives, or the central square of the picture.
+    Without a face, return the square of the box that the data set gives, or the central square of the image.
     """
     size = settings.face_size
     if face is None:
-        transform = whole_square(picture, size) if box is None else box_square(np.array(box), size)
+        transform = whole_square(image, size) if box is None else box_square(np.array(box), size)
     elif settings.mode == "crop":
         transform = box_square(face.box, size)
     else:
         transform = similarity(face.landmarks, size, settings.zoom, settings.lift)
-    pixels = warp(picture, transform, size)
+    pixels = warp(image, transform, size)
     if face is not None and settings.mode == "crop" and settings.turn and np.isfinite(face.landmarks).all():
         pixels = np.ascontiguousarray(np.rot90(pixels, quarters(face.landmarks[None])[0]))
     if settings.colour:
@@ -116,12 +116,12 @@ def _given(row: dict[str, list[float] | None], mode: str) -> Detection | None:
 
 
 def _row(
-    name: str, picture: np.ndarray, face: Detection | None, box: list[float] | None, settings: Align
+    name: str, image: np.ndarray, face: Detection | None, box: list[float] | None, settings: Align
 ) -> dict[str, Any]:
     row: dict[str, Any] = {"id": name, "box": None, "landmarks": None, "score": None}
     if face is None and settings.mode != "none" and settings.missing == "drop":
         return row | {"status": "missing", "face": bytes(settings.face_size**2 * channels(settings.colour))}
-    row["face"] = cut(picture, face, settings, box).tobytes()
+    row["face"] = cut(image, face, settings, box).tobytes()
     if face is None:
         return row | {"status": "whole"}
     values = {"box": face.box.tolist(), "landmarks": face.landmarks.reshape(10).tolist(), "score": face.score}

@@ -21,8 +21,8 @@ ANCHORS = 2  # at each point of the grid
 def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     """Return a session on one core, safe to share between threads.
 
-    Each call uses one thread. Several threads with pictures of their own scale better than several threads that share
-    the layers of one picture.
+    Each call uses one thread. Several threads with images of their own scale better than several threads that share
+    the layers of one image.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1

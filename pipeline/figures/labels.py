@@ -1,4 +1,4 @@
-"""The contact sheet of a data set: faces by label, pictures without a face, faces with divided votes."""
+"""The contact sheet of a data set: faces by label, images without a face, faces with divided votes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.labels.agreement import entropy, most_divided, tied
 from pipeline.tables.store import Faces
 
 COLUMNS = 10
-ROWS = 2  # of pictures without a face; the examples have one row for each class
+ROWS = 2  # of images without a face; the examples have one row for each class
 # Inches: a face, the gap to the next one, the column of row titles, a line of a caption, the title of a part and of
 # the sheet.
 FACE, GAP, LEFT, LINE, PART, TITLE = 0.8, 0.06, 1.3, 0.14, 0.5, 0.5
@@ -27,22 +27,22 @@ TITLE_SIZE = 9  # points, of a row
 EXAMPLES = {
     "five_point": "aligned faces by label",
     "crop": "faces by label, cut out by their box",
-    "none": "whole pictures by label: not aligned",
+    "none": "whole images by label: not aligned",
 }
 CELLS = Grid(FACE, FACE + GAP, FACE + GAP, caption_gap=0.03, fontsize=7)
 
 
 @dataclass(frozen=True)
 class SheetRow:
-    """One row of pictures. The title has at most five lines."""
+    """One row of images. The title has at most five lines."""
 
     title: str
-    pictures: Sequence[np.ndarray]  # uint8, H x W x C, RGB or grey (C = 1)
-    captions: Sequence[str]  # none, or one for each picture
+    images: Sequence[np.ndarray]  # uint8, H x W x C, RGB or grey (C = 1)
+    captions: Sequence[str]  # none, or one for each image
 
     @property
     def height(self) -> float:
-        """Height of the pictures and the captions, inches."""
+        """Height of the images and the captions, inches."""
         lines = max((caption.count("\n") + 1 for caption in self.captions), default=0)
         return CELLS.height + lines * LINE + (GAP if lines else 0)
 
@@ -72,21 +72,21 @@ def contact_sheet(
     mode: str,
     images: Callable[[list[int]], Iterable[bytes]],
 ) -> None:
-    """Plot examples of each class, pictures without a detected face, and faces with divided votes.
+    """Plot examples of each class, images without a detected face, and faces with divided votes.
 
     Args:
         path: the PNG file.
         dataset: its name.
         faces: the aligned table, N rows.
-        labels: class names, [N]; "" for pictures that are no samples.
-        votes: int [N, V]; zeros for pictures with a single label.
+        labels: class names, [N]; "" for images that are no samples.
+        votes: int [N, V]; zeros for images with a single label.
         vocabulary: V names in the order of the votes.
         classes: names in label order.
         mode: of `align` for this data set: `five_point`, `crop` or `none`.
-        images: returns the encoded pictures of some rows of the table; called only for rows on the sheet.
+        images: returns the encoded images of some rows of the table; called only for rows on the sheet.
 
     Raises:
-        UserError: a picture on the sheet cannot be decoded, or the file cannot be written.
+        UserError: an image on the sheet cannot be decoded, or the file cannot be written.
     """
     status = faces.table["status"].to_numpy()
     usable = np.flatnonzero(status == ("whole" if mode == "none" else "found"))
@@ -97,7 +97,7 @@ def contact_sheet(
     ]
     width = LEFT + COLUMNS * CELLS.width + GAP
     with sheet(path, width, TITLE + sum(part.height for part in parts) + 2 * GAP) as axes:
-        title = f"{dataset}: {len(faces):,} pictures"
+        title = f"{dataset}: {len(faces):,} images"
         axes.text(2 * GAP, TITLE / 2, title, va="center", fontsize=14, fontweight="bold")
         top = TITLE
         for part in parts:
@@ -126,18 +126,18 @@ def _not_found(
     if mode == "none":
         return SheetPart("no face found", [], "not looked for: not aligned")
     if not len(missed):
-        return SheetPart("no face found", [], f"0 of {len(faces):,}: every picture has a face")
+        return SheetPart("no face found", [], f"0 of {len(faces):,}: every image has a face")
     chosen = evenly_spaced(missed, ROWS * COLUMNS).tolist()
     names = faces.table["id"].take(chosen).to_pylist()
-    pictures = [thumbnail(name, image) for name, image in zip(names, images(chosen), strict=True)]
+    thumbnails = [thumbnail(name, image) for name, image in zip(names, images(chosen), strict=True)]
     # The id ends in the name of the file. The end of a long name says more than its beginning.
     captions = [short if len(short := name.split("/")[-1]) <= 14 else f"…{short[-13:]}" for name in names]
     rows = [
-        SheetRow("", pictures[i : i + COLUMNS], captions[i : i + COLUMNS])
+        SheetRow("", thumbnails[i : i + COLUMNS], captions[i : i + COLUMNS])
         for i in range(0, len(chosen), COLUMNS)
     ]
     counts = f"{len(missed):,} of {len(faces):,}\n{len(missed) / len(faces):.2%}"
-    fate = "dropped" if "missing" in status else "the whole picture stands in"
+    fate = "dropped" if "missing" in status else "the whole image stands in"
     return SheetPart(f"no face found: {fate}", [replace(rows[0], title=counts), *rows[1:]], "")
 
 
@@ -167,17 +167,17 @@ def _row_with_votes(
 
 
 def thumbnail(name: str, image: bytes) -> np.ndarray:
-    """Return an encoded picture as RGB, uint8, H x W x 3, its longer side at most 128 pixels.
+    """Return an encoded image as RGB, uint8, H x W x 3, its longer side at most 128 pixels.
 
     Raises:
         UserError: the bytes are no image.
     """
-    picture = decode_ingested(name, image)
-    height, width = picture.shape[:2]
+    pixels = decode_ingested(name, image)
+    height, width = pixels.shape[:2]
     if (scale := 128 / max(height, width)) < 1:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
 
 
 def _plot_part(axes: Axes, part: SheetPart, top: float) -> None:
@@ -188,5 +188,5 @@ def _plot_part(axes: Axes, part: SheetPart, top: float) -> None:
     for row in part.rows:
         middle = top + FACE / 2
         axes.text(LEFT - 2 * GAP, middle, row.title, ha="right", va="center", fontsize=TITLE_SIZE)
-        CELLS.plot(axes, row.pictures, LEFT, top, COLUMNS, row.captions)
+        CELLS.plot(axes, row.images, LEFT, top, COLUMNS, row.captions)
         top += row.height

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.figures.png import INK, PALE, figure_file
-from pipeline.figures.sheet import plot_picture
+from pipeline.figures.sheet import plot_image
 from pipeline.tables.store import Faces
 
 # Faces in the scatter plot and in their mean. More of them would only hide each other.
@@ -69,7 +69,7 @@ def landmark_scatter(
         if mean is not None:
             # Integer coordinates are centres of pixels, in the mean face and in the reference face.
             near, far = -0.5 * size / len(mean), (len(mean) - 0.5) * size / len(mean)
-            plot_picture(axes, mean, (near, far, far, near), interpolation="bicubic")
+            plot_image(axes, mean, (near, far, far, near), interpolation="bicubic")
             axes.set(xlim=(near, far), ylim=(far, near))
             note += "\nover the mean face"
         # A few points have to be visible each; many have to show where they are dense.

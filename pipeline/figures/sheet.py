@@ -1,4 +1,4 @@
-"""Sheets of pictures, laid out in inches from the top left."""
+"""Sheets of images, laid out in inches from the top left."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def sheet(path: Path, width: float, height: float) -> Iterator[Axes]:
         UserError: the file cannot be written.
     """
     with figure_file(path, width, height) as figure:
-        # All pictures share the axes: with axes for each picture a sheet takes three times as long.
+        # All images share the axes: with axes for each image a sheet takes three times as long.
         axes = figure.add_axes((0, 0, 1, 1))
         yield axes
         axes.set_axis_off()
@@ -35,13 +35,13 @@ def sheet(path: Path, width: float, height: float) -> Iterator[Axes]:
 
 @dataclass(frozen=True)
 class Grid:
-    """Cells of a sheet, each with a picture and room for a caption below it. Lengths are inches.
+    """Cells of a sheet, each with an image and room for a caption below it. Lengths are inches.
 
     Attributes:
-        side: the longer side of a picture.
+        side: the longer side of an image.
         width: of a cell, with the gap to the next one.
         height: of a cell, with its caption.
-        caption_gap: between a square picture and its caption.
+        caption_gap: between a square image and its caption.
         fontsize: of the captions, points.
     """
 
@@ -54,28 +54,28 @@ class Grid:
     def plot(
         self,
         axes: Axes,
-        pictures: Sequence[np.ndarray] | np.ndarray,
+        images: Sequence[np.ndarray] | np.ndarray,
         left: float,
         top: float,
         columns: int,
         captions: Sequence[str] = (),
     ) -> None:
-        """Plot pictures row by row, undistorted and centred on a square of `side` inches.
+        """Plot images row by row, undistorted and centred on a square of `side` inches.
 
         Args:
             axes: of the sheet.
-            pictures: [H, W, C] each; uint8 or 0 to 1, RGB or grey (C = 1).
+            images: [H, W, C] each; uint8 or 0 to 1, RGB or grey (C = 1).
             left: of the first cell.
             top: of the first cell.
             columns: cells in a row.
-            captions: one for each picture, or none.
+            captions: one for each image, or none.
         """
-        for i, picture in enumerate(pictures):
+        for i, image in enumerate(images):
             row, column = divmod(i, columns)
             x, y = left + column * self.width, top + row * self.height
-            height, width = np.array(picture.shape[:2]) * self.side / max(picture.shape[:2])
-            picture_x, picture_y = x + (self.side - width) / 2, y + (self.side - height) / 2
-            plot_picture(axes, picture, (picture_x, picture_x + width, picture_y + height, picture_y))
+            height, width = np.array(image.shape[:2]) * self.side / max(image.shape[:2])
+            image_x, image_y = x + (self.side - width) / 2, y + (self.side - height) / 2
+            plot_image(axes, image, (image_x, image_x + width, image_y + height, image_y))
             if captions:
                 caption_x, caption_y = x + self.side / 2, y + self.side + self.caption_gap
                 size = self.fontsize
@@ -132,11 +132,11 @@ def _fits(text: str, width: float, fontsize: float) -> bool:
     return len(text) < 2 or points <= 72 * width
 
 
-def plot_picture(
+def plot_image(
     axes: Axes,
-    picture: np.ndarray,
+    image: np.ndarray,
     extent: tuple[float, float, float, float],
     interpolation: str | None = None,
 ) -> None:
-    """Plot an RGB or grey picture, [H, W, C], from left, right, bottom and top in the units of the axes."""
-    axes.imshow(np.broadcast_to(picture, (*picture.shape[:2], 3)), extent=extent, interpolation=interpolation)
+    """Plot an RGB or grey image, [H, W, C], from left, right, bottom and top in the units of the axes."""
+    axes.imshow(np.broadcast_to(image, (*image.shape[:2], 3)), extent=extent, interpolation=interpolation)

@@ -110,8 +110,8 @@ def faces_sheet(path: Path, title: str, parts: Sequence[SeenFaces]) -> None:
             height += HEADING
         captions = [wrapped(caption, (cell - GAP) / DPI, FONTSIZE) for caption in part.captions]
         row = face + 2 * GAP + LINE * max(caption.count("\n") + 1 for caption in captions)
-        for i, (picture, caption) in enumerate(zip(part.faces, captions, strict=True)):
-            cells.append((MARGIN + i % COLUMNS * cell, height + i // COLUMNS * row, picture, caption))
+        for i, (image, caption) in enumerate(zip(part.faces, captions, strict=True)):
+            cells.append((MARGIN + i % COLUMNS * cell, height + i // COLUMNS * row, image, caption))
         height += -(-len(captions) // COLUMNS) * row
     # Half a pixel more, because matplotlib rounds a size in inches down to pixels.
     with figure_file(path, (width + 0.5) / DPI, (height + 0.5) / DPI) as figure:
@@ -122,8 +122,8 @@ def faces_sheet(path: Path, title: str, parts: Sequence[SeenFaces]) -> None:
         write(MARGIN, TITLE / 2, title, va="center", fontsize=11)
         for top, heading in headings:
             write(MARGIN, top + HEADING / 3, heading, va="center", fontsize=9)
-        for left, top, picture, caption in cells:
-            enlarged = picture.repeat(scale, 0).repeat(scale, 1)
+        for left, top, image, caption in cells:
+            enlarged = image.repeat(scale, 0).repeat(scale, 1)
             # Not `imshow`, which resamples.
             figure.figimage(
                 np.broadcast_to(enlarged, (face, face, 3)), left, height - top - face, origin="upper"

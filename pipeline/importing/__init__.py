@@ -1,1 +1,1 @@
-"""Bring a person's pictures into the project, for `fer import`."""
+"""Bring a person's images into the project, for `fer import`."""

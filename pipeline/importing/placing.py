@@ -84,7 +84,7 @@ def settings(found: Recognised, p: Params, names: Mapping[str, str], accept: boo
         "ingest.names": dict(names),
         "ingest.rejected": "accept" if accept else p.ingest.rejected,
         "ingest.rafdb": found.rafdb if found.form == "rafdb" else p.ingest.rafdb,
-        # RAF-DB's aligned pictures are faces that are cut out already.
+        # RAF-DB's aligned images are faces that are cut out already.
         "align.modes": {"rafdb": "none"}
         if found.form == "rafdb" and found.rafdb == "aligned"
         else p.align.modes,

@@ -18,7 +18,7 @@ from pipeline.intake.unread import file_of
 from pipeline.params.methods import choices
 from pipeline.tables.vocabulary import SPLITS
 
-# The forms that fit many trees come last. Of forms that find as many pictures and splits, the first one is taken.
+# The forms that fit many trees come last. Of forms that find as many images and splits, the first one is taken.
 _GENERAL = ("yolo", "huggingface", "webdataset", "table", "folder", "fer2013")
 
 
@@ -33,8 +33,8 @@ class Recognised:
         part: the part of the tree that was read.
         listing: its records and rejected rows.
         names: of its classes, with the labels that it was asked about.
-        unknown: labels that nothing knows, and the number of their pictures.
-        rafdb: the pictures of RAF-DB that were read, `ingest.rafdb`.
+        unknown: labels that nothing knows, and the number of their images.
+        rafdb: the images of RAF-DB that were read, `ingest.rafdb`.
     """
 
     form: str
@@ -60,7 +60,7 @@ class Recognised:
         return sorted((name, name, count) for name, count in classes.items())
 
     def missing(self) -> list[str]:
-        """Return the places of pictures that records name and the tree does not hold."""
+        """Return the places of images that records name and the tree does not hold."""
         files = set(self.part.files())
         return [place for place in self.listing.places() if file_of(place, files) not in files]
 
@@ -80,10 +80,10 @@ def forms() -> list[str]:
 def recognise(
     path: Path, own: Mapping[str, str], declared: list[str], rafdb: str, form: str | None
 ) -> Recognised:
-    """Return the form that finds most pictures in a folder, an archive or a table.
+    """Return the form that finds most images in a folder, an archive or a table.
 
     Args:
-        path: a folder, an archive, or a table with its pictures beside it.
+        path: a folder, an archive, or a table with its images beside it.
         own: a person's label to the name of its class.
         declared: names of classes beyond the known ones.
         rafdb: `ingest.rafdb`.
@@ -102,14 +102,14 @@ def recognise(
         if others:
             raise UserError(
                 f"{path}: found other tables beside it ({', '.join(sorted(others)[:3])}), expected: a folder with this "
-                "one and its pictures, or the folder itself as the argument"
+                "one and its images, or the folder itself as the argument"
             )
     found: list[Recognised] = []
     refusals: dict[str, str] = {}
     for name in [form] if form else forms():
-        for pictures in (rafdb, *({"original", "aligned"} - {rafdb} if name == "rafdb" else ())):
+        for images in (rafdb, *({"original", "aligned"} - {rafdb} if name == "rafdb" else ())):
             try:
-                found.append(_recognised(name, source, own, declared, pictures))
+                found.append(_recognised(name, source, own, declared, images))
                 break
             except UserError as error:
                 if not isinstance(error, WrongTree):
@@ -125,7 +125,7 @@ def recognise(
     entries = ", ".join(open_tree(source).entries()[:8]) or "nothing"
     raise UserError(
         f"{source}: found {entries}; expected: folders named after classes, a table such as labels.csv with a folder "
-        "of pictures, or a published data set (docs/methods/dataset/index.md shows the layouts)"
+        "of images, or a published data set (docs/methods/dataset/index.md shows the layouts)"
     )
 
 
@@ -136,7 +136,7 @@ def _recognised(
     asked: tuple[str, ...] = ()
     try:
         listing, part = listed(form, tree, Options(names, rafdb))
-    except UnknownNames as error:  # count the pictures of each as if it were the name of a class
+    except UnknownNames as error:  # count the images of each as if it were the name of a class
         asked = error.names
         names = Names({**own, **{name: name for name in asked}}, declared)
         listing, part = listed(form, tree, Options(names, rafdb))
@@ -146,11 +146,11 @@ def _recognised(
 
 
 def _fit(one: Recognised) -> tuple[int, int, int, int]:
-    """Return how well a form fits: pictures whose labels it knows, all pictures, splits, then few unknown labels.
+    """Return how well a form fits: images whose labels it knows, all images, splits, then few unknown labels.
 
-    Any folders of pictures could be classes, also those of a published data set, of whose pictures `folder` finds more.
+    Any folders of images could be classes, also those of a published data set, of whose images `folder` finds more.
     """
     asked = sum(count for (label, name), count in one.names.seen.items() if name and label in one.unknown)
     rejected = sum(count for (_, name), count in one.names.seen.items() if not name)
-    pictures = len(one.listing)
-    return pictures - asked, pictures + rejected, len(one.splits()), -len(one.unknown)
+    images = len(one.listing)
+    return images - asked, images + rejected, len(one.splits()), -len(one.unknown)

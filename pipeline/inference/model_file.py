@@ -69,7 +69,7 @@ class TrainedModel:
         model: name of the network.
         settings: the block `models.<model>`.
         classes: K names in the order of the logits.
-        align: how faces are found and cut out of pictures.
+        align: how faces are found and cut out of images.
         crop: side of the network's input in pixels; it is cut out of the face.
         precision: `train.precision`, which validation and evaluation used.
         labels: `labels.rule`, which turned votes into the training labels.

@@ -153,7 +153,7 @@ class LabelledFaces:
     def learnable(self) -> Samples:
         """Return the training samples that GANs and judges may learn from.
 
-        Pictures that valid or test of any data set hold too, exactly or nearly, are left out. Of pictures that the
+        Images that valid or test of any data set hold too, exactly or nearly, are left out. Of images that the
         training split holds several times, the first stays.
 
         Raises:

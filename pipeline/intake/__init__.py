@@ -1,1 +1,1 @@
-"""Strangers' files: trees, archives, CSV rows, pictures that nobody has checked."""
+"""Strangers' files: trees, archives, CSV rows, images that nobody has checked."""

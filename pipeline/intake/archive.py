@@ -22,7 +22,7 @@ from pipeline.core.errors import UserError, one_line
 from pipeline.intake.guards import BROKEN, MOST_BYTES, Rejection, check_size, is_hidden, leads_out
 
 _ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-# An archive of pictures expands to little more than its own size, one of CSV files to ten times as much. An archive
+# An archive of images expands to little more than its own size, one of CSV files to ten times as much. An archive
 # may expand to a hundred times its size, or to 256 MiB (`_SMALL`) if that is more.
 _MOST_EXPANSION, _SMALL = 100, 2**28
 

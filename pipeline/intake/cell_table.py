@@ -26,7 +26,7 @@ COLUMNS = {
     "x2": "x2 xmax x_max right",
     "y2": "y2 ymax y_max bottom",
 }
-# Columns about the person in the picture. Others have a name that begins with the prefix.
+# Columns about the person in the image. Others have a name that begins with the prefix.
 ATTRIBUTES, PREFIX = ("gender", "age", "race"), "attribute."
 _USUAL = frozenset(name for usual in COLUMNS.values() for name in usual.split())
 # Numbers of rows, as pandas writes them: nothing that anybody would miss.

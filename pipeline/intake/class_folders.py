@@ -25,7 +25,7 @@ def folders(tree: Tree, under: str = "") -> list[str]:
     return [entry[:-1] for entry in tree.entries(under) if entry.endswith("/")]
 
 
-def pictures(tree: Tree, under: str = "") -> Iterator[str]:
+def images(tree: Tree, under: str = "") -> Iterator[str]:
     """Yield the places of all files below a folder that are no documents."""
     return (place for place in tree.files(under) if not is_document(place))
 
@@ -43,9 +43,9 @@ def add(
 def add_below(
     listing: Listing, tree: Tree, names: Names, under: str, split_of: Callable[[str], str | None]
 ) -> None:
-    """Add every picture below a folder that holds one folder for each class."""
+    """Add every image below a folder that holds one folder for each class."""
     depth = under.count("/") + 1 if under else 0
-    for place in pictures(tree, under):
+    for place in images(tree, under):
         parts = place.split("/")
         if len(parts) < depth + 2:
             reject(listing, place, "no_label", "the file lies in no folder named after a class")

@@ -1,4 +1,4 @@
-"""Pictures whose samples do not have 8 bits: which of them can be shown, and how they become 8 bits."""
+"""Images whose samples do not have 8 bits: which of them can be shown, and how they become 8 bits."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _UNASSOCIATED = 2  # of ExtraSamples: alpha by which the colours are yet to be m
 
 
 class Tiff(NamedTuple):
-    """What the header of a TIFF file says of its first picture.
+    """What the header of a TIFF file says of its first image.
 
     Attributes:
         width: pixels.
@@ -70,17 +70,17 @@ class Tiff(NamedTuple):
 
 
 def eight_bits(pixels: np.ndarray, data: bytes) -> tuple[np.ndarray, int | None]:
-    """Return the samples of a picture in 8 bits, and the number of bits that they used.
+    """Return the samples of an image in 8 bits, and the number of bits that they used.
 
     A PGM or PPM file declares its largest value, which becomes 255. Other files of 16 bits do not say how many of them
-    a camera filled. They are taken to use the fewest of 8, 10, 12, 14 and 16 bits that hold the picture's largest
-    sample, and the upper 8 of these are kept. So a picture with a sample above 16,383 keeps the upper byte of each
-    sample. Pictures of one 12-bit camera are scaled alike if each has a sample above 1,023; a darker one comes out four
-    times as bright as the others. The picture's own minimum and maximum would scale each picture in its own way.
+    a camera filled. They are taken to use the fewest of 8, 10, 12, 14 and 16 bits that hold the image's largest
+    sample, and the upper 8 of these are kept. So an image with a sample above 16,383 keeps the upper byte of each
+    sample. Images of one 12-bit camera are scaled alike if each has a sample above 1,023; a darker one comes out four
+    times as bright as the others. The image's own minimum and maximum would scale each image in its own way.
 
     Args:
         pixels: uint8 or uint16, H x W x 3, as OpenCV decodes them. 16-bit samples are overwritten.
-        data: the picture's file.
+        data: the image's file.
 
     Returns:
         uint8, H x W x 3, and the bits; None if 8-bit samples are returned as they are.

@@ -1,4 +1,4 @@
-"""Rows of a label file that are about faces: a picture may show several, and several rows may be about one face."""
+"""Rows of a label file that are about faces: an image may show several, and several rows may be about one face."""
 
 from __future__ import annotations
 
@@ -68,23 +68,23 @@ def attributes_of(cell: Mapping[str, str]) -> dict[str, str]:
 
 
 def add_faces(listing: Listing, rows: Iterable[FaceRow], name: Callable[[str], str] = str) -> None:
-    """Add the faces in pictures, and reject the rows that disagree about a face.
+    """Add the faces in images, and reject the rows that disagree about a face.
 
     Args:
         listing: takes them. A row that repeats an earlier one is rejected when its records are iterated.
-        rows: of any pictures.
-        name: returns the name of the record of a picture at a place. It is brought into Unicode's composed form;
-            `#<x1>,<y1>,<x2>,<y2>` is added if the picture shows several faces.
+        rows: of any images.
+        name: returns the name of the record of an image at a place. It is brought into Unicode's composed form;
+            `#<x1>,<y1>,<x2>,<y2>` is added if the image shows several faces.
     """
-    pictures = defaultdict(list)
+    images = defaultdict(list)
     for row in rows:
-        pictures[row.place].append(row)
-    for place, of_picture in pictures.items():
-        _add_picture(listing, unicodedata.normalize("NFC", name(place)), of_picture)
+        images[row.place].append(row)
+    for place, of_image in images.items():
+        _add_image(listing, unicodedata.normalize("NFC", name(place)), of_image)
 
 
-def _add_picture(listing: Listing, name: str, rows: Sequence[FaceRow]) -> None:
-    """Add the faces in one picture."""
+def _add_image(listing: Listing, name: str, rows: Sequence[FaceRow]) -> None:
+    """Add the faces in one image."""
     boxes = {row.box for row in rows}
     faces = defaultdict(list)
     for row in rows:

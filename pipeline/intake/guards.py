@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 
 from pipeline.core.errors import mismatch, printable
 
-MOST_BYTES = 256 * 2**20  # of an encoded picture
+MOST_BYTES = 256 * 2**20  # of an encoded image
 # Errors of reading a damaged, truncated or encrypted file, in an archive or outside of one.
 BROKEN = (
     OSError,
@@ -55,7 +55,7 @@ class Rejection(Exception):
 
 
 def check_size(size: int) -> None:
-    """Reject a picture file of more than `MOST_BYTES`.
+    """Reject an image file of more than `MOST_BYTES`.
 
     Raises:
         Rejection: `too_large`.
@@ -70,7 +70,7 @@ def leads_out(place: str) -> bool:
 
 
 def is_document(place: str) -> bool:
-    """Return whether a file is, by its ending, text, a table or an archive: no picture that somebody would miss."""
+    """Return whether a file is, by its ending, text, a table or an archive: no image that somebody would miss."""
     name, dot, ending = place.rpartition("/")[2].rpartition(".")
     return ending.lower() in _DOCUMENTS if dot and name else (name or ending).lower() in _DOCUMENTS
 

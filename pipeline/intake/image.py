@@ -1,4 +1,4 @@
-"""The one decoder of picture files. It measures a file before it decodes it, as the file may come from a stranger."""
+"""The one decoder of image files. It measures a file before it decodes it, as the file may come from a stranger."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.core.errors import UserError
 from pipeline.intake import depth
 from pipeline.intake.guards import MOST_BYTES, Rejection
 
-# A picture of 64 megapixels takes 192 MB decoded. The header of a small file can claim a thousand times that.
+# An image of 64 megapixels takes 192 MB decoded. The header of a small file can claim a thousand times that.
 MOST_PIXELS = 64_000_000
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 # Bytes of a pixel while OpenCV decodes it: it returns a copy of what it has decoded. Formats that are stored in several
@@ -30,28 +30,28 @@ _PNG_START = struct.Struct(">16sII")  # signature and name of the first chunk, w
 _PNG_NAME = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 _HEAD = 64 * 1024  # bytes: an animated PNG says so (acTL) before its first chunk of pixels (IDAT)
 
-# Both libraries write to standard error. What is wrong with a picture belongs in the list of rejected rows.
+# Both libraries write to standard error. What is wrong with an image belongs in the list of rejected rows.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 warnings.filterwarnings("ignore", module="PIL")
 
 
 def cost(width: int, height: int, encoded: int) -> int:
-    """Return the bytes that a picture takes in memory while it is decoded.
+    """Return the bytes that an image takes in memory while it is decoded.
 
     Args:
         width: pixels.
         height: pixels.
-        encoded: bytes of the picture's file.
+        encoded: bytes of the image's file.
     """
     return DECODING * width * height + encoded
 
 
-# The most that a picture takes.
+# The most that an image takes.
 LARGEST = cost(MOST_PIXELS, 1, MOST_BYTES)
 
 
 class Decoded(NamedTuple):
-    """A decoded picture.
+    """A decoded image.
 
     Attributes:
         pixels: BGR, uint8, H x W x 3.
@@ -63,18 +63,18 @@ class Decoded(NamedTuple):
 
 
 def decode(data: bytes) -> np.ndarray:
-    """Return a picture as `decode_deep` does, without the bits."""
+    """Return an image as `decode_deep` does, without the bits."""
     return decode_deep(data).pixels
 
 
 def decode_deep(data: bytes) -> Decoded:
-    """Return a picture turned as its EXIF data says, with the bits that its samples used.
+    """Return an image turned as its EXIF data says, with the bits that its samples used.
 
     Alpha is ignored: a transparent pixel has the colour that the file stores for it. A GIF stores none, so its
     background's colour is used.
 
     Raises:
-        Rejection: `unreadable_image` (damaged, cut short, or no picture), `too_large`, `animated`,
+        Rejection: `unreadable_image` (damaged, cut short, or no image), `too_large`, `animated`,
             `unsupported_depth`.
     """
     dimensions(io.BytesIO(data))
@@ -106,7 +106,7 @@ def _without_alpha(data: bytes) -> np.ndarray:
 
 
 def is_flat(pixels: np.ndarray) -> bool:
-    """Return whether a picture (uint8, H x W x 3) has less than `LEAST_CONTRAST` in each channel."""
+    """Return whether an image (uint8, H x W x 3) has less than `LEAST_CONTRAST` in each channel."""
     for channel in range(pixels.shape[2]):
         low, high, *_ = cv2.minMaxLoc(cv2.extractChannel(pixels, channel))
         if high - low >= LEAST_CONTRAST:
@@ -115,10 +115,10 @@ def is_flat(pixels: np.ndarray) -> bool:
 
 
 def decode_ingested(name: str, data: bytes) -> np.ndarray:
-    """Return a picture that `ingest` has accepted, as `decode` does.
+    """Return an image that `ingest` has accepted, as `decode` does.
 
     Raises:
-        UserError: the bytes are no picture; the table was not written by `ingest`.
+        UserError: the bytes are no image; the table was not written by `ingest`.
     """
     try:
         return decode(data)
@@ -127,9 +127,9 @@ def decode_ingested(name: str, data: bytes) -> np.ndarray:
 
 
 def fingerprint(pixels: np.ndarray) -> str:
-    """Return SHA-256 over the shape and the values of a decoded picture, as hexadecimal digits.
+    """Return SHA-256 over the shape and the values of a decoded image, as hexadecimal digits.
 
-    A picture whose three channels are equal counts as one of one channel, so that a grey picture has the same
+    An image whose three channels are equal counts as one of one channel, so that a grey image has the same
     fingerprint in either form.
     """
     flat = np.ascontiguousarray(pixels).reshape(-1, 1, 3)
@@ -142,7 +142,7 @@ def fingerprint(pixels: np.ndarray) -> str:
 
 
 def face_fingerprint(pixels: str, box: Sequence[float]) -> str:
-    """Return the fingerprint of one of several faces in a picture: SHA-256 over the picture's and the face's box."""
+    """Return the fingerprint of one of several faces in an image: SHA-256 over the image's and the face's box."""
     return hashlib.sha256(f"{pixels} {' '.join(map(str, box))}".encode()).hexdigest()
 
 
@@ -152,10 +152,10 @@ def _is_grey(band: np.ndarray) -> bool:
 
 
 def dimensions(file: IO[bytes]) -> tuple[int, int]:
-    """Return the width and height that the header of a picture's file claims.
+    """Return the width and height that the header of an image's file claims.
 
     Raises:
-        Rejection: a picture that must not be decoded: `unreadable_image`, `too_large`, `animated` or
+        Rejection: an image that must not be decoded: `unreadable_image`, `too_large`, `animated` or
             `unsupported_depth`.
     """
     animated, head = False, file.read(_HEAD)
@@ -184,7 +184,7 @@ def dimensions(file: IO[bytes]) -> tuple[int, int]:
                 # Not `n_frames`: to count the frames of a GIF, Pillow reads all of it.
                 animated = image.format in ("PNG", "GIF", "WEBP") and getattr(image, "is_animated", False)
         except UnidentifiedImageError:
-            raise Rejection("unreadable_image", f"not a picture; allowed: {', '.join(FORMATS)}") from None
+            raise Rejection("unreadable_image", f"not an image; allowed: {', '.join(FORMATS)}") from None
         except Image.DecompressionBombError:
             raise Rejection(
                 "too_large", f"the header claims too many pixels, allowed: {MOST_PIXELS:,}"
@@ -202,7 +202,7 @@ def _damaged(why: object) -> Rejection:
 
 
 def check_pixels(width: int, height: int) -> None:
-    """Reject a picture of more than `MOST_PIXELS`.
+    """Reject an image of more than `MOST_PIXELS`.
 
     Raises:
         Rejection: `too_large`.

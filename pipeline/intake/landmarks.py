@@ -1,4 +1,4 @@
-"""Boxes and landmarks that data sets publish: five points out of 68, their order, and the check against the picture."""
+"""Boxes and landmarks that data sets publish: five points out of 68, their order, and the check against the image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.intake.guards import Rejection
 
-# Pixels that a point may lie outside of its picture: rounding does that.
+# Pixels that a point may lie outside of its image: rounding does that.
 _ALLOWANCE = 1.0
 # Pixels: landmarks closer together than this say nothing about where a face is.
 _LEAST_EXTENT = 2.0
@@ -44,9 +44,9 @@ def five(points: np.ndarray) -> list[float]:
 
 @np.errstate(over="ignore", invalid="ignore")
 def as_seen(points: np.ndarray) -> list[float]:
-    """Return five landmarks with left and right as seen in the picture, as ten numbers, x before y.
+    """Return five landmarks with left and right as seen in the image, as ten numbers, x before y.
 
-    Some data sets mean the subject's left. No picture is mirrored, and in a face whose eyes are ordered from left to
+    Some data sets mean the subject's left. No image is mirrored, and in a face whose eyes are ordered from left to
     right, the mouth is below the eyes at whatever angle the head is held. So the side of the mouth tells which eye
     comes first.
 
@@ -61,16 +61,16 @@ def as_seen(points: np.ndarray) -> list[float]:
 
 
 def face_box(box: Sequence[float], width: int, height: int, unit: str) -> list[float]:
-    """Return the box of a face in pixels, cut to its picture.
+    """Return the box of a face in pixels, cut to its image.
 
     Args:
         box: x1, y1, x2, y2.
-        width: of the picture, pixels.
+        width: of the image, pixels.
         height: likewise.
-        unit: of the box, `pixels` or `shares` of the picture's width and height.
+        unit: of the box, `pixels` or `shares` of the image's width and height.
 
     Raises:
-        Rejection: `bad_box` if it is no box, or less than half of it lies in the picture.
+        Rejection: `bad_box` if it is no box, or less than half of it lies in the image.
     """
     x1, y1, x2, y2 = np.multiply(box, [width, height] * 2 if unit == "shares" else 1.0).tolist()
     cut = [max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height))]
@@ -78,21 +78,19 @@ def face_box(box: Sequence[float], width: int, height: int, unit: str) -> list[f
     # NaN fails every comparison.
     if not (min(sides) > 0 and 2 * sides[0] * sides[1] >= (x2 - x1) * (y2 - y1)):
         found = f"the box {', '.join(f'{value:g}' for value in (x1, y1, x2, y2))}"
-        raise Rejection.of(
-            "bad_box", found, f"x1, y1, x2, y2 in the {width} x {height} pixels of the picture"
-        )
+        raise Rejection.of("bad_box", found, f"x1, y1, x2, y2 in the {width} x {height} pixels of the image")
     return cut
 
 
 def inside(points: Sequence[float], width: int, height: int) -> bool:
-    """Return whether a box or landmarks lie in their picture and can be those of a face.
+    """Return whether a box or landmarks lie in their image and can be those of a face.
 
-    All points must be numbers inside the picture, to within a pixel. A box needs its second corner right of and below
+    All points must be numbers inside the image, to within a pixel. A box needs its second corner right of and below
     the first one: published widths may be negative. Landmarks must not all be on one spot.
 
     Args:
         points: a box (x1, y1, x2, y2) or landmarks (x, y, x, y, ...), pixels.
-        width: of the picture, pixels.
+        width: of the image, pixels.
         height: likewise.
     """
     x, y = points[::2], points[1::2]

@@ -38,7 +38,7 @@ _RECORDS = pa.schema(
 
 
 class Record(NamedTuple):
-    """A row of a data set whose picture is yet to be read; the fields are the arguments of `Listing.add`."""
+    """A row of a data set whose image is yet to be read; the fields are the arguments of `Listing.add`."""
 
     name: str
     split: str | None
@@ -69,15 +69,15 @@ class Listing:
     Iterating yields the records in the order of their names. A second record of a name is rejected then.
 
     Args:
-        read: returns the encoded picture at a place, or raises `Rejection`. It is called for each record in another
-            process, so it must survive pickling, and for large pictures once more.
-        draw: splits that the data set does not publish; `label` draws them from the training pictures.
+        read: returns the encoded image at a place, or raises `Rejection`. It is called for each record in another
+            process, so it must survive pickling, and for large images once more.
+        draw: splits that the data set does not publish; `label` draws them from the training images.
         vocabulary: names that an annotator can vote for, in the order of the records' votes.
         keep_repeats: whether a record with the name, split, votes and label of an earlier one is kept under the
             name `<name>-row<N>`.
-        face_boxes: unit of the boxes, `pixels` or `shares` of the picture's width and height, if a box says which face
+        face_boxes: unit of the boxes, `pixels` or `shares` of the image's width and height, if a box says which face
             a record is about. None: boxes are in pixels and are not needed.
-        keep_flat: whether pictures without contrast are kept, as the published counts include them.
+        keep_flat: whether images without contrast are kept, as the published counts include them.
 
     Attributes:
         rejected: the rejected rows.
@@ -128,16 +128,16 @@ class Listing:
         Args:
             name: the record's id is `<dataset>/<name>`.
             split: `train`, `valid`, `test`, or None if the data set does not publish it.
-            place: where `read` finds the picture.
+            place: where `read` finds the image.
             file: the file that holds the record's row, relative to the data set's folder.
             row: its number as in a spreadsheet, from 1; 0 if the file itself is the record.
             votes: annotators per name in the vocabulary, or None if the data set has single labels.
             label: a class name, `unknown` or `NF`, or None if the data set has votes.
-            group: the person in the picture, if known.
+            group: the person in the image, if known.
             box: of the face, x1, y1, x2, y2, if the data set gives one; see `face_boxes`. Any numbers are allowed, NaN
-                included: `ingest` drops a box that does not lie in the picture or, if it is needed, rejects the record.
+                included: `ingest` drops a box that does not lie in the image or, if it is needed, rejects the record.
             landmarks: of the face, five times x, y in pixels in the order of `landmarks.as_seen`, likewise.
-            attributes: of the person in the picture, in words by name: `{"gender": "female", "age": "20-39"}`. What
+            attributes: of the person in the image, in words by name: `{"gender": "female", "age": "20-39"}`. What
                 is not known is left out; None if nothing is.
         """
         if printable(name) != name or printable(place) != place:
@@ -169,7 +169,7 @@ class Listing:
             row: as for `add`.
             name: what is known of the record's name.
             why: the reason.
-            place: of the row's picture, if it is known.
+            place: of the row's image, if it is known.
         """
         record = RejectedRow(printable(file), row, printable(name[:80]), why.reason, why.detail)
         self.rejected.append(record)
@@ -208,14 +208,14 @@ class Listing:
 
         Args:
             kept: number of records that are not rejected.
-            missing: number of records that will be rejected, as their pictures are not there.
+            missing: number of records that will be rejected, as their images are not there.
         """
         rejected = (self.reasons() - self.expected).total() + missing
         total = kept + rejected
         return f"{rejected:,} of {total:,} records" if 10 * rejected > total else ""
 
     def places(self) -> list[str]:
-        """Return where the pictures of the records are."""
+        """Return where the images of the records are."""
         self._pack()
         return [place for batch in self._packed for place in batch["place"].to_pylist()]
 
@@ -226,7 +226,7 @@ class Listing:
         return self._used.union(*of_records)
 
     def shared(self) -> set[str]:
-        """Return the places of the pictures with several records that have boxes."""
+        """Return the places of the images with several records that have boxes."""
         self._pack()
         boxed = pa.Table.from_batches(self._packed, _RECORDS).filter(pc.field("box").is_valid())
         names = boxed.group_by("place").aggregate([("name", "count_distinct")])

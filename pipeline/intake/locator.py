@@ -1,4 +1,4 @@
-"""Find the pictures that a table names."""
+"""Find the images that a table names."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Locator:
             raise Rejection.of("outside_folder", repr(text[:80]), f"paths inside {self._folder}/")
         if not path.name:
             raise Rejection(
-                "no_image_name", f"found {text!r}, expected: the path of a picture in {self._folder}/"
+                "no_image_name", f"found {text!r}, expected: the path of an image in {self._folder}/"
             )
         tail = str(path).removeprefix(f"{self._folder}/")
         for candidate in (f"{self._folder}/{path}", str(path), f"{self._folder}/{tail}", tail):
@@ -78,7 +78,7 @@ class Locator:
 
     @cached_property
     def _without_ending(self) -> dict[str, list[str]]:
-        """Paths of pictures by their names without the ending."""
+        """Paths of images by their names without the ending."""
         found: defaultdict[str, list[str]] = defaultdict(list)
         for name, paths in self._by_name.items():
             if not is_document(name):

@@ -13,7 +13,7 @@ class Options:
 
     Attributes:
         names: the classes of labels.
-        rafdb: pictures of RAF-DB that are read, `original` or `aligned`.
+        rafdb: images of RAF-DB that are read, `original` or `aligned`.
     """
 
     names: Names = field(default_factory=Names)

@@ -18,7 +18,7 @@ from pipeline.intake.tree import Tree
 # Errors of reading a damaged file. Text that is no UTF-8 is noticed only when it becomes a Python object.
 BROKEN = (OSError, pa.ArrowException, UnicodeDecodeError)
 _ROWS = 4096  # that are in memory at a time
-_BUFFER = 2**20  # bytes that are read at a time: without a buffer, all pictures of a row group would be
+_BUFFER = 2**20  # bytes that are read at a time: without a buffer, all images of a row group would be
 _POINTER = b"version https://git-lfs"
 
 

@@ -1,4 +1,4 @@
-"""FER2013's CSV file of pixels, `fer2013.csv` or `icml_face_data.csv`, as a table of pictures."""
+"""FER2013's CSV file of pixels, `fer2013.csv` or `icml_face_data.csv`, as a table of images."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LONGEST_LINE = 2**20  # bytes: a file that is no text may be one line of gigaby
 
 
 class PixelTable:
-    """The rows of the file. A row is read when its picture is; memory holds only its offset.
+    """The rows of the file. A row is read when its image is; memory holds only its offset.
 
     `icml_face_data.csv` holds the same rows as `fer2013.csv`; its column names begin with a space.
 

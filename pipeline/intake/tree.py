@@ -39,7 +39,7 @@ class Tree(Protocol):
         """Yield the places of all files below a folder, in no particular order, without hidden files."""
 
     def linked(self) -> list[str]:
-        """Return the sorted places of links to folders that are not followed, whose pictures nobody would count."""
+        """Return the sorted places of links to folders that are not followed, whose images nobody would count."""
 
     def open(self, place: str) -> IO[bytes]:
         """Open a file that the data set cannot do without, such as a CSV file.
@@ -49,7 +49,7 @@ class Tree(Protocol):
         """
 
     def read(self, place: str) -> bytes:
-        """Return the content of a picture file.
+        """Return the content of an image file.
 
         Raises:
             Rejection: `missing_image`, `outside_folder` (the path or a link leaves the tree), `too_large` or

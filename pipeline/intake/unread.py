@@ -28,10 +28,10 @@ class Unread(NamedTuple):
 
 
 def file_of(place: str, files: Container[str]) -> str:
-    """Return the file in which the picture at a place is: a part of a file has the place `<file>|<part>`.
+    """Return the file in which the image at a place is: a part of a file has the place `<file>|<part>`.
 
     Args:
-        place: of the picture.
+        place: of the image.
         files: the places of all files, whose names may have `|` in them.
     """
     return place if place in files or "|" not in place else place.rpartition("|")[0]

@@ -11,14 +11,14 @@ from pipeline.tables.vocabulary import VOTES
 
 # Reported pairs of a first and a second choice. All hundred pairs would hide the rest of the metrics.
 PAIRS = 10
-ROWS = 4096  # pictures whose pairs of votes are counted at a time
+ROWS = 4096  # images whose pairs of votes are counted at a time
 
 
 def summary(votes: np.ndarray, vocabulary: Sequence[str] = VOTES) -> dict[str, Any]:
     """Return measures of agreement, which show how difficult the task is.
 
     Args:
-        votes: int [N, V], only of pictures with votes.
+        votes: int [N, V], only of images with votes.
         vocabulary: V names in the order of the votes.
 
     Returns:
@@ -27,11 +27,11 @@ def summary(votes: np.ndarray, vocabulary: Sequence[str] = VOTES) -> dict[str, A
         - `images`: N.
         - `winning_share`: mean share of the entry with most votes, 0 to 1.
         - `entropy`: mean entropy of the votes in bits, 0 to log2 V.
-        - `ties`: share of pictures in which two or more entries have most votes.
+        - `ties`: share of images in which two or more entries have most votes.
         - `fleiss_kappa`, `alpha`: agreement beyond chance, at most 1; left out if undefined. Alpha corrects for a
-          small sample. If pictures have different numbers of votes, kappa gives pictures equal weight and alpha
+          small sample. If images have different numbers of votes, kappa gives images equal weight and alpha
           gives votes equal weight.
-        - `second_choice`: `<first>_<second>` counts the pictures in which the first entry has most votes and the
+        - `second_choice`: `<first>_<second>` counts the images in which the first entry has most votes and the
           second entry has the next most, for the ten most frequent pairs. The first entry in the vocabulary wins a
           tie. The key is `<first>, <second>` if a name has a `_` itself.
     """
@@ -51,7 +51,7 @@ def summary(votes: np.ndarray, vocabulary: Sequence[str] = VOTES) -> dict[str, A
 
 
 def entropy(votes: np.ndarray) -> np.ndarray:
-    """Return the entropy in bits, 0 to log2 V, of the shares of each picture's votes [N, V]: float64 [N]."""
+    """Return the entropy in bits, 0 to log2 V, of the shares of each image's votes [N, V]: float64 [N]."""
     shares = votes / votes.sum(axis=1, keepdims=True)
     return -np.sum(shares * np.log2(np.where(shares > 0, shares, 1)), axis=1)
 
@@ -73,12 +73,12 @@ def second_choices(votes: np.ndarray, vocabulary: Sequence[str] = VOTES) -> dict
 def alpha(votes: np.ndarray) -> float | None:
     """Return Krippendorff's nominal alpha (Krippendorff 2011) of votes [N, V], at most 1.
 
-    Pictures with fewer than two votes do not count. None if nobody could have disagreed, as for `fleiss_kappa`.
+    Images with fewer than two votes do not count. None if nobody could have disagreed, as for `fleiss_kappa`.
     """
     counts = votes[votes.sum(axis=1) > 1]
     if counts.any(axis=0).sum() < 2:
         return None
-    # Few pictures at a time: the pairs of all, [N, V, V], would not fit.
+    # Few images at a time: the pairs of all, [N, V, V], would not fit.
     same = np.eye(votes.shape[1])
     observed = np.zeros(same.shape)
     for start in range(0, len(counts), ROWS):
@@ -93,9 +93,9 @@ def alpha(votes: np.ndarray) -> float | None:
 def fleiss_kappa(votes: np.ndarray) -> float | None:
     """Return Fleiss' kappa (Fleiss 1971) of votes [N, V], at most 1.
 
-    The agreement on a picture is the share of its pairs of annotators that agree, so pictures may have different
-    numbers of annotators. Pictures with fewer than two do not count. None if nobody could have disagreed: no
-    picture counts, or one entry has all votes.
+    The agreement on an image is the share of its pairs of annotators that agree, so images may have different
+    numbers of annotators. Images with fewer than two do not count. None if nobody could have disagreed: no
+    image counts, or one entry has all votes.
     """
     counts = votes[votes.sum(axis=1) > 1].astype(np.float64)
     if not len(counts):

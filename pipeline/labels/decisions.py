@@ -1,4 +1,4 @@
-"""Decide the label and the split of every picture and whether it is a sample, and count the decisions."""
+"""Decide the label and the split of every image and whether it is a sample, and count the decisions."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 from pipeline.core.errors import UserError
 from pipeline.core.progress import in_yaml
 from pipeline.labels import agreement, duplicates, folds, voting
-from pipeline.labels.pictures import Pictures, use_published_valid
-from pipeline.labels.quota import TooFewPictures
+from pipeline.labels.images import Images, use_published_valid
+from pipeline.labels.quota import TooFewImages
 from pipeline.labels.splits import Draw, draw, hashes_of
 from pipeline.params.model import Labels
 from pipeline.tables import schema
@@ -25,18 +25,18 @@ from pipeline.tables.vocabulary import DRAWN, SPLITS
 
 @dataclass(frozen=True)
 class Decisions:
-    """The decisions about N pictures.
+    """The decisions about N images.
 
     Attributes:
-        pictures: the pictures.
-        clusters: number of the cluster of each picture, int [N].
-        drawn: the split of each picture; `drop` for a published valid picture that is left out.
-        labels: class names, [N]; to be ignored for dropped pictures.
-        targets: float32 [N, K]; to be ignored for dropped pictures.
-        reasons: why a picture is dropped, [N]; "" for a sample.
+        images: the images.
+        clusters: number of the cluster of each image, int [N].
+        drawn: the split of each image; `drop` for a published valid image that is left out.
+        labels: class names, [N]; to be ignored for dropped images.
+        targets: float32 [N, K]; to be ignored for dropped images.
+        reasons: why an image is dropped, [N]; "" for a sample.
     """
 
-    pictures: Pictures
+    images: Images
     clusters: np.ndarray
     drawn: Draw
     labels: np.ndarray
@@ -45,100 +45,100 @@ class Decisions:
 
     @property
     def splits(self) -> np.ndarray:
-        """Return the split of each picture, [N]."""
+        """Return the split of each image, [N]."""
         return self.drawn.splits
 
     @property
     def kept(self) -> np.ndarray:
-        """Return whether each picture is a sample, bool [N]."""
+        """Return whether each image is a sample, bool [N]."""
         return self.reasons == ""
 
 
 def decide(
-    pictures: Pictures, excluded: np.ndarray, classes: Sequence[str], settings: Labels, seed: int
+    images: Images, excluded: np.ndarray, classes: Sequence[str], settings: Labels, seed: int
 ) -> Decisions:
-    """Return the decisions about pictures.
+    """Return the decisions about images.
 
-    A share is drawn from all pictures, so the split of a picture does not depend on `excluded`, `classes`,
+    A share is drawn from all images, so the split of an image does not depend on `excluded`, `classes`,
     `labels.min_votes` and `labels.min_share`, unless a split would have no sample. Numbers of each class are numbers of
     samples, so it does.
 
     Args:
-        pictures: of all data sets.
-        excluded: whether `labels.exclude` lists each picture, bool [N].
+        images: of all data sets.
+        excluded: whether `labels.exclude` lists each image, bool [N].
         classes: names in label order, K.
         settings: the block `labels` of `params.yaml`.
         seed: of drawn splits.
 
     Raises:
-        UserError: a data set publishes no valid split to use, or has too few pictures of a class for a drawn split.
+        UserError: a data set publishes no valid split to use, or has too few images of a class for a drawn split.
     """
-    pictures = use_published_valid(pictures, settings.published_valid)
-    clusters = duplicates.clusters(pictures.pixels, pictures.low, pictures.signs)
+    images = use_published_valid(images, settings.published_valid)
+    clusters = duplicates.clusters(images.pixels, images.low, images.signs)
     winners, targets, reasons = voting.decide(
-        pictures.votes, pictures.single, classes, settings, pictures.vocabulary
+        images.votes, images.single, classes, settings, images.vocabulary
     )
-    left_out = pictures.published == "drop"
+    left_out = images.published == "drop"
     reasons = np.select(
-        [excluded, left_out, pictures.missing], ["excluded", "published_valid", "missing_face"], reasons
+        [excluded, left_out, images.missing], ["excluded", "published_valid", "missing_face"], reasons
     ).astype(object)
-    drawn = _draw(pictures, clusters, winners, reasons == "", settings, seed)
+    drawn = _draw(images, clusters, winners, reasons == "", settings, seed)
     usable = np.flatnonzero(reasons == "")
     leaking = duplicates.leaking(settings.duplicates, drawn.splits[usable], clusters[usable])
     reasons[usable[leaking]] = "duplicate"
-    labels = np.array(pictures.vocabulary, object)[winners]
-    return Decisions(pictures, clusters, drawn, labels, targets, reasons)
+    labels = np.array(images.vocabulary, object)[winners]
+    return Decisions(images, clusters, drawn, labels, targets, reasons)
 
 
 def _draw(
-    pictures: Pictures,
+    images: Images,
     clusters: np.ndarray,
     winners: np.ndarray,
     samples: np.ndarray,
     settings: Labels,
     seed: int,
 ) -> Draw:
-    """Return the split of every picture. What is left out holds no other picture back."""
-    names, datasets = encoded(pictures.datasets)
-    left_out = pictures.published == "drop"
-    together = [
-        duplicates.links(np.where(left_out, -1, keys)) for keys in (clusters, numbers(pictures.groups))
-    ]
-    kinds = len(pictures.vocabulary) + 1  # the first one: no majority
+    """Return the split of every image. What is left out holds no other image back."""
+    names, datasets = encoded(images.datasets)
+    left_out = images.published == "drop"
+    together = [duplicates.links(np.where(left_out, -1, keys)) for keys in (clusters, numbers(images.groups))]
+    kinds = len(images.vocabulary) + 1  # the first one: no majority
     try:
         return draw(
-            splits=pictures.published,
-            drawable=pictures.drawable,
+            splits=images.published,
+            drawable=images.drawable,
             datasets=datasets,
             strata=datasets * kinds + winners + 1,
             groups=duplicates.connected(len(clusters), together),
             hashes=hashes_of(
-                pc.coalesce(pictures.groups, pictures.pixels), folds.SEED if settings.fold else seed
+                pc.coalesce(images.groups, images.pixels), folds.SEED if settings.fold else seed
             ),
             samples=samples,
             sizes=[settings.size(split) for split in DRAWN],
             fold=settings.fold,
         )
     except folds.TooManyParts as error:
-        allowed = f"null, or at most {error.groups:,} parts: the people or pictures that have no published test split"
+        allowed = (
+            f"null, or at most {error.groups:,} parts: the people or images that have no published test split"
+        )
         raise UserError.of("params.yaml: labels.fold", in_yaml(settings.fold), allowed) from None
-    except TooFewPictures as error:
+    except TooFewImages as error:
         dataset, winner = divmod(error.stratum, kinds)
         raise UserError.of(
             "params.yaml: labels.valid + labels.test",
-            f"{error.wanted:,} pictures of {pictures.vocabulary[winner - 1]} in {names[dataset]}",
+            f"{error.wanted:,} images of {images.vocabulary[winner - 1]} in {names[dataset]}",
             f"fewer than {error.found:,}, those that can be drawn; the rest is train",
         ) from None
 
 
 def sample_table(decisions: Decisions, classes: Sequence[str]) -> pa.Table:
     """Return `data/labels.parquet`. `duplicate_of` and `cluster` name rows of this table."""
-    pictures, rows = decisions.pictures, np.flatnonzero(decisions.kept)
-    ids, splits, targets = pictures.ids.take(rows), decisions.splits[rows], decisions.targets[rows]
-    first = duplicates.first_ids(ids, splits, pictures.pixels.take(rows))
+    images, rows = decisions.images, np.flatnonzero(decisions.kept)
+    ids, splits, targets = images.ids.take(rows), decisions.splits[rows], decisions.targets[rows]
+    first = duplicates.first_ids(ids, splits, images.pixels.take(rows))
     columns = (
         ids,
-        pictures.datasets[rows],
+        images.datasets[rows],
         splits.astype(object),
         decisions.labels[rows],
         pa.ListArray.from_arrays(
@@ -146,7 +146,7 @@ def sample_table(decisions: Decisions, classes: Sequence[str]) -> pa.Table:
         ),
         pc.if_else(pc.equal(first, ids), None, first),
         duplicates.first_ids(ids, splits, decisions.clusters[rows]),
-        pictures.attributes.take(rows),
+        images.attributes.take(rows),
     )
     fields = schema.labels(classes)
     arrays = [
@@ -159,29 +159,29 @@ def sample_table(decisions: Decisions, classes: Sequence[str]) -> pa.Table:
 def counts(
     decisions: Decisions, classes: Sequence[str], rejected: dict[str, dict[str, int]]
 ) -> dict[str, Any]:
-    """Return the counts over all data sets, the repeated pictures and, for several data sets, the counts of each.
+    """Return the counts over all data sets, the repeated images and, for several data sets, the counts of each.
 
     Args:
-        decisions: about the pictures of all data sets.
+        decisions: about the images of all data sets.
         classes: names in label order.
         rejected: number of records of each data set that ingest rejected, by reason.
     """
-    pictures, splits, clusters = decisions.pictures, decisions.splits, decisions.clusters
+    images, splits, clusters = decisions.images, decisions.splits, decisions.clusters
     repeats: dict[str, Any] = duplicates.between_splits(splits, clusters)
     repeats["within"] = duplicates.within_splits(splits, clusters)
     metrics = {
         **_counts(decisions, classes, np.ones(len(splits), bool)),
         "not_read": rejected,
-        "duplicates": duplicates.between_splits(splits, pictures.pixels),
+        "duplicates": duplicates.between_splits(splits, images.pixels),
         "near_duplicates": repeats,
-        "groups": duplicates.between_splits(splits, pictures.groups)
-        if pictures.groups.null_count < len(splits)
+        "groups": duplicates.between_splits(splits, images.groups)
+        if images.groups.null_count < len(splits)
         else {},
     }
     if len(rejected) > 1:
-        repeats["datasets"] = duplicates.between_datasets(pictures.datasets, clusters)
+        repeats["datasets"] = duplicates.between_datasets(images.datasets, clusters)
         metrics["datasets"] = {
-            name: _counts(decisions, classes, pictures.datasets == name) for name in rejected
+            name: _counts(decisions, classes, images.datasets == name) for name in rejected
         }
     return metrics
 
@@ -206,19 +206,19 @@ def absent(decisions: Decisions, settings: Labels) -> Iterator[tuple[str, list[s
 
 
 def followed(decisions: Decisions) -> dict[str, int]:
-    """Return the number of samples in each drawn split that are there only because a picture of their group is."""
+    """Return the number of samples in each drawn split that are there only because an image of their group is."""
     return _by_name(DRAWN, decisions.splits[decisions.kept & decisions.drawn.followed])
 
 
 def filled(decisions: Decisions) -> list[str]:
     """Return the data sets of which samples changed their split so that no split is empty."""
-    return sorted(set(decisions.pictures.datasets[decisions.kept & decisions.drawn.filled].tolist()))
+    return sorted(set(decisions.images.datasets[decisions.kept & decisions.drawn.filled].tolist()))
 
 
 def _of_drawn_classes(decisions: Decisions) -> Iterator[tuple[str, dict[str, int]]]:
     """Yield the name of each drawn split, and its number of samples of each class of the data sets that draw it."""
-    pictures, kept = decisions.pictures, decisions.kept
-    (names, labels), (datasets, sources) = encoded(decisions.labels), encoded(pictures.datasets)
+    images, kept = decisions.images, decisions.kept
+    (names, labels), (datasets, sources) = encoded(decisions.labels), encoded(images.datasets)
     pairs = labels * len(datasets) + sources
 
     def number(rows: np.ndarray) -> dict[str, int]:
@@ -228,22 +228,22 @@ def _of_drawn_classes(decisions: Decisions) -> Iterator[tuple[str, dict[str, int
         )
 
     for column, split in enumerate(DRAWN):
-        of_split, drawable = number(decisions.splits == split), number(pictures.drawable[:, column])
+        of_split, drawable = number(decisions.splits == split), number(images.drawable[:, column])
         yield split, {name: of_split[name] for name in sorted(drawable) if drawable[name]}
 
 
 def dropped(reasons: np.ndarray) -> dict[str, int]:
-    """Return the number of dropped pictures by reason."""
+    """Return the number of dropped images by reason."""
     return dict(sorted(Counter(reasons[reasons != ""].tolist()).items()))
 
 
 def _counts(decisions: Decisions, classes: Sequence[str], rows: np.ndarray) -> dict[str, Any]:
-    """Return the counts of samples, of dropped pictures and the agreement among `rows`, bool [N].
+    """Return the counts of samples, of dropped images and the agreement among `rows`, bool [N].
 
-    Splits without pictures are left out, unless another data set has pictures in them.
+    Splits without images are left out, unless another data set has images in them.
     """
-    splits, samples, pictures = decisions.splits, rows & decisions.kept, decisions.pictures
-    published = np.where(pictures.published == "", "train", pictures.published)
+    splits, samples, images = decisions.splits, rows & decisions.kept, decisions.images
+    published = np.where(images.published == "", "train", images.published)
     existing = [split for split in SPLITS if (splits == split).any()]
     labels = {split: decisions.labels[samples & (splits == split)] for split in existing}
     return {
@@ -254,9 +254,7 @@ def _counts(decisions: Decisions, classes: Sequence[str], rows: np.ndarray) -> d
             for split, of_split in labels.items()
         },
         "dropped": dropped(decisions.reasons[rows]),
-        "agreement": agreement.summary(
-            pictures.votes[rows & pictures.votes.any(axis=1)], pictures.vocabulary
-        ),
+        "agreement": agreement.summary(images.votes[rows & images.votes.any(axis=1)], images.vocabulary),
     }
 
 

@@ -1,6 +1,6 @@
-"""Pictures that occur more than once, and the leaks between splits and data sets that they cause.
+"""Images that occur more than once, and the leaks between splits and data sets that they cause.
 
-Two pictures are the same if their pixels are identical or their faces show one picture (`likeness`). Pictures that are
+Two images are the same if their pixels are identical or their faces show one image (`likeness`). Images that are
 connected by such pairs form a cluster. Equal rows have equal keys: hashes of pixels, numbers of clusters, groups. A row
 with the key None, or a negative number, equals no other row.
 """
@@ -39,16 +39,16 @@ def connected(count: int, pairs: Iterable[np.ndarray]) -> np.ndarray:
 
 
 def clusters(pixels: Texts, low: np.ndarray, signs: np.ndarray) -> np.ndarray:
-    """Return the cluster of each picture, int [N].
+    """Return the cluster of each image, int [N].
 
     Args:
-        pixels: hash of the pixels of each picture, N.
+        pixels: hash of the pixels of each image, N.
         low, signs: of the faces, from `likeness.descriptors`.
     """
     shown = numbers(pixels)
     copies = links(shown)
     # Compare one of each: thousands of copies of a placeholder would make millions of pairs. Faces cut out of one
-    # picture in two ways are both compared, so that a picture more never takes another one out of a cluster.
+    # image in two ways are both compared, so that an image more never takes another one out of a cluster.
     repeated = np.flatnonzero(np.bincount(shown)[shown] > 1)
     cut = _equal_rows(low[repeated])
     first, own = links(shown[repeated] * len(shown) + cut).T
@@ -65,10 +65,10 @@ def _equal_rows(values: np.ndarray) -> np.ndarray:
 
 
 def between_splits(splits: Sequence[str] | np.ndarray, keys: Keys) -> dict[str, int]:
-    """Count leaks: `valid_in_train` is the number of valid pictures whose key also occurs in train.
+    """Count leaks: `valid_in_train` is the number of valid images whose key also occurs in train.
 
     Returns:
-        One count for each pair of splits with pictures.
+        One count for each pair of splits with images.
     """
     return {
         f"{later}_in_{earlier}": count
@@ -77,7 +77,7 @@ def between_splits(splits: Sequence[str] | np.ndarray, keys: Keys) -> dict[str, 
 
 
 def between_datasets(datasets: Sequence[str] | np.ndarray, keys: Keys) -> dict[str, int]:
-    """Count shared pictures: `a_in_b` is the number of pictures of a whose key also occurs in b."""
+    """Count shared images: `a_in_b` is the number of images of a whose key also occurs in b."""
     names = sorted(set(datasets.tolist() if isinstance(datasets, np.ndarray) else datasets))
     return {
         f"{name}_in_{other}": count
@@ -86,7 +86,7 @@ def between_datasets(datasets: Sequence[str] | np.ndarray, keys: Keys) -> dict[s
 
 
 def within_splits(splits: Sequence[str] | np.ndarray, keys: Keys) -> dict[str, int]:
-    """Count repeats: the number of pictures in each split less the number of their keys."""
+    """Count repeats: the number of images in each split less the number of their keys."""
     members = _members(splits, keys, SPLITS)
     return {split: len(of_split) - len(np.unique(of_split)) for split, of_split in members.items()}
 
@@ -112,9 +112,9 @@ def _members(parts: Sequence[str] | np.ndarray, keys: Keys, names: Iterable[str]
 
 
 def first_ids(ids: Texts, splits: np.ndarray, keys: Keys) -> pa.Array:
-    """Return for each picture the id of the first picture with its key, or null if no other picture has it.
+    """Return for each image the id of the first image with its key, or null if no other image has it.
 
-    Pictures are ordered by split (train, valid, test), then by row. Each has a key.
+    Images are ordered by split (train, valid, test), then by row. Each has a key.
     """
     order = np.argsort(_places(splits), kind="stable")
     pairs = links(numbers(keys)[order])
@@ -130,13 +130,13 @@ def _places(splits: np.ndarray) -> np.ndarray:
 
 
 def leaking(choice: str, splits: np.ndarray, clusters: np.ndarray) -> np.ndarray:
-    """Return which pictures to drop so that none occurs in two splits, bool [N].
+    """Return which images to drop so that none occurs in two splits, bool [N].
 
     Args:
-        choice: `keep` drops none. `drop_from_train` drops train pictures that occur in valid or test.
-            `drop_from_eval` drops valid pictures that occur in train, and test pictures that occur in train or valid.
-        splits: the split of each picture, [N].
-        clusters: the cluster of each picture, int [N].
+        choice: `keep` drops none. `drop_from_train` drops train images that occur in valid or test.
+            `drop_from_eval` drops valid images that occur in train, and test images that occur in train or valid.
+        splits: the split of each image, [N].
+        clusters: the cluster of each image, int [N].
     """
     within = {split: np.isin(clusters, clusters[splits == split]) for split in SPLITS}
     if choice == "drop_from_train":

@@ -1,4 +1,4 @@
-"""The list of pictures that a person leaves out: the CSV file that `labels.exclude` names."""
+"""The list of images that a person leaves out: the CSV file that `labels.exclude` names."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def listed(ids: Texts, names: Texts) -> np.ndarray:
 
     Args:
         ids: from a list.
-        names: the ids of N pictures.
+        names: the ids of N images.
     """
     found = pc.is_in(_as_cells(names), value_set=_as_cells(ids))
     return found.to_numpy(zero_copy_only=False)
@@ -77,8 +77,6 @@ def _ids(path: Path, text: str) -> list[str]:
     for row in rows:
         if any(map(str.strip, row)):
             if not (id_ := "".join(row[column : column + 1]).strip()):
-                raise UserError(
-                    f"{path}, row {rows.line_num}: found no {COLUMN}, expected: that of a picture"
-                )
+                raise UserError(f"{path}, row {rows.line_num}: found no {COLUMN}, expected: that of an image")
             ids[id_] = None
     return list(ids)

@@ -1,6 +1,6 @@
-"""Divide pictures into parts for cross-validation: each part is test once.
+"""Divide images into parts for cross-validation: each part is test once.
 
-The groups of each data set (a person, or a picture and its copies) are dealt out in the order of their hashes, so the
+The groups of each data set (a person, or an image and its copies) are dealt out in the order of their hashes, so the
 parts differ by at most one group of each data set. When a data set grows, any group may change its part.
 """
 
@@ -28,15 +28,15 @@ class TooManyParts(Exception):
 def positions(
     groups: np.ndarray, datasets: np.ndarray, hashes: np.ndarray, movable: np.ndarray, fold: Sequence[int]
 ) -> np.ndarray:
-    """Return a number from 0 to 1 for each picture. Below one over the number of parts, the picture is in the part.
+    """Return a number from 0 to 1 for each image. Below one over the number of parts, the image is in the part.
 
-    The numbers of the other pictures are spread over the rest of the range, so a share of them can be valid.
+    The numbers of the other images are spread over the rest of the range, so a share of them can be valid.
 
     Args:
-        groups: number of the group of each picture, int [N].
-        datasets: number of the data set of each picture, int [N].
-        hashes: of the key of each picture, [N], at least 0 and below 1. The smallest of a group counts.
-        movable: whether the group of each picture can be in test, bool [N].
+        groups: number of the group of each image, int [N].
+        datasets: number of the data set of each image, int [N].
+        hashes: of the key of each image, [N], at least 0 and below 1. The smallest of a group counts.
+        movable: whether the group of each image can be in test, bool [N].
         fold: number of the part, from 1, and number of parts.
 
     Raises:

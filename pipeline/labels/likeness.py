@@ -1,7 +1,7 @@
-"""Find faces that show the same picture although their pixels differ: recompressed, resized, shifted, brightened.
+"""Find faces that show the same image although their pixels differ: recompressed, resized, shifted, brightened.
 
 The descriptor of a face is the 63 lowest frequencies of its cosine transform at 32 x 32 pixels. Leaving out the
-constant removes brightness, and scaling to unit length removes contrast. Two faces show one picture if at most
+constant removes brightness, and scaling to unit length removes contrast. Two faces show one image if at most
 `DISTANCE` signs of their descriptors differ (the perceptual hash pHash, Zauner 2010, with zero instead of the median)
 and the correlation of the descriptors is at least `CORRELATION`.
 
@@ -9,11 +9,11 @@ Both conditions are needed because aligned faces resemble each other. FER+ (32,1
 signs that are not pixel-identical. 5,260 of them correlate by 0.96; most pairs below that show two people. Signs alone
 are as precise at a distance of 4. There they miss 24 % of the faces compressed at JPEG quality 50, 28 % of those
 resized by 0.8 and 57 % of those shifted by 1 to 2 of 48 pixels. Both conditions together miss 6 %, 5 % and 23 %, and
-1 % after a change of contrast and brightness. Judged by eye, about 20 of all pairs found in FER+ are two pictures: 4 in
+1 % after a change of contrast and brightness. Judged by eye, about 20 of all pairs found in FER+ are two images: 4 in
 100 million compared pairs (benchmarks/near_duplicates.py).
 
-The aligned face is compared, because a network learns from it, and not the whole picture. Comparing whole pictures
-would find every recompressed and resized copy, but would miss 84 % of the shifted pictures and of the faces that
+The aligned face is compared, because a network learns from it, and not the whole image. Comparing whole images
+would find every recompressed and resized copy, but would miss 84 % of the shifted images and of the faces that
 another data set cropped differently. Aligned faces differ mostly because their landmarks move by a pixel.
 """
 
@@ -75,7 +75,7 @@ def _small(face: np.ndarray) -> np.ndarray:
 
 
 def pairs(low: np.ndarray, signs: np.ndarray) -> np.ndarray:
-    """Return the pairs of faces that show one picture.
+    """Return the pairs of faces that show one image.
 
     Args:
         low, signs: of N faces, from `descriptors`.

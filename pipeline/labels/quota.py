@@ -1,9 +1,9 @@
 """Draw splits of a number of samples of each class.
 
-The number is never exceeded. It is met exactly if there are enough single pictures, and otherwise as far as whole
-groups fit. Groups of several pictures are placed one by one, the largest first. Each goes to the split that brings the
-classes closest to their numbers, as in scikit-learn's StratifiedGroupKFold. Single pictures then fill the splits at
-once, in the order of their hashes. When the data set grows, any picture may move to another split.
+The number is never exceeded. It is met exactly if there are enough single images, and otherwise as far as whole
+groups fit. Groups of several images are placed one by one, the largest first. Each goes to the split that brings the
+classes closest to their numbers, as in scikit-learn's StratifiedGroupKFold. Single images then fill the splits at
+once, in the order of their hashes. When the data set grows, any image may move to another split.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from pipeline.tables.vocabulary import DRAWN
 
 
-class TooFewPictures(Exception):
+class TooFewImages(Exception):
     """A stratum has too few samples for a split with a number of each class, or none would be left for train.
 
     Args:
@@ -31,7 +31,7 @@ class TooFewPictures(Exception):
 
 @dataclass(frozen=True)
 class _Group:
-    """Pictures that stay together: their rows, their strata [S], and the samples of each, int [S]."""
+    """Images that stay together: their rows, their strata [S], and the samples of each, int [S]."""
 
     rows: np.ndarray
     strata: np.ndarray
@@ -55,13 +55,13 @@ def draw_numbers(
     """Draw a number of samples of each stratum. Changes `drawn`.
 
     Args:
-        drawn: the split of each picture, [N].
-        movable: whether each picture can be drawn for valid and test, bool [N, 2]; equal within a group.
+        drawn: the split of each image, [N].
+        movable: whether each image can be drawn for valid and test, bool [N, 2]; equal within a group.
         strata, groups, hashes, samples: as for `draw`.
         quota: samples of each stratum for valid and test, [2, S]; 0 for a split without a number.
 
     Raises:
-        TooFewPictures: a stratum has fewer samples than a number.
+        TooFewImages: a stratum has fewer samples than a number.
     """
     several = np.bincount(groups)[groups] > 1
     available = by_stratum(movable & samples[:, None], strata)
@@ -98,7 +98,7 @@ def draw_numbers(
 
 
 def by_stratum(chosen: np.ndarray, strata: np.ndarray) -> np.ndarray:
-    """Return the number of chosen pictures, bool [N, 2], in each stratum, int [2, S]."""
+    """Return the number of chosen images, bool [N, 2], in each stratum, int [2, S]."""
     return np.stack([np.bincount(strata[rows], minlength=strata.max(initial=0) + 1) for rows in chosen.T])
 
 
@@ -111,7 +111,7 @@ def _check(quota: np.ndarray, found: np.ndarray) -> None:
     """
     total = quota.sum(axis=0)  # a float, as a number in params.yaml may be too large for an int64
     for stratum in np.flatnonzero((total > 0) & (total >= found)):
-        raise TooFewPictures(int(stratum), int(found[stratum]), int(total[stratum]))
+        raise TooFewImages(int(stratum), int(found[stratum]), int(total[stratum]))
 
 
 def _largest_first(rows: np.ndarray, groups: np.ndarray, hashes: np.ndarray) -> list[np.ndarray]:
@@ -131,7 +131,7 @@ def _fill(
     hashes: np.ndarray,
     need: np.ndarray,
 ) -> None:
-    """Draw the needed number of single pictures of each stratum, the smallest hashes first. Changes `drawn`."""
+    """Draw the needed number of single images of each stratum, the smallest hashes first. Changes `drawn`."""
     for column, split in enumerate(DRAWN):
         rest = rows[(drawn[rows] == "train") & movable[rows, column]]
         rest = rest[np.lexsort((hashes[rest], strata[rest]))]

@@ -1,9 +1,9 @@
-"""Draw the splits that a data set does not publish from its training pictures.
+"""Draw the splits that a data set does not publish from its training images.
 
-A share is drawn by hash, so a data set can grow and no picture moves back to train. Each picture has a key: its person,
-or the hash of its pixels if it has none. A seeded hash maps the key to a number between 0 and 1. A picture below the
-share of test is test, one below the sum of both shares is valid, and the others are train. The pictures of a group (a
-person, or a picture and its copies) stay together: they follow the one that is nearest to test. So a group that gains
+A share is drawn by hash, so a data set can grow and no image moves back to train. Each image has a key: its person,
+or the hash of its pixels if it has none. A seeded hash maps the key to a number between 0 and 1. An image below the
+share of test is test, one below the sum of both shares is valid, and the others are train. The images of a group (a
+person, or an image and its copies) stay together: they follow the one that is nearest to test. So a group that gains
 members moves towards test alone.
 
 The size of a split is therefore binomial: its share is what it has on average. A group of k keys, such as near copies,
@@ -30,12 +30,12 @@ _LEVELS = ("train", *DRAWN)  # groups move upwards when a data set grows
 
 @dataclass(frozen=True)
 class Draw:
-    """The splits of N pictures.
+    """The splits of N images.
 
     Attributes:
         splits: `train`, `valid` or `test`, or another fixed split, [N].
-        followed: whether a picture is in a drawn split only because its group is, bool [N].
-        filled: whether a picture changed its split so that no split is empty, bool [N].
+        followed: whether an image is in a drawn split only because its group is, bool [N].
+        filled: whether an image changed its split so that no split is empty, bool [N].
     """
 
     splits: np.ndarray
@@ -54,25 +54,25 @@ def draw(
     sizes: Sequence[int | float],
     fold: Sequence[int] | None = None,
 ) -> Draw:
-    """Draw the split of every picture.
+    """Draw the split of every image.
 
-    A group is drawn as a whole, and only if all its pictures can be drawn. A group stays where it is if it holds a
-    published valid or test picture, or a training picture of a data set that does not draw the split. Its pictures
+    A group is drawn as a whole, and only if all its images can be drawn. A group stays where it is if it holds a
+    published valid or test image, or a training image of a data set that does not draw the split. Its images
     without a split are then train.
 
     If a data set has no sample in train or in a split with a share, its groups are ordered by hash instead, and each
-    split takes at least one. If there are too few groups, test stays empty first, then valid. These pictures may move
+    split takes at least one. If there are too few groups, test stays empty first, then valid. These images may move
     back to train when the data set grows.
 
     Args:
-        splits: published split of each picture, [N]; "" for none.
-        drawable: whether the data set of the picture draws valid and test, bool [N, 2].
-        datasets: number of the data set of each picture, int [N].
-        strata: number of the data set and label of each picture, int [N].
-        groups: number of the group of each picture, from 0, int [N]. Pictures with equal keys are in one group.
-        hashes: of the key of each picture, [N], from `hashes_of`.
-        samples: whether each picture has a usable label and face, bool [N].
-        sizes: of valid and of test. A float is a share, 0 to 1. An int is a number of samples of each stratum; pictures
+        splits: published split of each image, [N]; "" for none.
+        drawable: whether the data set of the image draws valid and test, bool [N, 2].
+        datasets: number of the data set of each image, int [N].
+        strata: number of the data set and label of each image, int [N].
+        groups: number of the group of each image, from 0, int [N]. Images with equal keys are in one group.
+        hashes: of the key of each image, [N], from `hashes_of`.
+        samples: whether each image has a usable label and face, bool [N].
+        sizes: of valid and of test. A float is a share, 0 to 1. An int is a number of samples of each stratum; images
             that are no samples then move with their group alone.
         fold: number of the part that is test, from 1, and number of parts, see `pipeline.labels.folds`. The share of
             test must be one over the number of parts. None: test is drawn like valid.
@@ -81,7 +81,7 @@ def draw(
         The splits. They do not depend on the order of the rows.
 
     Raises:
-        TooFewPictures: a stratum has fewer samples than a number.
+        TooFewImages: a stratum has fewer samples than a number.
         TooManyParts: there are fewer groups than parts.
     """
     is_number = np.array([isinstance(size, int) for size in sizes])
@@ -123,17 +123,17 @@ def hashes_of(keys: Texts, seed: int) -> np.ndarray:
 
 
 def _levels(hashes: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Return the number in `_LEVELS` of the split of each picture by its own hash, int [N].
+    """Return the number in `_LEVELS` of the split of each image by its own hash, int [N].
 
     Args:
         hashes: [N].
-        shares: of valid and test, [N, 2]; 0 if the data set of the picture does not draw the split.
+        shares: of valid and test, [N, 2]; 0 if the data set of the image does not draw the split.
     """
     return (hashes[:, None] < np.cumsum(shares[:, ::-1], axis=1)).sum(axis=1)
 
 
 def _of_groups(function: np.ufunc, values: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Return for each picture the smallest or largest value of its group, [N]."""
+    """Return for each image the smallest or largest value of its group, [N]."""
     result = np.zeros(groups.max(initial=-1) + 1, values.dtype)
     result[groups] = values
     function.at(result, groups, values)
@@ -146,14 +146,14 @@ def _fill_empty(
     """Give each split of a data set a group, as far as there are enough, if one would be empty. Changes `drawn`.
 
     Args:
-        drawn: the split of each picture, [N].
-        into: whether a share is drawn from the group of each picture for valid and test, bool [N, 2].
-        groups: number of the group of each picture, int [N].
+        drawn: the split of each image, [N].
+        into: whether a share is drawn from the group of each image for valid and test, bool [N, 2].
+        groups: number of the group of each image, int [N].
         order: the rows, those next to test first, int [N].
-        samples: whether each picture is a sample of the data set, bool [N].
+        samples: whether each image is a sample of the data set, bool [N].
 
     Returns:
-        Whether each picture changed its split, bool [N].
+        Whether each image changed its split, bool [N].
     """
     columns = np.flatnonzero(into[samples].any(axis=0))
     wanted = [_LEVELS[0], *(DRAWN[column] for column in columns)]

@@ -1,4 +1,4 @@
-"""Turn the votes for a picture into one label, or into a distribution over classes.
+"""Turn the votes for an image into one label, or into a distribution over classes.
 
 `votes` is an integer array [N, V] in the order of a vocabulary of V names: those of FER+ (`VOTES`), and behind them the
 other classes of the data sets. The rules return indices into the vocabulary, so `unknown` and `NF` can win;
@@ -59,11 +59,11 @@ def decide(
     settings: Labels,
     vocabulary: Sequence[str] = VOTES,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the winner, the target and the reason to drop each picture.
+    """Return the winner, the target and the reason to drop each image.
 
     Args:
-        votes: int [N, V]; zeros for pictures with a single label.
-        single: the labels of the pictures without votes, in order.
+        votes: int [N, V]; zeros for images with a single label.
+        single: the labels of the images without votes, in order.
         classes: names in label order, K.
         settings: the block `labels` of `params.yaml`.
         vocabulary: V names, all of `classes` among them.
@@ -93,10 +93,10 @@ def too_weak(votes: np.ndarray, winners: np.ndarray, min_votes: int, min_share: 
     """Return which limit the support of a winner misses, [N]: `min_votes` or `min_share`; "" for none.
 
     Args:
-        votes: int [N, V]. Pictures with a single label have no votes and miss no limit.
+        votes: int [N, V]. Images with a single label have no votes and miss no limit.
         winners: indices into the vocabulary, [N].
         min_votes: least number of votes for the winner.
-        min_share: least share of the winner in all votes for the picture, 0 to 1.
+        min_share: least share of the winner in all votes for the image, 0 to 1.
     """
     support, total = votes[np.arange(len(votes)), winners], votes.sum(axis=1)
     # Divide, do not multiply: 11 / 20 is 0.55, but 0.55 * 20 is more than 11.

@@ -40,7 +40,7 @@ from pipeline.tables.vocabulary import spelled
 class Sample(Block):
     """Size and seed of the embedded sample: rendered faces with the votes of simulated annotators."""
 
-    pictures: Annotated[int, Field(ge=200, le=20_000)]
+    images: Annotated[int, Field(ge=200, le=20_000)]
     seed: Count
 
 
@@ -81,7 +81,7 @@ def _by_dataset(value: dict[str, Any]) -> dict[str, Any]:
 
 
 class Align(Block):
-    """Settings for finding faces and cutting them out, the same for all pictures."""
+    """Settings for finding faces and cutting them out, the same for all images."""
 
     mode: Mode
     landmarks: Literal["detect", "given"]
@@ -108,11 +108,11 @@ class Alignment(Align):
     modes: Annotated[dict[str, Mode], AfterValidator(_by_dataset)]
 
     def of(self, dataset: str) -> Align:
-        """Return the settings for the pictures of a data set."""
+        """Return the settings for the images of a data set."""
         return self._in(self.modes.get(dataset, self.mode))
 
     def for_prediction(self, datasets: list[str]) -> Align:
-        """Return the settings for other pictures.
+        """Return the settings for other images.
 
         Args:
             datasets: whose faces the model learned from. If all of them have one mode, prediction has it too; if not,

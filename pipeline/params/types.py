@@ -59,7 +59,7 @@ def share_or_count(value: Any) -> Any:
     """
     share = isinstance(value, float) and 0 <= value < 1
     if not share and (type(value) is not int or value < 0):
-        raise ValueError("a share from 0 to below 1, or a whole number: as many pictures of each class")
+        raise ValueError("a share from 0 to below 1, or a whole number: as many images of each class")
     return value
 
 

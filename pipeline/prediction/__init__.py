@@ -1,4 +1,4 @@
-"""Find and classify faces in pictures, videos and camera streams with a trained model.
+"""Find and classify faces in images, videos and camera streams with a trained model.
 
 from pipeline.prediction import Predictor
 

@@ -1,4 +1,4 @@
-"""Draw boxes, labels and probabilities on pictures and videos."""
+"""Draw boxes, labels and probabilities on images and videos."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.prediction.expression import Expression, Prediction
 from pipeline.prediction.face_finder import read
 from pipeline.prediction.sources import Source, drawing_name
 
-# Pictures with a longer side below this many pixels are enlarged by a whole number, so that text is readable.
+# Images with a longer side below this many pixels are enlarged by a whole number, so that text is readable.
 LEAST_SIDE = 480
 # Text height as a share of the shorter side, and its bounds in pixels.
 TEXT_SHARE, TEXT_LEAST, TEXT_MOST = 0.035, 14, 64
@@ -30,16 +30,16 @@ CODECS = {".mp4": "mp4v", ".webm": "VP80"}
 MAIN, OTHER, INK = (80, 200, 80), (230, 160, 60), (0, 0, 0)
 
 
-def marked(picture: np.ndarray, faces: Sequence[Expression]) -> np.ndarray:
-    """Return a copy of a picture with its faces marked. Small pictures are enlarged.
+def marked(image: np.ndarray, faces: Sequence[Expression]) -> np.ndarray:
+    """Return a copy of an image with its faces marked. Small images are enlarged.
 
     Args:
-        picture: BGR, uint8, H x W x 3.
-        faces: faces of the picture; a face without a detection is marked as the whole picture.
+        image: BGR, uint8, H x W x 3.
+        faces: faces of the image; a face without a detection is marked as the whole image.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     zoom = max(1, -(-LEAST_SIDE // max(height, width)))
-    canvas = cv2.resize(picture, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
+    canvas = cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
     height, width = canvas.shape[:2]
     text = float(np.clip(TEXT_SHARE * min(height, width), TEXT_LEAST, TEXT_MOST))
     line = max(1, round(text / 8))
@@ -71,7 +71,7 @@ def _write(
 
 
 class Annotator:
-    """Context manager that writes marked pictures and videos into a folder.
+    """Context manager that writes marked images and videos into a folder.
 
     An error discards the video that is being written.
 
@@ -93,24 +93,24 @@ class Annotator:
         self._video.__exit__(*error)
 
     def add(self, prediction: Prediction) -> None:
-        """Draw a picture or the next frame of a video. Unreadable pictures are skipped.
+        """Draw an image or the next frame of a video. Unreadable images are skipped.
 
         Raises:
             UserError: the folder cannot be written to.
         """
-        picture = prediction.picture
-        if picture.source != self._source:
+        image = prediction.image
+        if image.source != self._source:
             self._video.close()
-            self._source, self._add_frame = picture.source, None
+            self._source, self._add_frame = image.source, None
         if prediction.error:
             return
-        canvas = marked(read(picture), prediction.faces)
-        path = self._folder / drawing_name(picture.source)
-        if picture.frame is None:
-            write_picture(path, canvas)
+        canvas = marked(read(image), prediction.faces)
+        path = self._folder / drawing_name(image.source)
+        if image.frame is None:
+            write_image(path, canvas)
         else:
             if self._add_frame is None:
-                size, fps = canvas.shape[1::-1], (picture.fps or USUAL_FPS) / self._every
+                size, fps = canvas.shape[1::-1], (image.fps or USUAL_FPS) / self._every
                 self._add_frame = self._video.enter_context(video(path, size, fps))
             self._add_frame(canvas)
 
@@ -143,8 +143,8 @@ def video(path: Path, size: tuple[int, int], fps: float) -> Iterator[Callable[[n
             writer.release()
 
 
-def write_picture(path: Path, pixels: np.ndarray) -> None:
-    """Write a picture (BGR, uint8) in the format of the path's suffix.
+def write_image(path: Path, pixels: np.ndarray) -> None:
+    """Write an image (BGR, uint8) in the format of the path's suffix.
 
     Raises:
         UserError: the file cannot be written.

@@ -19,7 +19,7 @@ from pipeline.core.errors import UserError
 from pipeline.inference.crops import centre_crop
 from pipeline.inference.model_file import TrainedModel
 from pipeline.methods.models import shapes_of
-from pipeline.prediction.annotate import FONT, write_picture
+from pipeline.prediction.annotate import FONT, write_image
 from pipeline.prediction.expression import Expression, Prediction
 
 # Side of the coarsest activations that still locate something, in positions.
@@ -44,16 +44,16 @@ class Explainer:
         self._layer = layer(classifier)
 
     def add(self, prediction: Prediction) -> None:
-        """Write a drawing of each face of a picture.
+        """Write a drawing of each face of an image.
 
         Raises:
             UserError: the folder cannot be written to.
         """
-        name, frame = prediction.picture.source.name, prediction.picture.frame
+        name, frame = prediction.image.source.name, prediction.image.frame
         for number, expression in enumerate(prediction.faces):
             parts = [name.name, *([] if frame is None else [f"{frame:06}"]), str(number)]
             path = self._folder / name.with_name("-".join(parts) + ".png")
-            write_picture(path, drawing(self._classifier, self._layer, expression))
+            write_image(path, drawing(self._classifier, self._layer, expression))
 
 
 def layer(classifier: TrainedModel) -> nn.Module:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.prediction.face_finder import AlignedFace
-from pipeline.prediction.sources import InputPicture
+from pipeline.prediction.sources import InputImage
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,14 @@ class Expression:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The expressions in one picture.
+    """The expressions in one image.
 
     Attributes:
-        picture: the picture.
+        image: the image.
         faces: its faces from left to right.
-        error: why the picture could not be read; empty if it could.
+        error: why the image could not be read; empty if it could.
     """
 
-    picture: InputPicture
+    image: InputImage
     faces: list[Expression]
     error: str = ""

@@ -31,13 +31,13 @@ Add = Callable[["Prediction"], None]
 
 
 def schema(classes: Sequence[str]) -> pa.Schema:
-    """Return the columns. There is one row per face, and one per picture without a face.
+    """Return the columns. There is one row per face, and one per image without a face.
 
-    - `source`: path of the picture or video. `frame` and `time` (s): position in a video, else null.
-    - `status`: `found`; `whole` (no face, so the whole picture is used, as in training with `align.missing: keep`);
+    - `source`: path of the image or video. `frame` and `time` (s): position in a video, else null.
+    - `status`: `found`; `whole` (no face, so the whole image is used, as in training with `align.missing: keep`);
       `missing` (no face); `unreadable` (`reason` says why).
-    - `face`: number in the picture, from left to right, from 0; null without a face. `main`: whether `align` would
-      choose this face. A picture with faces has exactly one main face.
+    - `face`: number in the image, from left to right, from 0; null without a face. `main`: whether `align` would
+      choose this face. An image with faces has exactly one main face.
     - `x1`, `y1`, `x2`, `y2`: box in pixels. `score`: the detector's score, 0 to 1. Null unless `status` is `found`.
     - `label`: the most probable class. `probability`: its probability. `p_<class>`: all probabilities; their sum is 1.
     """
@@ -59,10 +59,10 @@ def schema(classes: Sequence[str]) -> pa.Schema:
 
 
 def rows(prediction: Prediction, classes: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the rows of one picture, with the columns of `schema`."""
-    picture = prediction.picture
+    """Return the rows of one image, with the columns of `schema`."""
+    image = prediction.image
     row: dict[str, Any] = dict.fromkeys(schema(classes).names)
-    row |= {"source": printable(picture.source.path), "frame": picture.frame, "time": picture.time}
+    row |= {"source": printable(image.source.path), "frame": image.frame, "time": image.time}
     if prediction.error:
         return [row | {"status": "unreadable", "reason": prediction.error}]
     if not prediction.faces:
@@ -134,19 +134,19 @@ def written(path: Path | None, classes: Sequence[str]) -> Iterator[Add]:
 
 
 def _print(prediction: Prediction) -> None:
-    """Print a line for each face of a picture, and its probabilities below."""
-    picture = prediction.picture
-    name = printable(picture.source.path)
-    if picture.frame is not None:
-        name += f", frame {picture.frame}"
-    if picture.time is not None:
-        name += f", {picture.time:.3f} s"
+    """Print a line for each face of an image, and its probabilities below."""
+    image = prediction.image
+    name = printable(image.source.path)
+    if image.frame is not None:
+        name += f", frame {image.frame}"
+    if image.time is not None:
+        name += f", {image.time:.3f} s"
     if prediction.error:
         say(f"{name}: unreadable: {printable(prediction.error)}")
     elif not prediction.faces:
         say(f"{name}: no face")
     for number, expression in enumerate(prediction.faces):
-        found = "no face, the whole picture"
+        found = "no face, the whole image"
         if (detection := expression.face.detection) is not None:
             box = " ".join(f"{edge:.1f}" for edge in detection.box.tolist())
             main = " (main)" if expression.face.main else ""

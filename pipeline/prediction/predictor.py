@@ -1,4 +1,4 @@
-"""Predict expressions in pictures. The model file contains all settings of the preprocessing."""
+"""Predict expressions in images. The model file contains all settings of the preprocessing."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from pipeline.inference.probabilities import probabilities
 from pipeline.prediction.expression import Expression, Prediction
 from pipeline.prediction.face_finder import AlignedFace, FaceFinder
 from pipeline.prediction.output import table
-from pipeline.prediction.sources import InputPicture, Source, listed, pictures
+from pipeline.prediction.sources import InputImage, Source, images, listed
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Crops = Literal["centre", "mirror", "ten"]
-# Pictures that a worker receives at a time, and the bytes of memory that they may take, unless a single one takes more.
+# Images that a worker receives at a time, and the bytes of memory that they may take, unless a single one takes more.
 CHUNK, CHUNK_BYTES = 32, 128 * 2**20
 
 
@@ -79,10 +79,10 @@ class Predictor:
             device: `auto` (a GPU if there is one), `cpu` or `cuda`.
             crops: `centre`; `mirror` (the centre and its mirror image); `ten` (centre and corners, each with its
                 mirror image). They are equal to the default of `evaluate`, `evaluate.mirror` and `evaluate.ten_crop`.
-            faces: `all` faces of a picture, or the `main` face that `align` would choose.
+            faces: `all` faces of an image, or the `main` face that `align` would choose.
             workers: processes that find faces; None: one per core.
-            memory: GB that pictures may take in all processes together; None: a quarter of the available memory, and
-                at most 0.75 GB for each process. A picture that takes more is worked on alone.
+            memory: GB that images may take in all processes together; None: a quarter of the available memory, and
+                at most 0.75 GB for each process. An image that takes more is worked on alone.
             turn: also look for faces on their side or head, as with `align.turn`; False: as in training.
 
         Raises:
@@ -96,10 +96,10 @@ class Predictor:
     def predict(
         self, sources: str | Path | Iterable[str | Path | np.ndarray], every: int = 1
     ) -> pd.DataFrame:
-        """Return a row for each face, and for each picture without a face, in the order of the sources.
+        """Return a row for each face, and for each image without a face, in the order of the sources.
 
         Args:
-            sources: paths of pictures, videos and folders. You can also pass NumPy arrays (uint8, H x W x 3, BGR).
+            sources: paths of images, videos and folders. You can also pass NumPy arrays (uint8, H x W x 3, BGR).
                 Their `source` is their index among the sources.
             every: use every `every`-th frame of a video.
 
@@ -110,24 +110,24 @@ class Predictor:
             UserError: an array has another shape or type.
         """
         several = [sources] if isinstance(sources, str | Path) else sources
-        return table(self.stream(_input_pictures(several, every)), self.classes)
+        return table(self.stream(_input_images(several, every)), self.classes)
 
-    def stream(self, pictures: Iterable[InputPicture], live: bool = False) -> Iterator[Prediction]:
-        """Yield a prediction for each picture, in their order.
+    def stream(self, images: Iterable[InputImage], live: bool = False) -> Iterator[Prediction]:
+        """Yield a prediction for each image, in their order.
 
-        Processes find faces, several pictures at a time. This process classifies them in batches.
+        Processes find faces, several images at a time. This process classifies them in batches.
 
         Args:
-            pictures: pictures, which are read ahead to keep the processes busy.
-            live: finish each picture before reading the next one.
+            images: images, which are read ahead to keep the processes busy.
+            live: finish each image before reading the next one.
 
         Raises:
             UserError: the network's probabilities are not finite.
         """
-        pending: deque[list[InputPicture]] = deque()
+        pending: deque[list[InputImage]] = deque()
 
-        def read_ahead() -> Iterator[list[InputPicture]]:
-            for chunk in chunks(pictures, 1 if live else CHUNK, attrgetter("cost"), CHUNK_BYTES):
+        def read_ahead() -> Iterator[list[InputImage]]:
+            for chunk in chunks(images, 1 if live else CHUNK, attrgetter("cost"), CHUNK_BYTES):
                 pending.append(chunk)
                 yield chunk
 
@@ -140,15 +140,15 @@ class Predictor:
             yield from self._classified(pending.popleft(), faces)
 
     def _classified(
-        self, pictures: list[InputPicture], found: list[list[AlignedFace] | str]
+        self, images: list[InputImage], found: list[list[AlignedFace] | str]
     ) -> Iterator[Prediction]:
         pixels = [face.pixels for faces in found if not isinstance(faces, str) for face in faces]
         rows = iter(self.probabilities(pixels))
-        for picture, faces in zip(pictures, found, strict=True):
+        for image, faces in zip(images, found, strict=True):
             if isinstance(faces, str):
-                yield Prediction(picture, [], faces)
+                yield Prediction(image, [], faces)
             else:
-                yield Prediction(picture, [Expression(face, next(rows), self.classes) for face in faces])
+                yield Prediction(image, [Expression(face, next(rows), self.classes) for face in faces])
 
     def probabilities(self, faces: list[np.ndarray]) -> np.ndarray:
         """Return the probabilities of aligned faces, float32 [N, K].
@@ -187,17 +187,17 @@ def _weights(classifier: TrainedModel) -> Path | None:
     return load_detector(settings.detector, settings.weights, settings.threshold)[1].path
 
 
-def _cost(pictures: list[InputPicture]) -> int:
-    return sum(picture.cost for picture in pictures)
+def _cost(images: list[InputImage]) -> int:
+    return sum(image.cost for image in images)
 
 
-def _input_pictures(sources: Iterable[str | Path | np.ndarray], every: int) -> Iterator[InputPicture]:
+def _input_images(sources: Iterable[str | Path | np.ndarray], every: int) -> Iterator[InputImage]:
     for number, source in enumerate(sources):
         if isinstance(source, str | Path):
-            yield from pictures(listed([source]), every)
+            yield from images(listed([source]), every)
             continue
         pixels = np.asarray(source)
         if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3 or not pixels.size:
             found = f"{pixels.dtype} {pixels.shape}"
-            raise UserError.of(f"picture {number}", found, "a path, or an array of uint8, H x W x 3")
-        yield InputPicture(Source(str(number), "picture", Path(str(number))), pixels=pixels)
+            raise UserError.of(f"image {number}", found, "a path, or an array of uint8, H x W x 3")
+        yield InputImage(Source(str(number), "image", Path(str(number))), pixels=pixels)

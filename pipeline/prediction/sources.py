@@ -1,4 +1,4 @@
-"""Where pictures come from: files, folders, frames of videos, a camera."""
+"""Where images come from: files, folders, frames of videos, a camera."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pipeline.core.errors import UserError, one_line
 from pipeline.intake.guards import Rejection, check_size
 from pipeline.intake.image import check_pixels, cost, dimensions
 
-PICTURES = frozenset(
+IMAGES = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
 )
 VIDEOS = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
@@ -43,24 +43,24 @@ class Source:
     """
 
     path: str
-    kind: Literal["picture", "video", "camera"]
+    kind: Literal["image", "video", "camera"]
     name: Path
     named: bool = True
     error: str = ""
 
 
 @dataclass(frozen=True)
-class InputPicture:
-    """A picture file, a frame of a video or camera, or an array.
+class InputImage:
+    """An image file, a frame of a video or camera, or an array.
 
     Attributes:
         source: the file or camera.
-        frame: number of the frame, from 0; None for a picture file.
+        frame: number of the frame, from 0; None for an image file.
         time: seconds since the start of the video, or since the camera was opened.
-        pixels: BGR, uint8, H x W x 3; None for a picture file, which a worker reads.
-        error: why the picture cannot be read; empty if it may be readable.
+        pixels: BGR, uint8, H x W x 3; None for an image file, which a worker reads.
+        error: why the image cannot be read; empty if it may be readable.
         fps: frames per second of the video.
-        decoding: bytes that a picture file takes in memory while it is decoded.
+        decoding: bytes that an image file takes in memory while it is decoded.
     """
 
     source: Source
@@ -73,16 +73,16 @@ class InputPicture:
 
     @property
     def cost(self) -> int:
-        """Bytes that the picture takes in memory until it is predicted."""
+        """Bytes that the image takes in memory until it is predicted."""
         # This process holds an array and sends a copy. A worker holds what arrives and the array that it unpacks.
         return self.decoding if self.pixels is None else 4 * self.pixels.nbytes
 
 
 def listed(paths: Iterable[str | Path]) -> list[Source]:
-    """Return the pictures and videos at some paths. Folders are searched recursively, in sorted order.
+    """Return the images and videos at some paths. Folders are searched recursively, in sorted order.
 
-    A path without pictures or videos becomes a source with an error. In folders, hidden files and files with other
-    suffixes than `PICTURES` and `VIDEOS` are skipped.
+    A path without images or videos becomes a source with an error. In folders, hidden files and files with other
+    suffixes than `IMAGES` and `VIDEOS` are skipped.
     """
     sources = []
     for path in map(Path, paths):
@@ -92,8 +92,8 @@ def listed(paths: Iterable[str | Path]) -> list[Source]:
                 Source(str(file), _kind(file), file.relative_to(path), False, _error(file)) for file in inside
             ]
             if not inside:
-                error = "a folder without pictures or videos"
-                sources.append(Source(str(path), "picture", Path(path.name), error=error))
+                error = "a folder without images or videos"
+                sources.append(Source(str(path), "image", Path(path.name), error=error))
         else:
             sources.append(Source(str(path), _kind(path), Path(path.name), error=_error(path)))
     return sources
@@ -116,7 +116,7 @@ def check_names(sources: Sequence[Source], folder: Path, option: str) -> None:
     for source in sources:
         target = folder / drawing_name(source)
         if os.path.realpath(target) in files:
-            raise UserError(f"{option}: {target} is a picture or video to be read; name another folder")
+            raise UserError(f"{option}: {target} is an image or video to be read; name another folder")
         other = drawings.setdefault(target, source)
         if other.path != source.path:
             raise UserError(
@@ -126,14 +126,14 @@ def check_names(sources: Sequence[Source], folder: Path, option: str) -> None:
 
 def drawing_name(source: Source) -> Path:
     """Return the name of a source's drawing. Names that do not end in .png, .jpg, .jpeg or .mp4 get a suffix."""
-    kept, other = ((".png", ".jpg", ".jpeg"), ".png") if source.kind == "picture" else ((".mp4",), ".mp4")
+    kept, other = ((".png", ".jpg", ".jpeg"), ".png") if source.kind == "image" else ((".mp4",), ".mp4")
     if source.name.suffix.lower() in kept:
         return source.name
     return source.name.with_name(source.name.name + other)
 
 
 def count(sources: Iterable[Source], every: int) -> int:
-    """Return the number of pictures; for videos, their headers tell the number of frames."""
+    """Return the number of images; for videos, their headers tell the number of frames."""
     total = 0
     for source in sources:
         frames = 1
@@ -143,34 +143,34 @@ def count(sources: Iterable[Source], every: int) -> int:
     return total
 
 
-def pictures(sources: Iterable[Source], every: int = 1) -> Iterator[InputPicture]:
-    """Yield picture files, and every `every`-th frame of videos and cameras.
+def images(sources: Iterable[Source], every: int = 1) -> Iterator[InputImage]:
+    """Yield image files, and every `every`-th frame of videos and cameras.
 
-    A source that cannot be opened, a picture or video of too many pixels, or a video that is shorter than its header
-    says yields a picture with an error. The header of a picture file is read, and its pixels are not.
+    A source that cannot be opened, an image or video of too many pixels, or a video that is shorter than its header
+    says yields an image with an error. The header of an image file is read, and its pixels are not.
     """
     for source in sources:
         if source.error:
-            yield InputPicture(source, error=source.error)
-        elif source.kind == "picture":
+            yield InputImage(source, error=source.error)
+        elif source.kind == "image":
             yield _measured(source)
         else:
             yield from _frames(source, every)
 
 
-def _measured(source: Source) -> InputPicture:
-    """Return a picture file with its cost, or why it cannot be read. Only its header is read."""
+def _measured(source: Source) -> InputImage:
+    """Return an image file with its cost, or why it cannot be read. Only its header is read."""
     try:
         with opened(source.path) as file:
             width, height = dimensions(file)
-            return InputPicture(source, decoding=cost(width, height, os.fstat(file.fileno()).st_size))
+            return InputImage(source, decoding=cost(width, height, os.fstat(file.fileno()).st_size))
     except Rejection as error:
-        return InputPicture(source, error=error.detail)
+        return InputImage(source, error=error.detail)
 
 
 @contextmanager
 def opened(path: str) -> Iterator[IO[bytes]]:
-    """Open a picture file.
+    """Open an image file.
 
     Raises:
         Rejection: the file cannot be opened or read, or is too large.
@@ -184,7 +184,7 @@ def opened(path: str) -> Iterator[IO[bytes]]:
         raise Rejection("unreadable_image", f"cannot be read: {reason}") from None
 
 
-def _frames(source: Source, every: int) -> Iterator[InputPicture]:
+def _frames(source: Source, every: int) -> Iterator[InputImage]:
     live = source.kind == "camera"
     capture = _capture(source)
     start = time.monotonic()
@@ -202,13 +202,13 @@ def _frames(source: Source, every: int) -> Iterator[InputPicture]:
                 if not read:
                     break
                 check_pixels(*pixels.shape[1::-1])  # a later frame may be larger
-                yield InputPicture(source, number, seconds, pixels, fps=fps)
+                yield InputImage(source, number, seconds, pixels, fps=fps)
             number += 1
         claimed = 0 if live else int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         if number == 0 or claimed - number > GUESSED + GUESSED_SHARE * claimed:
-            yield InputPicture(source, number, error=f"ends after {number} of {max(claimed, 1)} frames")
+            yield InputImage(source, number, error=f"ends after {number} of {max(claimed, 1)} frames")
     except Rejection as error:
-        yield InputPicture(source, number or None, error=error.detail)
+        yield InputImage(source, number or None, error=error.detail)
     finally:
         capture.release()
 
@@ -234,12 +234,12 @@ def _inside(folder: Path) -> Iterator[Path]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
             path = Path(parent, name)
-            if not name.startswith(".") and path.suffix.lower() in PICTURES | VIDEOS:
+            if not name.startswith(".") and path.suffix.lower() in IMAGES | VIDEOS:
                 yield path
 
 
-def _kind(path: Path) -> Literal["picture", "video"]:
-    return "video" if path.suffix.lower() in VIDEOS else "picture"
+def _kind(path: Path) -> Literal["image", "video"]:
+    return "video" if path.suffix.lower() in VIDEOS else "image"
 
 
 def _error(path: Path) -> str:

@@ -1,5 +1,5 @@
 """Write one HTML file about a run.
 
 `revisions` finds the run's files, `run` and `predictions` read them, the modules of tables,
-`charts` and `pictures` show their content, and `page` puts everything together.
+`charts` and `images` show their content, and `page` puts everything together.
 """

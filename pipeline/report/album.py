@@ -1,4 +1,4 @@
-"""All faces of a run for the page's script: predictions as columns, small pictures, places on the map."""
+"""All faces of a run for the page's script: predictions as columns, small images, places on the map."""
 
 from __future__ import annotations
 

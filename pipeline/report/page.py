@@ -14,7 +14,7 @@ from pipeline.evaluation.intervals import FEW
 from pipeline.evaluation.warnings import warnings
 from pipeline.experiments.significance import RESAMPLES
 from pipeline.inference.origin import learned_from
-from pipeline.report import charts, comparison, pictures, run_tables, score_tables, sections
+from pipeline.report import charts, comparison, images, run_tables, score_tables, sections
 from pipeline.report.album import album
 from pipeline.report.cells import number
 from pipeline.report.curves import curves
@@ -45,7 +45,7 @@ def render(runs: list[FinishedRun]) -> str:
         runs: at least one run, with different names; the first one has scores.
     """
     environment = templates("pipeline.report")
-    environment.filters["face"] = pictures.face
+    environment.filters["face"] = images.face
     folder = files("pipeline.report")
     script = "".join((folder / "scripts" / f"{name}.js").read_text("utf-8") for name in SCRIPTS)
     predicted = [predictions(run) for run in runs]

@@ -137,7 +137,7 @@ class FinishedRun:
         return [curve for path in paths if (curve := _curve(path))]
 
     def sheets(self, stage: str) -> list[Path]:
-        """Return the picture files of a stage."""
+        """Return the image files of a stage."""
         folder = self.files.find(PLOTS / stage)
         return sorted(folder.glob("*.png"), key=lambda path: path.stem) if folder else []
 

@@ -10,7 +10,7 @@ from pipeline.report.run import LABEL, SYNTHESIZE, TRAIN, FinishedRun, leaves
 from pipeline.tables.vocabulary import SPLITS
 
 AGREEMENT = {
-    "images": "pictures with votes",
+    "images": "images with votes",
     "winning_share": "mean vote share of the label",
     "entropy": "mean entropy, bits",
     "ties": "share of ties",
@@ -24,11 +24,11 @@ LEAKS = {
 }
 ALIGNMENT_WORDS = {"mode": "mode", "detector": "detector"}
 ALIGNMENT = {
-    "images": "pictures",
+    "images": "images",
     "found": "faces found",
     "found_rate": "share found",
     "given": "given by the data set",
-    "fallback": "whole picture instead",
+    "fallback": "whole image instead",
     "missing": "missing",
 }
 SYNTHETIC = {
@@ -114,7 +114,7 @@ def _records(run: FinishedRun) -> Table | None:
 
 
 def _leaks(run: FinishedRun) -> Table | None:
-    """Return pictures and people that occur in two splits, and repeats within a split."""
+    """Return images and people that occur in two splits, and repeats within a split."""
     kinds = {kind: name for kind, name in LEAKS.items() if run.block(LABEL, kind)}
     pairs = dict.fromkeys(
         key for kind in kinds for key, value in run.block(LABEL, kind).items() if not isinstance(value, dict)
@@ -131,7 +131,7 @@ def _leaks(run: FinishedRun) -> Table | None:
             ]
             for split in run.block(LABEL, *within)
         ]
-    return table("Leaks: pictures that occur in two splits", ["", *kinds.values()], rows)
+    return table("Leaks: images that occur in two splits", ["", *kinds.values()], rows)
 
 
 def _second_choices(run: FinishedRun) -> Table | None:

@@ -8,14 +8,14 @@ import numpy as np
 from markupsafe import Markup
 
 from pipeline.evaluation.calibration import BINS, confidence_bins
-from pipeline.report import charts, pictures, run_tables, score_tables
+from pipeline.report import charts, images, run_tables, score_tables
 from pipeline.report.cells import Number, Table
 from pipeline.report.predictions import SplitPredictions
 from pipeline.report.run import FinishedRun
 
 
 class Sheet(NamedTuple):
-    """A picture that a stage drew: data URI, size in pixels, and title."""
+    """An image that a stage drew: data URI, size in pixels, and title."""
 
     uri: str
     width: int
@@ -85,9 +85,9 @@ def synthetic(run: FinishedRun) -> Synthetic:
 
 
 def sheets(run: FinishedRun, stage: str) -> list[Sheet]:
-    """Return the pictures that a stage drew."""
+    """Return the images that a stage drew."""
     return [
-        Sheet(*pictures.sheet(path), path.stem.replace("." if stage == "synthesize" else "-", ", "))
+        Sheet(*images.sheet(path), path.stem.replace("." if stage == "synthesize" else "-", ", "))
         for path in run.sheets(stage)
     ]
 

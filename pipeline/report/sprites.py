@@ -1,4 +1,4 @@
-"""Faces as small pictures, many in one file: a picture of its own for each would take several times the bytes."""
+"""Faces as small images, many in one file: an image of its own for each would take several times the bytes."""
 
 from __future__ import annotations
 

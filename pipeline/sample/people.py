@@ -7,7 +7,7 @@ The sample has the format of the data set `table`, which is also the format for 
         labels.csv     image, split, group, and ten columns of votes
         images/        0001.jpg, 0002.jpg, ...
 
-The persons, expressions and splits are planned first. Then every picture is rendered from (seed, number), so one seed
+The persons, expressions and splits are planned first. Then every image is rendered from (seed, number), so one seed
 gives the same bytes on one core and on many.
 """
 
@@ -33,11 +33,11 @@ ANNOTATORS = 10
 # faces in every split, and a GAN needs faces to learn from.
 _SHARES = (0.363, 0.265, 0.125, 0.124, 0.087, 0.007, 0.023, 0.006)
 _LEAST = {"disgust": 0.033, "fear": 0.033, "contempt": 0.024}
-_FACELESS = 0.05  # share of the pictures
+_FACELESS = 0.05  # share of the images
 _HELD_OUT = 0.15  # share of each class in valid, and in test
 _HELD_OUT_LEAST = 3  # faces
 _WEAK = 0.08  # share of the faces with a weak or blended expression
-_PICTURES_PER_PERSON = 8
+_IMAGES_PER_PERSON = 8
 
 # Votes of annotators who mistake an expression for another one, as in FER+.
 _MISTAKEN = {
@@ -53,7 +53,7 @@ _MISTAKEN = {
 
 README = """# The embedded sample
 
-{pictures} generated pictures: drawn faces whose expressions are composed of FACS action units, and scenes
+{images} generated images: drawn faces whose expressions are composed of FACS action units, and scenes
 without a face. Nobody in them exists. `fer sample` writes this folder from `sample.seed` in `params.yaml`.
 
 It is also the example of how to bring your own data. Make a folder like this one,
@@ -62,23 +62,23 @@ It is also the example of how to bring your own data. Make a folder like this on
         labels.csv
         images/
 
-and set `datasets: [table]` in `params.yaml`. `labels.csv` has a header and one row for each picture:
+and set `datasets: [table]` in `params.yaml`. `labels.csv` has a header and one row for each image:
 
 | column | holds |
 | --- | --- |
-| `image` | path of the picture inside `images/` |
+| `image` | path of the image inside `images/` |
 | `split` | `train`, `valid` or `test` |
-| `group` | the person in the picture; no person should be in two splits (optional) |
+| `group` | the person in the image; no person should be in two splits (optional) |
 | {votes} | how many annotators voted for each; `unknown`: cannot tell, `NF`: no face |
 
-Where every picture has one label, a single column `label` with the name of the class takes the place of the
+Where every image has one label, a single column `label` with the name of the class takes the place of the
 columns of votes.
 """
 
 
 @dataclass(frozen=True)
-class PlannedPicture:
-    """One picture before it is rendered.
+class PlannedImage:
+    """One image before it is rendered.
 
     Attributes:
         name: of the file.
@@ -97,37 +97,37 @@ class PlannedPicture:
     scene: Scene
 
 
-def generate(folder: Path, pictures: int, seed: int, workers: int | None = None) -> Counter[str]:
+def generate(folder: Path, images: int, seed: int, workers: int | None = None) -> Counter[str]:
     """Write the sample. It replaces an earlier sample when it is complete.
 
     Args:
         folder: of the sample.
-        pictures: their number.
+        images: their number.
         seed: of all draws.
         workers: processes that draw; None: one per core.
 
     Returns:
-        The number of pictures of each class, and of pictures without a face as `NF`.
+        The number of images of each class, and of images without a face as `NF`.
 
     Raises:
         UserError: the folder cannot be written.
     """
-    planned = plan(pictures, seed)
+    planned = plan(images, seed)
     with replacing_folder(folder) as temporary:
         (temporary / "images").mkdir(parents=True)
-        files = rendered([picture.scene for picture in planned], workers or cores())
-        for picture, data in zip(
-            planned, track(files, total=len(planned), desc="sample", unit="pictures"), strict=True
+        files = rendered([image.scene for image in planned], workers or cores())
+        for image, data in zip(
+            planned, track(files, total=len(planned), desc="sample", unit="images"), strict=True
         ):
-            (temporary / "images" / picture.name).write_bytes(data)
+            (temporary / "images" / image.name).write_bytes(data)
         with (temporary / "labels.csv").open("w", encoding="utf-8", newline="") as file:
             write = row_writer(file)
             write(["image", "split", "group", *VOTES])
-            for picture in planned:
-                write([picture.name, picture.split, picture.group, *picture.votes])
+            for image in planned:
+                write([image.name, image.split, image.group, *image.votes])
         votes = ", ".join(f"`{name}`" for name in VOTES)
-        (temporary / "README.md").write_text(README.format(pictures=pictures, votes=votes), encoding="utf-8")
-    return Counter(picture.shown or "NF" for picture in planned)
+        (temporary / "README.md").write_text(README.format(images=images, votes=votes), encoding="utf-8")
+    return Counter(image.shown or "NF" for image in planned)
 
 
 def rendered(scenes: list[Scene], workers: int) -> Iterator[bytes]:
@@ -140,14 +140,14 @@ def _render_all(scenes: list[Scene]) -> list[bytes]:
     return [render(scene) for scene in scenes]
 
 
-def plan(pictures: int, seed: int) -> list[PlannedPicture]:
-    """Return the planned pictures: persons, expressions, splits and votes.
+def plan(images: int, seed: int) -> list[PlannedImage]:
+    """Return the planned images: persons, expressions, splits and votes.
 
     Splits are stratified by class, and each person is in one split only.
     """
     rng = np.random.default_rng([seed, 0])
-    faceless = round(_FACELESS * pictures)
-    counts = _class_counts(pictures - faceless) | {None: faceless}
+    faceless = round(_FACELESS * images)
+    counts = _class_counts(images - faceless) | {None: faceless}
     shown: dict[str, list[tuple[str | None, bool]]] = {split: [] for split in SPLITS}
     for name, count in counts.items():
         held_out = max(_HELD_OUT_LEAST, round(_HELD_OUT * count))
@@ -158,14 +158,14 @@ def plan(pictures: int, seed: int) -> list[PlannedPicture]:
     dealt: list[tuple[str, int, str | None, bool]] = []
     people = 0
     for split in SPLITS:
-        in_split = max(2, round(len(shown[split]) / _PICTURES_PER_PERSON))
+        in_split = max(2, round(len(shown[split]) / _IMAGES_PER_PERSON))
         for turn, i in enumerate(rng.permutation(len(shown[split]))):
             dealt.append((split, people + turn % in_split, *shown[split][i]))
         people += in_split
-    # Shuffled, so the number of a picture reveals neither split nor class.
+    # Shuffled, so the number of an image reveals neither split nor class.
     order = rng.permutation(len(dealt))
-    digits = max(4, len(str(pictures)))
-    return [_picture(f"{n:0{digits}}.jpg", seed, n, *dealt[i]) for n, i in enumerate(order, 1)]
+    digits = max(4, len(str(images)))
+    return [_image(f"{n:0{digits}}.jpg", seed, n, *dealt[i]) for n, i in enumerate(order, 1)]
 
 
 def _class_counts(faces: int) -> dict[str | None, int]:
@@ -183,17 +183,17 @@ def _class_counts(faces: int) -> dict[str | None, int]:
     return {name: counts[name] for name in CLASSES}
 
 
-def _picture(
+def _image(
     name: str, seed: int, number: int, split: str, person: int, shown: str | None, weak: bool
-) -> PlannedPicture:
-    """Return one planned picture: random votes and a random intensity of the expression."""
+) -> PlannedImage:
+    """Return one planned image: random votes and a random intensity of the expression."""
     rng = np.random.default_rng([seed, 1, number])
     scene_seed = (seed, 2, number)
     if shown is None:
         votes = _votes({"NF": int(rng.integers(8, 11))}, {"unknown": 1.0}, rng)
-        return PlannedPicture(name, split, f"scene-{number}", None, votes, Scene(scene_seed, None, {}))
+        return PlannedImage(name, split, f"scene-{number}", None, votes, Scene(scene_seed, None, {}))
     if weak:
-        # Half of these pictures show a weak expression, half a blend with another one.
+        # Half of these images show a weak expression, half a blend with another one.
         other = str(rng.choice(list(_MISTAKEN[shown]), p=list(_MISTAKEN[shown].values())))
         units = _performed(shown, rng.uniform(0.3, 0.5), rng)
         if shown == "neutral" or rng.random() < 0.5:
@@ -210,7 +210,7 @@ def _picture(
         rest[confused] = rest.get(confused, 0.0) + mistaken * share
     votes = _votes({shown: agree}, rest, rng)
     scene = Scene(scene_seed, (seed, 3, person), units)
-    return PlannedPicture(name, split, f"person-{person:04}", shown, votes, scene)
+    return PlannedImage(name, split, f"person-{person:04}", shown, votes, scene)
 
 
 def _performed(name: str, intensity: float, rng: np.random.Generator) -> ActionUnits:

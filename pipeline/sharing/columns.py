@@ -19,7 +19,7 @@ def features(classes: Sequence[str], votes: Sequence[str], group: bool) -> Featu
     Args:
         classes: names of the labels, in their order.
         votes: what annotators could vote for; empty without votes.
-        group: whether the data set says who is in a picture.
+        group: whether the data set says who is in an image.
     """
     columns: Features = {"image": {"_type": "Image"}, "label": {"names": [*classes], "_type": "ClassLabel"}}
     if votes:

@@ -95,7 +95,7 @@ def _limits(dataset: str, label: dict[str, Any], aligned: dict[str, Any]) -> Ite
     if [dataset] == DRAWN:
         yield "The faces are drawn. A model that learns from them is of no use on photographs."
     else:
-        yield "The pictures show people. Nothing here says whether they agreed to it."
+        yield "The images show people. Nothing here says whether they agreed to it."
     yield from no_face_limit(dataset, aligned)
     yield NO_FEELINGS
     if label:

@@ -124,11 +124,9 @@ def write(folder: Path, dataset: str, faces: LabelledFaces) -> SharedFaces:
 def _batches(samples: Samples, ingested: pa.Table, columns: Features, desc: str) -> Iterator[pa.RecordBatch]:
     for start in track(range(0, len(samples), _ROWS), desc=desc, unit="batches"):
         own = slice(start, start + _ROWS)
-        pictures = [
-            {"bytes": png(face), "path": None} for face in samples.gather(np.arange(len(samples))[own])
-        ]
+        images = [{"bytes": png(face), "path": None} for face in samples.gather(np.arange(len(samples))[own])]
         values: dict[str, Any] = {
-            "image": pa.array(pictures, IMAGE),
+            "image": pa.array(images, IMAGE),
             "label": samples.labels[own].numpy(),
             "votes": ingested["votes"].slice(start, _ROWS).combine_chunks(),
             "group": ingested["group"].slice(start, _ROWS).combine_chunks(),

@@ -1,4 +1,4 @@
-"""Stage `align`: find the face and its five landmarks in every picture and cut it out."""
+"""Stage `align`: find the face and its five landmarks in every image and cut it out."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from pipeline.tables.schema import aligned, channels
 from pipeline.tables.storage import local_copy, upload
 from pipeline.tables.store import count_parquet, fill, stream_parquet
 
-# Pictures in a batch of a worker. Half as many are 2 to 12 % slower, because the batches of the network get small. A
-# batch ends earlier if its pictures would take more memory than the largest picture that is allowed: 64 pictures of a
+# Images in a batch of a worker. Half as many are 2 to 12 % slower, because the batches of the network get small. A
+# batch ends earlier if its images would take more memory than the largest image that is allowed: 64 images of a
 # megapixel do not.
 CHUNK = 64
 
@@ -44,16 +44,16 @@ def run(p: Params, dataset: str, source: str | Path = INGESTED, output: str | Pa
         output: folder or `s3://` address of the result. If it is not the default, the metrics go there too.
 
     Raises:
-        UserError: the table or the weights of the detector cannot be fetched, or a picture cannot be decoded.
+        UserError: the table or the weights of the detector cannot be fetched, or an image cannot be decoded.
     """
     with local_copy(source, f"{dataset}.parquet") as table, in_use(table):
         counts = _align(p, dataset, table, output)
     if counts["found_rate"] is None:
-        say(f"{dataset}: {counts['images']} pictures, used whole: mode {counts['mode']} looks for no face")
+        say(f"{dataset}: {counts['images']} images, used whole: mode {counts['mode']} looks for no face")
         return
     say(
-        f"{dataset}: {counts['images']} pictures, faces found in {counts['found']} ({counts['found_rate']:.2%}), "
-        f"given by the data set {counts['given']}, whole picture instead {counts['fallback']}, "
+        f"{dataset}: {counts['images']} images, faces found in {counts['found']} ({counts['found_rate']:.2%}), "
+        f"given by the data set {counts['given']}, whole image instead {counts['fallback']}, "
         f"dropped {counts['missing']}"
     )
     if turned := sum(counts.get("turned", {}).values()):
@@ -65,7 +65,7 @@ def run(p: Params, dataset: str, source: str | Path = INGESTED, output: str | Pa
 
 
 def _align(p: Params, dataset: str, table: Path, output: str | Path) -> dict[str, Any]:
-    """Write the faces of the pictures in `table`, and the metrics; return the metrics."""
+    """Write the faces of the images in `table`, and the metrics; return the metrics."""
     settings = p.align.of(dataset)
     images = count_parquet(table)
     weights = _weights(settings)
@@ -75,16 +75,16 @@ def _align(p: Params, dataset: str, table: Path, output: str | Path) -> dict[str
     turned: Counter[int] = Counter()
 
     def batches(done: int) -> Iterator[pa.RecordBatch]:
-        pictures = _batches(table, columns)
-        first = sum(map(len, islice(pictures, done))) + 1
+        rows = _batches(table, columns)
+        first = sum(map(len, islice(rows, done))) + 1
         if 1 < first <= images:
-            say(f"align {dataset}: going on with an interrupted run at picture {first:,}")
-        return ordered(extraction, pictures, p.engine, p.workers, p.memory, lambda batch: sum(_costs(batch)))
+            say(f"align {dataset}: going on with an interrupted run at image {first:,}")
+        return ordered(extraction, rows, p.engine, p.workers, p.memory, lambda batch: sum(_costs(batch)))
 
     schema = aligned(settings.face_size, channels(settings.colour))
 
     def counted(found: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        with bar(images, desc=f"align {dataset}", unit="pictures") as shown:
+        with bar(images, desc=f"align {dataset}", unit="images") as shown:
             for batch in found:
                 status.update(batch["status"].to_pylist())
                 without_score = pc.is_null(batch["score"])
@@ -121,16 +121,16 @@ def _align(p: Params, dataset: str, table: Path, output: str | Path) -> dict[str
 
 
 def _batches(table: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    """Yield the pictures of a table in batches that a worker can hold."""
-    for pictures in stream_parquet(table, [*columns, "width", "height"], CHUNK):
-        for rows in chunks(range(len(pictures)), CHUNK, _costs(pictures).__getitem__, LARGEST):
-            # `take` copies. A slice would be sent to a worker with all pictures around it.
-            yield pictures if len(rows) == len(pictures) else pictures.take(pa.array(rows))
+    """Yield the images of a table in batches that a worker can hold."""
+    for images in stream_parquet(table, [*columns, "width", "height"], CHUNK):
+        for rows in chunks(range(len(images)), CHUNK, _costs(images).__getitem__, LARGEST):
+            # `take` copies. A slice would be sent to a worker with all images around it.
+            yield images if len(rows) == len(images) else images.take(pa.array(rows))
 
 
-def _costs(pictures: pa.RecordBatch) -> list[int]:
-    """Return the bytes that each picture takes."""
-    sizes = (pictures["width"], pictures["height"], pc.binary_length(pictures["image"]))
+def _costs(images: pa.RecordBatch) -> list[int]:
+    """Return the bytes that each image takes."""
+    sizes = (images["width"], images["height"], pc.binary_length(images["image"]))
     return [cost(*size) for size in zip(*(column.to_pylist() for column in sizes), strict=True)]
 
 
@@ -151,6 +151,6 @@ def _weights(settings: Align) -> Weights | None:
 
 
 def _key(settings: Align, weights: Weights | None, table: Path) -> str:
-    """Return a hash of everything that decides the result: settings, weights, pictures and code."""
+    """Return a hash of everything that decides the result: settings, weights, images and code."""
     words = (settings.model_dump_json(), weights.sha256 if weights else "")
     return fingerprint(words, [table, *sources("core", "tables", "intake", "faces", "stages/align.py")])

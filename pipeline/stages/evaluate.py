@@ -153,7 +153,7 @@ def _parts(
 ) -> dict[str, Any]:
     """Return the intervals of a split, and the scores of its parts with theirs.
 
-    `deduplicated` covers the pictures that train and valid above it do not hold, exactly or nearly: those in `fresh`,
+    `deduplicated` covers the images that train and valid above it do not hold, exactly or nearly: those in `fresh`,
     bool [N]. The first split has no `fresh` and no `deduplicated`. If there are several data sets, `datasets.<name>`
     has the scores of each, with its own `deduplicated`. `groups.<attribute>` has those of `evaluate.groups`.
     """
@@ -236,7 +236,7 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
         if "deduplicated" in report[split]:
             yield _line("without repeats", report[split]["deduplicated"], total)
     if any("deduplicated" in report[split] for split in splits):
-        yield "without repeats: only the pictures that no split above it holds, exactly or nearly"
+        yield "without repeats: only the images that no split above it holds, exactly or nearly"
     last = splits[-1]
     for attribute, groups in report[last].get("groups", {}).items():
         yield f"{f'{last} by {attribute}:':<20}   {_COLUMNS}"

@@ -15,11 +15,11 @@ from pipeline.core.progress import bar, in_words, say
 from pipeline.datasets import listed
 from pipeline.intake.guards import Rejection
 from pipeline.intake.image import face_fingerprint
+from pipeline.intake.image_reader import IngestedImage, read_images
 from pipeline.intake.landmarks import face_box, inside
 from pipeline.intake.listing import Listing, Record, RejectedRow
 from pipeline.intake.names import Names
 from pipeline.intake.options import Options
-from pipeline.intake.picture_reader import IngestedPicture, read_pictures
 from pipeline.intake.tree import Tree, open_tree
 from pipeline.intake.unread import Unread, unread
 from pipeline.params.methods import choices
@@ -31,7 +31,7 @@ from pipeline.tables.storage import upload
 from pipeline.tables.store import fill
 from pipeline.tables.vocabulary import NOT_READ, SPLITS, splits_in_words
 
-# Bytes of encoded pictures after which a batch of the table ends.
+# Bytes of encoded images after which a batch of the table ends.
 BATCH_BYTES = 32 * 2**20
 
 
@@ -82,7 +82,7 @@ def run(p: Params, dataset: str, source: str | Path | None = None, output: str |
         expected = "neither known, nor attribute.<name>, nor votes for a name in classes of params.yaml"
         say(f"ingest {dataset}: ignored the columns {ignored}: {expected}")
     if empty := listing.notes.get("empty_folders"):
-        say(f"ingest {dataset}: no picture in the folders {empty}")
+        say(f"ingest {dataset}: no image in the folders {empty}")
     if reasons:
         say(
             f"ingest {dataset}: rejected {sum(reasons.values()):,} ({in_words(reasons)}), listed in {rejected}"
@@ -169,16 +169,16 @@ def _rows(
     bits: Counter[int] = Counter()
     flat = 0
     with bar(len(listing), desc=f"ingest {dataset}", unit="images") as shown:
-        for chunk in read_pictures(listing, p):
+        for chunk in read_images(listing, p):
             rows: list[dict[str, Any]] = []
             size = 0
-            for record, picture in chunk:
+            for record, image in chunk:
                 shown.update()
                 try:
-                    if isinstance(picture, Rejection):
-                        raise picture
+                    if isinstance(image, Rejection):
+                        raise image
                     if listing.face_boxes and record.box is not None:
-                        box = face_box(record.box, picture.width, picture.height, listing.face_boxes)
+                        box = face_box(record.box, image.width, image.height, listing.face_boxes)
                         record = record._replace(box=box)
                 except Rejection as why:
                     listing.reject(record.file, record.row, record.name, why)
@@ -186,22 +186,22 @@ def _rows(
                 faces = {"box": record.box, "landmarks": record.landmarks}
                 for name, points in faces.items():
                     if points is not None:
-                        usable = inside(points, picture.width, picture.height)
+                        usable = inside(points, image.width, image.height)
                         published.update({name: 1, f"{name}_ignored": int(not usable)})
                         faces[name] = points if usable else None
                 kept[record.split] += 1
-                flat += picture.flat
-                if picture.bits is not None:
-                    bits[picture.bits] += 1
+                flat += image.flat
+                if image.bits is not None:
+                    bits[image.bits] += 1
                 if record.place in shared and record.box is not None:
-                    # Another face is no repeat of the picture, but must not be in another split.
-                    picture = picture._replace(pixels=face_fingerprint(picture.pixels, record.box))
+                    # Another face is no repeat of the image, but must not be in another split.
+                    image = image._replace(pixels=face_fingerprint(image.pixels, record.box))
                     record = record._replace(group=record.group or record.place)
                 attributes.update((record.attributes or {}).keys())
                 # The vocabulary begins with the names that the record's votes are for.
                 votes = record.votes and no_votes | dict(zip(no_votes, record.votes, strict=False))
-                rows.append(_row(dataset, record, picture) | faces | {"votes": votes})
-                size += len(picture.image or b"")
+                rows.append(_row(dataset, record, image) | faces | {"votes": votes})
+                size += len(image.image or b"")
                 if size > BATCH_BYTES:
                     yield rows
                     rows, size = [], 0
@@ -216,7 +216,7 @@ def _rows(
         listing.notes["kept_without_contrast"] = flat
 
 
-def _row(dataset: str, record: Record, picture: IngestedPicture) -> dict[str, Any]:
+def _row(dataset: str, record: Record, image: IngestedImage) -> dict[str, Any]:
     return {
         "id": f"{dataset}/{record.name}",
         "dataset": dataset,
@@ -225,7 +225,7 @@ def _row(dataset: str, record: Record, picture: IngestedPicture) -> dict[str, An
         "group": record.group,
         "attributes": record.attributes,
         "source": f"{record.file}, row {record.row}" if record.row else record.file,
-        **{name: getattr(picture, name) for name in ("image", "width", "height", "pixels")},
+        **{name: getattr(image, name) for name in ("image", "width", "height", "pixels")},
     }
 
 

@@ -29,7 +29,7 @@ from pipeline.labels.decisions import (
     sample_table,
     too_small,
 )
-from pipeline.labels.pictures import read_pictures
+from pipeline.labels.images import read_images
 from pipeline.params.model import Align, Labels, Params
 from pipeline.tables.attributes import check_groups
 from pipeline.tables.paths import ALIGNED, INGESTED, LABELS, METRICS, PLOTS
@@ -40,25 +40,25 @@ from pipeline.tables.unlisted import remove_unlisted
 def run(p: Params) -> None:
     """Write `data/labels.parquet`, sorted by id, the metrics and the figures of the data sets in `params.yaml`.
 
-    Duplicates and groups are counted over all pictures, also over those without a label.
+    Duplicates and groups are counted over all images, also over those without a label.
 
     Raises:
         UserError: a data set was not ingested or aligned, `labels.exclude` cannot be read, no sample is left, or
             `evaluate.groups` names an attribute that no sample has.
     """
     ids = exclusion.read_ids(Path(p.labels.exclude)) if p.labels.exclude else []
-    pictures = read_pictures(p.datasets, p.classes)
-    excluded = exclusion.listed(ids, pictures.ids)
+    images = read_images(p.datasets, p.classes)
+    excluded = exclusion.listed(ids, images.ids)
     rejected = {name: _rejected(name) for name in p.datasets}
     left = remove_unlisted(p.datasets)
-    decisions = decide(pictures, excluded, p.classes, p.labels, p.seed)
+    decisions = decide(images, excluded, p.classes, p.labels, p.seed)
     if not decisions.kept.any():
         reasons = in_words(dropped(decisions.reasons))
         raise UserError(f"{', '.join(p.datasets)}: found no sample to train on; dropped: {reasons}")
     # Only evaluate scores groups. A wrong name is refused here, before a training.
-    check_groups(p.evaluate.groups, pictures.attributes.filter(pa.array(decisions.kept)))
+    check_groups(p.evaluate.groups, images.attributes.filter(pa.array(decisions.kept)))
     metrics = {"rule": p.labels.rule} | counts(decisions, p.classes, rejected)
-    unknown = np.array(ids)[~exclusion.listed(pictures.ids, ids)].tolist()
+    unknown = np.array(ids)[~exclusion.listed(images.ids, ids)].tolist()
     if p.labels.exclude:
         metrics["exclude"] = {"listed": len(ids), "unknown": len(unknown)}
     # The outputs of an earlier run are replaced only when all new ones are complete.
@@ -66,10 +66,10 @@ def run(p: Params) -> None:
         samples = sample_table(decisions, p.classes)
         fill(table, LABELS.suffix, samples.schema, samples.to_batches(BATCH_ROWS))
         for name in p.datasets:
-            # The pictures and the tables of the data set are both sorted by id.
-            rows = pictures.datasets == name
+            # The images and the tables of the data set are both sorted by id.
+            rows = images.datasets == name
             labels = np.where(decisions.kept, decisions.labels, "")[rows]
-            votes = pictures.votes[rows], pictures.vocabulary
+            votes = images.votes[rows], images.vocabulary
             _plot(folder, name, labels, *votes, p.classes, p.align.of(name))
         write_json(METRICS / "label.json", metrics)
     _report(decisions, metrics, p.labels)
@@ -104,7 +104,7 @@ def _plot(
     Args:
         folder: of the figures.
         dataset: its name.
-        labels: [N] in file order; "" for pictures that are no samples.
+        labels: [N] in file order; "" for images that are no samples.
         votes: [N, V] in file order.
         vocabulary: V names in the order of the votes.
         classes: names in label order.
@@ -131,10 +131,10 @@ def _plot(
 
 
 def _report(decisions: Decisions, metrics: dict[str, Any], settings: Labels) -> None:
-    """Print how many pictures were kept and dropped, and how many are in two splits."""
+    """Print how many images were kept and dropped, and how many are in two splits."""
     kept, total = int(decisions.kept.sum()), len(decisions.kept)
     splits, reasons = in_words(metrics["kept"]), in_words(metrics["dropped"])
-    say(f"label: kept {kept:,} of {total:,} pictures by {settings.rule} ({splits})")
+    say(f"label: kept {kept:,} of {total:,} images by {settings.rule} ({splits})")
     if reasons:
         say(f"label: dropped {total - kept:,} ({reasons})")
     for split, number, classes in too_small(decisions, settings):
@@ -142,7 +142,7 @@ def _report(decisions: Decisions, metrics: dict[str, Any], settings: Labels) -> 
         say(f"label: {few}: people and copies stay together")
     if names := ", ".join(filled(decisions)):
         say(
-            f"label: pictures of {names} fill a split that would be empty; they may go back to train when the data set "
+            f"label: images of {names} fill a split that would be empty; they may go back to train when the data set "
             "grows"
         )
     for split, classes_of in absent(decisions, settings):
@@ -153,4 +153,4 @@ def _report(decisions: Decisions, metrics: dict[str, Any], settings: Labels) -> 
     leaks = {key: pairs for key, pairs in metrics["near_duplicates"].items() if isinstance(pairs, int)}
     if any(leaks.values()):
         choice = f"labels.duplicates: {settings.duplicates}"
-        say(f"label: pictures in two splits ({in_words(leaks)}); {choice}")
+        say(f"label: images in two splits ({in_words(leaks)}); {choice}")

@@ -10,8 +10,8 @@ from pipeline.tables.vocabulary import VOTES
 
 
 def run(p: Params) -> None:
-    """Write `data/raw/sample/`: pictures, votes and a README that explains the format."""
+    """Write `data/raw/sample/`: images, votes and a README that explains the format."""
     folder = RAW / "sample"
-    shown = generate(folder, p.sample.pictures, p.sample.seed, p.workers)
+    shown = generate(folder, p.sample.images, p.sample.seed, p.workers)
     counts = ", ".join(f"{name} {shown[name]}" for name in VOTES if shown[name])
-    say(f"{folder}: {p.sample.pictures} pictures ({counts})")
+    say(f"{folder}: {p.sample.images} images ({counts})")

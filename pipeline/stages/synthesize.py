@@ -146,8 +146,8 @@ def _detector_filter(align: Align) -> Filter:
     colour = cv2.COLOR_RGB2BGR if align.colour else cv2.COLOR_GRAY2BGR
 
     def detected(faces: np.ndarray) -> np.ndarray:
-        pictures = [cv2.cvtColor(face, colour) for face in faces]
-        return np.array([face is not None for face in detector.detect(pictures)], bool)
+        images = [cv2.cvtColor(face, colour) for face in faces]
+        return np.array([face is not None for face in detector.detect(images)], bool)
 
     return detected
 
@@ -232,7 +232,7 @@ def _write_generators(folder: Path, name: str, classes: dict[str, ClassFaces], m
 
 
 def _plot(folder: Path, name: str, classes: dict[str, ClassFaces], fitted: FittedGenerators) -> None:
-    """Write every sheet into a folder. DVC requires a folder of plots to hold only pictures, and at least one."""
+    """Write every sheet into a folder. DVC requires a folder of plots to hold only images, and at least one."""
     for cls, own in classes.items():
         faces = own.kept.faces
         sheets.real_beside_generated(folder / f"{cls}.png", f"{cls}: {name}", own.training, faces)

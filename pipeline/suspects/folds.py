@@ -1,4 +1,4 @@
-"""Divide the training faces into folds: people, and pictures and their copies, stay together."""
+"""Divide the training faces into folds: people, and images and their copies, stay together."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pipeline.tables.store import read_parquet
 
 
 def read_groups(ids: Texts, datasets: Sequence[str]) -> np.ndarray:
-    """Return the number of the group of each face, int [N]: faces of a person, of a picture and of its copies.
+    """Return the number of the group of each face, int [N]: faces of a person, of an image and of its copies.
 
     Args:
         ids: N rows of `data/labels.parquet`.
@@ -49,7 +49,7 @@ def draw(labels: np.ndarray, groups: np.ndarray, count: int, seed: int) -> np.nd
         UserError: there are fewer groups than folds.
     """
     if (found := len(np.unique(groups))) < count:
-        what = f"{count} folds for {found} people or pictures of split train"
+        what = f"{count} folds for {found} people or images of split train"
         raise UserError.of("--folds", what, f"at most {found}")
     folds = np.empty(len(labels), np.int64)
     with warnings.catch_warnings(action="ignore"):  # a class may have fewer faces than there are folds

@@ -1,4 +1,4 @@
-"""Attributes of the people in pictures, such as gender or age, and which of them `evaluate.groups` can name."""
+"""Attributes of the people in images, such as gender or age, and which of them `evaluate.groups` can name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Count the files, rows and faces in `data/`, and their bytes. No picture is opened."""
+"""Count the files, rows and faces in `data/`, and their bytes. No image is opened."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _sizes(folder: str | Path) -> Iterator[int]:
             if entry.is_dir(follow_symlinks=False):
                 yield from _sizes(entry.path)
             else:
-                # A link may lead to a picture in DVC's cache, or to nothing.
+                # A link may lead to an image in DVC's cache, or to nothing.
                 yield entry.stat(follow_symlinks=os.path.exists(entry.path)).st_size
 
 
@@ -116,7 +116,7 @@ def aligned_faces(dataset: str) -> Counts:
     faces = Faces(path)
     status = _counted(path, faces.table, "status")
     return {
-        "pictures": len(faces),
+        "images": len(faces),
         **{name: status[name] for name in ("found", "whole", "missing")},
         "found rate": status["found"] / len(faces) if len(faces) else None,
         "face": " x ".join(map(str, faces.shape)),
@@ -139,24 +139,24 @@ def labelled_rows() -> list[Counts]:
     return [*rows, {"class": "all", **{split: sum(row[split] for row in rows) for split in SPLITS}}]
 
 
-def dropped_pictures() -> list[Counts]:
-    """Return the number of pictures that `label` left out, by reason, as `metrics/label.json` says.
+def dropped_images() -> list[Counts]:
+    """Return the number of images that `label` left out, by reason, as `metrics/label.json` says.
 
     Raises:
         UserError: the file does not exist or is damaged.
     """
     dropped = _label_metrics()["dropped"]
-    return [{"left out because": why, "pictures": count} for why, count in dropped.items()]
+    return [{"left out because": why, "images": count} for why, count in dropped.items()]
 
 
 def leaks() -> list[Counts]:
-    """Return the number of pictures of one split that another holds too, as `metrics/label.json` says.
+    """Return the number of images of one split that another holds too, as `metrics/label.json` says.
 
     Raises:
         UserError: the file does not exist or is damaged.
     """
     metrics = _label_metrics()
-    kinds = {"same picture": "duplicates", "same or nearly": "near_duplicates", "same person": "groups"}
+    kinds = {"same image": "duplicates", "same or nearly": "near_duplicates", "same person": "groups"}
     return [
         {"leak": pair.replace("_", " "), **{title: metrics[key].get(pair) for title, key in kinds.items()}}
         for pair in metrics["near_duplicates"]

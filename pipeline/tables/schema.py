@@ -9,7 +9,7 @@ import pyarrow as pa
 from pipeline.tables.vocabulary import VOTES
 
 # Metadata of the ingested table: splits, joined by commas, that the data set does not publish and that `label` draws
-# from its training pictures. Absent if there are none.
+# from its training images. Absent if there are none.
 DRAW = b"draw"
 # Metadata of the ingested table: the names that its votes and labels can have, joined by commas. Absent if they are
 # `VOTES`.
@@ -35,15 +35,15 @@ _INGESTED = pa.schema(
         # Annotators per vocabulary entry; null where the data set has single labels.
         pa.field("votes", _votes(VOTES)),
         pa.field("label", pa.string()),  # class name, null where the data set has votes
-        # Subject or person; null if the data set names none, unless the picture has several records: then the picture.
+        # Subject or person; null if the data set names none, unless the image has several records: then the image.
         pa.field("group", pa.string()),
         pa.field("source", pa.string(), nullable=False),  # file and row the record came from
         pa.field("pixels", pa.string(), nullable=False),  # SHA-256 of the decoded pixels and their shape
-        # (of one of several faces in a picture: and of its box)
-        # Published by the data set, as in `aligned`; null if it gives none or they do not lie in the picture.
+        # (of one of several faces in an image: and of its box)
+        # Published by the data set, as in `aligned`; null if it gives none or they do not lie in the image.
         pa.field("box", pa.list_(pa.float32(), 4)),
         pa.field("landmarks", pa.list_(pa.float32(), 10)),
-        # Of the person in the picture, in words by name: gender, age, race, ...; null if the data set gives none.
+        # Of the person in the image, in words by name: gender, age, race, ...; null if the data set gives none.
         pa.field("attributes", pa.map_(pa.string(), pa.string())),
     ]
 )
@@ -58,7 +58,7 @@ _LABELS = pa.schema(
             "target", pa.list_(pa.float32()), nullable=False
         ),  # one share per class in class order, sum 1
         pa.field("duplicate_of", pa.string()),  # first id with identical pixels; null if it is this row
-        # First id among the rows with the same or nearly the same picture; null if there is no other row.
+        # First id among the rows with the same or nearly the same image; null if there is no other row.
         pa.field("cluster", pa.string()),
         pa.field("attributes", pa.map_(pa.string(), pa.string())),  # as in the ingested table
     ]
@@ -125,9 +125,9 @@ def aligned(size: int, channels: int) -> pa.Schema:
     """Return the schema of `data/aligned/<dataset>.arrow` for faces of size x size pixels.
 
     `face` holds size * size * channels bytes in H, W, C order (RGB if 3 channels). `status` is `found` (face
-    detected, or given by the data set), `whole` (the whole picture, or the box that the data set gives, replaces the
-    face) or `missing` (no face, and `face` is zero). `box` and `landmarks` are pixels of the picture, null unless
-    found. The landmarks are left eye, right eye, nose, left and right mouth corner as seen in the picture, x before y.
+    detected, or given by the data set), `whole` (the whole image, or the box that the data set gives, replaces the
+    face) or `missing` (no face, and `face` is zero). `box` and `landmarks` are pixels of the image, null unless
+    found. The landmarks are left eye, right eye, nose, left and right mouth corner as seen in the image, x before y.
     A face given by the data set has no score. If the data set gives only one of box and landmarks, the other is null.
     """
     return pa.schema(

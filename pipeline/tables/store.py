@@ -24,7 +24,7 @@ from pipeline.core.parallel import chunks
 
 # Rows of a Parquet row group (each group costs time for every column) and of an Arrow record batch.
 GROUP_ROWS, BATCH_ROWS = 4096, 1024
-# Bytes of encoded pictures in a group. Without a limit, large photographs would not fit into memory.
+# Bytes of encoded images in a group. Without a limit, large photographs would not fit into memory.
 GROUP_BYTES = 32 * 2**20
 
 # Columns of texts that hardly ever repeat: their dictionary would hold all of them.
@@ -44,7 +44,7 @@ def read_parquet(path: Path, columns: list[str]) -> pa.Table:
 def stream_parquet(path: Path, columns: list[str], rows: int) -> Iterator[pa.RecordBatch]:
     """Yield columns of a table between stages, at most `rows` rows at a time. No batch has rows of two row groups.
 
-    A row group bounds the bytes of pictures; batches across groups would have several of them in memory.
+    A row group bounds the bytes of images; batches across groups would have several of them in memory.
 
     Raises:
         UserError: the file is missing or damaged, or lacks one of these columns.
@@ -117,7 +117,7 @@ def fill(temporary: Path, suffix: str, schema: pa.Schema, batches: Iterable[pa.R
     """Write batches as `write_batches` does, to a temporary path of `replacing` for a name with this suffix."""
     parquet = suffix == ".parquet"
     if parquet:
-        # Encoded pictures do not compress, and nobody needs the minimum and maximum of their bytes.
+        # Encoded images do not compress, and nobody needs the minimum and maximum of their bytes.
         others = [leaf for leaf in _leaves(schema) if leaf != "image"]
         compression = dict.fromkeys(others, "lz4") | {"image": "none"}
         repeating = [leaf for leaf in others if leaf not in _UNIQUE]
@@ -148,7 +148,7 @@ def _leaves(schema: pa.Schema) -> list[str]:
 
 
 def _regrouped(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
-    """Yield the rows of batches in tables of `rows` rows, or of fewer once their pictures reach `GROUP_BYTES`."""
+    """Yield the rows of batches in tables of `rows` rows, or of fewer once their images reach `GROUP_BYTES`."""
     waiting: list[pa.RecordBatch] = []
     room, space = rows, GROUP_BYTES
     for batch in batches:

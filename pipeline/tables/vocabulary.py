@@ -34,7 +34,7 @@ RESERVED = frozenset(
 # In lists of rejected records, the reason of the rows that name files which no record is about.
 NOT_READ = "not_read"
 SPLITS = ("train", "valid", "test")
-DRAWN = ("valid", "test")  # those that `label` can draw from the training pictures
+DRAWN = ("valid", "test")  # those that `label` can draw from the training images
 # The splits in which `evaluate` scores a model:
 # train, valid  of the data sets that the classifier learned from; valid chose the best epoch
 # gan_train     train of the data sets that only the GAN learned from

@@ -1,4 +1,4 @@
-"""The generated parts of the methods' pages: pictures, docstrings, settings and recipes."""
+"""The generated parts of the methods' pages: images, docstrings, settings and recipes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipeline.experiments.recipes import Recipe
 from pipeline.methods.models import FAMILIES
 from pipeline.params.methods import BLOCKS, choices
 from pipeline.params.model import Labels
-from scripts.documentation import parameters, pictures
+from scripts.documentation import images, parameters
 
 ROOT = Path(__file__).parents[2]
 
@@ -95,7 +95,7 @@ def _head(kind: str, name: str) -> str:
     if source := _source(kind, name):
         path = source.relative_to(ROOT)
         choose += f" Its code is [`{path}`](../../../{path})."
-    return "\n\n".join(filter(None, [pictures.shown(kind, name), choose, *_docstrings(kind, name)]))
+    return "\n\n".join(filter(None, [images.shown(kind, name), choose, *_docstrings(kind, name)]))
 
 
 def _settings(kind: str, name: str) -> list[str]:

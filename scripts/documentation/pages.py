@@ -13,7 +13,7 @@ from pipeline.params import load
 from pipeline.params.settings import SHIPPED
 from pipeline.tables.paths import MODELS
 from scripts.documentation import methods, papers, parameters, recipes, stages
-from scripts.documentation.pictures import DOCS
+from scripts.documentation.images import DOCS
 
 ROOT = Path(__file__).parents[2]
 _PART = re.compile(r"(?s)<!-- generated: (?P<name>\w+),.*?<!-- end of (?P=name) -->")

@@ -6,7 +6,7 @@ The detector comes with the package dlib. The predictor of landmarks is a file o
 dlib scores a face by its distance from the decision boundary of a support vector machine. The distance is unbounded;
 dlib's own threshold is 0. The score here is the logistic function of the distance, 1 / (1 + exp(-distance)): 0.5 at
 dlib's threshold, 0.27 at a distance of -1, 0.73 at 1. It keeps the order of faces and is no probability. Faces found in
-300 pictures of FER+ and in 48 generated pictures without a face: 258 and 0 at a threshold of 0.5, 276 and 0 at 0.4, 293
+300 images of FER+ and in 48 generated images without a face: 258 and 0 at a threshold of 0.5, 276 and 0 at 0.4, 293
 and 13 at 0.3.
 """
 
@@ -43,7 +43,7 @@ PACKAGED = Packaged(
     "excludes commercial use",
 )
 
-# HOG finds frontal faces of at least 80 pixels, so small pictures are enlarged. Of 300 pictures of FER+ the first look
+# HOG finds frontal faces of at least 80 pixels, so small images are enlarged. Of 300 images of FER+ the first look
 # finds 240 and the next four 8, 5, 3 and 2; finer looks and wider borders find no more. The last two looks are for
 # small faces in scenes. Landmarks hardly depend on the look: their median distance to those at 320 is 1.2 to 1.6 % of
 # the distance between the eyes. So no face needs a near look. The first look finds none of 80 faces in the three other
@@ -65,7 +65,7 @@ SEARCH = Search(
 )
 
 LANDMARKS = 68
-EYES = slice(36, 42), slice(42, 48)  # six points around each eye; the left one in the picture first
+EYES = slice(36, 42), slice(42, 48)  # six points around each eye; the left one in the image first
 NOSE, MOUTH = 30, (48, 54)
 
 
@@ -98,7 +98,7 @@ class Detector(FaceDetector):
     def faces(self, canvases: list[np.ndarray]) -> list[list[Detection]]:
         """See `FaceDetector.faces`."""
         if not hasattr(self._own, "detector"):
-            # The detector keeps the pyramid of its picture. The predictor keeps nothing, so threads share it.
+            # The detector keeps the pyramid of its image. The predictor keeps nothing, so threads share it.
             self._own.detector = dlib.get_frontal_face_detector()
         found = []
         for canvas in canvases:

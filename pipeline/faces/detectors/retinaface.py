@@ -34,10 +34,10 @@ PACKAGED = Packaged(
     packs=True,
 )
 
-# Of 300 pictures of FER+ the first look finds 298 and the others the rest. In 48 generated pictures without a face it
-# finds none, but it finds one in a chequerboard, which no other detector here does. In 400 pictures of FER+ and 400 of
+# Of 300 images of FER+ the first look finds 298 and the others the rest. In 48 generated images without a face it
+# finds none, but it finds one in a chequerboard, which no other detector here does. In 400 images of FER+ and 400 of
 # facial_expressions the first look gives 82 % of the faces a score of 0.999 or more, and 0.4 % of those in the same
-# pictures on their side or head.
+# images on their side or head.
 SEARCH = Search(
     looks=(Look(160, 0.0), Look(224, 0.15), Look(224, 0.5), Look(320, 0.25), Look(640, 0.15, least=214)),
     near=48,

@@ -26,9 +26,9 @@ PACKAGED = Packaged(
 
 # A first look at 160 with a border of 0.15 would take 1.5 times as long and find as many faces. Landmarks in FER+ would
 # be 3.6 % instead of 3.8 % of the distance between the eyes from those at 640. All looks together miss the face in 127
-# of FER+'s 32,140 pictures. The last look finds nothing there; it is for small faces in scenes. In 400 pictures of FER+
+# of FER+'s 32,140 images. The last look finds nothing there; it is for small faces in scenes. In 400 images of FER+
 # and 400 of facial_expressions the first look gives 60 % of the faces a score of 0.75 or more, and 0.3 % of those in
-# the same pictures on their side or head.
+# the same images on their side or head.
 SEARCH = Search(
     looks=(Look(128, 0.1), Look(160, 0.0), Look(160, 0.5), Look(320, 0.25), Look(640, 0.15, least=214)),
     near=48,

@@ -1,7 +1,7 @@
 """YuNet, OpenCV's detector (Wu et al. 2023, "YuNet: A Tiny Millisecond-level Face Detector"), with five
 landmarks, through `cv2.FaceDetectorYN`.
 
-OpenCV runs one picture per call, so canvases are not batched. The network is small enough for that.
+OpenCV runs one image per call, so canvases are not batched. The network is small enough for that.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ PACKAGED = Packaged(
     licence="MIT, from OpenCV's model zoo",
 )
 
-# YuNet finds faces that fill their picture, but its landmarks need pixels. Their median distance to those of SCRFD is
+# YuNet finds faces that fill their image, but its landmarks need pixels. Their median distance to those of SCRFD is
 # 18 % of the distance between the eyes at 128 without a border, 11 % at 160, 8.5 % at 224, and 8 % at 320 with a border
-# of 0.25. Of 300 pictures of FER+ the first look finds 296 and the others two more. In 400 pictures of FER+ and 400 of
+# of 0.25. Of 300 images of FER+ the first look finds 296 and the others two more. In 400 images of FER+ and 400 of
 # facial_expressions the first look gives 75 % of the faces a score of 0.92 or more, and none of those in the same
-# pictures on their side or head.
+# images on their side or head.
 SEARCH = Search(
     looks=(Look(224, 0.0), Look(320, 0.25), Look(224, 0.5), Look(640, 0.15, least=214)),
     near=96,

@@ -55,24 +55,24 @@ def masks(draws: dict[str, Tensor], height: int, width: int) -> Tensor:
     return torch.cat([binary(grey(part, height, width), part["lam"]) for part in parts])
 
 
-def binary(pictures: Tensor, lam: Tensor) -> Tensor:
-    """Return masks [N, H, W]: true for the brightest share `lam` [N] of each picture's pixels, to the nearest pixel."""
-    values = pictures.flatten(1)
+def binary(images: Tensor, lam: Tensor) -> Tensor:
+    """Return masks [N, H, W]: true for the brightest share `lam` [N] of each image's pixels, to the nearest pixel."""
+    values = images.flatten(1)
     pixels = values.shape[1]
     kept = (lam * pixels).round().long()[:, None]
     darkest = _sorted(values).gather(1, (pixels - kept).clamp(max=pixels - 1))
-    return ((values >= darkest) & (kept > 0)).reshape(pictures.shape)
+    return ((values >= darkest) & (kept > 0)).reshape(images.shape)
 
 
 def _sorted(values: Tensor) -> Tensor:
-    # Sorting takes most of the time on a CPU: 128 pictures of 48 pixels take numpy 1 ms and torch 14 ms.
+    # Sorting takes most of the time on a CPU: 128 images of 48 pixels take numpy 1 ms and torch 14 ms.
     if values.device.type == "cpu":
         return torch.from_numpy(np.sort(values.numpy(), axis=1))
     return values.sort(1).values
 
 
 def grey(draws: dict[str, Tensor], height: int, width: int) -> Tensor:
-    """Return the pictures of the masks, float64 [N, H, W]: noise of `draws` filtered by 1 / frequency^decay.
+    """Return the images of the masks, float64 [N, H, W]: noise of `draws` filtered by 1 / frequency^decay.
 
     In float64 the order of a sum moves no pixel across the threshold.
     """
@@ -109,7 +109,7 @@ def _official(height: int, width: int) -> tuple[Tensor, Tensor]:
 
     The sampler's noise has the indices [frequency y, frequency x, part]. It uses rows 0 and 1 as real and imaginary
     parts. The remaining array [frequency x, part] is transformed as if it were [frequency y, frequency x]. Across the
-    picture only the frequencies 0 and 1 occur, so masks are horizontal bands.
+    image only the frequencies 0 and 1 occur, so masks are horizontal bands.
     """
     frequency = torch.ones(height, width // 2 + 1, 2, dtype=torch.float64)
     weight = torch.zeros_like(frequency)

@@ -1,4 +1,4 @@
-"""Backgrounds and pictures without a face: rooms, landscapes, textures, things."""
+"""Backgrounds and images without a face: rooms, landscapes, textures, things."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def background(rng: np.random.Generator, shape: Shape) -> np.ndarray:
 
 
 def faceless(rng: np.random.Generator, shape: Shape) -> np.ndarray:
-    """Return a random picture without a face, (h, w, 3) linear light."""
+    """Return a random image without a face, (h, w, 3) linear light."""
     kinds = [wall, room, landscape, lights, stripes, foliage, bricks, page]
     image = kinds[rng.integers(len(kinds))](rng, shape)
     if rng.random() < 0.6:
@@ -52,7 +52,7 @@ def wall(rng: np.random.Generator, shape: Shape) -> np.ndarray:
 
 
 def room(rng: np.random.Generator, shape: Shape) -> np.ndarray:
-    """Return a wall with a floor, windows, pictures and shelves."""
+    """Return a wall with a floor, windows, images and shelves."""
     image = wall(rng, shape)
     rows, columns = shape
     if rng.random() < 0.6:
@@ -67,7 +67,7 @@ def room(rng: np.random.Generator, shape: Shape) -> np.ndarray:
         if kind == 0:  # window
             _box(image, x, y, w, h, linear((205, 224, 240)) * rng.uniform(0.8, 1.3))
             _box(image, x + w / 2 - 0.006, y, 0.012, h, linear((225, 220, 214)))
-        elif kind == 1:  # picture: a small landscape
+        elif kind == 1:  # image: a small landscape
             _box(image, x, y, w, h, _colour(rng, 0.2, 0.7))
             _box(image, x, y + h * 0.6, w, h * 0.4, _colour(rng, 0.05, 0.4))
         else:  # shelf of books
@@ -220,13 +220,13 @@ def _colour(rng: np.random.Generator, dark: float, bright: float) -> np.ndarray:
 
 
 def _mottle(rng: np.random.Generator, image: np.ndarray, cell: float, strength: float) -> np.ndarray:
-    """Return the image with smooth variations of brightness that are `cell` picture widths wide."""
+    """Return the image with smooth variations of brightness that are `cell` image widths wide."""
     rows, columns = image.shape[:2]
     return image * rgb(1 + strength * noise(rng, (rows, columns), max(1.5, cell * columns)))
 
 
 def _box(image: np.ndarray, x: float, y: float, width: float, height: float, colour: np.ndarray) -> None:
-    """Paint a rectangle, given in shares of the picture, in place."""
+    """Paint a rectangle, given in shares of the image, in place."""
     rows, columns = image.shape[:2]
     image[
         max(0, round(y * rows)) : max(0, round((y + height) * rows)),

@@ -34,7 +34,7 @@ def creases(shape: Geometry, units: ActionUnits, age: float) -> list[Crease]:
 
 
 def _half(shape: Geometry, units: dict[int, float], side: int, age: float) -> list[Crease]:
-    """Return the folds of one half, computed on the right side of the picture and mirrored."""
+    """Return the folds of one half, computed on the right side of the image and mirrored."""
 
     def au(unit: int) -> float:
         return units.get(unit, 0.0)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-# Intensity of each action unit on the left and the right side of the picture, 0 (absent) to 1 (FACS level E).
+# Intensity of each action unit on the left and the right side of the image, 0 (absent) to 1 (FACS level E).
 ActionUnits = Mapping[int, tuple[float, float]]
 
 # Action units of the expressions (Ekman's prototypes). Contempt is one-sided.
@@ -29,7 +29,7 @@ def expression(name: str, intensity: float, side: int = -1) -> ActionUnits:
     Args:
         name: class name.
         intensity: of every action unit.
-        side: side of the picture with a one-sided expression, -1 or 1.
+        side: side of the image with a one-sided expression, -1 or 1.
     """
     left = 0.0 if name in ONE_SIDED and side > 0 else intensity
     right = 0.0 if name in ONE_SIDED and side < 0 else intensity

@@ -1,10 +1,10 @@
 """Compute the geometry of a face from action units: positions of brows, lids, nose, lips and chin.
 
 One unit is about 98 mm, so the pupils of an average adult are 0.64 apart. The origin is between the eyes; x points
-right in the picture and y down. Proportions of the average head are rounded from Farkas, Anthropometry of the Head and
+right in the image and y down. Proportions of the average head are rounded from Farkas, Anthropometry of the Head and
 Face (1994). Effects of the action units follow the FACS Manual (2002).
 
-Arrays over the two sides of the face start with the left side of the picture.
+Arrays over the two sides of the face start with the left side of the image.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline.sample.drawing.expression import ActionUnits
 
-# Sides of the picture: left is negative x.
+# Sides of the image: left is negative x.
 SIDES = (-1, 1)
 
 
@@ -126,12 +126,12 @@ def geometry(p: Proportions, units: ActionUnits) -> Geometry:
 
 
 def side_of(units: ActionUnits, side: int) -> dict[int, float]:
-    """Return the intensities of action units on one side of the picture, -1 or 1."""
+    """Return the intensities of action units on one side of the image, -1 or 1."""
     return {unit: both[SIDES.index(side)] for unit, both in units.items()}
 
 
 class _Side:
-    """The moving parts of one half of the face. Formulas are for the right side of the picture; `mirror` flips them."""
+    """The moving parts of one half of the face. Formulas are for the right side of the image; `mirror` flips them."""
 
     def __init__(self, p: Proportions, side: int, units: Mapping[int, float]) -> None:
         self.p, self.side, self.units = p, side, units

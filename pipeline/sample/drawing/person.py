@@ -1,4 +1,4 @@
-"""A person: everything that stays the same from picture to picture."""
+"""A person: everything that stays the same from image to image."""
 
 from __future__ import annotations
 

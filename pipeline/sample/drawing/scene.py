@@ -26,9 +26,9 @@ _SCALES = (56.0, 144.0)
 
 @dataclass(frozen=True)
 class Pose:
-    """Rotation of the head (radians) and its position in the picture (pixels)."""
+    """Rotation of the head (radians) and its position in the image (pixels)."""
 
-    yaw: float  # to the right of the picture
+    yaw: float  # to the right of the image
     pitch: float  # down
     roll: float  # clockwise
     x: float  # of the point between the eyes before the rotation
@@ -37,7 +37,7 @@ class Pose:
 
     @property
     def rotation(self) -> np.ndarray:
-        """Matrix (3, 3) from the head's axes to the picture's: x right, y down, z to the viewer."""
+        """Matrix (3, 3) from the head's axes to the image's: x right, y down, z to the viewer."""
         cy, sy, cp, sp, cr, sr = (f(a) for a in (self.yaw, self.pitch, self.roll) for f in (np.cos, np.sin))
         yaw = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
         pitch = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
@@ -47,11 +47,11 @@ class Pose:
 
 @dataclass(frozen=True)
 class Scene:
-    """The content of a picture. Equal scenes give equal files.
+    """The content of an image. Equal scenes give equal files.
 
     Attributes:
-        seed: of everything random in this picture.
-        person: seed of the identity; None for a picture without a face.
+        seed: of everything random in this image.
+        person: seed of the identity; None for an image without a face.
         units: of the expression.
     """
 
@@ -102,7 +102,7 @@ def _pose(rng: np.random.Generator, shape: tuple[int, int]) -> Pose:
     share = float(np.clip(rng.lognormal(np.log(0.50), 0.35), 0.16, 1.05))
     head = max(share * min(rows, 1.25 * columns), 42.0)
     scale = head / _HEAD
-    # The hair may be outside the picture, the features may not.
+    # The hair may be outside the image, the features may not.
     left, top = 0.75 * scale, min(0.95 * scale, 0.46 * rows)
     right, bottom = columns - left, rows - 1.30 * scale
     x = rng.uniform(left, right) if right > left else columns / 2
@@ -121,7 +121,7 @@ def _light(rng: np.random.Generator) -> Light:
 
 
 def _extent(frame: Frame, pose: Pose, shape: tuple[int, int]) -> Slices:
-    """Return the region of the picture that the turned head can cover."""
+    """Return the region of the image that the turned head can cover."""
     across = [frame.left, frame.left + frame.width]
     down = [frame.top - _PIVOT[1], frame.top + frame.height - _PIVOT[1]]
     corners = np.array([(x, y, z - _PIVOT[2]) for x in across for y in down for z in (0.0, DEPTH)])

@@ -1,4 +1,4 @@
-"""Parquet files whose rows hold encoded pictures, as Hugging Face's `datasets` writes them."""
+"""Parquet files whose rows hold encoded images, as Hugging Face's `datasets` writes them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from pipeline.intake.parquet import BROKEN, open_parquet
 from pipeline.intake.tree import Tree
 from pipeline.tables.vocabulary import spelled
 
-_ROWS = 64  # with pictures that are in memory at a time
+_ROWS = 64  # with images that are in memory at a time
 
 
-def picture_column(schema: pa.Schema) -> str | None:
-    """Return the column with encoded pictures: bytes, or a struct with `bytes`. None if no column is, or any may be."""
-    names = [name for name in schema.names if _is_picture(schema.field(name).type)]
+def image_column(schema: pa.Schema) -> str | None:
+    """Return the column with encoded images: bytes, or a struct with `bytes`. None if no column is, or any may be."""
+    names = [name for name in schema.names if _is_image(schema.field(name).type)]
     usual = COLUMNS["image"].split()
     known = sorted((name for name in names if spelled(name) in usual), key=lambda n: usual.index(spelled(n)))
     return known[0] if known else names[0] if len(names) == 1 else None
@@ -43,13 +43,13 @@ def class_names(schema: pa.Schema) -> dict[str, list[str]]:
 
 
 class ShardReader:
-    """Reads the picture at `<place of the shard>|<row, from 0>`. Rows in rising order are read once.
+    """Reads the image at `<place of the shard>|<row, from 0>`. Rows in rising order are read once.
 
     Each process holds `_ROWS` rows of its current row group, and the pages that they lie in.
 
     Args:
         tree: the data set's files.
-        columns: the column with pictures of each shard.
+        columns: the column with images of each shard.
     """
 
     def __init__(self, tree: Tree, columns: dict[str, str]) -> None:
@@ -72,9 +72,9 @@ class ShardReader:
         if damage in self._damage:
             raise Rejection("unreadable_image", self._damage[damage])
         try:
-            while row >= at.first + len(at.pictures):
-                first = at.first + len(at.pictures)
-                at = at._replace(first=first, pictures=next(at.batches))
+            while row >= at.first + len(at.images):
+                first = at.first + len(at.images)
+                at = at._replace(first=first, images=next(at.batches))
         except (*BROKEN, StopIteration) as error:
             self._damage[damage] = (
                 f"{shard}, rows to {at.end}: {one_line(error) or 'fewer rows than claimed'}"
@@ -82,13 +82,13 @@ class ShardReader:
             raise Rejection("unreadable_image", self._damage[damage]) from None
         finally:
             self._at = at
-        picture = at.pictures[row - at.first].as_py()
-        if isinstance(picture, dict):
-            picture = picture["bytes"]
-        if not picture:
-            raise Rejection("missing_image", f"{shard}, row {row + 1}: found no bytes of a picture")
-        check_size(len(picture))
-        return picture
+        image = at.images[row - at.first].as_py()
+        if isinstance(image, dict):
+            image = image["bytes"]
+        if not image:
+            raise Rejection("missing_image", f"{shard}, row {row + 1}: found no bytes of an image")
+        check_size(len(image))
+        return image
 
     def _group_of(self, shard: str, row: int) -> _Position:
         """Return the start of the row group that holds a row."""
@@ -101,8 +101,8 @@ class ShardReader:
             first, end = end, end + file.metadata.row_group(group).num_rows
             if row < end:
                 batches = file.iter_batches(_ROWS, row_groups=[group], columns=[column], use_threads=False)
-                pictures = (batch.column(0) for batch in batches)
-                return _Position(os.getpid(), shard, first, end, pictures, ())
+                images = (batch.column(0) for batch in batches)
+                return _Position(os.getpid(), shard, first, end, images, ())
         raise Rejection("missing_image", f"{shard}: found {end:,} rows, row {row + 1} is not there")
 
 
@@ -112,10 +112,10 @@ class _Position(NamedTuple):
     Attributes:
         process: id of the process that has opened the shard.
         shard: its place.
-        first: number of the first row in `pictures`, from 0.
+        first: number of the first row in `images`, from 0.
         end: number of the first row after the row group.
-        batches: yields the pictures that follow.
-        pictures: of the current rows.
+        batches: yields the images that follow.
+        images: of the current rows.
     """
 
     process: int
@@ -123,10 +123,10 @@ class _Position(NamedTuple):
     first: int
     end: int
     batches: Iterator[pa.Array]
-    pictures: Sequence[Any] | pa.Array
+    images: Sequence[Any] | pa.Array
 
 
-def _is_picture(kind: pa.DataType) -> bool:
+def _is_image(kind: pa.DataType) -> bool:
     if pat.is_struct(kind):
-        return kind.get_field_index("bytes") >= 0 and _is_picture(kind.field("bytes").type)
+        return kind.get_field_index("bytes") >= 0 and _is_image(kind.field("bytes").type)
     return pat.is_binary(kind) or pat.is_large_binary(kind) or pat.is_binary_view(kind)

@@ -1,4 +1,4 @@
-"""Read the pictures of all data sets, with their votes and the descriptors of their faces."""
+"""Read the images of all data sets, with their votes and the descriptors of their faces."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ _COLUMNS = ["id", "dataset", "split", "votes", "label", "group", "pixels", "attr
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """N pictures, sorted by id.
+class Images:
+    """N images, sorted by id.
 
     Attributes:
         ids: N texts.
-        datasets: name of the data set of each picture, [N].
-        published: split of each picture, [N]; "" if the data set does not publish it, `drop` for a published valid
-            picture that is left out.
+        datasets: name of the data set of each image, [N].
+        published: split of each image, [N]; "" if the data set does not publish it, `drop` for a published valid
+            image that is left out.
         drawable: whether the data set draws valid and test, bool [N, 2].
         vocabulary: V names: `VOTES`, and behind them the other classes of the data sets.
-        votes: int [N, V] in the order of the vocabulary; zeros for pictures with a single label.
-        single: the labels of the pictures without votes, in order.
-        groups: data set, a NUL and the group of each picture; null for a picture without a group.
-        missing: whether a picture has no face and nothing instead of it, bool [N].
-        pixels: hash of the pixels of each picture.
+        votes: int [N, V] in the order of the vocabulary; zeros for images with a single label.
+        single: the labels of the images without votes, in order.
+        groups: data set, a NUL and the group of each image; null for an image without a group.
+        missing: whether an image has no face and nothing instead of it, bool [N].
+        pixels: hash of the pixels of each image.
         low, signs: of the faces, from `likeness.descriptors`.
-        attributes: names and values of each picture; null for a picture without any.
+        attributes: names and values of each image; null for an image without any.
     """
 
     ids: pa.Array
@@ -56,8 +56,8 @@ class Pictures:
     attributes: pa.Array
 
 
-def read_pictures(names: Sequence[str], classes: Sequence[str]) -> Pictures:
-    """Return the pictures of data sets.
+def read_images(names: Sequence[str], classes: Sequence[str]) -> Images:
+    """Return the images of data sets.
 
     Args:
         names: of the data sets.
@@ -74,7 +74,7 @@ def read_pictures(names: Sequence[str], classes: Sequence[str]) -> Pictures:
     low, signs = (np.concatenate(parts)[order] for parts in zip(*descriptors, strict=True))
     draws, places = encoded(table["draw"])
     drawn = np.array([[split in text.split(",") for split in DRAWN] for text in draws], bool)
-    return Pictures(
+    return Images(
         ids=texts(table["id"]),
         datasets=shared(table["dataset"]),
         published=shared(table["split"].fill_null("")).astype(str),
@@ -91,19 +91,19 @@ def read_pictures(names: Sequence[str], classes: Sequence[str]) -> Pictures:
     )
 
 
-def use_published_valid(pictures: Pictures, uses: Mapping[str, str]) -> Pictures:
-    """Return the pictures with published valid splits used as `labels.published_valid` says.
+def use_published_valid(images: Images, uses: Mapping[str, str]) -> Images:
+    """Return the images with published valid splits used as `labels.published_valid` says.
 
     Args:
-        pictures: as published.
+        images: as published.
         uses: `valid`, `test` or `drop` by data set; `valid` for the others.
 
     Raises:
         UserError: a data set publishes no valid split.
     """
-    published, drawable = pictures.published.astype("<U5"), pictures.drawable.copy()
+    published, drawable = images.published.astype("<U5"), images.drawable.copy()
     for name, use in uses.items():
-        of_dataset = pictures.datasets == name
+        of_dataset = images.datasets == name
         valid = of_dataset & (published == "valid")
         if use == "valid" or not of_dataset.any():
             continue
@@ -114,7 +114,7 @@ def use_published_valid(pictures: Pictures, uses: Mapping[str, str]) -> Pictures
         drawable[of_dataset, DRAWN.index("valid")] = True
         if use == "test":
             drawable[of_dataset, DRAWN.index("test")] = False
-    return replace(pictures, published=published, drawable=drawable)
+    return replace(images, published=published, drawable=drawable)
 
 
 def _united(found: Sequence[str], classes: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
@@ -152,7 +152,7 @@ def _one_dataset(name: str) -> tuple[pa.Table, dict[str, np.ndarray], tuple[np.n
     if not faces.table["id"].equals(table["id"]):
         raise UserError(
             f"{ALIGNED / name}.arrow: found {len(faces):,} faces, expected: one for each of the "
-            f"{len(table):,} pictures in {path}, in their order; run the stage align@{name} again"
+            f"{len(table):,} images in {path}, in their order; run the stage align@{name} again"
         )
     to_draw = (table.schema.metadata or {}).get(DRAW, b"").decode()
     if unknown := set(filter(None, to_draw.split(","))) - set(DRAWN):

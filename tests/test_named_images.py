@@ -27,7 +27,7 @@ NAMES = ["anger", "disgust", "fear", "happiness", "neutral", "sadness", "surpris
 
 
 def lay(dataset: str, *names: str) -> Path:
-    """Write a picture for each name into the raw data of a data set."""
+    """Write an image for each name into the raw data of a data set."""
     root = Path("data/raw", dataset)
     for seed, name in enumerate(names):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def test_jaffe_s_names_tell_person_and_expression():
 
 
 @pytest.mark.usefixtures("project")
-def test_kdef_s_straight_pictures_are_records_and_the_other_angles_are_no_mistake():
+def test_kdef_s_straight_images_are_records_and_the_other_angles_are_no_mistake():
     actors = ["AF01", "BF01", "AM35"]
     codes = {"AN": 0, "DI": 1, "AF": 2, "HA": 3, "NE": 4, "SA": 5, "SU": 6}
     angles = ["S", "HL", "HR", "FL", "FR"]
@@ -92,9 +92,9 @@ def test_kdef_s_straight_pictures_are_records_and_the_other_angles_are_no_mistak
 @pytest.mark.parametrize(
     ("dataset", "message"),
     [
-        ("jaffe", "expected: pictures with names like KA.AN1.39.tiff"),
-        ("kdef", "expected: AF01/ ... with pictures like AF01ANS.JPG"),
-        ("expw", "expected: label/label.lst and the pictures in image/origin/"),
+        ("jaffe", "expected: images with names like KA.AN1.39.tiff"),
+        ("kdef", "expected: AF01/ ... with images like AF01ANS.JPG"),
+        ("expw", "expected: label/label.lst and the images in image/origin/"),
     ],
 )
 @pytest.mark.usefixtures("project")

@@ -1,4 +1,4 @@
-"""Picture files as strangers make them: odd but right, or wrong; and Pillow's reading of the right ones."""
+"""Image files as strangers make them: odd but right, or wrong; and Pillow's reading of the right ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps
 
-SIDE = 20_000  # of a picture that nobody has
+SIDE = 20_000  # of an image that nobody has
 
 
 def pixels(seed: int, height: int = 12, width: int = 16) -> np.ndarray:
@@ -20,13 +20,13 @@ def pixels(seed: int, height: int = 12, width: int = 16) -> np.ndarray:
 
 
 def smooth(seed: int) -> Image.Image:
-    """Return a picture that survives lossy compression, 32 x 24 pixels."""
+    """Return an image that survives lossy compression, 32 x 24 pixels."""
     return Image.fromarray(cv2.resize(pixels(seed, 6, 8), (32, 24), interpolation=cv2.INTER_LINEAR))
 
 
-def encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     file = io.BytesIO()
-    picture.save(file, kind, **options)
+    image.save(file, kind, **options)
     return file.getvalue()
 
 
@@ -35,16 +35,16 @@ def animation(kind: str) -> bytes:
 
 
 def turned(kind: str, orientation: int) -> bytes:
-    """Return a picture whose EXIF data says how the camera was held, 1 to 8."""
+    """Return an image whose EXIF data says how the camera was held, 1 to 8."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     return encoded(smooth(3), kind, exif=exif)
 
 
 def alpha() -> Image.Image:
-    picture = smooth(4).convert("RGBA")
-    picture.putalpha(Image.fromarray(pixels(5, 24, 32)[..., 0]))
-    return picture
+    image = smooth(4).convert("RGBA")
+    image.putalpha(Image.fromarray(pixels(5, 24, 32)[..., 0]))
+    return image
 
 
 def deep_png(*, colour: bool) -> bytes:
@@ -77,9 +77,9 @@ def bomb(kind: str) -> bytes:
 
 
 def as_pillow(data: bytes) -> np.ndarray:
-    """Return a picture as Pillow decodes it, turned as its EXIF data says: uint8, H x W x 3, BGR."""
-    with Image.open(io.BytesIO(data)) as picture:
-        if picture.mode.startswith("I;16"):  # Pillow does not say how 16 bits become 8: the upper ones count
-            grey = (np.asarray(picture) >> 8).astype(np.uint8)
+    """Return an image as Pillow decodes it, turned as its EXIF data says: uint8, H x W x 3, BGR."""
+    with Image.open(io.BytesIO(data)) as image:
+        if image.mode.startswith("I;16"):  # Pillow does not say how 16 bits become 8: the upper ones count
+            grey = (np.asarray(image) >> 8).astype(np.uint8)
             return np.repeat(grey[..., None], 3, axis=2)
-        return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))[..., ::-1]
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))[..., ::-1]
