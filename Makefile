@@ -15,7 +15,7 @@ demo: $(VENV)/.installed  ## Set up the environment and run the whole chain on t
 	@echo "Made: scores in metrics/, figures in plots/, a model of drawn faces in models/. What to do next:"
 	@echo "  . $(VENV)/bin/activate"
 	@echo "  fer report                                  # the run on one page, report.html"
-	@echo "  fer predict IMAGES --model ferplus        # the expressions in your own photographs"
+	@echo "  fer predict IMAGES --model ferplus          # the expressions in your own photographs"
 	@echo "  dvc exp run -n mixcut -S augment=mixcut     # an experiment, to compare with this run"
 
 test: $(VENV)/.dev lint  ## Check formatting, lint, types and imports, then run the tests.

@@ -273,7 +273,7 @@ def status(
 def table(
     name: Name,
     baseline: Annotated[
-        str | None, typer.Option(help="Row to compare the others with.", show_default="the first")
+        str | None, typer.Option(help="Row to compare the others with.", show_default="the first with runs")
     ] = None,
     score: Annotated[
         list[str] | None,

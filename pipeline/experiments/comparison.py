@@ -150,7 +150,7 @@ def compare(
         recipe: the rows and the paper's scores.
         evaluations: contents of `metrics/evaluate.json` of the finished runs, by row and seed.
         predictions: prediction files of these runs, by row and seed; None for a file that DVC's cache has lost.
-        baseline: name of the baseline row; the first row if None.
+        baseline: name of the baseline row; the first row with runs if None.
         keys: dotted keys of the scores. `*` stands for any text in a key, dots included. If empty or None: every
             score that the paper gives for some row, and also accuracy, macro recall and macro F1.
         stale: the finished runs that are left out, by row and seed, each with a text that says how its settings,
@@ -163,7 +163,8 @@ def compare(
     Raises:
         UserError: the recipe has no row with the baseline's name, or no finished run has a score with one of the keys.
     """
-    baseline = baseline or next(iter(evaluations))
+    with_runs = [row for row, runs in evaluations.items() if runs]
+    baseline = baseline or next(iter(with_runs or evaluations))
     if baseline not in evaluations:
         raise UserError.of("baseline", repr(baseline), evaluations)
     stale = stale or {}
