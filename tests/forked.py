@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -162,6 +163,7 @@ def _do(asking: socket.socket) -> None:
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    tempfile.tempdir = None  # what an import has asked for in another environment
     sys.argv = [module, *words]
     code: Any = 1
     try:
@@ -197,6 +199,7 @@ def _begin(
     set_start_method(None, force=True)
     os.environ.clear()
     os.environ.update(environment)
+    tempfile.tempdir = None  # what an import has asked for in another environment
     for number, file in ((1, out), (2, errors)):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), number)
     function(*arguments)

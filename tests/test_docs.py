@@ -65,8 +65,6 @@ TESTED = {
     "make test": ".ci/run",
     "fer demo": "tests/test_demo.py",
     "fer import": "tests/test_import.py",
-    "fer recipe run": "test_a_papers_afternoon",
-    "fer recipe status": "test_a_papers_afternoon",
     "fer recipe search": "tests/test_search.py",
     "fer share": "tests/test_share.py",
     "make docs": "the fixture `site`",
@@ -126,6 +124,7 @@ def test_a_newcomer_gets_to_a_comparison_of_two_augmentations(small: Path) -> No
 
 def test_a_papers_afternoon(small: Path) -> None:
     doc_project.reset(small)
+    doc_project.run(small, "git", "checkout", "-qb", "afternoon")  # which it commits to
     page = "docs/tutorials/ferplus.md"
     for command in (c for c in doc_commands.commands(page) if not c.in_text):
         execute(small, command)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import mlcroissant
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -119,6 +118,8 @@ def test_the_hubs_library_reads_what_the_tables_hold(run: Path, tmp_path: Path) 
 
 def test_croissant_is_valid_and_reads_the_same(run: Path) -> None:
     fer("dataset", "sample")
+    import mlcroissant  # takes seconds, which each of the suite's processes would spend
+
     found = mlcroissant.Dataset(jsonld="share/sample/croissant.json")
     assert not found.metadata.issues.errors
     rows = {name: list(found.records(name)) for name in COUNTS}

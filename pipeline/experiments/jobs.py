@@ -43,6 +43,7 @@ from pipeline.experiments.queue import (
 FOLDER = Path(".dvc/tmp/exps/jobs")
 REFS = "refs/fer/jobs"  # stashed runs that have not finished
 SLURM, LOCAL = "slurm", "local"  # submitit's names
+LOG_LEVEL = "SUBMITIT_LOG_LEVEL"
 LONG = 30 * 24 * 60  # minutes after which submitit ends a process on this machine
 # Settings of submitit that `submit` gives itself, that change what a job is, or that are lists.
 OWN = {
@@ -78,10 +79,11 @@ def cluster(name: str, settings: Iterable[str]) -> Cluster:
     Raises:
         UserError: submitit or Slurm is not installed, submitit does not know a setting, or `time` is missing.
     """
-    try:
-        import submitit
-    except ImportError:
-        raise UserError("submitit is not installed: pip install 'fer-pipeline[slurm]'") from None
+    with _logging_as_it_is():
+        try:
+            import submitit
+        except ImportError:
+            raise UserError("submitit is not installed: pip install 'fer-pipeline[slurm]'") from None
     if name == LOCAL:
         return Cluster(name, {})
     for program in ("sbatch", "srun", "squeue"):
@@ -276,6 +278,19 @@ def _living(clusters: set[str]) -> dict[tuple[str, str], RunState]:
             if "submitit.local._local" in command:
                 found[f"{LOCAL} job {process.pid}", Path(command[-1]).name] = RunState.RUNNING
     return found
+
+
+@contextmanager
+def _logging_as_it_is() -> Iterator[None]:
+    """Let submitit not configure `logging` when it is imported: this closes the handlers of all other libraries."""
+    own = os.environ.get(LOG_LEVEL)
+    os.environ[LOG_LEVEL] = "NOCONFIG"
+    try:
+        yield
+    finally:
+        del os.environ[LOG_LEVEL]  # jobs inherit the environment, and log what they do
+        if own is not None:
+            os.environ[LOG_LEVEL] = own
 
 
 @contextmanager
