@@ -1,4 +1,4 @@
-"""What `label` draws: which images are chosen, where they stand, and what the figures say."""
+"""Check what `label` draws: which images are chosen, where they stand, and what the figures say."""
 
 from __future__ import annotations
 

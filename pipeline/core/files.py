@@ -126,6 +126,12 @@ def fingerprint(words: Iterable[str], files: Iterable[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file: 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def md5_of(path: Path) -> str:
     """Return the MD5 of a file, as in dvc.lock."""
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""How much memory the images that are being worked on may take."""
+"""Bound the memory that the images being worked on take."""
 
 from __future__ import annotations
 

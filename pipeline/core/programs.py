@@ -14,6 +14,11 @@ from tempfile import TemporaryFile
 from pipeline.core.errors import UserError, one_line
 
 
+def path() -> str:
+    """Return a PATH on which the programs of this environment come first, even if it is not activated."""
+    return os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+
 def output(*command: str, **variables: str) -> str:
     """Run a program and return what it prints.
 

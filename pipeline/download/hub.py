@@ -10,8 +10,8 @@ import re
 from pathlib import Path
 
 from pipeline.core.errors import UserError, one_line
+from pipeline.core.files import sha256_of
 from pipeline.core.progress import note
-from pipeline.download.hashes import is_sha256, sha256_of
 from pipeline.download.web import check_address
 
 SCHEME = "hf"
@@ -57,6 +57,16 @@ def fetch(address: str, sha256: str | None, folder: Path) -> Path:
     return path
 
 
+def is_sha256(text: str) -> bool:
+    """Return whether text is a SHA-256 in lower case."""
+    return re.fullmatch("[0-9a-f]{64}", text) is not None
+
+
+def reason(error: Exception) -> str:
+    """Return what the Hub or its library says of an error, as one line without the number of the request."""
+    return re.sub(r"\(Request ID: [^)]*\)", "", one_line(error))
+
+
 def _downloaded(address: str, repository: str, file: str, revision: str, folder: Path) -> Path:
     import huggingface_hub as hub
     from huggingface_hub import errors
@@ -76,6 +86,5 @@ def _downloaded(address: str, repository: str, file: str, revision: str, folder:
     except errors.RemoteEntryNotFoundError:
         found, allowed = f"no file {file}", "a repository with this file"
     except Exception as error:  # from httpx, the Hub's library or the file system
-        reason = re.sub(r"\(Request ID: [^)]*\)", "", one_line(error))
-        raise UserError(f"{address}: cannot be downloaded, and is not in {folder}: {reason}") from None
+        raise UserError(f"{address}: cannot be downloaded, and is not in {folder}: {reason(error)}") from None
     raise UserError.of(address, found, allowed)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from pipeline.core.errors import UserError
 from pipeline.download import hub, web
-from pipeline.download.hashes import is_sha256
 from pipeline.inference import published
 from pipeline.tables.paths import MODELS
 
@@ -41,7 +40,7 @@ def located(model: str | Path) -> Path:
 def _downloaded(address: str) -> Path:
     place, _, fragment = address.partition("#")
     sha256 = f"#{fragment}".removeprefix(HASH).lower() if fragment else None
-    if sha256 is not None and not is_sha256(sha256):
+    if sha256 is not None and not hub.is_sha256(sha256):
         raise UserError.of("--model", f"{place}#{fragment}", f"{place}{HASH} and 64 hexadecimal digits")
     if place.startswith(f"{hub.SCHEME}://"):
         return hub.fetch(place, sha256, FOLDER)

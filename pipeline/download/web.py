@@ -11,9 +11,8 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from pipeline.core.errors import UserError, one_line
-from pipeline.core.files import replacing
+from pipeline.core.files import replacing, sha256_of
 from pipeline.core.progress import note
-from pipeline.download.hashes import sha256_of
 
 LOCAL = ("localhost", "127.0.0.1", "::1")
 MOST_BYTES = 4 * 2**30  # of a file; a server may never stop

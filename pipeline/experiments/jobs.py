@@ -63,7 +63,7 @@ WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT")
 
 
 class Cluster(NamedTuple):
-    """Where jobs run: `slurm` with settings of its jobs, or `local`, which are processes on this machine."""
+    """Name where jobs run: `slurm` with settings of its jobs, or `local`, which are processes on this machine."""
 
     name: str
     settings: dict[str, Any]
@@ -220,8 +220,8 @@ def work(entry: dict[str, Any], paths: list[str]) -> None:
 
 def _call(*command: str) -> int:
     """Run a program of this environment. Return its exit code, negative for a signal."""
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=os.environ | {"PATH": path})
+    environment = os.environ | {"PATH": programs.path()}
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment)
     try:
         return process.wait()
     finally:

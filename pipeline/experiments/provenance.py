@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable
 from functools import cache
@@ -13,6 +12,7 @@ from ruamel.yaml import YAML
 
 from pipeline.core import git
 from pipeline.core.errors import UserError
+from pipeline.core.files import sha256_of
 from pipeline.core.progress import in_yaml
 from pipeline.experiments.recipes import Overrides
 from pipeline.params.settings import MACHINE, flat, in_use
@@ -82,7 +82,9 @@ def differences(run: FinishedRun, settings: Overrides, md5_now: Callable[[str], 
         if (key in now or key not in MACHINE) and was.get(key, ABSENT) != now.get(key, ABSENT)
     ]
     files = [path for path, md5 in run.inputs.items() if md5_now(path) not in _allowed(path, md5)]
-    files += [path for path, sha in run.weights.items() if Path(path).is_file() and _sha256(path) != sha]
+    files += [
+        path for path, sha in run.weights.items() if Path(path).is_file() and sha256_of(Path(path)) != sha
+    ]
     if files:
         files = [f"changed: {', '.join(_first(files, 'files'))}"]
     return "; ".join([*_first(changed, "settings"), *files])
@@ -140,8 +142,3 @@ def _weights(settings: Overrides, reports: dict[str, Any]) -> dict[str, str]:
     paths: dict[str, str] = chosen if isinstance(chosen, dict) else {"": chosen}
     by_part = reports if isinstance(chosen, dict) else {"": reports}
     return {path: sha for part, path in paths.items() if (sha := by_part.get(part, {}).get("sha256"))}
-
-
-def _sha256(path: str) -> str:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,7 +10,6 @@ import json
 import os
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 
 from pipeline.core import programs
 from pipeline.core.parallel import cores
@@ -52,11 +51,9 @@ def start(jobs: list[dict[str, str]]) -> None:
     Args:
         jobs: environment variables of each job, as `shares` returns them.
     """
-    # A worker calls `dvc`, and a stage calls `python`. Both programs must be those of this environment, even if it is
-    # not activated.
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    # A worker calls `dvc`, and a stage calls `python`. Both programs must be those of this environment.
     # Not in this process: DVC forks it for each worker, and these forks last as long as the workers.
-    programs.output(sys.executable, "-m", __name__, *map(json.dumps, jobs), PATH=path)
+    programs.output(sys.executable, "-m", __name__, *map(json.dumps, jobs), PATH=programs.path())
 
 
 def _gpus() -> list[str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.core.errors import UserError, one_line
-from pipeline.core.files import replacing
+from pipeline.core.files import replacing, sha256_of
 from pipeline.core.progress import note
 from pipeline.core.scratch import temporary_folder
 from pipeline.tables.paths import DETECTORS
@@ -102,9 +102,9 @@ def resolve(choice: str, packaged: Packaged) -> Weights:
         )
     path = own_file(choice, packaged)
     if path:
-        return Weights(path, "a file of your own", _sha256(path), "that of its publisher")
+        return Weights(path, "a file of your own", sha256_of(path), "that of its publisher")
     path = _insightface(choice, packaged)
-    return Weights(path, f"insightface's model pack {choice}", _sha256(path), INSIGHTFACE_LICENCE)
+    return Weights(path, f"insightface's model pack {choice}", sha256_of(path), INSIGHTFACE_LICENCE)
 
 
 def own_file(choice: str, packaged: Packaged) -> Path | None:
@@ -140,7 +140,7 @@ def fetch(packaged: Packaged, folder: Path) -> Path:
     """
     path = folder / packaged.file
     if path.exists():
-        found = _sha256(path)
+        found = sha256_of(path)
         if found != packaged.sha256:
             raise UserError.of(path, f"SHA-256 {found}", f"{packaged.sha256}; delete the file and run again")
         return path
@@ -218,8 +218,3 @@ def _insightface(name: str, packaged: Packaged) -> Path:
     raise UserError(
         f"align.weights: {pack} holds no detector with five landmarks; allowed: {packaged.choices}"
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -25,7 +25,7 @@ _UNASSOCIATED = 2  # of ExtraSamples: alpha by which the colours are yet to be m
 
 
 class Tiff(NamedTuple):
-    """What the header of a TIFF file says of its first image.
+    """Return what the header of a TIFF file says of its first image.
 
     Attributes:
         width: pixels.

@@ -1,4 +1,4 @@
-"""Where images come from: files, folders, frames of videos, a camera."""
+"""List images to predict: files, folders, frames of videos, a camera."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.core.errors import UserError
+from pipeline.core.files import sha256_of
 from pipeline.core.progress import track
-from pipeline.download.hashes import sha256_of
 from pipeline.inference.samples import LabelledFaces, Samples
 from pipeline.sharing.columns import IMAGE, Features, features, schema
 from pipeline.tables.columns import places

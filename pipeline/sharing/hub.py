@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from pipeline.core.errors import UserError, one_line
+from pipeline.core.errors import UserError
+from pipeline.download.hub import reason
 from pipeline.download.web import check_address
 
 Kind = Literal["model", "dataset"]
@@ -51,7 +52,6 @@ def upload(folder: Path, target: str, kind: Kind, public: bool) -> str:
         ).commit_url
     except Exception as error:  # from httpx, the Hub's library or the file system
         status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
-        reason = re.sub(r"\(Request ID: [^)]*\)", "", one_line(error))
-        if status in (401, 403):
-            reason = f"it answers {status}: `hf auth login` with a token that may write to {target}"
-        raise UserError(f"{constants.ENDPOINT}: {target} was not uploaded: {reason}") from None
+        refused = f"it answers {status}: `hf auth login` with a token that may write to {target}"
+        why = refused if status in (401, 403) else reason(error)
+        raise UserError(f"{constants.ENDPOINT}: {target} was not uploaded: {why}") from None

@@ -8,7 +8,6 @@ both runs have are loaded.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from pipeline.core.errors import UserError, one_line
+from pipeline.core.files import sha256_of
 from pipeline.inference.model_file import build_network
 from pipeline.methods.models import Classifier
 from pipeline.training.weight_files import read_tensors
@@ -149,9 +149,7 @@ def _of_file(choice: str, name: str, settings: Any, key: str) -> _Source:
     form = recognised(tensors) if earlier is None else None
     if earlier is None:
         require_network(form, path, name, settings)
-    with path.open("rb") as opened:
-        digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    return _Source(str(path), tensors, earlier, form, digest)
+    return _Source(str(path), tensors, earlier, form, sha256_of(path))
 
 
 @torch.no_grad()
