@@ -142,7 +142,7 @@ def main(count: str = "40000", rounds: str = "5") -> None:
         files = {"blank page": root / "blank.html", "report": root / "report.html"}
         files["blank page"].write_text(BLANK)
         start = time.perf_counter()
-        files["report"].write_text(render([FinishedRun(Folder(root))]))
+        files["report"].write_text(render([FinishedRun(Folder(root))]).html)
         print(f"written in {time.perf_counter() - start:.1f} s")
         print(f"{int(count):,} predictions: {files['report'].stat().st_size / 1e6:.2f} MB")
         browser = playwright.chromium.launch(

@@ -65,7 +65,7 @@ def faces_of_classes() -> list[tuple[str, Image.Image]]:
 def report(folder: Path) -> Image.Image:
     """Return the top of the run's report, down to what limits the scores."""
     file = folder / "report.html"
-    file.write_text(render([FinishedRun(Workspace())]), encoding="utf-8")
+    file.write_text(render([FinishedRun(Workspace())]).html, encoding="utf-8")
     with chromium() as browser:
         return shoot(browser, file, REPORT)
 

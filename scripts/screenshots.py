@@ -100,7 +100,7 @@ def main(experiment: str = "") -> None:
         if experiment:
             reports.append(([run, FinishedRun(run_files(experiment, Path(folder)))], COMPARED))
         for runs, shots in reports:
-            file.write_text(render(runs), encoding="utf-8")
+            file.write_text(render(runs).html, encoding="utf-8")
             for name, shot in shots.items():
                 image = shoot(browser, file, shot).quantize(
                     COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE

@@ -266,7 +266,7 @@ def test_twenty_nine_images_with_one_for_test_are_nowhere_perfect(
     texts = {
         "console": capsys.readouterr().out,
         "card": card.write(about, origin, {"a.onnx": b""}, [parity.Parity("test", 1, 0.0, None, None)], ""),
-        "report": render([FinishedRun(Workspace())]),
+        "report": render([FinishedRun(Workspace())]).html,
     }
 
     wilsons = [binomtest(n, n).proportion_ci(method="wilson").low for n in range(1, 25)]

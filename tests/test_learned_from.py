@@ -222,5 +222,7 @@ def test_the_report_shows_every_split_and_data_set() -> None:
     assert shown["gan_train, ckplus"] == report["gan_train"]["images"]
     assert shown["test, fer2013"] == 10
     assert predictions(run)[1] == ""
-    assert '<p class="learned">The model learned from the data sets fer2013, ckplus.</p>' in render([run])
+    assert (
+        '<p class="learned">The model learned from the data sets fer2013, ckplus.</p>' in render([run]).html
+    )
     assert (run.parameters["gans.datasets"], run.parameters["train.datasets"]) == (["ckplus"], ["fer2013"])

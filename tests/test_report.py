@@ -190,7 +190,7 @@ def test_the_first_lines_say_what_the_models_learned_from(tmp_path: Path) -> Non
             with chdir(folders[name]):
                 runs.append(FinishedRun(Folder(folders[name])))
         with chdir(folders[names[0]]):
-            lines = [line for line in Page(render(runs)).text.splitlines() if line]
+            lines = [line for line in Page(render(runs).html).text.splitlines() if line]
         assert lines[lines.index("fer-pipeline report") + 2 :][: len(sentences)] == sentences
 
 
@@ -442,7 +442,7 @@ def test_runs_are_paired_by_face(project: Path) -> None:
     finished.write(folders["second"], splits=("test",), count=300, answers=1)
     finished.write(folders["third"], splits=("test",), count=300, seed=2)  # with other labels
     runs = [FinishedRun(Folder(folder)) for folder in folders.values()]
-    page = Page(render(runs))
+    page = Page(render(runs).html)
     first, second = (
         pq.read_table(folders[name] / paths.PREDICTIONS).to_pylist() for name in ("first", "second")
     )
@@ -495,6 +495,24 @@ def git(*arguments: str) -> str:
 
 def commit(message: str) -> None:
     git("-c", "user.name=n", "-c", "user.email=e", "commit", "-qm", message)
+
+
+def test_the_scores_of_several_runs_are_printed_as_the_page_has_them(repository: Path) -> None:
+    done = CliRunner().invoke(app, ["report", EXPERIMENT, "workspace"], catch_exceptions=False)
+    assert max(map(len, done.output.splitlines())) <= 120
+    printed = {
+        tuple(row[:2]): row[2:] for row in (re.split(" {2,}", line) for line in done.output.splitlines())
+    }
+    page = Page(Path("report.html").read_text(encoding="utf-8"))
+    compared = page.tables["Scores on test, with 95 % intervals"][1:]
+    assert len(compared) == 6
+    for score, run, *shown in compared:
+        for text, expected in zip(printed[score, run], filter(None, shown), strict=True):
+            assert numbers(text) == pytest.approx(numbers(expected), abs=5.1e-4)  # the page rounds intervals
+
+
+def numbers(text: str) -> list[float]:
+    return [float(found) for found in re.findall(r"[-+]?\d+\.\d+", text.replace("−", "-"))]
 
 
 def test_runs_of_git_are_shown_compared_and_told_apart(repository: Path) -> None:

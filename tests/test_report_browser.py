@@ -28,9 +28,9 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     finished.write(root / "second", answers=1, word="two")
     finished.write(root / "third", ["neutral", *HOSTILE[:2]], seed=2, word="".join(HOSTILE))
     runs = [FinishedRun(Folder(root / name)) for name in ("first", "second", "third")]
-    (root / "single.html").write_text(render(runs[:1]))
-    (root / "report.html").write_text(render(runs))
-    (root / "hostile.html").write_text(render(runs[::-1]))
+    (root / "single.html").write_text(render(runs[:1]).html)
+    (root / "report.html").write_text(render(runs).html)
+    (root / "hostile.html").write_text(render(runs[::-1]).html)
     return root / "report.html"
 
 

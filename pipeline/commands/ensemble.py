@@ -94,9 +94,6 @@ def _scores(scores: dict[str, float]) -> Iterator[str]:
 
 
 def _gains(gains: dict[str, Difference]) -> Iterator[str]:
-    for gain in gains.values():
-        if gain.low is None or gain.high is None:
-            yield gain.text
-        else:
-            clear = " *" if gain.low > 0 or gain.high < 0 else ""
-            yield f"{gain.text} [{gain.low:+.4f}, {gain.high:+.4f}]{clear}"
+    from pipeline.report.cells import in_full
+
+    return map(in_full, gains.values())

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from pipeline.core.errors import printable
 from pipeline.core.progress import in_yaml
 from pipeline.report.run import FinishedRun
 
@@ -94,6 +95,18 @@ def shown(value: Any) -> str:
     if not is_number(value):
         return in_yaml(value)
     return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
+
+
+def in_full(cell: Cell) -> str:
+    """Return a cell as one line, with its interval if it has one. A * marks a difference whose interval excludes 0."""
+    if isinstance(cell, str):
+        return printable(cell)
+    if cell.low is None or cell.high is None:
+        return cell.text
+    if isinstance(cell, Number):
+        return f"{cell.text} [{cell.low:.4f}, {cell.high:.4f}]"
+    clear = " *" if cell.low > 0 or cell.high < 0 else ""
+    return f"{cell.text} [{cell.low:+.4f}, {cell.high:+.4f}]{clear}"
 
 
 def is_number(value: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from importlib.resources import files
-from typing import Any
+from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
@@ -38,7 +38,14 @@ SWITCHES = (
 )
 
 
-def render(runs: list[FinishedRun]) -> str:
+class Report(NamedTuple):
+    """A report: the page, and the paired scores that it shows if it compares runs."""
+
+    html: str
+    scores: comparison.PairedScores | None
+
+
+def render(runs: list[FinishedRun]) -> Report:
     """Return the report of the first run, and its comparison with the others.
 
     Args:
@@ -49,15 +56,17 @@ def render(runs: list[FinishedRun]) -> str:
     folder = files("pipeline.report")
     script = "".join((folder / "scripts" / f"{name}.js").read_text("utf-8") for name in SCRIPTS)
     predicted = [predictions(run) for run in runs]
-    return environment.get_template("page.html").render(
+    compared = _comparison(runs, predicted) if len(runs) > 1 else None
+    html = environment.get_template("page.html").render(
         style=Markup((folder / "style.css").read_text("utf-8")),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         learned=_learned(runs),
         curves=curves(runs),
-        comparison=_comparison(runs, predicted) if len(runs) > 1 else None,
+        comparison=compared,
         **_run(runs[0], *predicted[0]),
     )
+    return Report(html, compared["scores"] if compared else None)
 
 
 def _learned(runs: list[FinishedRun]) -> list[str]:
