@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -17,6 +18,14 @@ from pipeline.experiments.jobs import FOLDER
 from tests.test_recipes import TINY, commit, invoke, project, refused, repository, sweep, until, write  # noqa: F401
 
 ROWS = ("none", "mixup", "cutmix", "fmix")
+
+
+@pytest.fixture(autouse=True)
+def _logs(project: Path) -> Iterator[None]:  # noqa: F811
+    """Print the jobs' logs, which pytest shows of a test that fails."""
+    yield
+    for log in sorted(FOLDER.glob("*/*_log.out")):
+        print(f"\n{log.parent.name}\n{log.read_text()}")
 
 
 def job_of(row: str) -> list[psutil.Process]:
