@@ -23,7 +23,7 @@ def demo(
         typer.Option(help="Run on this device; auto uses a GPU if there is one."),
     ] = "auto",
 ) -> None:
-    """Show a page on which you can try a model: drop in an image or a video, or use the camera.
+    """Serve a page to try a model in the browser: drop in an image or a video, or use the camera.
 
     The page shows the faces with their probabilities, as `fer predict` does, and class-activation maps. You can choose
     among the models that come with the project and those in models/. Only this machine can open the page. Your files

@@ -18,7 +18,7 @@ INDENT = " " * 20  # before what a check has found
 
 
 def doctor() -> None:
-    """Check this machine and this project, and say how to correct what is wrong.
+    """Check this machine and this project, and say how to fix problems.
 
     A warning may stop the chain, a fault does. With a fault, the exit code is 1. Nothing is changed or downloaded.
     """

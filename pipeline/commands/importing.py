@@ -25,14 +25,13 @@ def import_(
     ],
     names: Annotated[
         str,
-        typer.Option(
-            help="Classes of labels that nothing knows: '0=anger,1=disgust'; `0=-` leaves the label out."
-        ),
+        typer.Option(help="Classes of unknown labels: '0=anger,1=disgust'; `0=-` leaves the label out."),
     ] = "",
     form: Annotated[
         str | None,
         typer.Option(
-            help="Form of the data set, instead of the best fitting one.", autocompletion=completion.datasets
+            help="Form of the data set, in place of the one that fits best.",
+            autocompletion=completion.datasets,
         ),
     ] = None,
     copy: Annotated[

@@ -13,7 +13,7 @@ from pipeline.core.errors import UserError
 from pipeline.core.progress import say
 
 app = typer.Typer(
-    help="Look for labels that are wrong.",
+    help="Look for wrong labels.",
     no_args_is_help=True,
     epilog=examples("fer labels suspects"),
 )
@@ -48,7 +48,7 @@ def suspects(
         ),
     ] = Path("suspects.csv"),
 ) -> None:
-    """Rank the training faces whose label is doubted most by a classifier that has not seen them.
+    """List the training faces whose label is most likely wrong, by classifiers that have not seen them.
 
     A suspect is a face to look at, not an error. Look at each row, save the rows whose label is wrong in data/exclude/,
     and set labels.exclude to that file: the stage label then leaves these faces out.

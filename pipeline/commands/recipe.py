@@ -138,8 +138,8 @@ def run(
     on: Annotated[
         Literal["queue", "slurm", "local"],
         typer.Option(
-            help="Where the runs go: into DVC's queue on this machine; to Slurm, each as a job; or, to try jobs "
-            "without Slurm, into processes on this machine, all at once and without a GPU."
+            help="Run in DVC's queue on this machine; or each run as a job of Slurm; or, to try jobs without Slurm, as "
+            "local processes on this machine, all at once and without a GPU."
         ),
     ] = "queue",
     slurm: Annotated[
@@ -154,7 +154,7 @@ def run(
 ) -> None:
     """Queue every row and seed that is not waiting, running or finished, then start the workers of DVC's queue.
 
-    Runs are made of the last commit; uncommitted changes are refused. The workers continue after this command ends or
+    Runs use the last commit; uncommitted changes are refused. The workers continue after this command ends or
     is interrupted. Repeat the command to queue failed and stale runs again, and to resume runs that a kill interrupted.
     With --wait, workers that end too early are replaced.
 

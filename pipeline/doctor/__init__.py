@@ -1,4 +1,4 @@
-"""Check a machine and a project, and say how to correct what is wrong."""
+"""Check a machine and a project, and say how to fix problems."""
 
 from __future__ import annotations
 
