@@ -1,4 +1,4 @@
-"""`fer share`: folders in the form of the Hugging Face Hub, read back by other programs, and their upload."""
+"""`fer share`: repositories of the Hugging Face Hub, read back by other programs, and their upload."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`fer share`: write a model or a data set in the form of the Hugging Face Hub, and upload it."""
+"""`fer share`: write a model or a data set as a repository of the Hugging Face Hub, and upload it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FOLDER = Path("share")
 SOMEBODY = "OWNER/NAME"  # in cards and commands, until there is a target
 
 app = typer.Typer(
-    help="Write a model or a data set in the form of the Hugging Face Hub, and upload it.",
+    help="Write a model or a data set as a repository of the Hugging Face Hub, and upload it.",
     no_args_is_help=True,
     epilog=examples("fer share model", "fer share dataset sample"),
 )

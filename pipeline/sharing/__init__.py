@@ -1,1 +1,1 @@
-"""Write a model or a data set in the form of the Hugging Face Hub, and upload it."""
+"""Write a model or a data set as a repository of the Hugging Face Hub, and upload it."""

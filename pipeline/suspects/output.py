@@ -1,4 +1,4 @@
-"""Write the suspects: a table of them, and a sheet of the faces that are doubted most."""
+"""Write the suspects: a table of them, and a sheet of the most suspect faces."""
 
 from __future__ import annotations
 
@@ -50,6 +50,6 @@ def write(
             write_row(COLUMNS)
             for *cells, own, best in rows:
                 write_row([*cells, Number(f"{own:.6g}"), Number(f"{best:.6g}")])
-        title = "the labels that are doubted most" if rows else "no label is doubted"
+        title = "most suspect labels" if rows else "no suspect labels"
         faces = samples.gather(ranking.rows[:SHOWN])
         captioned_sheet(table.with_suffix(".png"), title, faces, captions, ACROSS, CELLS)
