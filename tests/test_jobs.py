@@ -29,9 +29,12 @@ def _logs(project: Path) -> Iterator[None]:  # noqa: F811
 
 
 def job_of(row: str) -> list[psutil.Process]:
-    """Return the processes of a row's job: two of submitit's, DVC's, and the stage."""
+    """Return the processes of a row's job: two of submitit's, DVC's, that of a shell if it stays, and the stage."""
     stage = psutil.Process(int(Path(f"runs-{row}-1").read_text()))
-    return [*reversed(stage.parents()[:3]), stage]
+    parents = stage.parents()
+    commands = [parent.cmdline() for parent in parents]
+    first = next(i for i, command in enumerate(commands) if "submitit.local._local" in command)
+    return [*reversed(parents[: first + 1]), stage]
 
 
 def test_four_rows_run_as_jobs_and_go_on_after_kills(repository: Path) -> None:  # noqa: F811
@@ -59,7 +62,7 @@ def test_four_rows_run_as_jobs_and_go_on_after_kills(repository: Path) -> None: 
     shown = " ".join(invoke("status").split())
     assert "tiny-short-mixup-s1 failed score: killed by signal 9 (SIGKILL)" in shown
     assert re.search(r"tiny-short-none-s1 interrupted local job \d+ ended early: ", shown)
-    _, submitits, _, stage = job_of("cutmix")
+    _, submitits, *_, stage = job_of("cutmix")
     submitits.send_signal(signal.SIGUSR2)
     until(lambda: int(Path("runs-cutmix-1").read_text()) != stage.pid)
     for hold in holds.values():
