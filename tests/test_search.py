@@ -16,9 +16,22 @@ import yaml
 
 from pipeline.core import git
 from pipeline.experiments import overview, search, workers
+from pipeline.experiments.queue import QueuedRun, RunState
+from pipeline.experiments.sweep import SweepStatus
 from pipeline.stages.train import LIVE_CURVES
 from tests import forked
-from tests.test_recipes import STAGE, TINY, commit, invoke, project, refused, repository, until, write  # noqa: F401
+from tests.test_recipes import (  # noqa: F401
+    STAGE,
+    TINY,
+    commit,
+    invoke,
+    project,
+    refused,
+    repository,
+    sweep,
+    until,
+    write,
+)
 
 GRID = {"augments.mixup.alpha": [0.1, 0.2, 0.4], "loss": ["softmax", "center"]}
 # In the place of a training: the scores of the first three runs fall from run to run. Each waits until its curve was
@@ -73,6 +86,24 @@ def test_what_cannot_be_searched_is_one_line(project: Path, monkeypatch: pytest.
     write(TINY | {"grid": GRID})
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert refused("search") == "optuna is not installed: pip install 'fer-pipeline[search]'"
+
+
+def test_a_trial_whose_job_has_ended_early_has_failed(
+    project: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write(TINY | {"grid": GRID})
+    monkeypatch.setattr(git, "experiment_refs", dict)
+    searching = search.Search(sweep(), "accuracy", lambda: None)
+    searching.study = optuna.create_study()
+    row = next(iter(searching.rows.values()))
+    searching.running[row] = searching.study.ask(searching.space)
+    name = searching.sweep.experiment(row, 1)
+    run = QueuedRun(name, RunState.INTERRUPTED, Path("none"), None, "slurm job 7")
+    failed: set[str] = set()
+    told = list(searching._ended(SweepStatus(set(), {name: run}, [], 0), failed))
+    assert told == ["trial 0: failed: slurm job 7 ended early: its log is empty"]
+    assert (failed, searching.running) == ({row}, {})
 
 
 def test_a_killed_search_goes_on_with_its_study(repository: Path, programs: Path, monkeypatch) -> None:  # noqa: F811

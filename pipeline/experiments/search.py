@@ -223,11 +223,13 @@ class Search:
         for row, trial in list(self.running.items()):
             name = self.sweep.experiment(row, SEED)
             run = status.unfinished.get(name)
+            # Only runs of DVC's queue are queued again.
+            ended_early = bool(run and run.job and run.state == RunState.INTERRUPTED)
             if name in status.finished:
                 value = score_at(provenance.read(refs[name]).evaluation, f"valid.{self.score}")
                 why = "" if value is not None else f"it has no valid.{self.score}"
                 ending = f"{self.score} {value:.4f}" if value is not None else ""
-            elif run is None or run.state == RunState.FAILED:
+            elif run is None or run.state == RunState.FAILED or ended_early:
                 value, why, ending = None, run.reason() if run else "it was removed from the queue", ""
             elif run.state == RunState.RUNNING and (epoch := self._hopeless_at(trial, run)) is not None:
                 queue.stop(run)
