@@ -381,7 +381,7 @@ def tested(tmp_path: Path) -> tuple[dict, dict]:
     return rows, files
 
 
-def test_p_values_come_from_the_predictions(tested: tuple[dict, dict]) -> None:
+def test_p_values_come_from_the_predictions(tested: tuple[dict, dict], tmp_path: Path) -> None:
     rows, files = tested
     found = compare(recipe(rows), rows, files)
     base, row = found.scores["test.accuracy"]
@@ -399,6 +399,13 @@ def test_p_values_come_from_the_predictions(tested: tuple[dict, dict]) -> None:
     assert "not corrected for the number of rows" in " ".join(text.split())
     assert re.search(r"\| test.accuracy +\| row +\| \+0\.6500 \[.*\] \* +\| 0\.0156 +\| 0\.00\d\d +\|", text)
     assert re.search(r"\| row +\| 2 +\| 0\.8500 ± 0\.0707 \* ", text)
+    # A row on other images changes nothing.
+    rows["far"], files["far"] = (
+        {1: scored("test", 1)},
+        {1: predictions(tmp_path / "far.parquet", "ab" * 9, "ab" * 9)},
+    )
+    again = compare(recipe(rows), rows, files)
+    assert (again.images, again.scores["test.accuracy"][1]) == (10, row)
 
 
 def test_runs_without_predictions_or_with_other_images_are_not_tested(
@@ -409,6 +416,7 @@ def test_runs_without_predictions_or_with_other_images_are_not_tested(
     found = compare(recipe(rows), rows, files | other)
     assert found.scores["test.accuracy"][1].mcnemar_p is None
     assert found.scores["test.accuracy"][1].bootstrap_p is None
+    assert found.images == 0
     assert found.notes == [
         "row: not tested for seeds 1, whose predictions are not in DVC's cache",
         "row: no difference and no p-values, because its images or labels differ from those of base",

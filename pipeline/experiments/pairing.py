@@ -60,7 +60,6 @@ class PairedTests:
     def _pair(self, files: dict[tuple[str, int], Path]) -> None:
         """Read the predictions of runs and pair each row's with the baseline's."""
         self.answers, self.classes = significance.read_answers(list(files.values()), self.split)
-        self.images = len(self.answers[0].labels)
         index = {run: number for number, run in enumerate(files)}
         for row in dict.fromkeys(name for name, _ in files if name != self.baseline):
             pairs = [
@@ -70,6 +69,12 @@ class PairedTests:
                 self.pairs[row] = pairs
             else:
                 self.unlike.add(row)
+        if self.pairs:
+            # Images that only other runs have say nothing about a pair.
+            labels = [self.answers[number].labels for pairs in self.pairs.values() for _, number in pairs]
+            known = (np.array(labels) >= 0).any(axis=0)
+            self.answers = [significance.Answers(*(column[known] for column in run)) for run in self.answers]
+            self.images = int(known.sum())
 
     def comparable(self, row: str, key: str) -> bool:
         """Return whether a row is scored on the same images and labels as the baseline, as far as is known.
