@@ -82,7 +82,11 @@ def test_a_model_of_the_hub_is_downloaded_once_and_found_without_a_network(hub: 
     )
 
 
-def test_a_prediction_says_which_model_of_the_hub_it_used(hub: hub_server.Hub) -> None:
+def test_a_prediction_says_which_model_of_the_hub_it_used(
+    hub: hub_server.Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("snapshots").mkdir()  # as the Hub's library calls a folder
+    monkeypatch.chdir("snapshots")
     shutil.copy(ROOT / "params.yaml", ".")
     p = toy.PARAMS.model_copy(update={"model": "light"})
     p = p.model_copy(update={"align": p.align.model_copy(update={"mode": "none"})})
@@ -95,7 +99,7 @@ def test_a_prediction_says_which_model_of_the_hub_it_used(hub: hub_server.Hub) -
     assert f"model: hf://owner/light is the file {sha256[:12]}... (SHA-256) of commit {commit}" in said
     assert "predict: the model hf://owner/light learned from" in said
     assert rows == CliRunner().invoke(app, [*words, "m.safetensors"], catch_exceptions=False).stdout != ""
-    assert not Path("home").exists()
+    assert not Path("../home").exists()
 
 
 @pytest.mark.parametrize(
@@ -180,6 +184,7 @@ def test_a_file_on_the_web_that_is_another_or_not_whole_is_not_kept(hub: hub_ser
         ("https://example.org/m.safetensors", "--model: found https://example.org/m.safetensors without a hash, allow"),
         ("https://example.org/m.safetensors#sha256=1", "#sha256=1, allowed: https://example.org/m.safetensors#sha256="),
         (f"http://example.org/m#sha256={ZEROS}", "found http://, allowed: https://, or http:// on this machine only"),
+        (f"https://[example.org/m#sha256={ZEROS}", "https://[example.org/m: is no web address: Invalid IPv6 URL"),
         ("ftp://example.org/m", "--model: found ftp://example.org/m, allowed: a file, a name, https://..., or hf://"),
     ],
 )  # fmt: skip

@@ -52,7 +52,7 @@ def fetch(address: str, sha256: str | None, folder: Path) -> Path:
         path.resolve().unlink()
         path.unlink(missing_ok=True)
         raise UserError.of(address, f"a file with SHA-256 {found}", f"{expected}; it was deleted")
-    commit = path.parts[path.parts.index("snapshots") + 1]
+    commit = path.relative_to(folder.resolve()).parts[2]  # models--OWNER--NAME/snapshots/COMMIT/FILE
     note(f"model: {address} is the file {found[:12]}... (SHA-256) of commit {commit}")
     return path
 

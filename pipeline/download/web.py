@@ -24,9 +24,12 @@ def check_address(address: str) -> None:
     """Refuse an address whose content anybody on the way could change.
 
     Raises:
-        UserError: it is neither https:// nor on this machine.
+        UserError: it is neither https:// nor on this machine, or it is no address at all.
     """
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:  # a bracket without its partner, for example
+        raise UserError(f"{address}: is no web address: {one_line(error)}") from None
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOCAL):
         raise UserError.of(address, f"{parts.scheme}://", "https://, or http:// on this machine only")
 
