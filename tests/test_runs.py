@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 Rows = dict[str, list[str]]
 
 
-def experiment(folder: Path, name: str, changes: dict[str, object], accuracy: float | None) -> None:
+def experiment(folder: Path, name: str, changes: dict[str, object], accuracy: object) -> None:
     """Add a commit where DVC keeps an experiment of the last commit, and go back."""
     base = run(folder, "git", "rev-parse", "HEAD").strip()
     toy.set_params(folder, **changes)
@@ -30,7 +30,7 @@ def experiment(folder: Path, name: str, changes: dict[str, object], accuracy: fl
     run(folder, "git", "reset", "-q", "--hard", base)
 
 
-def scores(folder: Path, accuracy: float | None) -> None:
+def scores(folder: Path, accuracy: object) -> None:
     figures = {"accuracy": accuracy, "macro_recall": 0.5, "macro_f1": None}
     report = {"train": figures | {"accuracy": 1.0}, "test": figures} if accuracy is not None else {}
     (folder / "metrics").mkdir(exist_ok=True)
@@ -70,10 +70,12 @@ def listed(*options: str) -> Rows:
 def test_each_experiment_has_what_it_changed_and_the_scores_of_its_last_split(project: Path) -> None:
     experiment(project, "mixcut", {"augment": "mixcut", "augments.mixcut.alpha": 0.5, "workers": 2}, 0.8)
     experiment(project, "unused", {"augments.mixup.alpha": 0.1}, None)
+    experiment(project, "edited", {"seed": 5}, "high")
     assert listed() == {
         "HEAD": ["", "test", "0.7500", "0.5000", "-"],
         "mixcut": ["augment=mixcut, augments.mixcut.alpha=0.5", "test", "0.8000", "0.5000", "-"],
         "unused": ["", "-", "-", "-", "-"],
+        "edited": ["seed=5", "test", "-", "0.5000", "-"],
     }
 
 

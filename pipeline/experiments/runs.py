@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from pipeline.core import git, yaml
 from pipeline.core.errors import UserError
-from pipeline.experiments.scores import HEADLINE
+from pipeline.experiments.scores import HEADLINE, score_at
 from pipeline.params.load import PARAMS_FILE
 from pipeline.params.settings import MACHINE, flat, in_use
 from pipeline.tables.paths import METRICS
@@ -64,9 +64,10 @@ def _run(name: str, ref: str, base: str) -> Run:
     try:
         evaluation = json.loads(metrics)
     except ValueError:
-        evaluation = {}
-    split = next((name for name in reversed(SCORED) if name in evaluation), "")
-    scores = {score: evaluation.get(split, {}).get(score) for score in HEADLINE}
+        evaluation = None
+    scored = evaluation if isinstance(evaluation, dict) else {}
+    split = next((name for name in reversed(SCORED) if name in scored), "")
+    scores = {score: score_at(scored, f"{split}.{score}") for score in HEADLINE}
     return Run(name, changed, split, scores)
 
 
