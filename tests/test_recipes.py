@@ -985,6 +985,9 @@ def test_a_grid_makes_a_row_of_each_combination(project):
     # If the last parts of two keys are equal, the names of the rows have the whole keys.
     write(TINY | {"grid": {"augments.mixup.alpha": [1.0], "augments.fmix.alpha": [0.5]}})
     assert list(recipes.load("tiny").rows())[2:] == ["augments.mixup.alpha-1.0_augments.fmix.alpha-0.5"]
+    # git allows no `..` in a name.
+    write(TINY | {"grid": {"models.resnet18.weights": ["../a.safetensors", None]}})
+    assert list(recipes.load("tiny").rows())[2:] == ["weights----a.safetensors", "weights-none"]
 
 
 def test_with_folds_each_run_tests_another_part(project):

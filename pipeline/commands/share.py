@@ -145,7 +145,7 @@ def dataset(
         shared = faces.write(folder, name, LabelledFaces(p.classes, [name], p.align))
         rows = sum(split.rows for split in shared.splits)
         description = (
-            f"{rows:,} aligned faces of the data set {name} each with one of {len(p.classes)} expressions."
+            f"{rows:,} aligned faces of the data set {name}, each with one of {len(p.classes)} expressions."
         )
         run = trace(md5_of(LABELS))
         about = name, description, shared, run, terms, licence, target or SOMEBODY

@@ -197,7 +197,8 @@ def _row_names(grid: dict[str, list[Any]]) -> list[str]:
 
 def _word(value: object) -> str:
     """Return a value with only the characters that an experiment's name may contain."""
-    return "".join(letter if letter.isalnum() or letter in ".-" else "-" for letter in str(value).lower())
+    word = "".join(letter if letter.isalnum() or letter in ".-" else "-" for letter in str(value).lower())
+    return word.replace("..", "--")
 
 
 def names() -> list[str]:
