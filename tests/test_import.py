@@ -283,8 +283,8 @@ def test_images_to_train_on_are_needed(project, mine):
 
 
 def test_a_label_may_hold_the_sign_of_the_option(project, mine):
-    run(folders(mine, ["class=1", "class=2"]), "--yes", "--names", "class=1=happy,class=2=sad")
-    assert params.load().ingest.names == {"class=1": "happiness", "class=2": "sadness"}
+    run(folders(mine, ["class=1", "tired, sad"]), "--yes", "--names", "class=1=happy,tired, sad=sad,")
+    assert params.load().ingest.names == {"class=1": "happiness", "tired, sad": "sadness"}
 
 
 def test_all_files_that_are_not_read_are_counted(project, mine):

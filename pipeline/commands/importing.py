@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -94,7 +95,9 @@ def import_(
 
 def _parsed(text: str) -> dict[str, str]:
     """Return the classes in the option `--names`, by label."""
-    pairs = [pair.rpartition("=") for pair in text.split(",") if pair.strip()]
+    # Both signs may also be in a label.
+    found = re.findall(r".*?=[^,]*,?|.+", text, re.DOTALL)
+    pairs = [pair.strip(", ").rpartition("=") for pair in found if pair.strip(", ")]
     for label, equals, name in pairs:
         if not (label.strip() and equals and name.strip()):
             raise UserError.of("--names", repr(label + equals + name), "LABEL=CLASS, joined by commas")
