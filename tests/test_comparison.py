@@ -445,9 +445,9 @@ def test_a_table_is_written_as_its_files_ending_says(tested: tuple[dict, dict], 
     rows, files = tested
     found = compare(recipe(rows, row={"test.accuracy": 0.9}), rows, files)
     for ending in ("md", "csv", "tex", "png"):
-        result_table.write(tmp_path / f"t.{ending}", "Faces", found)
+        result_table.write(tmp_path / f"t.{ending}", "Faces: $x^$", found)
 
-    assert (tmp_path / "t.md").read_text() == markdown("Faces", found)
+    assert (tmp_path / "t.md").read_text() == markdown("Faces: $x^$", found)
     table = pd.read_csv(tmp_path / "t.csv")
     line = table[(table.score == "test.accuracy") & (table.row == "row")].iloc[0]
     assert (line.seeds, line["mean"], line.paper, line.pairs) == pytest.approx((2, 0.85, 0.9, 2))

@@ -33,7 +33,7 @@ def draw(path: Path, title: str, comparison: Comparison) -> None:
     below = 0.4 + NOTE * len(notes)
     height = below + 0.4 + down * (0.8 + LINE * len(names))
     with figure_file(path, width, height) as figure:
-        figure.suptitle(title, fontsize=10, wrap=True)
+        figure.suptitle(_without_maths(title), fontsize=10, wrap=True)
         axes = figure.subplots(down, across, sharey=True, squeeze=False).ravel()
         for axis, (key, rows) in zip(axes, scores.items(), strict=False):
             _draw_panel(axis, rows, comparison.baseline)
@@ -48,8 +48,13 @@ def draw(path: Path, title: str, comparison: Comparison) -> None:
         axes[0].set_ylim(len(names) - 0.4, -0.6)
         axes[0].set_yticks(range(len(names)), labels)
         _draw_legend(figure, below / height, has_papers=not comparison.paper_keys.keys().isdisjoint(scores))
-        figure.text(0.01, NOTE / height / 2, "\n".join(notes), fontsize=7, va="bottom")
+        figure.text(0.01, NOTE / height / 2, _without_maths("\n".join(notes)), fontsize=7, va="bottom")
         figure.tight_layout(rect=(0, below / height, 1, 1))
+
+
+def _without_maths(text: str) -> str:
+    """Return text that matplotlib shows as it is: between two dollars, it would expect a formula."""
+    return text.replace("$", r"\$")
 
 
 def _draw_panel(axis: Axes, rows: list[ComparedRow], baseline: str) -> None:
