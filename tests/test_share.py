@@ -170,6 +170,11 @@ def test_grey_faces_and_a_data_set_without_votes_and_people(run: Path) -> None:
     aligned = store.Faces(paths.ALIGNED / "sample.arrow")
     decoded = cv2.imdecode(np.frombuffer(row["image"]["bytes"], np.uint8), cv2.IMREAD_UNCHANGED)
     np.testing.assert_array_equal(decoded, aligned[aligned.ids().index(row["id"])][..., 0])
+    store.write_rows(paths.INGESTED / "sample.parquet", schema.ingested(), rows[1:])
+    with pytest.raises(
+        UserError, match=r"data/labels.parquet: 'toy/000' is not in data/ingested/sample.parquet: run"
+    ):
+        fer("dataset", "sample")
 
 
 def test_the_card_of_a_data_set_says_what_the_run_says(run: Path) -> None:

@@ -91,7 +91,7 @@ def write(folder: Path, dataset: str, faces: LabelledFaces) -> SharedFaces:
             f"{LABELS}: found no faces of {dataset}, expected: a data set in `datasets`; `dvc repro`"
         )
     ingested = read_parquet(INGESTED / f"{dataset}.parquet", ["id", "votes", "group"])
-    rows = {split: ingested.take(places(found.ids, ingested["id"])) for split, found in samples.items()}
+    rows = {split: ingested.take(_places(found, ingested, dataset)) for split, found in samples.items()}
     votes = any(table["votes"].null_count < len(table) for table in rows.values())
     group = any(table["group"].null_count < len(table) for table in rows.values())
     vocabulary = [field.name for field in ingested.schema.field("votes").type] if votes else []
@@ -119,6 +119,15 @@ def write(folder: Path, dataset: str, faces: LabelledFaces) -> SharedFaces:
             )
         )
     return SharedFaces(written, columns, next(iter(samples.values())).shape)
+
+
+def _places(samples: Samples, ingested: pa.Table, dataset: str) -> np.ndarray:
+    """Return the row of each sample in the ingested table."""
+    found = places(samples.ids, ingested["id"])
+    if (found < 0).any():
+        unknown = samples.ids[int(found.argmin())].as_py()
+        raise UserError(f"{LABELS}: {unknown!r} is not in {INGESTED / dataset}.parquet: run `dvc repro`")
+    return found
 
 
 def _batches(samples: Samples, ingested: pa.Table, columns: Features, desc: str) -> Iterator[pa.RecordBatch]:
