@@ -80,11 +80,15 @@ print(os.getpid(), threading.active_count(), flush=True)
 time.sleep(60)
 """
 LAUNCHER = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+# As DVC does, with a shell that stays.
+IN_SHELL = """import shlex, subprocess, sys
+subprocess.run(["/bin/sh", "-c", f"{shlex.join([sys.executable, '-c', sys.argv[1]])}; exit"])"""
 
 
-@pytest.mark.parametrize("variables", [{"DVC_STAGE": "train"}, {}])
-def test_a_stage_ends_with_dvc_and_with_nobody_else(variables: dict[str, str]) -> None:
-    words = [sys.executable, "-c", LAUNCHER, STAGE]
+@pytest.mark.parametrize("launcher", [LAUNCHER, IN_SHELL])
+@pytest.mark.parametrize("variables", [{"DVC_STAGE": "train", "SHELL": ""}, {}])
+def test_a_stage_ends_with_dvc_and_with_nobody_else(variables: dict[str, str], launcher: str) -> None:
+    words = [sys.executable, "-c", launcher, STAGE]
     environment = os.environ | {"PYTHONPATH": str(forked.ROOT)} | variables
     with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) as dvc:
         assert dvc.stdout is not None

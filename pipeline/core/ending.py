@@ -8,9 +8,11 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
+
+import psutil
 
 # Seconds between two looks at the parent.
 INTERVAL = 0.2
@@ -83,15 +85,23 @@ def stage_ends_with_launcher() -> None:
         parent = os.getppid()
         # Process 1 adopts orphans. As DVC, in a container, it leads the process group of its stages.
         orphan = parent == 1 and os.getpgid(parent) != os.getpgrp()
-        _end_after(0 if orphan else parent)
+        _end_after(0 if orphan else parent, of_dvc=True)
 
 
-def _end_after(parent: int) -> None:
+def _end_after(parent: int, of_dvc: bool = False) -> None:
     # A parent-death signal of Linux would follow the thread that started this process, and be lost before it is set.
-    threading.Thread(target=_wait, args=(parent,), daemon=True).start()
+    threading.Thread(target=_wait, args=(parent, of_dvc), daemon=True).start()
 
 
-def _wait(parent: int) -> None:
+def _wait(parent: int, of_dvc: bool) -> None:
+    with suppress(psutil.Error):
+        # bash gives its process to the stage. Other shells, such as Debian's dash, stay, and do not end with DVC.
+        shell = psutil.Process(parent)
+        if of_dvc and shell.cmdline()[:1] == [os.environ.get("SHELL") or "/bin/sh"]:
+            dvc = shell.ppid()
+            while os.getppid() == parent and shell.ppid() == dvc:
+                time.sleep(INTERVAL)
+            parent = 0
     while os.getppid() == parent:
         time.sleep(INTERVAL)
     os.kill(os.getpid(), signal.SIGTERM)
