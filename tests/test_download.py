@@ -226,6 +226,7 @@ def test_a_name_that_is_no_file_is_refused(project: Path) -> None:
         UserError, match=r"nobody: found no file, expected: a model; .* --model ferplus comes"
     ):
         located("nobody")
+    os.mkdir("ferplus")  # raw data, for example
     assert located("ferplus").is_file()
     os.mkdir("ferplus.safetensors")
     with pytest.raises(UserError, match="found no file"):

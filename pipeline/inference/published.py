@@ -17,4 +17,4 @@ def names() -> list[str]:
 def located(model: str | Path) -> Path:
     """Return the file of a model that comes with the project, if `model` is its name and no file; else `model`."""
     path = Path(model)
-    return FOLDER / f"{model}.safetensors" if not path.exists() and str(model) in names() else path
+    return FOLDER / f"{model}.safetensors" if not path.is_file() and str(model) in names() else path
