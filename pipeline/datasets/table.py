@@ -3,7 +3,7 @@
     data/raw/table/
         labels.csv     or any other one .csv, .tsv or .parquet file, or one for each split: train.csv, test.csv
                        A .csv or .tsv file may also lie in a folder of its own, or in that of its split
-        images/        PNG, JPEG, BMP, GIF, WebP, TIFF or PPM, also in folders inside it
+        images/        PNG, JPEG, BMP, GIF, WebP, TIFF, PGM or PPM, also in folders inside it
 
 A CSV file is UTF-8, or UTF-16 or Windows-1252 as Excel writes them, separated by commas, semicolons, tabs or `|`, with
 a header. Its columns, in any order, in upper or lower case, under these or other usual names (`filename`, `emotion`,

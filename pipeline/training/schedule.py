@@ -18,7 +18,7 @@ def learning_rate_factor(train: Train, step: int, steps: int) -> float:
     run, warm-up included, as torch's StepLR and MultiStepLR do, so a drop may fall into the warm-up. `schedule_start`
     and `schedule_every` need not be whole epochs (10,000 steps / 1,338 steps per epoch = 7.47 epochs); each drop comes
     at the nearest training step. `cosine` falls from the end of the warm-up. `flat_cosine` falls from the middle of the
-    run, as in the residual-convnet paper's code; if the warm-up ends later, it falls from there. In `one_cycle` (Smith
+    run, as in the residual convnet paper's code; if the warm-up ends later, it falls from there. In `one_cycle` (Smith
     & Topin 2019) the warm-up is the rise of the cycle; rise and fall are half cosines, and the momentum stays constant.
 
     Args:

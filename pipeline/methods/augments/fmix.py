@@ -1,7 +1,7 @@
 """FMix: pastes in another face through a random low-frequency mask and mixes the labels by the mask's mean.
 
 Harris et al., "FMix: Enhancing Mixed Sample Data Augmentation", 2020, with the decay power 3 and alpha 1 of the
-residual-convnet paper. Gaussian noise in Fourier space, divided by frequency^decay, gives a grey image. The share
+residual convnet paper. Gaussian noise in Fourier space, divided by frequency^decay, gives a grey image. The share
 lambda of its pixels, the brightest ones, keeps the face. The other pixels show the partner.
 
 The plan of an epoch stores a seed per sample instead of the noise, which would take hundreds of megabytes for FER+. The

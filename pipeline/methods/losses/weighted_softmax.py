@@ -1,6 +1,6 @@
 """Weighted softmax: cross-entropy in which rare classes have larger weights.
 
-Weighted-cluster paper (Ngo & Yoon 2020), equations 1 and 6; residual-convnet paper, equations 3 and 4, for other
+Weighted-cluster paper (Ngo & Yoon 2020), equations 1 and 6; residual convnet paper, equations 3 and 4, for other
 weights.
 """
 

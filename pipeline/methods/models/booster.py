@@ -1,4 +1,4 @@
-"""Residual networks with Mish and Accuracy Booster, from the residual-convnet paper.
+"""Residual networks with Mish and Accuracy Booster, from the residual convnet paper.
 
 Figure 4 and table 1 of the paper: torchvision's ResNet with Mish (Misra 2020) instead of ReLU. Residual branches end in
 an Accuracy Booster (Singh, Mazumder & Namboodiri 2020). The paper's released code can also leave out the skip

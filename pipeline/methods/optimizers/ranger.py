@@ -1,6 +1,6 @@
 """Ranger: Lookahead (Zhang et al. 2019) around RAdam (Liu et al. 2020).
 
-The second-best optimiser of the residual-convnet paper, with learning rate 1e-3, beta1 0.9 or 0.95 and beta2 0.98 or
+The second-best optimiser of the residual convnet paper, with learning rate 1e-3, beta1 0.9 or 0.95 and beta2 0.98 or
 0.999.
 """
 

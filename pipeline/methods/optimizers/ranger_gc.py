@@ -1,6 +1,6 @@
 """Ranger with gradient centralisation (Yong et al. 2020): the gradient of each kernel has mean zero.
 
-The best optimiser of the residual-convnet paper, with learning rate 1e-3, beta1 0.9 or 0.95 and beta2 0.98 or 0.999.
+The best optimiser of the residual convnet paper, with learning rate 1e-3, beta1 0.9 or 0.95 and beta2 0.98 or 0.999.
 Ranger is Lookahead (Zhang et al. 2019) around RAdam (Liu et al. 2020).
 """
 

@@ -14,8 +14,8 @@ def class_weights(rule: ClassWeights, counts: Tensor) -> Tensor:
     With N samples, N_y of them of class y:
 
     * `min_over_count`: N_min / N_y, so the rarest class has weight 1 (weighted-cluster paper, equation 6);
-    * `normalized`: 1 - N_y / N (residual-convnet paper, equation 3);
-    * `inverse`: 1 / N_y (residual-convnet paper, equation 4), scaled so that the mean weight over all training samples
+    * `normalized`: 1 - N_y / N (residual convnet paper, equation 3);
+    * `inverse`: 1 / N_y (residual convnet paper, equation 4), scaled so that the mean weight over all training samples
       is 1. Without the scale, a loss with reduction `mean` or `sum` and every step would be thousands of times smaller.
       With `weighted_mean` the scale has no effect.
 
