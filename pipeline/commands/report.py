@@ -78,5 +78,6 @@ def _print(scores: PairedScores) -> None:
     say(
         f"\nA difference has the 95 % interval of a paired bootstrap with {RESAMPLES:,} resamples of the faces. "
         "A * marks an interval that excludes 0. The p-values are two-sided. They cover the choice of faces, not of "
-        "seeds, and are not corrected for the number of runs.\n"
+        "seeds, and are not corrected for the number of runs.\n",
+        indent="",
     )
