@@ -106,7 +106,8 @@ def test_make_demo_runs_the_chain(small: Path) -> None:
 def test_a_newcomer_gets_to_a_comparison_of_two_augmentations(small: Path) -> None:
     commands = list(doc_commands.section("README.md", "Compare two augmentations"))
     *_, printed, compared = (execute(small, command) for command in commands)
-    assert compared.startswith("Scores on test") and "report: wrote report.html" in compared
+    assert compared.startswith("Scores on test")
+    assert "report: wrote report.html" in compared
     heads, _, *rows = (re.split("  +", line.strip()) for line in printed.splitlines() if line.strip())
     assert {row[0]: row[1] for row in rows} == {
         "HEAD": "test",
