@@ -65,6 +65,7 @@ TESTED = {
     "make test": ".ci/run",
     "fer demo": "tests/test_demo.py",
     "fer import": "tests/test_import.py",
+    "fer ensemble ferplus-": "tests/test_ensemble.py",
     "fer recipe search": "tests/test_search.py",
     "fer share": "tests/test_share.py",
     "make docs": "the fixture `site`",
