@@ -11,7 +11,6 @@ from pipeline.core.errors import UserError, printable
 from pipeline.core.progress import say
 
 if TYPE_CHECKING:
-    from pipeline.report.cells import Difference
     from pipeline.report.ensemble import SplitEnsemble
     from pipeline.report.run import FinishedRun
 
@@ -73,11 +72,13 @@ def _chose_its_epoch(run: FinishedRun) -> bool:
 def _table(names: list[str], result: SplitEnsemble) -> str:
     from tabulate import tabulate
 
+    from pipeline.report.cells import in_full
+
     rows = {
         **dict(zip(map(printable, names), map(_scores, result.runs), strict=True)),
         f"average of {len(names)} runs": _scores(result.average),
-        "gain over the best run": _gains(result.over_best),
-        "gain over the mean of the runs": _gains(result.over_mean),
+        "gain over the best run": map(in_full, result.over_best.values()),
+        "gain over the mean of the runs": map(in_full, result.over_mean.values()),
     }
     heads = ["run", "accuracy", "macro recall", "macro F1"]
     return tabulate(
@@ -91,9 +92,3 @@ def _table(names: list[str], result: SplitEnsemble) -> str:
 
 def _scores(scores: dict[str, float]) -> Iterator[str]:
     return (f"{value:.4f}" for value in scores.values())
-
-
-def _gains(gains: dict[str, Difference]) -> Iterator[str]:
-    from pipeline.report.cells import in_full
-
-    return map(in_full, gains.values())
