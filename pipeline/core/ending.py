@@ -7,12 +7,10 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
-
-import psutil
 
 # Seconds between two looks at the parent.
 INTERVAL = 0.2
@@ -82,26 +80,37 @@ def stage_ends_with_launcher() -> None:
     if LAUNCHER in os.environ:
         _end_after(int(os.environ[LAUNCHER]))
     elif "DVC_STAGE" in os.environ:
-        parent = os.getppid()
+        launchers = _launchers()
         # Process 1 adopts orphans. As DVC, in a container, it leads the process group of its stages.
-        orphan = parent == 1 and os.getpgid(parent) != os.getpgrp()
-        _end_after(0 if orphan else parent, of_dvc=True)
+        orphan = launchers[-1] == 1 and os.getpgid(1) != os.getpgrp()
+        _end_unless(lambda: not orphan and _launchers() == launchers)
 
 
-def _end_after(parent: int, of_dvc: bool = False) -> None:
-    # A parent-death signal of Linux would follow the thread that started this process, and be lost before it is set.
-    threading.Thread(target=_wait, args=(parent, of_dvc), daemon=True).start()
+def _launchers() -> list[int]:
+    """Return the process ids of this stage's parent, and of DVC if the parent is a shell.
 
+    bash gives its process to the stage. Other shells, such as Debian's dash, stay, and do not end with DVC.
+    """
+    import psutil  # here, as every command imports this module
 
-def _wait(parent: int, of_dvc: bool) -> None:
+    parent = os.getppid()
     with suppress(psutil.Error):
-        # bash gives its process to the stage. Other shells, such as Debian's dash, stay, and do not end with DVC.
         shell = psutil.Process(parent)
-        if of_dvc and shell.cmdline()[:1] == [os.environ.get("SHELL") or "/bin/sh"]:
-            dvc = shell.ppid()
-            while os.getppid() == parent and shell.ppid() == dvc:
-                time.sleep(INTERVAL)
-            parent = 0
-    while os.getppid() == parent:
+        if shell.cmdline()[:1] == [os.environ.get("SHELL") or "/bin/sh"]:
+            return [parent, shell.ppid()]
+    return [parent]
+
+
+def _end_after(parent: int) -> None:
+    _end_unless(lambda: os.getppid() == parent)
+
+
+def _end_unless(goes_on: Callable[[], bool]) -> None:
+    # A parent-death signal of Linux would follow the thread that started this process, and be lost before it is set.
+    threading.Thread(target=_wait, args=(goes_on,), daemon=True).start()
+
+
+def _wait(goes_on: Callable[[], bool]) -> None:
+    while goes_on():
         time.sleep(INTERVAL)
     os.kill(os.getpid(), signal.SIGTERM)
