@@ -280,3 +280,30 @@ def test_faces_are_scaled_as_named(
         means, deviations = means.mean(keepdims=True), deviations.mean(keepdims=True)
     expected = (images.numpy() - means) / deviations
     np.testing.assert_allclose(net(images)[1].numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_members_of_fast_learn_alone_and_their_logits_are_averaged() -> None:
+    together = network("fast", width=16, members=3)
+    together.head.bias.data.zero_()
+    alone = [network("fast", width=16) for _ in range(3)]
+    stored = together.state_dict()
+    for i, one in enumerate(alone):
+        own = {f"body.{k.split('.', 4)[-1]}": v for k, v in stored.items() if f".networks.{i}." in k}
+        head = {"head.weight": stored["head.weight"].chunk(3, 1)[i], "head.bias": stored["head.bias"]}
+        one.load_state_dict(own | head)
+    faces, labels = torch.rand(14, 1, 44, 44), torch.arange(14) % 8
+    parts = list(zip(faces.tensor_split(3), labels.tensor_split(3), strict=True))
+    F.cross_entropy(together(faces)[0], labels, reduction="sum").backward()
+    for one, (some, classes) in zip(alone, parts, strict=True):
+        F.cross_entropy(one(some)[0], classes, reduction="sum").backward()
+    first = [one.body[0].weight for one in alone]
+    theirs = [layer[0].weight for layer in together.body[0].networks]
+    for ours, single in zip(theirs, first, strict=True):
+        torch.testing.assert_close(ours.grad, single.grad, rtol=1e-3, atol=1e-5)
+    gradients = torch.cat([one.head.weight.grad for one in alone], 1)
+    torch.testing.assert_close(together.head.weight.grad, gradients)
+    with torch.no_grad():
+        mean = torch.stack([one.eval()(faces)[0] for one in alone]).mean(0)
+        torch.testing.assert_close(together.eval()(faces)[0], mean)
+        # A batch that is too small for all members is left to the first ones.
+        assert together.train()(faces[:3])[0].shape == (3, 8)

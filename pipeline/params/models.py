@@ -92,6 +92,15 @@ class FastSettings(NetworkSettings):
     """Settings of the fast network. `width` is the number of channels of its second stage."""
 
     width: Annotated[int, Field(ge=16, le=1024, multiple_of=16)]
+    members: Annotated[int, Field(ge=1, le=16), Before(1)]
+
+    @model_validator(mode="after")
+    def _frozen_needs_one_member(self) -> Self:
+        if self.frozen and self.members > 1:
+            raise ValueError(
+                "frozen: 0 while members is above 1: the stages of several networks cannot be frozen"
+            )
+        return self
 
 
 class TimmSettings(NetworkSettings):
