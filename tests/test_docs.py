@@ -11,7 +11,6 @@ import json
 import pkgutil
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 from dvc import cli as dvc
@@ -255,17 +255,23 @@ def test_status_names_the_stages_that_an_edit_of_the_code_changes(small: Path) -
         doc_project.run(small, "git", "checkout", "-q", "pipeline")
 
 
-def test_a_killed_training_goes_on_after_an_edit_of_the_doctor(small: Path) -> None:
+def test_a_training_killed_in_a_copy_goes_on_after_an_edit_of_the_doctor(small: Path) -> None:
     doc_project.reset(small)
     toy.set_params(small, **{"train.epochs": 4, "train.checkpoint_seconds": 0})
-    command = [sys.executable, "-m", "pipeline", "train"]
-    killed = subprocess.Popen(command, cwd=small, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    while killed.poll() is None and not list((small / "models/checkpoints").glob("[!.]*.safetensors")):
+    temporary = subprocess.Popen(
+        [sys.executable, "-m", "dvc", "exp", "run", "--temp"],
+        cwd=small, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    while temporary.poll() is None and not list((small / "models/checkpoints").glob("[!.]*.safetensors")):
         time.sleep(0.01)
-    killed.kill()
-    killed.communicate()
-    assert killed.returncode == -signal.SIGKILL
+    for process in psutil.Process(temporary.pid).children(recursive=True):
+        if process.cmdline()[-3:] == ["-m", "pipeline", "train"]:
+            process.kill()
+    printed, _ = temporary.communicate()
+    assert "failed to reproduce 'train'" in printed
+    assert not list((small / ".dvc/tmp/exps").glob("tmp*/pipeline"))
     edit(small / "pipeline", "doctor/project.py")
+    command = [sys.executable, "-m", "pipeline", "train"]
     done = subprocess.run(command, cwd=small, capture_output=True, text=True, check=True)
     assert "resuming an interrupted run at epoch" in done.stdout
 

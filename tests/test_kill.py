@@ -104,14 +104,14 @@ def test_a_killed_run_ends_with_the_same_bytes(
     assert forked.run(forked.fer, "train").returncode == 0
     unbroken = results()
     assert len(unbroken) == 2 + 7
-    assert not list((paths.MODELS / "checkpoints").glob("*")), "a finished run leaves no checkpoint"
+    assert not list(paths.reusable("checkpoints").glob("*")), "a finished run leaves no checkpoint"
     # Neither how often it is saved nor how many processes prepare faces makes a difference.
     toy.set_params(project, **{"train.checkpoint_seconds": 0, "train.workers": 1})
     points = POINTS if settings == "sgd" else [between_two_epochs]
     for point in points:
         killed = forked.run(point)
         assert killed.returncode == -signal.SIGKILL, (point, killed.stderr)
-        assert len(list((paths.MODELS / "checkpoints").glob("[!.]*.safetensors"))) == 1, point
+        assert len(list(paths.reusable("checkpoints").glob("[!.]*.safetensors"))) == 1, point
     environment = {name: value for name, value in os.environ.items() if name != "TORCHINDUCTOR_CACHE_DIR"}
     environment["TMPDIR"] = str(temporary := tmp_path_factory.mktemp("temporary"))
     resumed = subprocess.run(TRAIN, env=environment, check=True, capture_output=True, text=True)

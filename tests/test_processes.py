@@ -168,7 +168,7 @@ def test_two_processes_train_as_one_on_two_machines_or_one_and_after_a_kill(
     monkeypatch.chdir(folders["killed"])
     toy.set_params(folders["killed"], **TWO, **{"train.checkpoint_seconds": 0})
     launcher = forked.start(forked.fer, "train")
-    _until(lambda: list((paths.MODELS / "checkpoints").glob("*.safetensors")))
+    _until(lambda: list(paths.reusable("checkpoints").glob("*.safetensors")))
     launcher.kill()
     launcher.join()
     _until(lambda: not _training_here())

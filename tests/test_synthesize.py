@@ -22,7 +22,7 @@ from pipeline.core.errors import UserError
 from pipeline.inference import samples as data
 from pipeline.quality.filters import TRIES, keep
 from pipeline.stages import synthesize, train
-from pipeline.synthesis import finished, trainer
+from pipeline.synthesis import trainer
 from pipeline.tables import paths, schema, store
 from pipeline.training import checkpoint, judge
 from tests import forked, toy
@@ -72,7 +72,7 @@ def test_another_number_of_faces_reuses_the_gan_and_gives_the_faces_of_a_new_tra
         synthesize.run(params.load())
     assert "synthesize: reused the GAN of an earlier run: " in capsys.readouterr().out
     reused = outputs()
-    [file] = finished.FOLDER.iterdir()
+    [file] = paths.reusable("generators").iterdir()
     tensors, about = checkpoint.restore(file) or ({}, {})
     if gan == "dcgan":
         file.write_bytes(file.read_bytes()[:-1])
@@ -289,7 +289,7 @@ def test_a_judge_that_has_changed_on_the_disk_is_trained_again(
     p = params.load()
     samples = toy.labelled(p).learnable()
     first = judged(p, samples, 0)
-    [path] = judge.FOLDER.iterdir()
+    [path] = paths.reusable("judges").iterdir()
     whole = path.read_bytes()
     path.write_bytes(whole[:-99] + bytes([whole[-99] ^ 1]) + whole[-98:])
     assert judged(p, samples, 0).digest == first.digest
@@ -339,8 +339,8 @@ def test_a_killed_stage_goes_on_and_ends_with_the_same_bytes(project: Path) -> N
         *sorted((paths.PLOTS / "synthesize").iterdir()),
     ]
     whole = {str(path): path.read_bytes() for path in files}
-    assert not list((paths.MODELS / "checkpoints").iterdir()), "a finished run leaves no checkpoint"
-    shutil.rmtree(finished.FOLDER)
+    assert not list(paths.reusable("checkpoints").iterdir()), "a finished run leaves no checkpoint"
+    shutil.rmtree(paths.reusable("generators"))
     toy.set_params(project, **{"train.checkpoint_seconds": 0})
     done = forked.run(killed)
     assert done.returncode == -signal.SIGKILL, done.stderr

@@ -229,7 +229,7 @@ def _call(*command: str) -> int:
 
 
 def _clear(folder: Path) -> None:
-    """Delete the copies of the project that a run has left in its folder, and keep the checkpoints in them.
+    """Delete the copies of the project that a run has left in its folder, and keep what `align` has finished in them.
 
     Processes that are left in a copy are killed.
     """

@@ -28,9 +28,8 @@ import psutil
 
 from pipeline.core.errors import UserError, one_line, printable
 from pipeline.experiments.broker import put_damaged_files_aside
-from pipeline.tables.paths import INTERRUPTED, MODELS
+from pipeline.tables.paths import INTERRUPTED, reusable
 
-CHECKPOINTS = (MODELS / "checkpoints", INTERRUPTED)  # folders with the progress of killed stages
 TAIL = 2**14  # bytes read from the end of a log
 
 
@@ -98,6 +97,10 @@ class QueuedRun(NamedTuple):
                 last = lines[number - 1] if number and not lines[number - 1].startswith(">") else line
                 return f"{stage}: {last.removeprefix('fer: ')}"
         return self.last_line().removeprefix("ERROR: ") or "its log is empty"
+
+    def was_killed(self) -> bool:
+        """Return whether a run that did not finish was killed, or its stage. It may have saved its progress."""
+        return self.state == RunState.INTERRUPTED or "killed by signal" in self.reason()
 
     def _ending(self) -> str:
         """Return why a job ended early. Slurm writes that into its log, and so does submitit if the time is over."""
@@ -186,8 +189,8 @@ def remove(unwanted: Iterable[QueuedRun]) -> None:
     """Remove ended, interrupted and lost runs from the queue.
 
     If the process of an interrupted run finished although its worker was killed, the result is saved before the run is
-    removed. Processes that are left in the run's copy of the project are killed, the checkpoints in the copy are moved
-    into the workspace, and the copy is deleted.
+    removed. Processes that are left in the run's copy of the project are killed, what `align` has finished in it is
+    moved into the workspace, and the copy is deleted.
     """
     from dvc.repo.experiments.queue.tasks import collect_exp
 
@@ -304,18 +307,20 @@ def kill_processes_in(folder: Path) -> None:
 
 
 def keep_progress(copy: Path) -> None:
-    """Move the checkpoints in a copy of the project into the workspace, except those that are no newer there."""
-    for folder in CHECKPOINTS:
-        for file in (copy / folder).glob("*"):
-            kept = folder / file.name
-            if not kept.exists() or kept.stat().st_mtime_ns < file.stat().st_mtime_ns:
-                folder.mkdir(parents=True, exist_ok=True)
-                shutil.move(file, kept)
+    """Move what a killed `align` has finished from a copy of the project into the workspace, unless it is older.
+
+    All other progress is in the workspace already, see `reusable`.
+    """
+    for file in (copy / INTERRUPTED).glob("*"):
+        kept = INTERRUPTED / file.name
+        if not kept.exists() or kept.stat().st_mtime_ns < file.stat().st_mtime_ns:
+            INTERRUPTED.mkdir(parents=True, exist_ok=True)
+            shutil.move(file, kept)
 
 
 def progress() -> list[Path]:
-    """Return those of `CHECKPOINTS` that are not empty in the workspace. A run resumes from them."""
-    return [folder for folder in CHECKPOINTS if folder.is_dir() and any(folder.iterdir())]
+    """Return the folders of the workspace with progress of killed stages."""
+    return [folder for folder in (reusable("checkpoints"), INTERRUPTED) if any(folder.glob("*"))]
 
 
 def _killed_by(number: int) -> str:

@@ -1,6 +1,6 @@
 """Stash a run of the last commit with its own settings, for a worker of DVC's queue or for a job.
 
-Raw data, weights and checkpoints come from the workspace.
+Raw data, weights and what a killed `align` has finished come from the workspace.
 """
 
 from __future__ import annotations

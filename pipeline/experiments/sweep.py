@@ -14,7 +14,7 @@ from pipeline.core.errors import UserError, no_raw_data
 from pipeline.experiments import jobs, provenance, queue, submission
 from pipeline.experiments.queue import QueuedRun, RunState
 from pipeline.experiments.recipes import Overrides, Recipe, applied, check, settings
-from pipeline.tables.paths import PREDICTIONS, RAW
+from pipeline.tables.paths import INTERRUPTED, PREDICTIONS, RAW
 
 
 class SweepStatus(NamedTuple):
@@ -158,27 +158,29 @@ class Sweep(NamedTuple):
         ended = (RunState.FAILED, RunState.INTERRUPTED, RunState.LOST)
         again = {name: run for name, run in unfinished.items() if name in wanted and run.state in ended}
         reasons = {name: run.reason() for name, run in again.items()}
+        killed = {name for name, run in again.items() if run.was_killed()}
         outdated = [run for name, run in queue.runs().items() if name in stale] if stale else []
         if in_queue := [*(run for run in again.values() if not run.job), *outdated]:
             queue.remove(in_queue)
         jobs.remove(run for run in again.values() if run.job)
-        checkpoints = queue.progress()
+        saved = queue.progress()
         finished = git.experiment_refs().keys() - stale.keys()
         for name, values in wanted.items():
-            interrupted = name in again and bool(again[name].state == RunState.INTERRUPTED or again[name].job)
             if name in again and name in finished:
                 yield name, "finished, although its worker was killed"
             if name in finished or name in unfinished.keys() - again.keys():
                 continue
             old = git.retire(name) if name in stale else ""
-            paths = _paths(settings(values)) + (checkpoints if interrupted else [])
+            paths = _paths(settings(values)) + (
+                [INTERRUPTED] if name in killed and INTERRUPTED in saved else []
+            )
             if cluster:
                 done, job = "submitted", f"; {jobs.submit(cluster, name, applied(values), paths)}"
             else:
                 submission.put(name, applied(values), paths)
                 done, job = "queued", ""
             if name in again:
-                resumes = "; it goes on from the saved progress" if interrupted and checkpoints else ""
+                resumes = "; it goes on from the saved progress" if name in killed and saved else ""
                 yield name, f"{done} again: {reasons[name]}{resumes}{job}"
             elif name in stale:
                 yield name, f"{done} anew: {stale[name]}; the earlier run is now {old}{job}"

@@ -26,7 +26,7 @@ from pipeline.quality.measures import FaceSet, measures, recognised
 from pipeline.quality.neighbours import nearest
 from pipeline.quality.noise import gaussian_noise
 from pipeline.synthesis.generators import FittedGenerators, GanSetup, fit_generators
-from pipeline.tables.paths import METRICS, MODELS, PLOTS, SYNTHETIC
+from pipeline.tables.paths import METRICS, MODELS, PLOTS, SYNTHETIC, reusable
 from pipeline.tables.schema import channels, synthetic
 from pipeline.tables.store import batches_of, fill
 from pipeline.training.judge import Judge, trained
@@ -76,7 +76,7 @@ def run(p: Params) -> None:
     labels = samples.labels.numpy()
     made_from, datasets = (digest(samples), p.gan_datasets) if wanted else ("", [])
     precision = device.pick_precision(p.train.precision, torch_device)
-    folder, seconds = MODELS / "checkpoints", p.train.checkpoint_seconds
+    folder, seconds = reusable("checkpoints"), p.train.checkpoint_seconds
     setup = GanSetup(name, settings, p.seed, torch_device, precision, p.gans.processes, folder, seconds)
     fitted = fit_generators(setup, samples.gather, labels, p.classes, list(wanted))
     if fitted.reused:

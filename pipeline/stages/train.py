@@ -21,7 +21,7 @@ from pipeline.inference.samples import LabelledFaces, Samples, gan_datasets
 from pipeline.methods.augments import View
 from pipeline.methods.models import Classifier
 from pipeline.params.model import Params
-from pipeline.tables.paths import ALIGNED, CLASSIFIER, LABELS, METRICS, MODELS, PLOTS, SYNTHETIC
+from pipeline.tables.paths import ALIGNED, CLASSIFIER, LABELS, METRICS, PLOTS, SYNTHETIC, reusable
 from pipeline.tables.schema import channels
 from pipeline.training import processes
 from pipeline.training.checkpoint import CODE
@@ -190,7 +190,7 @@ def checkpoint_path(p: Params) -> Path:
     relevant = p.model_dump(exclude={"evaluate": True, "train": WITHOUT_INFLUENCE})
     words = (json.dumps(relevant, sort_keys=True), torch.__version__)
     name = fingerprint(words, [*inputs, *sources(*CODE, "stages/train.py")])
-    return MODELS / "checkpoints" / f"{name}.safetensors"
+    return reusable("checkpoints") / f"{name}.safetensors"
 
 
 def starting_network(p: Params, where: torch.device) -> tuple[Classifier, dict[str, LoadReport]]:

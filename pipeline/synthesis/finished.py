@@ -13,10 +13,9 @@ import torch
 from pipeline.core.progress import note
 from pipeline.synthesis.task import GanProgress, GanTask
 from pipeline.synthesis.workers import TaskResult
-from pipeline.tables.paths import MODELS
+from pipeline.tables.paths import reusable
 from pipeline.training import checkpoint
 
-FOLDER = MODELS / "generators"
 # The rest are those that no run has used for longest.
 KEPT = 64
 
@@ -31,7 +30,7 @@ def store(task: GanTask, result: TaskResult) -> None:
     tensors = checkpoint.prefixed("generator", weights) | {"shown": torch.from_numpy(result.shown)}
     path = path_of(task)
     checkpoint.store(path, tensors, {"file": path.name, "progress": vars(result.progress)})
-    checkpoint.keep_newest(FOLDER, KEPT)
+    checkpoint.keep_newest(path.parent, KEPT)
 
 
 def restore(task: GanTask) -> TaskResult | None:
@@ -51,4 +50,4 @@ def restore(task: GanTask) -> TaskResult | None:
 
 def path_of(task: GanTask) -> Path:
     """Return the file with the result of a task."""
-    return FOLDER / task.path.name
+    return reusable("generators") / task.path.name

@@ -28,13 +28,12 @@ from pipeline.params.model import Train
 from pipeline.params.models import LightSettings
 from pipeline.params.optimizers import SgdSettings
 from pipeline.params.types import NoSettings
-from pipeline.tables.paths import MODELS
+from pipeline.tables.paths import reusable
 from pipeline.training.checkpoint import CODE, keep_newest
 from pipeline.training.engine import TrainingRun
 from pipeline.training.parts import built_parts, loaded_network
 
-FOLDER = MODELS / "judges"
-KEPT = 16  # so many judges stay in `FOLDER`; the one that was not used for the longest time goes first
+KEPT = 16  # so many judges stay; the one that was not used for the longest time goes first
 MODEL = ("light", LightSettings(dropout=0.0, extra=None, frozen=0, weights=None, scaling="faces"))
 OPTIMIZER = (
     "sgd",
@@ -108,14 +107,15 @@ def trained(
     settings = _settings(epochs, samples.shape[0], checkpoint_seconds)
     arguments = json.dumps([seed, epochs, classes, device.type, str(precision)])
     words = (arguments, digest(samples), torch.__version__)
-    path = FOLDER / f"{fingerprint(words, sources(*CODE))}.safetensors"
+    folder = reusable("judges")
+    path = folder / f"{fingerprint(words, sources(*CODE))}.safetensors"
     network, _ = loaded_network(MODEL, classes, samples.shape[2], seed, device)
     parts = built_parts(network, OPTIMIZER, LOSS, AUGMENT, samples.labels)
     title = f"judge {number + 1}"
     run = TrainingRun(parts, settings, seed, samples, None, precision, path, title=title)
     run.fit(lambda index, figures: None)
     run.save()
-    keep_newest(FOLDER, KEPT)
+    keep_newest(folder, KEPT)
     weights = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
     prior = np.bincount(samples.labels.numpy(), minlength=len(classes)) / len(samples)
     return Judge(network.eval(), settings.crop, prior, sha256(save(weights)).hexdigest())
