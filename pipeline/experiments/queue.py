@@ -320,7 +320,7 @@ def keep_progress(copy: Path) -> None:
 
 def progress() -> list[Path]:
     """Return the folders of the workspace with progress of killed stages."""
-    return [folder for folder in (reusable("checkpoints"), INTERRUPTED) if any(folder.glob("*"))]
+    return [folder for folder in (reusable("checkpoints"), INTERRUPTED) if any(folder.glob("[!.]*"))]
 
 
 def _killed_by(number: int) -> str:
