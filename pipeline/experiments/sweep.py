@@ -171,16 +171,15 @@ class Sweep(NamedTuple):
             if name in finished or name in unfinished.keys() - again.keys():
                 continue
             old = git.retire(name) if name in stale else ""
-            paths = _paths(settings(values)) + (
-                [INTERRUPTED] if name in killed and INTERRUPTED in saved else []
-            )
+            progress = saved if name in killed else []
+            paths = _paths(settings(values)) + [path for path in progress if path == INTERRUPTED]
             if cluster:
                 done, job = "submitted", f"; {jobs.submit(cluster, name, applied(values), paths)}"
             else:
                 submission.put(name, applied(values), paths)
                 done, job = "queued", ""
             if name in again:
-                resumes = "; it goes on from the saved progress" if name in killed and saved else ""
+                resumes = "; it goes on from the saved progress" if progress else ""
                 yield name, f"{done} again: {reasons[name]}{resumes}{job}"
             elif name in stale:
                 yield name, f"{done} anew: {stale[name]}; the earlier run is now {old}{job}"
