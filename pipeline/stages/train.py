@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from pipeline.core import allocator
 from pipeline.core.code import sources
 from pipeline.core.errors import UserError
 from pipeline.core.files import fingerprint, replacing, replacing_folder, write_json
@@ -63,6 +64,8 @@ def run(p: Params) -> None:
 def _train(p: Params, group: Processes) -> None:
     where = device.pick(p.train.device)
     precision = device.pick_precision(p.train.precision, where)
+    if where.type == "cpu":
+        allocator.keep_freed()
     train, valid = _samples(p)
     by_dataset = {name: int((train.table == i).sum()) for i, name in enumerate(p.train_datasets)}
     real = sum(by_dataset.values())

@@ -61,14 +61,14 @@ def _weight_gradient(
     """Return gradient^T x patches: for each kernel position and channel, the sum over samples and positions."""
     out, channels, rows, columns = weight.shape
     height, width = gradient.shape[-2:]
-    padded = F.pad(images, (padding[1], padding[1], padding[0], padding[0])).permute(0, 2, 3, 1)
-    patches = torch.cat(
-        [
-            padded[:, y : y + stride[0] * height : stride[0], x : x + stride[1] * width : stride[1]]
-            for y in range(rows)
-            for x in range(columns)
-        ],
-        dim=-1,
-    ).reshape(-1, rows * columns * channels)
+    padded = F.pad(images, (padding[1], padding[1], padding[0], padding[0])).permute(0, 2, 3, 1).contiguous()
+    # The columns of a row follow one another in memory, so each row of a patch is copied in one piece.
+    image, row, column, _ = padded.stride()
+    shape = (len(images), height, width, rows, columns * channels)
+    patches = (
+        padded.as_strided(shape, (image, row * stride[0], column * stride[1], row, 1))
+        .flatten(3)
+        .flatten(0, 2)
+    )
     product = gradient.permute(0, 2, 3, 1).reshape(-1, out).t() @ patches
     return product.view(out, rows, columns, channels).permute(0, 3, 1, 2)
