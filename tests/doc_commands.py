@@ -18,6 +18,7 @@ import yaml
 from dvc.cli import DvcParserError, parse_args
 from dvc.exceptions import DvcException
 from dvc.utils import hydra
+from packaging.requirements import Requirement
 
 from pipeline import params
 from pipeline.cli import app
@@ -249,10 +250,16 @@ def _python(command: Command, values: dict[str, Any]) -> None:
 
 
 def _pip(command: Command, values: dict[str, Any]) -> None:
-    offered = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    for extra in re.findall(r"fer-pipeline\[(\w+)\]", " ".join(command.words)):
-        if extra not in offered:
-            raise Wrong(f"pyproject.toml has no extra {extra}")
+    """Packages of their own. `pip install 'fer-pipeline[…]'` would also install what [tool.uv] leaves out."""
+    if unknown := [word for word in command.words[2:] if word not in optional()]:
+        raise Wrong(f"pyproject.toml has no extra with {unknown[0]}")
+
+
+def optional() -> dict[str, Requirement]:
+    """Return the requirements of the extras in pyproject.toml by name."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    found = [Requirement(line) for lines in extras.values() for line in lines]
+    return {requirement.name: requirement for requirement in found}
 
 
 def _link(command: Command, values: dict[str, Any]) -> None:

@@ -408,6 +408,25 @@ def test_p_values_come_from_the_predictions(tested: tuple[dict, dict], tmp_path:
     assert (again.images, again.scores["test.accuracy"][1]) == (10, row)
 
 
+def test_scores_on_valid_alone_are_tested_on_valid(tmp_path: Path) -> None:
+    labels, said = "ab" * 5, {"base": "ab" + "c" * 8, "row": "ab" * 4 + "cc"}
+    rows = {
+        row: {1: scored("test", 0.5) | scored("valid", sum(map(str.__eq__, labels, text)) / 10)}
+        for row, text in said.items()
+    }
+    files = {
+        row: {1: predictions(tmp_path / f"{row}.parquet", labels, text, "valid")}
+        for row, text in said.items()
+    }
+    found = compare(recipe(rows), rows, files, keys=["valid.accuracy", "valid.macro_f1"])
+    assert (found.images, found.split) == (10, "valid")
+    # Six images are right in `row` alone, none in `base` alone.
+    assert found.scores["valid.accuracy"][1].mcnemar_p == pytest.approx(2 / 2**6)
+    assert found.scores["valid.macro_f1"][1].bootstrap_p is not None
+    both = compare(recipe(rows), rows, files, keys=["test.accuracy", "valid.accuracy"])
+    assert (both.split, both.scores["valid.accuracy"][1].mcnemar_p) == ("test", None)
+
+
 def test_runs_without_predictions_or_with_other_images_are_not_tested(
     tested: tuple[dict, dict], tmp_path
 ) -> None:

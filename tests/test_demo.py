@@ -246,4 +246,4 @@ def test_what_cannot_work_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert str(absent.exception).startswith("none.safetensors: found no file, expected: a model")
     monkeypatch.setattr(demo_command, "find_spec", lambda name: None)
     without = CliRunner().invoke(cli.app, ["demo"])
-    assert str(without.exception) == "gradio is not installed: pip install 'fer-pipeline[demo]'"
+    assert str(without.exception) == "gradio is not installed: pip install gradio"

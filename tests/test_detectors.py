@@ -284,5 +284,5 @@ def test_another_network_is_refused_in_one_line(name: str, tmp_path: Path) -> No
 def test_without_dlib_one_line_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "dlib", None)
     monkeypatch.delitem(sys.modules, "pipeline.faces.detectors.dlib", raising=False)
-    with pytest.raises(UserError, match=r"pip install fer-pipeline\[dlib\]"):
+    with pytest.raises(UserError, match=r"pip install dlib-bin"):
         detector_module("dlib")

@@ -29,6 +29,7 @@ from dvc.rwlock import RWLockFileCorruptedError
 from dvc.utils import hydra
 from mkdocs.__main__ import cli as mkdocs
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from PIL import Image
 from scmrepo.git.backend import pygit2
 
@@ -72,7 +73,7 @@ TESTED = {
     "make pages": "test_make_pages_writes_the_page_of_a_new_method_and_keeps_what_is_written_by_hand",
     "make clean": "test_make_clean_keeps_what_cannot_be_made_again",
     "PET_NODE_RANK=1 fer train": "tests/test_processes.py",
-    "pip install": "test_what_an_extra_installs_is_here",
+    "pip install": "test_an_optional_package_is_known_and_brings_no_second_opencv",
     "python benchmarks/": "tests/test_benchmarks.py",
     "python scripts/lock.py": "tests/test_lock.py",
     "ray start": "tests/test_ray.py",
@@ -300,7 +301,9 @@ def test_make_clean_keeps_what_cannot_be_made_again(tmp_path: Path) -> None:
     assert not any((tmp_path / name).exists() for name in (*gone, "pipeline/__pycache__"))
 
 
-def test_what_an_extra_installs_is_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_an_optional_package_is_known_and_brings_no_second_opencv(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     # No index is asked: the environment of the tests has what the extras name.
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_NO_DEPS", "1")
@@ -308,12 +311,20 @@ def test_what_an_extra_installs_is_here(monkeypatch: pytest.MonkeyPatch, tmp_pat
     for command in commands:
         printed = doc_project.run(tmp_path, sys.executable, "-m", *command.words)
         assert "already satisfied" in printed
-        [extra] = re.findall(r"\[(\w+)\]", command.line)
-        named = [Requirement(line) for line in metadata.requires("fer-pipeline") or []]
-        named = [of for of in named if of.marker and of.marker.evaluate({"extra": extra})]
-        assert named
-        for requirement in named:
-            assert metadata.version(requirement.name) in requirement.specifier
+        for name in command.words[2:]:
+            assert metadata.version(name) in doc_commands.optional()[name].specifier
+            assert not any(other.startswith("opencv") for other in installed_with(name)), "a second `cv2`"
+
+
+def installed_with(name: str) -> set[str]:
+    """Return the packages that pip installs with a package: what it requires, what that requires, and so on."""
+    found, waiting = set[str](), [name]
+    while waiting:
+        if (name := canonicalize_name(waiting.pop())) not in found:
+            found.add(name)
+            required = map(Requirement, metadata.requires(name) or [])
+            waiting += [of.name for of in required if of.marker is None or of.marker.evaluate({"extra": ""})]
+    return found
 
 
 @pytest.mark.skipif(screenshots.CHROMIUM is None, reason="found no chromium on the PATH")
@@ -375,7 +386,7 @@ def test_commands_are_right(page: str) -> None:
         "fer ingest nope",
         "make dmo",
         "python benchmarks/nope.py",
-        "pip install fer-pipeline[nope]",
+        "pip install nope",
         "nope --help",
     ],
 )

@@ -279,8 +279,8 @@ def test_extras_that_are_chosen(fit: Path, monkeypatch: pytest.MonkeyPatch) -> N
         result, "warning"
     )
     faults = said(result, "fault")
-    assert "engine: ray, which is not installed -> pip install fer-pipeline[ray]" in faults
-    assert "needs dvc-s3, which is not installed -> pip install fer-pipeline[s3]" in faults
+    assert "engine: ray, which is not installed -> pip install ray" in faults
+    assert "needs dvc-s3, which is not installed -> pip install dvc-s3" in faults
 
 
 @pytest.mark.parametrize(

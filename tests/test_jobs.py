@@ -162,4 +162,4 @@ def test_what_cannot_be_submitted_is_one_line(
             f"--slurm time: found {found}, allowed: minutes after which Slurm ends a job: --slurm time=120"
         )
     monkeypatch.setitem(sys.modules, "submitit", None)
-    assert refused("run", "--on", "slurm") == "submitit is not installed: pip install 'fer-pipeline[slurm]'"
+    assert refused("run", "--on", "slurm") == "submitit is not installed: pip install submitit"

@@ -85,7 +85,7 @@ def test_what_cannot_be_searched_is_one_line(project: Path, monkeypatch: pytest.
     )
     write(TINY | {"grid": GRID})
     monkeypatch.setitem(sys.modules, "optuna", None)
-    assert refused("search") == "optuna is not installed: pip install 'fer-pipeline[search]'"
+    assert refused("search") == "optuna is not installed: pip install optuna"
 
 
 def test_a_trial_whose_job_has_ended_early_has_failed(

@@ -30,7 +30,7 @@ def demo(
     are deleted when the command ends. The package gradio must be installed. Press Ctrl-C to stop.
     """
     if find_spec("gradio") is None:
-        raise UserError("gradio is not installed: pip install 'fer-pipeline[demo]'")
+        raise UserError("gradio is not installed: pip install gradio")
 
     from pipeline.demo.server import serve
 

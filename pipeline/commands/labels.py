@@ -57,7 +57,7 @@ def suspects(
     must be installed.
     """
     if find_spec("cleanlab") is None:
-        raise UserError("cleanlab is not installed: pip install 'fer-pipeline[cleanlab]'")
+        raise UserError("cleanlab is not installed: pip install cleanlab")
     if output.suffix != ".csv":
         raise UserError.of("--output", output, "a name that ends in .csv")
 

@@ -30,8 +30,8 @@ def predict(
     model: Annotated[
         str,
         typer.Option(
-            help="Use this model: a file, the name of a model that comes with the project, hf://OWNER/NAME[@REVISION] "
-            "on the Hugging Face Hub, or https://...#sha256=HASH."
+            help="Use this model: a file, the name of a model that comes with the project, "
+            "hf://OWNER/NAME\\[@REVISION] on the Hugging Face Hub, or https://...#sha256=HASH."
         ),
     ] = str(CLASSIFIER),
     output: Annotated[
@@ -89,7 +89,7 @@ def predict(
             metavar="GB",
             help="Let images take at most this much memory in all processes together. An image that takes more is "
             "worked on alone.",
-            show_default="a quarter of the free memory, 0.75 GB per process",
+            show_default="a quarter of the free memory, at most 0.75 GB per process",
         ),
     ] = None,
 ) -> None:

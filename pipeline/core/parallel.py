@@ -187,9 +187,7 @@ def _on_ray(function: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
     try:
         import ray
     except ImportError:
-        raise UserError(
-            "engine: found ray, which is not installed: pip install 'fer-pipeline[ray]'"
-        ) from None
+        raise UserError("engine: found ray, which is not installed: pip install ray") from None
     import pipeline
 
     try:

@@ -30,7 +30,7 @@ LEAST_DISK = 10**9
 def engine(name: str) -> Iterator[Finding]:
     """Check that the engine is installed."""
     if name == "ray" and find_spec("ray") is None:
-        yield fault("engine: ray, which is not installed", "pip install fer-pipeline[ray], or engine: local")
+        yield fault("engine: ray, which is not installed", "pip install ray, or engine: local")
 
 
 def device(name: str) -> Iterator[Finding]:
@@ -159,7 +159,7 @@ def repository() -> Iterator[Finding]:
                 "git commit .dvc/config; of an experiment whose commit has no remote, dvc exp push sends no data",
             )
         if url.startswith("s3://") and find_spec("dvc_s3") is None:
-            yield fault("the remote needs dvc-s3, which is not installed", "pip install fer-pipeline[s3]")
+            yield fault("the remote needs dvc-s3, which is not installed", "pip install dvc-s3")
     if config["core"].get("analytics", True):
         yield warning("DVC sends statistics of its use", "dvc config core.analytics false")
     if "dir" not in config["cache"] and (cache := _cache_of_first_worktree()):

@@ -143,7 +143,8 @@ def compare(
 ) -> Comparison:
     """Compare the rows of a recipe with the baseline.
 
-    The scores are those on test if every finished run has scores on test, else those on valid. A row that is scored on
+    The scores are those on test if every finished run has scores on test, else those on valid. P-values are for scores
+    on the same split, or on valid if `keys` name no other split. A row that is scored on
     other images or labels than the baseline has no difference and no p-values.
 
     Args:
@@ -184,7 +185,9 @@ def compare(
         row: ours for row, ours in (settings or {}).items() if evaluations[row] and evaluations[baseline]
     }
     others = _other_labels(shown, baseline)
-    tests = PairedTests(evaluations, predictions, baseline, split, set(others))
+    # Whoever asks for scores on valid alone gets the tests on valid.
+    tested = "valid" if all(key.startswith("valid.") for key in chosen) else split
+    tests = PairedTests(evaluations, predictions, baseline, tested, set(others))
     scores = {}
     for key in chosen if keys else dict.fromkeys([*paper_keys, *chosen]):
         values = {
@@ -197,7 +200,7 @@ def compare(
                 values[name],
                 row.paper.get(paper_keys.get(key, key)),
                 difference(values[baseline], values[name]) if tests.comparable(name, key) else None,
-                tests.mcnemar_p(name) if key == f"{split}.accuracy" else None,
+                tests.mcnemar_p(name) if key == f"{tested}.accuracy" else None,
                 tests.bootstrap_p(name, key),
             )
             for name, row in rows.items()
@@ -218,7 +221,7 @@ def compare(
     ]
     if not evaluations[baseline]:
         notes.append(f"{baseline}, the baseline, has no finished run; `--baseline` names another row")
-    return Comparison(recipe, baseline, split, tests.images, scores, paper_keys, states, notes)
+    return Comparison(recipe, baseline, tested, tests.images, scores, paper_keys, states, notes)
 
 
 def _warnings(evaluations: dict[str, EvaluationBySeed]) -> Iterator[str]:

@@ -83,7 +83,7 @@ def cluster(name: str, settings: Iterable[str]) -> Cluster:
         try:
             import submitit
         except ImportError:
-            raise UserError("submitit is not installed: pip install 'fer-pipeline[slurm]'") from None
+            raise UserError("submitit is not installed: pip install submitit") from None
     if name == LOCAL:
         return Cluster(name, {})
     for program in ("sbatch", "srun", "squeue"):

@@ -60,7 +60,7 @@ class Search:
         try:
             import optuna
         except ImportError:
-            raise UserError("optuna is not installed: pip install 'fer-pipeline[search]'") from None
+            raise UserError("optuna is not installed: pip install optuna") from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.rows = {
             tuple(row.params.values()): name

@@ -98,7 +98,7 @@ def _check_machine(p: Params) -> None:
     """Check the device, the engine, and that albumentations accepts its settings."""
     if p.engine == "ray" and find_spec("ray") is None:
         raise UserError.of(
-            "params.yaml: engine", "ray, which is not installed", "local, or fer-pipeline[ray]"
+            "params.yaml: engine", "ray, which is not installed", "local, or `pip install ray`"
         )
     if p.train.device == "cuda":
         from pipeline.inference import device

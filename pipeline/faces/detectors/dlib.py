@@ -27,7 +27,7 @@ try:
     dlib = import_module("dlib")
 except ImportError:
     raise UserError(
-        "align.detector: dlib needs a package that is not installed: pip install fer-pipeline[dlib]"
+        "align.detector: dlib needs a package that is not installed: pip install dlib-bin"
     ) from None
 
 PACKAGED = Packaged(
