@@ -98,6 +98,7 @@ def write(
             "duplicates": pairs,
             "near_duplicates": pairs | {"within": {"train": 5}},
             "groups": {},
+            "leaks": {"near_duplicates": pairs | {"test_in_train": 0}, "groups": {}},
             "agreement": {"images": count, "alpha": 0.61, "second_choice": {f"{word}_fear": 4}},
         },
         "train": {"epochs": 3, "best_epoch": 2, "loss": 0.5, "valid": {"accuracy": 0.7}, "device": word},

@@ -1,5 +1,6 @@
 """The stage `align`: rows in, rows out, whatever is found, on however many processes."""
 
+import errno
 import json
 import os
 import pickle
@@ -224,6 +225,15 @@ def test_two_runs_at_once_do_not_mix(project: Path, monkeypatch) -> None:
         yield from map(function, chunks)
 
     monkeypatch.setattr(align, "ordered", another)
+    align.run(settings(mode="none"), "toy")
+    assert len(result()[0]) == 3
+
+
+def test_a_file_system_without_locks_is_enough(project: Path, monkeypatch) -> None:
+    def refused(path: Path) -> int:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("pipeline.tables.journal.hold", refused)
     align.run(settings(mode="none"), "toy")
     assert len(result()[0]) == 3
 

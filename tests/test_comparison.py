@@ -408,6 +408,19 @@ def test_p_values_come_from_the_predictions(tested: tuple[dict, dict], tmp_path:
     assert (again.images, again.scores["test.accuracy"][1]) == (10, row)
 
 
+def test_shares_and_single_labels_are_compared_by_the_same_labels(tested: tuple[dict, dict]) -> None:
+    rows, files = tested
+    for name, rule in {"base": "plurality", "row": "distribution"}.items():
+        for run in rows[name].values():
+            run["rule"] = rule
+    row = compare(recipe(rows), rows, files).scores["test.accuracy"][1]
+    assert (row.mcnemar_p, row.difference is None) == (pytest.approx(2 * 4 / 2**9), False)
+    for run in rows["row"].values():
+        run["rule"] = "majority"
+    row = compare(recipe(rows), rows, files).scores["test.accuracy"][1]
+    assert (row.mcnemar_p, row.difference) == (None, None)
+
+
 def test_scores_on_valid_alone_are_tested_on_valid(tmp_path: Path) -> None:
     labels, said = "ab" * 5, {"base": "ab" + "c" * 8, "row": "ab" * 4 + "cc"}
     rows = {

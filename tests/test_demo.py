@@ -114,6 +114,24 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
+def test_frames_without_a_face_are_no_faces(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipeline.demo import answer
+    from pipeline.prediction.predictor import Predictor
+
+    monkeypatch.chdir(demo.folder)
+    predictor = Predictor.load(paths.CLASSIFIER)
+    photo = cv2.resize(get_image("t1"), (401, 299))
+    for name, frames in {"plain": [photo * 0] * 3, "mixed": [photo, photo * 0, photo]}.items():
+        writer = cv2.VideoWriter(f"{demo.home}/{name}.avi", cv2.VideoWriter.fourcc(*"MJPG"), 10, (401, 299))
+        for frame in frames:
+            writer.write(frame)
+        writer.release()
+        *_, (shown, _, _) = answer.film(predictor, f"{demo.home}/{name}.avi", 1, demo.home)
+        assert "3 frames." in shown
+        assert ("<p>No face was found.</p>" in shown) == (name == "plain")
+        assert ("No face was found in 1 of them." in shown) == (name == "mixed")
+
+
 def opened(browser: Browser, url: str, width: int = 1440, scheme: str = "light") -> tuple[Page, list[str]]:
     """Open the page. Return it, and a list that collects errors and requests to others."""
     page = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme).new_page()

@@ -173,7 +173,10 @@ def test_repeats_of_an_earlier_split_and_data_sets_are_scored_apart(
     assert all("deduplicated" not in part for part in report["train"]["datasets"].values())
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.strip().startswith("without repeats  ") for line in lines) == 1
-    assert "without repeats: only the images that no split above it holds, exactly or nearly" in lines
+    assert (
+        "without repeats: only the images that train and valid above it do not hold, exactly or nearly"
+        in lines
+    )
 
 
 def test_training_faces_of_a_data_set_that_was_not_learned_from_are_a_split_of_their_own(p: Params) -> None:

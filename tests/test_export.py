@@ -418,7 +418,11 @@ def test_a_diverged_model_is_not_exported(built: None) -> None:
             {"align.face_size": 32},
             "data/aligned: found faces of 32 pixels, grey, five_point, allowed: 16",
         ),
-        (["--int8"], {"datasets": ["ferplus"]}, "data/aligned/ferplus.arrow: not found"),
+        (
+            ["--int8"],
+            {"datasets": ["ferplus"]},
+            "params.yaml: datasets: found ferplus, allowed: sample, from which the model learned, among them",
+        ),
     ],
 )
 def test_wrong_input_is_one_line(
@@ -430,6 +434,14 @@ def test_wrong_input_is_one_line(
         fer("export", *arguments)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_model_of_other_data_sets_gets_no_accuracy_on_the_projects_faces(built: None) -> None:
+    toy.set_params(Path(), datasets=["table"])
+    said = fer("export", "--output", "models/other.onnx")
+    assert "params.yaml: datasets: found table, allowed: sample" in said
+    assert "random, 64 faces: differs" in said
+    assert "accuracy" not in said
 
 
 def test_without_the_runs_faces_random_ones_are_compared(built: None) -> None:

@@ -381,11 +381,13 @@ def test_group_scores_are_scikit_learns(
         assert gap[key] == (pytest.approx(np.ptp(scores)) if len(scores) > 1 else None)
 
 
-def test_the_gap_by_chance_is_that_of_shuffled_groups() -> None:
+def test_the_gap_by_chance_is_that_of_groups_shuffled_within_each_class() -> None:
     rng = np.random.default_rng(0)
-    labels = rng.choice(3, size=300, p=(0.5, 0.3, 0.2))
-    predicted = np.where(rng.random(300) < 0.7, labels, rng.integers(3, size=300))
-    values = np.repeat(["a", "b", "c", "unknown", "rare"], (120, 80, 40, 40, 20))
+    values = np.repeat(["a", "b", "c", "unknown", "rare"], (240, 160, 80, 80, 20))
+    # The groups differ in how many faces of the easy class they have: that alone makes a gap in accuracy.
+    easy = np.where(values == "a", 0.8, 0.3)
+    labels = np.where(rng.random(580) < easy, 0, rng.integers(1, 3, size=580))
+    predicted = np.where(rng.random(580) < np.where(labels == 0, 0.9, 0.5), labels, rng.integers(3, size=580))
     compared = np.isin(values, ["a", "b", "c"])
 
     found = group_scores(values.tolist(), labels, predicted, list(CLASSES[:3]), 20_000, 1)["gap"]["chance"]
@@ -399,7 +401,9 @@ def test_the_gap_by_chance_is_that_of_shuffled_groups() -> None:
     gaps = []
     for _ in range(1000):
         shuffled = values.copy()
-        shuffled[compared] = rng.permutation(values[compared])
+        for label in range(3):
+            rows = compared & (labels == label)
+            shuffled[rows] = rng.permutation(values[rows])
         gaps.append(np.ptp([of_group(shuffled == value) for value in "abc"], axis=0))
     # The standard error of a 95 % quantile of 1,000 values is about 4 % of it; shuffles draw without replacement.
     assert [found[key] for key in SCORES] == pytest.approx(np.percentile(gaps, 95, axis=0), rel=0.1)

@@ -1,11 +1,13 @@
 """`fer import` recognises images in the forms in which people have them, and sets the project up for them."""
 
 import json
+import re
 import shutil
 import zipfile
 from pathlib import Path
 
 import cv2
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -119,6 +121,22 @@ def test_an_archive_is_read_like_the_folder(mine, splits, top, beside):
     first, *others = [(one.form, one.part.folder, one.splits(), [*one.listing]) for one in found]
     assert first[2] == dict.fromkeys(splits, 6)
     assert others == [first, first]
+
+
+def test_names_in_a_zip_of_macos_are_utf8(project, mine):
+    names = [f"{folder}/Müller 안나 {number}.png" for folder in ("happy", "sad") for number in range(3)]
+    with zipfile.ZipFile(mine / "faces.zip", "w") as archive:
+        for number, name in enumerate(names):
+            archive.writestr(name, cv2.imencode(".png", odd.pixels(number))[1].tobytes())
+    data = bytearray((mine / "faces.zip").read_bytes())
+    for header, flags in ((b"PK\3\4", 6), (b"PK\1\2", 8)):  # take away the flag that says UTF-8
+        for match in re.finditer(re.escape(header), bytes(data)):
+            data[match.start() + flags + 1] &= ~0x08
+    (mine / "faces.zip").write_bytes(data)
+    run(mine / "faces.zip", "--yes")
+    ingest.run(params.load(), "folder")
+    ids = pq.read_table("data/ingested/folder.parquet")["id"].to_pylist()
+    assert ids == sorted(f"folder/{name}" for name in names)
 
 
 def test_votes_tell_the_classes(project, mine):

@@ -51,6 +51,7 @@ def full(project: Path) -> Path:
     near = {"valid_in_train": 2, "test_in_valid": 1000, "within": {"train": 9}}
     same = {"valid_in_train": 1, "test_in_valid": 0}
     metrics = {"dropped": {"unknown": 3}, "duplicates": same, "near_duplicates": near, "groups": {}}
+    metrics["leaks"] = {"near_duplicates": {"valid_in_train": 1, "test_in_valid": 7}, "groups": {}}
     write_json(project / paths.METRICS / "label.json", metrics)
     (project / paths.RAW / "sample/images").mkdir(parents=True)
     (project / paths.RAW / "sample/images/a.png").write_bytes(b"12345")
@@ -99,9 +100,9 @@ def test_what_there_is(full: Path) -> None:
         ["unknown", "3"],
     ]
     assert section(output.split("metrics/label.json", 1)[1], "metrics/label.json") == [
-        ["leak", "same image", "same or nearly", "same person"],
-        ["valid in train", "1", "2", "-"],
-        ["test in valid", "0", "1,000", "-"],
+        ["leak", "same image", "same or nearly", "same person", "kept: same or nearly", "kept: same person"],
+        ["valid in train", "1", "2", "-", "1", "-"],
+        ["test in valid", "0", "1,000", "-", "7", "-"],
     ]
     assert section(output, "data/synthetic.arrow")[1] == ["0", "16 x 16 x 1", size[paths.SYNTHETIC]]
     assert section(output, "data/predictions.parquet")[1] == ["1", "0", "1", "0", size[paths.PREDICTIONS]]

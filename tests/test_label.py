@@ -385,6 +385,10 @@ def test_nearly_identical_images_are_counted_and_clustered():
         "within": {"train": 1, "valid": 0, "test": 1},
         "datasets": {"b_in_a": 1, "a_in_b": 1},
     }
+    none = {"valid_in_train": 0, "test_in_train": 0, "test_in_valid": 0}
+    # Of the samples: a/4 is none.
+    assert found["leaks"] == {"near_duplicates": none | {"valid_in_train": 1}, "groups": {}}
+    assert found["datasets"]["b"]["leaks"]["near_duplicates"] == {}
     assert {key: row["cluster"] for key, row in table().items()} == {
         **{"a/1": "a/2", "a/2": "a/2", "a/3": "a/3", "a/5": None, "a/6": "a/6", "a/7": "a/6", "b/1": "a/3"}
     }

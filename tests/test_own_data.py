@@ -305,6 +305,39 @@ def test_votes_may_be_floats_or_shares(project, cells, votes):
     assert (row["votes"]["happiness"], row["votes"]["sadness"]) == votes
 
 
+def test_an_empty_cell_makes_no_shares_of_votes(project):
+    write(*(f"images/{number}.png" for number in range(20)), form="table")
+    table("image,happy,sad", "0.png,,1", *(f"{number}.png,1,0" for number in range(1, 20)))
+    assert len(ingested("table")) == 19
+    rows = pq.read_table("data/ingested/table.parquet").to_pylist()
+    assert {(row["votes"]["happiness"], row["votes"]["sadness"]) for row in rows} == {(1, 0)}
+    assert listed("table") == {"labels.csv:2": "bad_votes"}
+
+
+@pytest.mark.parametrize("missing", ["", "NA", "NaN", "nan", "None", "null", "#N/A", "<NA>"])
+def test_what_stands_for_an_unknown_value_is_no_person_no_attribute_and_no_box(project, missing):
+    write(*(f"images/{name}.png" for name in "abc"), form="table")
+    empty = ",".join([missing] * 6)
+    table(
+        "image,label,group,gender,x1,y1,x2,y2",
+        f"a.png,sad,{empty}",
+        f"b.png,sad,{empty}",
+        "c.png,sad,3.0,female,1,1,9,9",
+    )
+    assert len(ingested("table")) == 3
+    rows = pq.read_table("data/ingested/table.parquet").to_pylist()
+    assert [row["group"] for row in rows] == [None, None, "3"]
+    assert [row["box"] is None for row in rows] == [True, True, False]
+    assert [dict(row["attributes"] or {}) for row in rows] == [{}, {}, {"gender": "female"}]
+
+
+@pytest.mark.parametrize("folder", ["@eaDir", "#recycle", "@Recycle", "$RECYCLE.BIN", "__MACOSX"])
+def test_what_storage_keeps_for_itself_is_no_image(project, folder):
+    write("happy/a.png", f"happy/{folder}/a.png/THUMB.png", f"{folder}/b.png", "sad/b.png")
+    assert ingested() == {"happy/a.png": ("happiness", None), "sad/b.png": ("sadness", None)}
+    assert listed() == {}
+
+
 @pytest.mark.parametrize(
     ("header", "row", "reason", "detail"),
     [

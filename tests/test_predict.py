@@ -384,6 +384,39 @@ def test_a_video_is_predicted_frame_by_frame(model: Path, photo: np.ndarray) -> 
     assert os.listdir("out") == ["film.avi.mp4"]
 
 
+def test_a_video_may_have_any_name_that_a_camera_or_a_person_gives(model: Path, photo: np.ndarray) -> None:
+    film("film.avi", photo, 2)
+    os.rename("film.avi", "GOPR0001.MP4")
+    assert run("GOPR0001.MP4", "--annotate", "out", "--output", "a.csv").exit_code == 0
+    assert os.listdir("out") == ["GOPR0001.MP4"]
+
+    Path("in").mkdir()
+    shutil.copy("GOPR0001.MP4", b"in/M\xfcller.mp4")  # Latin-1, as an old archive has it
+    cv2.imwrite("in/a.png", photo)
+    done = run("in", "--output", "b.csv")
+    assert "has a path that is not UTF-8, which OpenCV cannot open" in done.stderr
+    rows = pd.read_csv("b.csv", encoding_errors="replace")
+    assert len(rows[rows["source"] == "in/a.png"]) == 6
+    done = run("GOPR0001.MP4", "--annotate", os.fsdecode(b"m\xfc"), "--output", "c.csv")
+    assert "is not UTF-8, so OpenCV cannot write a video there" in str(done.exception)
+
+
+def test_a_folder_is_searched_through_links_and_each_image_counts_once(
+    model: Path, photo: np.ndarray
+) -> None:
+    for name in ("in/more", "elsewhere/deep", "in/@eaDir/a.png"):
+        Path(name).mkdir(parents=True)
+    for name in ("in/a.png", "in/more/b.jfif", "elsewhere/deep/c.jpe", "in/@eaDir/a.png/thumb.png"):
+        Path(name).write_bytes(cv2.imencode(".jpg", photo)[1].tobytes())
+    Path("in/link").symlink_to("../elsewhere")
+    Path("in/again").symlink_to("more")
+    Path("elsewhere/up").symlink_to("../in")
+    assert run("in", "--output", "a.csv").exit_code == 0
+    found = pd.read_csv("a.csv")["source"].map(os.path.basename)
+    assert sorted(set(found)) == ["a.png", "b.jfif", "c.jpe"]
+    assert len(found) == 18
+
+
 def test_what_is_too_large_is_one_line_before_it_is_read(model: Path, photo: np.ndarray, monkeypatch) -> None:
     with open("big.png", "wb") as file:
         file.truncate(40 * 10**9)  # sparse

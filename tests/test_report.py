@@ -312,6 +312,9 @@ def test_what_does_not_belong_to_the_run_is_named(project: Path) -> None:
     paths.PREDICTIONS.write_bytes(other)
     path = paths.METRICS / "train.json"
     path.write_text(path.read_text().replace("0.5", "0.6"))
+    lock = json.loads(Path("dvc.lock").read_text())  # with a stage of a data set that is no longer chosen
+    lock["stages"]["align@table"] = {"params": {"params.yaml": {"align.threshold": 0.9}}}
+    Path("dvc.lock").write_text(json.dumps(lock))
     page = report()
     assert "does not match metrics/evaluate.json" in page.text
     assert "Confusion matrix" not in page.text
@@ -465,6 +468,19 @@ def test_runs_are_paired_by_face(project: Path) -> None:
     for name, count in zip(("first", "second"), counts, strict=True):
         assert f"Only {name} is wrong: {count}" in page.text
     assert f"Of 300 faces on test, both runs get {len(wrong & wrong_too)} wrong." in page.text
+    assert "On test, first has 300 faces and third has 300." in page.text
+
+
+def test_without_predictions_no_difference_is_shown(project: Path) -> None:
+    """The second run may have been scored on other faces, as many as the first."""
+    folders = {name: project / name for name in ("first", "second")}
+    for folder in folders.values():
+        finished.write(folder, splits=("test",), count=300)
+    (folders["second"] / paths.PREDICTIONS).unlink()
+    page = Page(render([FinishedRun(Folder(folder)) for folder in folders.values()]).html)
+    rows = {tuple(row[:2]): row[2:] for row in page.tables["Scores on test, with 95 % intervals"][1:]}
+    assert rows["accuracy", "second"][1:] == ["", "", ""]
+    assert "second: no differences and no p-values: data/predictions.parquet is missing." in page.text
 
 
 @pytest.fixture

@@ -187,7 +187,13 @@ def test_the_card_of_a_data_set_says_what_the_run_says(run: Path) -> None:
     aligned, label = paths.METRICS / "align/sample.json", paths.METRICS / "label.json"
     aligned.parent.mkdir()
     aligned.write_text(json.dumps({"images": 90, "found_rate": 0.9, "fallback": 9, "mode": "crop"}))
-    near = {"near_duplicates": {"test_in_train": 3}, "dropped": {"unknown": 4}, "drawn": {"test": 18}}
+    leaks = {"near_duplicates": {"test_in_train": 3, "valid_in_train": 0}, "groups": {}}
+    near = {
+        "leaks": leaks,
+        "near_duplicates": {"test_in_train": 5},
+        "dropped": {"unknown": 4},
+        "drawn": {"test": 18},
+    }
     label.write_text(json.dumps(near))
     settings = params.load().model_dump()
     lock(

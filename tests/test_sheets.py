@@ -197,7 +197,7 @@ def test_empty_parts_say_so(figures: list[Figure]) -> None:
     sheet(coloured([]), [], no_votes(0))
 
     first, second, third, nothing = map(texts, figures)
-    assert {"no face has a label", "0 of 3: every image has a face", "no votes"} <= set(first)
+    assert {"no labelled image has a face", "0 of 3: every image has a face", "no votes"} <= set(first)
     assert {"whole images by label: not aligned", "fear\n3"} <= set(second)
     assert "not looked for: not aligned" in second
     assert "none: all votes for a face are for the same" in third

@@ -31,8 +31,11 @@ SHADES = {
 }  # of the upper and the lower half
 
 
-def write(project: Path) -> dict[str, tuple[str, str]]:
-    """Write and label faces that are easy to tell apart. Return the wrong label and the right one, by id."""
+def write(project: Path, person: str | None = None) -> dict[str, tuple[str, str]]:
+    """Write and label faces that are easy to tell apart. Return the wrong label and the right one, by id.
+
+    All faces that are labelled surprise show one person, if it is named.
+    """
     rng = np.random.default_rng(0)
     wrong, rows = {}, []
     for i in range(150):
@@ -40,7 +43,9 @@ def write(project: Path) -> dict[str, tuple[str, str]]:
         given = CLASSES[(i + 1 + i // 3 % 2) % 3] if i < WRONG else right
         shade = np.repeat(SHADES[right], toy.SIZE // 2)[:, None] + rng.normal(0, 25, (toy.SIZE, toy.SIZE))
         split = "valid" if i % 10 == 9 else "train"
-        rows.append(image(f"{i:03}.png", split, given, face=shade.clip(0, 255).astype(np.uint8)))
+        face = shade.clip(0, 255).astype(np.uint8)
+        group = person if given == "surprise" else None
+        rows.append(image(f"{i:03}.png", split, given, face=face, group=group))
         if i < WRONG:
             wrong[f"table/{i:03}.png"] = (given, right)
     write_dataset("table", *rows)
@@ -89,6 +94,16 @@ def test_wrong_labels_come_first_and_can_be_left_out(project: Path) -> None:
     label.run(params.load())
     assert metrics()["dropped"] == {"excluded": WRONG}
     assert not wrong.keys() & table().keys()
+
+
+def test_faces_of_a_class_that_is_in_one_fold_are_not_judged(project: Path) -> None:
+    wrong = write(project, person="anna")
+    surprised = sum(row["label"] == "surprise" for row in table().values() if row["split"] == "train")
+    result = suspects()
+    assert f"suspects: {surprised} faces of surprise are not judged" in result.output
+    found = pd.read_csv("suspects.csv")
+    assert set(found["id"]) <= {id_ for id_, (given, _) in wrong.items() if given != "surprise"}
+    assert f"suspects: {135 - surprised} faces of train, 2 folds" in result.output
 
 
 def test_no_classifier_scores_a_face_it_has_seen_and_a_run_that_was_stopped_goes_on(
@@ -178,8 +193,10 @@ def test_the_order_is_that_of_the_probability_of_the_label() -> None:
     labels = rng.integers(0, 5, 400)
     own = pd.Series(probabilities[np.arange(400), labels])
     expected = own[own < probabilities.max(axis=1)].sort_values().index
-    found = ranking.rank(labels, probabilities)
+    found = ranking.rank(labels, probabilities, np.ones(400, bool))
     assert found.rows.tolist() == expected.tolist()
+    some = rng.random(400) < 0.5
+    assert ranking.rank(labels, probabilities, some).rows.tolist() == [i for i in expected if some[i]]
     assert found.suggested.tolist() == probabilities[expected].argmax(axis=1).tolist()
     assert found.first(3).rows.tolist() == expected[:3].tolist()
 

@@ -61,12 +61,14 @@ def suspects(
     if output.suffix != ".csv":
         raise UserError.of("--output", output, "a name that ends in .csv")
 
+    import numpy as np
+
     from pipeline import params
     from pipeline.evaluation.intervals import wilson
     from pipeline.inference import device
     from pipeline.inference.samples import LabelledFaces
     from pipeline.suspects import cross_validation
-    from pipeline.suspects.folds import draw, read_groups
+    from pipeline.suspects.folds import draw, judged, read_groups
     from pipeline.suspects.output import SHOWN, write
     from pipeline.suspects.ranking import rank
 
@@ -75,6 +77,14 @@ def suspects(
     samples = LabelledFaces(p.classes, p.train_datasets, p.align).split("train")
     labels = samples.labels.numpy()
     fold = draw(labels, read_groups(samples.ids, p.train_datasets), folds, p.seed)
+    known = judged(labels, fold)
+    for index in np.unique(labels[~known]):
+        say(
+            f"suspects: {(labels == index).sum():,} faces of {p.classes[index]} are not judged: all of them are in one "
+            "fold, because a fold holds all faces of a person and all copies of an image"
+        )
+    if not known.any():
+        raise UserError("suspects: no class has faces in two folds, so no face can be judged")
     probabilities = cross_validation.held_out_probabilities(
         samples,
         fold,
@@ -84,15 +94,16 @@ def suspects(
         where,
         device.pick_precision(p.train.precision, where),
     )
-    ranking = rank(labels, probabilities)
+    ranking = rank(labels, probabilities, known)
     doubted = len(ranking.rows)
     ranking = ranking.first(count)
     write(output, samples, "train", probabilities, p.classes, ranking)
 
-    right = len(labels) - doubted
-    low, high = wilson(right, len(labels))
+    faces = int(known.sum())
+    right = faces - doubted
+    low, high = wilson(right, faces)
     say(
-        f"suspects: {len(labels):,} faces of train, {folds} folds; held-out accuracy {right / len(labels):.4f} "
+        f"suspects: {faces:,} faces of train, {folds} folds; held-out accuracy {right / faces:.4f} "
         f"(95 % {low:.4f} to {high:.4f}), measured against the labels in doubt"
     )
     say(

@@ -40,7 +40,7 @@ import pyarrow.parquet as pq
 from pipeline.core.errors import UserError
 from pipeline.intake import csv_rows
 from pipeline.intake.cell_table import CellTable, json_cells, known_columns
-from pipeline.intake.face_rows import FaceRow, add_faces, attributes_of, box_of
+from pipeline.intake.face_rows import FaceRow, add_faces, attributes_of, box_of, group_of
 from pipeline.intake.guards import Rejection, leads_out
 from pipeline.intake.image_shards import ShardReader, class_names, image_column
 from pipeline.intake.listing import Listing
@@ -158,7 +158,7 @@ def _add_shard(listing: Listing, file: pq.ParquetFile, tree: Tree, shard: str, n
                 shard,
                 number + 1,
                 label=names.label(_label(cell.get("label"), labels)),
-                group=texts.get("group") or None,
+                group=group_of(texts),
                 box=box_of(texts),
                 attributes=attributes_of(texts),
             )
@@ -219,7 +219,7 @@ def _images(tree: Tree, metadata: list[str], names: Names) -> Listing:
                 place = _place(places, folder, name)
                 split = split_of(cell.get("split", "")) or split_in(place.rpartition("/")[0])
                 label = names.label(_label(cell.get("label"), None))
-                group = cell.get("group") or None
+                group = group_of(cell)
                 box, attributes = box_of(cell), attributes_of(cell)
                 faces.append(FaceRow(file, row, place, split, group, box, label, attributes=attributes))
                 outcomes["record"] += 1

@@ -41,7 +41,7 @@ from itertools import islice
 from pipeline.core.errors import UserError
 from pipeline.intake.cell_table import COLUMNS, ENDINGS, CellTable
 from pipeline.intake.class_folders import folders, images
-from pipeline.intake.face_rows import FaceRow, add_faces, attributes_of, box_of
+from pipeline.intake.face_rows import FaceRow, add_faces, attributes_of, box_of, group_of
 from pipeline.intake.guards import Rejection, is_document
 from pipeline.intake.landmarks import numbers
 from pipeline.intake.listing import Listing, votes_of
@@ -154,7 +154,7 @@ def _rows(
                 row,
                 place,
                 split_of(cell.get("split", "")) or split,
-                cell.get("group") or None,
+                group_of(cell),
                 box_of(cell),
                 None if votes else names.label(cell["label"]),
                 votes_of(
@@ -234,6 +234,7 @@ def _has_shares(table: CellTable, votes: Mapping[str, int]) -> bool:
         for _, _, cells in table.rows()
         if not isinstance(cells, Rejection)
         for number in numbers([cells[column] for column in votes.values()])
+        if number == number  # an empty cell is NaN
     }
     return any(number % 1 for number in found) and max(found) <= 1
 

@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 from pipeline.intake.archive import tar_members
 from pipeline.intake.cell_table import json_cells
-from pipeline.intake.face_rows import attributes_of, box_of
+from pipeline.intake.face_rows import attributes_of, box_of, group_of
 from pipeline.intake.guards import Rejection, is_hidden
 from pipeline.intake.listing import Listing
 from pipeline.intake.names import Names, split_in
@@ -141,7 +141,7 @@ def _add(listing: Listing, samples: Sequence[_Sample], names: Names) -> None:
                 sample.file,
                 sample.row,
                 label=names.label(cell["label"]),
-                group=cell.get("group") or None,
+                group=group_of(cell),
                 box=box_of(cell),
                 attributes=attributes_of(cell),
             )

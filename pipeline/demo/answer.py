@@ -81,7 +81,7 @@ def film(
         HTML, and at the end the paths of the video and of the rows. A video without a readable frame has neither.
     """
     sources = listed([path])
-    name, total, frames, reason = Path(path).name, count(sources, every), 0, ""
+    name, total, frames, without, reason = Path(path).name, count(sources, every), 0, 0, ""
     labels: Counter[str] = Counter()
     marked_film, rows = folder / f"{name}.webm", folder / f"{name}.csv"
     add_frame: Callable[[np.ndarray], None] | None = None
@@ -98,13 +98,15 @@ def film(
                 add_frame = stack.enter_context(video(marked_film, canvas.shape[1::-1], fps))
             add_frame(canvas)
             frames += 1
-            labels.update(face.label for face in prediction.faces)
+            found = [face.label for face in prediction.faces if face.face.detection is not None]
+            labels.update(found)
+            without += not found
             yield _rendered("progress.html", frames=frames, total=total), None, None
     if not frames:
         yield error(f"{name}: {reason}"), None, None
         return
     yield (
-        _rendered("film.html", frames=frames, labels=labels.most_common(), reason=reason),
+        _rendered("film.html", frames=frames, without=without, labels=labels.most_common(), reason=reason),
         str(marked_film),
         str(rows),
     )

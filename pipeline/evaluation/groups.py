@@ -38,7 +38,7 @@ def group_scores(
           scores of a whole split, macro scores are means over the classes that have faces: here, faces of this value.
         - `gap`: for each of the three scores the largest difference between two values. Only values with at least 30
           faces take part, and `unknown` does not, as it is no group of people. None if fewer than two take part.
-          `gap.chance` has the gaps that chance alone makes between groups of these sizes (`chance_gaps`). It is empty
+          `gap.chance` has the gaps that chance alone makes between these groups (`chance_gaps`). It is empty
           if there are no gaps or no resamples.
     """
     names, of = encoded(values)
@@ -54,8 +54,9 @@ def group_scores(
         gap |= {key: float(np.ptp([scores[value][key] for value in compared])) for key in SCORES}
         if resamples:
             rows = np.isin(of, [names.index(value) for value in compared])
-            sizes = [scores[value]["support"] for value in compared]
-            gap["chance"] = chance_gaps(labels[rows], predicted[rows], sizes, len(classes), resamples, seed)
+            gap["chance"] = chance_gaps(
+                labels[rows], predicted[rows], of[rows], len(classes), resamples, seed
+            )
     return scores | {GAP: gap}
 
 

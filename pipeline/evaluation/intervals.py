@@ -5,7 +5,6 @@ Also the gap between the scores of groups that chance alone makes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import sqrt
 from statistics import NormalDist
 
@@ -67,20 +66,25 @@ def wilson(correct: int, images: int) -> tuple[float, float]:
 
 
 def chance_gaps(
-    labels: np.ndarray, predicted: np.ndarray, sizes: Sequence[int], classes: int, resamples: int, seed: int
+    labels: np.ndarray, predicted: np.ndarray, groups: np.ndarray, classes: int, resamples: int, seed: int
 ) -> dict[str, float]:
     """Return the gap that chance alone makes between groups, for accuracy, macro recall and macro F1.
 
-    The gap is the difference between the highest and the lowest score. 95 % of the gaps are at most this large if
-    all groups are drawn from the same images, so that they differ by chance alone.
+    The gap is the difference between the highest and the lowest score. 95 % of the gaps are at most this large if the
+    network treats the images of a class alike, whatever their group. Each group keeps its number of images of each
+    class: a group with many images of a difficult class has a low accuracy in the draws, too.
 
     Args:
         labels, predicted, classes, seed: as in `intervals`, of the images of all groups.
-        sizes: number of images of each group, at least one each.
+        groups: the group of each image, [N] integers.
         resamples: number of draws of all groups, at least one.
     """
     counts, rng = _confusion(labels, predicted, classes), np.random.default_rng(seed)
-    drawn = [_resampled(counts, size, resamples, rng) for size in sizes]
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    drawn = []
+    for group in np.unique(groups):
+        images = np.bincount(labels[groups == group], minlength=classes)
+        drawn.append(_scores(rng.multinomial(images, shares, size=(resamples, classes))))
     gaps = {name: np.ptp([scores[name] for scores in drawn], axis=0) for name in drawn[0]}
     return {name: float(np.percentile(values, LEVEL)) for name, values in gaps.items()}
 
@@ -91,28 +95,28 @@ def _confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.nd
 
 
 def _bootstrap(counts: np.ndarray, resamples: int, seed: int) -> dict[str, tuple[float, float]]:
-    """Return the bounds of the macro scores for a confusion matrix, int [K, K]."""
-    values = _resampled(counts, counts.sum(), resamples, np.random.default_rng(seed))
+    """Return the bounds of the macro scores for a confusion matrix, int [K, K].
+
+    The scores depend only on the matrix, which is multinomial over resamples. Matrices are therefore drawn directly.
+    """
+    images, rng = counts.sum(), np.random.default_rng(seed)
+    drawn = rng.multinomial(images, counts.ravel() / images, size=resamples)
+    values = _scores(drawn.reshape(resamples, *counts.shape))
     tail = (100 - LEVEL) / 2
     bounds = {name: np.percentile(values[name], [tail, 100 - tail]) for name in ("macro_recall", "macro_f1")}
     return {name: (float(low), float(high)) for name, (low, high) in bounds.items()}
 
 
-def _resampled(
-    counts: np.ndarray, images: int, resamples: int, rng: np.random.Generator
-) -> dict[str, np.ndarray]:
-    """Return the scores of resamples of `images` images, drawn from those of a confusion matrix, int [K, K].
+def _scores(matrices: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the scores of confusion matrices with as many images each, int [B, K, K].
 
-    The scores depend only on the matrix, which is multinomial over resamples. Matrices are therefore drawn directly.
-    A class without images in a resample is left out of its means, as in `metrics.headline`.
+    A class without images is left out of its means, as in `metrics.headline`.
     """
-    drawn = rng.multinomial(images, counts.ravel() / counts.sum(), size=resamples)
-    matrices = drawn.reshape(resamples, *counts.shape)
     hits, true, named = matrices.diagonal(axis1=1, axis2=2), matrices.sum(axis=2), matrices.sum(axis=1)
     # A class that does not occur adds 0 to the sums and is not counted.
     occurring = (true > 0).sum(axis=1)
     return {
-        "accuracy": hits.sum(axis=1) / images,
+        "accuracy": hits.sum(axis=1) / matrices[0].sum(),
         "macro_recall": (hits / np.maximum(true, 1)).sum(axis=1) / occurring,
         "macro_f1": (2 * hits / np.maximum(true + named, 1)).sum(axis=1) / occurring,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,6 +13,12 @@ from pipeline.experiments import significance
 from pipeline.experiments.scores import EvaluationBySeed, score_at
 
 PredictionsBySeed = dict[int, Path | None]  # files of predictions of the runs of a row
+
+
+def _scored_rule(evaluation: dict[str, Any]) -> Any:
+    """Return the rule of the labels that the scores use: `distribution` has the labels of `plurality`."""
+    rule = evaluation.get("rule")
+    return "plurality" if rule == "distribution" else rule
 
 
 class PairedTests:
@@ -88,7 +95,7 @@ class PairedTests:
         """Return whether a row is scored on other images or labels than the baseline, as far as the scores tell."""
         ours, theirs = self.evaluations[row], self.evaluations[self.baseline]
         return any(
-            ours[seed].get("rule") != theirs[seed].get("rule")
+            _scored_rule(ours[seed]) != _scored_rule(theirs[seed])
             or score_at(ours[seed], f"{split}.images") != score_at(theirs[seed], f"{split}.images")
             for seed in ours.keys() & theirs.keys()
         )

@@ -52,7 +52,7 @@ def read(ref: str) -> FinishedRun:
     if not evaluation:
         raise UserError(f"{ref}: has no {metrics[0]}; `dvc exp remove` removes the experiment")
     settings = flat(_yaml(params))
-    stages = _used(_yaml(lock).get("stages", {}), settings)
+    stages = of_datasets(_yaml(lock).get("stages", {}), settings.get("datasets", []))
     outputs = {out["path"]: out.get("md5", "") for stage in stages.values() for out in stage.get("outs", [])}
     inputs = {
         dep["path"]: dep.get("md5", "")
@@ -122,9 +122,8 @@ def _yaml(content: bytes) -> dict[str, Any]:
     return YAML(typ="safe").load(content) or {}
 
 
-def _used(stages: dict[str, Any], settings: Overrides) -> dict[str, dict[str, Any]]:
-    """Return the stages of a dvc.lock that a run with these settings needs. Others are left from earlier runs."""
-    datasets = settings.get("datasets", [])
+def of_datasets(stages: dict[str, Any], datasets: list[str]) -> dict[str, dict[str, Any]]:
+    """Return the stages of a dvc.lock that a run on these data sets needs. Others are left from earlier runs."""
     return {
         name: stage
         for name, stage in stages.items()

@@ -131,7 +131,7 @@ def _with_parts(split: str, scores: dict[str, Any]) -> list[tuple[str, dict[str,
     parts, fresh = {split: scores}, scores.get("deduplicated")
     parts |= {f"{split}, {name}": part for name, part in scores.get("datasets", {}).items()}
     if fresh and fresh["images"] < scores["images"]:
-        parts[f"{split} without repeats of earlier splits"] = fresh
+        parts[f"{split} without repeats of train and valid"] = fresh
     _, total = coverage(scores)
     return [(name, part, f"{part.get('classes', '-')} of {total}") for name, part in parts.items()]
 

@@ -8,7 +8,7 @@ from typing import Any
 from pipeline.inference.origin import DRAWN, learned_from
 from pipeline.tables.attributes import GAP
 
-# Metrics of `label` about images in two splits, with the sentence for each.
+# Leaks between the splits of samples that `label` counts, with the sentence for each.
 LEAKS = {
     "near_duplicates": "{count:,} images of `{later}` also occur in `{earlier}`, identically or nearly so.",
     "groups": "{count:,} images of `{later}` show people who also occur in `{earlier}`.",
@@ -39,7 +39,10 @@ def limits(
     if splits:
         yield from _score_limits(evaluate, splits)
     if label:
-        yield from label_limits(label)
+        yield from _repeats(evaluate, splits)
+        parts = [label["datasets"][name] for name in datasets] if "datasets" in label else [label]
+        yield from leak_limits([{"groups": part.get("leaks", {}).get("groups", {})} for part in parts])
+        yield from disagreement(label)
     for name, metrics in aligned.items():
         yield from no_face_limit(name, metrics)
     yield f"Every input gets one of the {len(classes)} classes, even if it shows no face."
@@ -76,17 +79,33 @@ def no_face_limit(dataset: str, aligned: dict[str, Any]) -> Iterator[str]:
     if aligned.get("fallback") and aligned.get("mode") != "none":
         yield (
             f"No face was found in {aligned['fallback']:,} of {aligned['images']:,} images of {dataset}. Those with "
-            "a label were used as a whole."
+            "a label were used as a whole, or by the box that the data set gives."
         )
 
 
-def label_limits(label: dict[str, Any]) -> Iterator[str]:
-    """Yield sentences on leaks between splits and on disagreement, by the metrics of `label`."""
+def _repeats(evaluate: dict[str, Any], splits: list[str]) -> Iterator[str]:
+    """Yield how many scored faces the model has learned from or chosen its epoch by."""
+    for split in splits:
+        scores = evaluate[split]
+        if "deduplicated" in scores and (count := scores["images"] - scores["deduplicated"]["images"]):
+            earlier = "`train` or `valid`" if split == "test" and "valid" in splits else "`train`"
+            yield (
+                f"{count:,} of the {scores['images']:,} faces of `{split}` also occur in {earlier}, identically or "
+                "nearly so."
+            )
+
+
+def leak_limits(leaks: list[dict[str, dict[str, int]]]) -> Iterator[str]:
+    """Yield a sentence for each kind of leak and pair of splits, by the counts `leaks` of some data sets."""
     for kind, sentence in LEAKS.items():
-        for pair, count in label.get(kind, {}).items():
+        for pair in dict.fromkeys(pair for counts in leaks for pair in counts.get(kind, {})):
             later, _, earlier = pair.partition("_in_")
-            if earlier and count:
+            if count := sum(counts.get(kind, {}).get(pair, 0) for counts in leaks):
                 yield sentence.format(count=count, later=later, earlier=earlier)
+
+
+def disagreement(label: dict[str, Any]) -> Iterator[str]:
+    """Yield how much annotators disagree, by the metrics of `label`."""
     agreement = label.get("agreement", {})
     if agreement.get("winning_share") is not None:
         yield (

@@ -54,18 +54,21 @@ def comparison_faces(
 ) -> tuple[dict[str, Scored], Samples | None]:
     """Return the faces for the comparison, by split, and the training faces if int8 needs them.
 
-    If the run's faces do not fit the model or are not there, they are random, unless int8 needs them.
+    As in `evaluate`, `valid` has the faces of the data sets that the model learned from, and `test` those of all. If
+    the run's faces do not fit the model or are not there, they are random, unless int8 needs them.
 
     Raises:
         UserError: int8 needs faces that cannot be used.
     """
     try:
         check_faces(p, classifier)
-        scored = LabelledFaces(p.classes, p.datasets, p.align)
-        train = LabelledFaces(p.classes, p.train_datasets, p.align).split("train")
-        held_out: dict[str, Scored] = {
-            split: faces for split in ("valid", "test") if len(faces := scored.split(split))
+        learned = LabelledFaces(p.classes, classifier.datasets, p.align)
+        train = learned.split("train")
+        splits = {
+            "valid": learned.split("valid"),
+            "test": LabelledFaces(p.classes, p.datasets, p.align).split("test"),
         }
+        held_out: dict[str, Scored] = {split: faces for split, faces in splits.items() if len(faces)}
         if not len(train):
             raise UserError(f"{LABELS}: found no samples of split train")
     except UserError as error:
@@ -82,6 +85,11 @@ def check_faces(p: Params, classifier: TrainedModel) -> None:
     Raises:
         UserError: says how they differ.
     """
+    if not set(classifier.datasets) <= set(p.datasets):
+        found, allowed = ", ".join(p.datasets), ", ".join(classifier.datasets)
+        raise UserError.of(
+            "params.yaml: datasets", found, f"{allowed}, from which the model learned, among them"
+        )
     if p.classes != classifier.classes:
         found, allowed = ", ".join(p.classes), ", ".join(classifier.classes)
         raise UserError.of("params.yaml: classes", found, f"{allowed}, those of the model")

@@ -116,7 +116,7 @@ def _examples(
             chosen = [faces[i] for i in evenly_spaced(of_class, COLUMNS)]
             title = wrapped(name, LEFT - 3 * GAP, TITLE_SIZE)
             rows.append(SheetRow(f"{title}\n{len(of_class):,}", chosen, []))
-    return SheetPart(EXAMPLES[mode], rows, "no face has a label")
+    return SheetPart(EXAMPLES[mode], rows, "no labelled image has a face")
 
 
 def _not_found(
@@ -137,7 +137,7 @@ def _not_found(
         for i in range(0, len(chosen), COLUMNS)
     ]
     counts = f"{len(missed):,} of {len(faces):,}\n{len(missed) / len(faces):.2%}"
-    fate = "dropped" if "missing" in status else "the whole image stands in"
+    fate = "dropped" if "missing" in status else "the box or the whole image stands in"
     return SheetPart(f"no face found: {fate}", [replace(rows[0], title=counts), *rows[1:]], "")
 
 

@@ -188,6 +188,14 @@ class _Archive:
         return self._members[place]
 
 
+def _as_utf8(info: zipfile.ZipInfo) -> str:
+    """Return the name of a member. macOS writes UTF-8 and does not say so, which zipfile reads as code page 437."""
+    if not info.flag_bits & 0x800:
+        with suppress(UnicodeError):
+            return info.filename.encode("cp437").decode("utf-8")
+    return info.filename
+
+
 class ZipArchive(_Archive):
     """A `.zip` file, read in place."""
 
@@ -195,7 +203,7 @@ class ZipArchive(_Archive):
 
     def _named_members(self) -> Iterator[tuple[str, zipfile.ZipInfo | None]]:
         for info in self._file().infolist():
-            name = info.filename.replace("\\", "/")  # some programs write backslashes
+            name = _as_utf8(info).replace("\\", "/")  # some programs write backslashes
             if not name.endswith("/"):
                 plain = stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
                 yield name, info if plain else None

@@ -13,6 +13,9 @@ from pipeline.intake.guards import Rejection
 from pipeline.intake.landmarks import numbers
 from pipeline.intake.listing import Listing
 
+# What R, pandas, spreadsheets and databases write for a value that is not known; pandas reads the same texts so.
+MISSING = {"#N/A", "<NA>", "N/A", "n/a", "NA", "NULL", "null", "NaN", "nan", "None"}
+
 
 class FaceRow(NamedTuple):
     """A usable row of a label file; the fields are arguments of `Listing.add`."""
@@ -49,7 +52,7 @@ def box_of(cell: Mapping[str, str]) -> tuple[float, ...] | None:
     Raises:
         Rejection: as `corners_of`.
     """
-    corners = [cell[name] for name in ("x1", "y1", "x2", "y2") if name in cell]
+    corners = [known(cell[name]) for name in ("x1", "y1", "x2", "y2") if name in cell]
     if len(corners) < 4 or not any(corners):
         return None
     found = numbers(corners)
@@ -60,11 +63,25 @@ def box_of(cell: Mapping[str, str]) -> tuple[float, ...] | None:
     return corners_of(found)
 
 
+def group_of(cell: Mapping[str, str]) -> str | None:
+    """Return the person in the cells of a row; None if not known. `3.0`, as pandas writes a number, is `3`."""
+    text = known(cell.get("group", ""))
+    whole, _, zeros = text.partition(".")
+    return (whole if whole.isdecimal() and zeros and not zeros.strip("0") else text) or None
+
+
 def attributes_of(cell: Mapping[str, str]) -> dict[str, str]:
     """Return the attributes of a person in the cells of a row, without those that are not known."""
     return {
-        name.removeprefix(PREFIX): text for name, text in cell.items() if name.startswith(PREFIX) and text
+        name.removeprefix(PREFIX): text
+        for name, cell_text in cell.items()
+        if name.startswith(PREFIX) and (text := known(cell_text))
     }
+
+
+def known(text: str) -> str:
+    """Return a cell's text; an empty one if it says that the value is not known."""
+    return "" if text in MISSING else text
 
 
 def add_faces(listing: Listing, rows: Iterable[FaceRow], name: Callable[[str], str] = str) -> None:

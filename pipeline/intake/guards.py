@@ -75,6 +75,18 @@ def is_document(place: str) -> bool:
     return ending.lower() in _DOCUMENTS if dot and name else (name or ending).lower() in _DOCUMENTS
 
 
+# Folders in which macOS, Windows and network storage keep metadata, thumbnails and deleted files.
+_OF_SYSTEMS = {
+    "__MACOSX",
+    "@eaDir",
+    "#recycle",
+    "@Recycle",
+    "$RECYCLE.BIN",
+    "System Volume Information",
+    "lost+found",
+}
+
+
 def is_hidden(place: str) -> bool:
-    """Return whether a part of a path starts with a dot or is a folder of macOS's metadata."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in place.split("/"))
+    """Return whether a part of a path starts with a dot or is a folder of a system's own."""
+    return any(part.startswith(".") or part in _OF_SYSTEMS for part in place.split("/"))

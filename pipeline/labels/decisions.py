@@ -174,9 +174,7 @@ def counts(
         "not_read": rejected,
         "duplicates": duplicates.between_splits(splits, images.pixels),
         "near_duplicates": repeats,
-        "groups": duplicates.between_splits(splits, images.groups)
-        if images.groups.null_count < len(splits)
-        else {},
+        "groups": _of_people(splits, images.groups),
     }
     if len(rejected) > 1:
         repeats["datasets"] = duplicates.between_datasets(images.datasets, clusters)
@@ -238,7 +236,7 @@ def dropped(reasons: np.ndarray) -> dict[str, int]:
 
 
 def _counts(decisions: Decisions, classes: Sequence[str], rows: np.ndarray) -> dict[str, Any]:
-    """Return the counts of samples, of dropped images and the agreement among `rows`, bool [N].
+    """Return the counts of samples, of dropped images, of leaks among samples, and the agreement, of `rows`, bool [N].
 
     Splits without images are left out, unless another data set has images in them.
     """
@@ -254,8 +252,17 @@ def _counts(decisions: Decisions, classes: Sequence[str], rows: np.ndarray) -> d
             for split, of_split in labels.items()
         },
         "dropped": dropped(decisions.reasons[rows]),
+        "leaks": {
+            "near_duplicates": duplicates.between_splits(splits[samples], decisions.clusters[samples]),
+            "groups": _of_people(splits[samples], images.groups.filter(pa.array(samples))),
+        },
         "agreement": agreement.summary(images.votes[rows & images.votes.any(axis=1)], images.vocabulary),
     }
+
+
+def _of_people(splits: np.ndarray, groups: pa.Array) -> dict[str, int]:
+    """Return the leaks of people between splits; none if no image names its person."""
+    return duplicates.between_splits(splits, groups) if groups.null_count < len(groups) else {}
 
 
 def _by_name(names: Sequence[str], values: np.ndarray) -> dict[str, int]:

@@ -132,7 +132,9 @@ def video(path: Path, size: tuple[int, int], fps: float) -> Iterator[Callable[[n
         writer.write(frame if frame.shape[1::-1] == size else cv2.resize(frame, size))
 
     with replacing(path) as temporary:
-        writer = cv2.VideoWriter(str(temporary), cv2.VideoWriter.fourcc(*CODECS[path.suffix]), fps, size)
+        writer = cv2.VideoWriter(
+            str(temporary), cv2.VideoWriter.fourcc(*CODECS[path.suffix.lower()]), fps, size
+        )
         if not writer.isOpened():
             raise UserError(
                 f"{path}: cannot be written: OpenCV opens no video of {size[0]} x {size[1]} there"

@@ -15,12 +15,12 @@ import cv2
 import numpy as np
 
 from pipeline.core.errors import UserError, one_line
-from pipeline.intake.guards import Rejection, check_size
+from pipeline.intake.guards import Rejection, check_size, is_hidden
 from pipeline.intake.image import check_pixels, cost, dimensions
 
 IMAGES = frozenset(
-    {".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
-)
+    {".bmp", ".gif", ".jfif", ".jif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm"}
+) | {".tif", ".tiff", ".webp"}
 VIDEOS = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
 # A video may have this many frames fewer than its header says, as some containers only estimate the number.
 GUESSED, GUESSED_SHARE = 2, 0.02
@@ -79,17 +79,18 @@ class InputImage:
 
 
 def listed(paths: Iterable[str | Path]) -> list[Source]:
-    """Return the images and videos at some paths. Folders are searched recursively, in sorted order.
+    """Return the images and videos at some paths. Folders are searched recursively and through links, in sorted order.
 
-    A path without images or videos becomes a source with an error. In folders, hidden files and files with other
-    suffixes than `IMAGES` and `VIDEOS` are skipped.
+    A path without images or videos becomes a source with an error, and so does a folder that cannot be read. In
+    folders, hidden files and files with other suffixes than `IMAGES` and `VIDEOS` are skipped.
     """
     sources = []
     for path in map(Path, paths):
         if os.path.isdir(path):  # never raises, unlike Path.is_dir
             inside = sorted(_inside(path))
             sources += [
-                Source(str(file), _kind(file), file.relative_to(path), False, _error(file)) for file in inside
+                Source(str(file), _kind(file), file.relative_to(path), False, error or _error(file))
+                for file, error in inside
             ]
             if not inside:
                 error = "a folder without images or videos"
@@ -109,7 +110,7 @@ def check_names(sources: Sequence[Source], folder: Path, option: str) -> None:
     """Reject a folder for drawings if two drawings would get the same name, or one would overwrite a source.
 
     Raises:
-        UserError: names the two sources, or the source.
+        UserError: names the two sources, or the source; or a video cannot be written under its name.
     """
     drawings: dict[Path, Source] = {}
     files = {os.path.realpath(source.path) for source in sources if source.kind != "camera"}
@@ -117,6 +118,8 @@ def check_names(sources: Sequence[Source], folder: Path, option: str) -> None:
         target = folder / drawing_name(source)
         if os.path.realpath(target) in files:
             raise UserError(f"{option}: {target} is an image or video to be read; name another folder")
+        if source.kind != "image" and not source.error and not _is_utf8(target):
+            raise UserError(f"{option}: {target} is not UTF-8, so OpenCV cannot write a video there")
         other = drawings.setdefault(target, source)
         if other.path != source.path:
             raise UserError(
@@ -229,13 +232,31 @@ def _size(capture: cv2.VideoCapture) -> tuple[int, int]:
     return int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
 
 
-def _inside(folder: Path) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+def _inside(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the images and videos in a folder, and each folder in it that cannot be read with the reason."""
+    closed: list[OSError] = []
+    walked: set[str] = set()
+    for parent, folders, files in os.walk(folder, onerror=closed.append, followlinks=True):
+        if (
+            real := os.path.realpath(parent)
+        ) in walked:  # links may lead to a folder twice, or round in circles
+            folders.clear()
+            continue
+        walked.add(real)
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
         for name in files:
             path = Path(parent, name)
-            if not name.startswith(".") and path.suffix.lower() in IMAGES | VIDEOS:
-                yield path
+            if not is_hidden(name) and path.suffix.lower() in IMAGES | VIDEOS:
+                yield path, ""
+    yield from ((Path(error.filename), f"cannot be read: {error.strerror}") for error in closed)
+
+
+def _is_utf8(path: Path) -> bool:
+    """Return whether a path is UTF-8. OpenCV ends the process if it is given another one."""
+    try:
+        return bool(str(path).encode())
+    except UnicodeError:
+        return False
 
 
 def _kind(path: Path) -> Literal["image", "video"]:
@@ -244,5 +265,7 @@ def _kind(path: Path) -> Literal["image", "video"]:
 
 def _error(path: Path) -> str:
     if os.path.isfile(path):
+        if _kind(path) == "video" and not _is_utf8(path):
+            return "has a path that is not UTF-8, which OpenCV cannot open"
         return ""
     return "is not a file" if os.path.exists(path) else "does not exist"

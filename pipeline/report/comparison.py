@@ -26,13 +26,15 @@ class Contrast(NamedTuple):
 
     Attributes:
         other: name of the other run.
-        faces: number of faces that both runs have predicted.
+        faces: number of faces that both runs have predicted, with the same label.
+        totals: number of faces that the first and the other run have predicted.
         counts: number of faces that only the first, only the other, and both get wrong.
         first, second: mistakes of the first run and of the other, at most `MOST` each.
     """
 
     other: str
     faces: int
+    totals: tuple[int, int]
     counts: tuple[int, int, int]
     first: list[Mistake]
     second: list[Mistake]
@@ -102,7 +104,9 @@ def paired_scores(runs: list[FinishedRun], missing: dict[str, str]) -> PairedSco
         key = ".".join((split, *keys))
         score, base = number(run, SCORES, split, *keys), number(runs[0], SCORES, split, *keys)
         cells: list[Cell] = [name, run.name, score, "", "", ""]
-        if score.value is not None and base.value is not None and tests.comparable(run.name, key):
+        # Without predictions, it is not known whether both runs have the same faces.
+        paired = run.name in tests.pairs and tests.comparable(run.name, key)
+        if score.value is not None and base.value is not None and paired:
             low, high = tests.bootstrap_interval(run.name, key) or (None, None)
             cells[3] = Difference(score.value - base.value, low, high)
             cells[4] = p_value(tests.bootstrap_p(run.name, key))
@@ -113,7 +117,7 @@ def paired_scores(runs: list[FinishedRun], missing: dict[str, str]) -> PairedSco
     classes = dict.fromkeys(name for run in runs for name in run.classes(split))
     headline = [row(run, title, key) for key, title in HEADLINE.items() for run in runs]
     recalls = [row(run, name, "per_class", name, "recall")[:5] for name in classes for run in runs]
-    notes = [f"{name}: no intervals and no p-values: {why}" for name, why in missing.items()]
+    notes = [f"{name}: no differences and no p-values: {why}" for name, why in missing.items()]
     notes += [
         f"{run.name}: no differences and no p-values, because its images or labels differ from those of {first}."
         for run in runs
@@ -148,6 +152,7 @@ def contrast(
     return Contrast(
         runs[1].name,
         len(ours),
+        (len(own.ids), len(other.ids)),
         (len(first), len(second), int((wrong & wrong_too).sum())),
         as_mistakes(runs[0], own, own.most_confident(first)[:MOST], classes[0]),
         as_mistakes(runs[0], other, other.most_confident(second)[:MOST], classes[1]),

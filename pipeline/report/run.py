@@ -14,6 +14,7 @@ import numpy as np
 from pipeline.core import yaml
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.files import md5_of
+from pipeline.experiments.provenance import of_datasets
 from pipeline.report.revisions import LOCK, METRICS, PARAMS, RunFiles, show
 from pipeline.tables.paths import INGESTED, PLOTS
 from pipeline.tables.vocabulary import NOT_READ, SCORED, SPLITS
@@ -68,10 +69,12 @@ class FinishedRun:
         self.files, self.name, self.commit = files, files.name, files.commit
         self.metrics = dict(_metrics(files))
         given = _flat(_yaml(files, PARAMS))
-        stages = {name: _dict(stage) for name, stage in _dict(_yaml(files, LOCK).get("stages")).items()}
+        recorded = {name: _dict(stage) for name, stage in _dict(_yaml(files, LOCK).get("stages")).items()}
+        datasets = _parameters(recorded.get("evaluate", {})).get("datasets")
+        stages = recorded if datasets is None else of_datasets(recorded, datasets)
         used: dict[str, Any] = {}
         for stage in stages.values():
-            used |= _flat(_dict(_dict(stage.get("params")).get(PARAMS.name)))
+            used |= _parameters(stage)
         # In the order of params.yaml, which users know.
         self.parameters = {key: used[key] for key in [*given, *used] if key in used} if used else given
         self.now = {key: given.get(key) for key, value in used.items() if given.get(key) != value}
@@ -162,6 +165,11 @@ def _yaml(files: RunFiles, path: Path) -> dict[str, Any]:
 
 def _dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
+
+
+def _parameters(stage: dict[str, Any]) -> dict[str, Any]:
+    """Return the parameters that a stage in dvc.lock used, by dotted key."""
+    return _flat(_dict(_dict(stage.get("params")).get(PARAMS.name)))
 
 
 def _list(value: Any) -> list[Any]:

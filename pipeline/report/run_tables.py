@@ -17,10 +17,13 @@ AGREEMENT = {
     "fleiss_kappa": "Fleiss' kappa",
     "alpha": "Krippendorff's alpha",
 }
+# Leaks among all images that were read, and among those that were kept.
 LEAKS = {
-    "duplicates": "identical pixels",
-    "near_duplicates": "identical or nearly so",
-    "groups": "same person",
+    ("duplicates",): "identical pixels",
+    ("near_duplicates",): "identical or nearly so",
+    ("groups",): "same person",
+    ("leaks", "near_duplicates"): "kept: identical or nearly so",
+    ("leaks", "groups"): "kept: same person",
 }
 ALIGNMENT_WORDS = {"mode": "mode", "detector": "detector"}
 ALIGNMENT = {
@@ -28,7 +31,7 @@ ALIGNMENT = {
     "found": "faces found",
     "found_rate": "share found",
     "given": "given by the data set",
-    "fallback": "whole image instead",
+    "fallback": "box or whole image instead",
     "missing": "missing",
 }
 SYNTHETIC = {
@@ -115,19 +118,19 @@ def _records(run: FinishedRun) -> Table | None:
 
 def _leaks(run: FinishedRun) -> Table | None:
     """Return images and people that occur in two splits, and repeats within a split."""
-    kinds = {kind: name for kind, name in LEAKS.items() if run.block(LABEL, kind)}
+    kinds = {kind: name for kind, name in LEAKS.items() if run.block(LABEL, *kind)}
     pairs = dict.fromkeys(
-        key for kind in kinds for key, value in run.block(LABEL, kind).items() if not isinstance(value, dict)
+        key for kind in kinds for key, value in run.block(LABEL, *kind).items() if not isinstance(value, dict)
     )
     rows: list[list[Cell]] = [
-        [pair.replace("_", " "), *(number(run, LABEL, kind, pair) for kind in kinds)] for pair in pairs
+        [pair.replace("_", " "), *(number(run, LABEL, *kind, pair) for kind in kinds)] for pair in pairs
     ]
     within = ("near_duplicates", "within")
     if pairs:
         rows += [
             [
                 f"repeats within {split}",
-                *(number(run, LABEL, *within, split) if kind == within[0] else "" for kind in kinds),
+                *(number(run, LABEL, *within, split) if kind == within[:1] else "" for kind in kinds),
             ]
             for split in run.block(LABEL, *within)
         ]

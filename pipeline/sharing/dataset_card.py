@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.export import templates
-from pipeline.export.limits import NO_FEELINGS, label_limits, no_face_limit
+from pipeline.export.limits import NO_FEELINGS, disagreement, leak_limits, no_face_limit
 from pipeline.export.lineage import Lineage, commit
 from pipeline.inference.origin import DRAWN
 from pipeline.sharing.columns import in_card
@@ -99,4 +99,5 @@ def _limits(dataset: str, label: dict[str, Any], aligned: dict[str, Any]) -> Ite
     yield from no_face_limit(dataset, aligned)
     yield NO_FEELINGS
     if label:
-        yield from label_limits(label)
+        yield from leak_limits([label.get("leaks", {})])
+        yield from disagreement(label)

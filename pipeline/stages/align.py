@@ -53,7 +53,7 @@ def run(p: Params, dataset: str, source: str | Path = INGESTED, output: str | Pa
         return
     say(
         f"{dataset}: {counts['images']} images, faces found in {counts['found']} ({counts['found_rate']:.2%}), "
-        f"given by the data set {counts['given']}, whole image instead {counts['fallback']}, "
+        f"given by the data set {counts['given']}, box or whole image instead {counts['fallback']}, "
         f"dropped {counts['missing']}"
     )
     if turned := sum(counts.get("turned", {}).values()):

@@ -236,7 +236,7 @@ def _lines(report: dict[str, Any]) -> Iterator[str]:
         if "deduplicated" in report[split]:
             yield _line("without repeats", report[split]["deduplicated"], total)
     if any("deduplicated" in report[split] for split in splits):
-        yield "without repeats: only the images that no split above it holds, exactly or nearly"
+        yield "without repeats: only the images that train and valid above it do not hold, exactly or nearly"
     last = splits[-1]
     for attribute, groups in report[last].get("groups", {}).items():
         yield f"{f'{last} by {attribute}:':<20}   {_COLUMNS}"

@@ -59,6 +59,20 @@ def draw(labels: np.ndarray, groups: np.ndarray, count: int, seed: int) -> np.nd
     return folds
 
 
+def judged(labels: np.ndarray, folds: np.ndarray) -> np.ndarray:
+    """Return which faces have another face of their class in another fold, bool [N].
+
+    The classifier that scores one of the others has seen no face of its class, so it always doubts the label.
+
+    Args:
+        labels: class indices, int [N].
+        folds: the fold of each face, int [N].
+    """
+    counts = np.zeros((labels.max() + 1, folds.max() + 1), np.int64)
+    np.add.at(counts, (labels, folds), 1)
+    return counts.sum(axis=1)[labels] > counts[labels, folds]
+
+
 def _column(ids: Texts, files: Sequence[Path], name: str) -> pa.ChunkedArray:
     """Return the value of a column of some tables for each id, N; null where none has the id."""
     table = pa.concat_tables(read_parquet(file, ["id", name]) for file in files)

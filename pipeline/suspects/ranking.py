@@ -24,7 +24,7 @@ class Ranking(NamedTuple):
         return Ranking(self.rows[:count], self.suggested[:count])
 
 
-def rank(labels: np.ndarray, probabilities: np.ndarray) -> Ranking:
+def rank(labels: np.ndarray, probabilities: np.ndarray, judged: np.ndarray) -> Ranking:
     """Return the faces whose label is not the most probable class, by the probability of their label.
 
     On FER+ with wrong labels, more of the first were wrong in this order than in that of the margin between the label
@@ -33,9 +33,10 @@ def rank(labels: np.ndarray, probabilities: np.ndarray) -> Ranking:
     Args:
         labels: class indices, int [N].
         probabilities: of a classifier that has not seen the face, [N, K].
+        judged: faces that may be suspects, bool [N].
     """
     confidence = get_label_quality_scores(labels, probabilities, method="self_confidence")
     order = np.argsort(confidence, kind="stable")
     suggested = probabilities.argmax(axis=1)
-    rows = order[suggested[order] != labels[order]]
+    rows = order[((suggested != labels) & judged)[order]]
     return Ranking(rows, suggested[rows])

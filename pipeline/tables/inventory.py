@@ -152,13 +152,20 @@ def dropped_images() -> list[Counts]:
 def leaks() -> list[Counts]:
     """Return the number of images of one split that another holds too, as `metrics/label.json` says.
 
+    The last two columns count samples, the first three also the images that `label` dropped.
+
     Raises:
         UserError: the file does not exist or is damaged.
     """
     metrics = _label_metrics()
     kinds = {"same image": "duplicates", "same or nearly": "near_duplicates", "same person": "groups"}
+    kept = {"kept: same or nearly": "near_duplicates", "kept: same person": "groups"}
     return [
-        {"leak": pair.replace("_", " "), **{title: metrics[key].get(pair) for title, key in kinds.items()}}
+        {
+            "leak": pair.replace("_", " "),
+            **{title: metrics[key].get(pair) for title, key in kinds.items()},
+            **{title: metrics["leaks"].get(key, {}).get(pair) for title, key in kept.items()},
+        }
         for pair in metrics["near_duplicates"]
         if pair != "within"
     ]
@@ -168,7 +175,8 @@ def _label_metrics() -> dict[str, Any]:
     path = METRICS / "label.json"
     try:
         metrics = json.loads(path.read_text(encoding="utf-8"))
-        return {key: dict(metrics[key]) for key in ("dropped", "duplicates", "near_duplicates", "groups")}
+        keys = ("dropped", "duplicates", "near_duplicates", "groups", "leaks")
+        return {key: dict(metrics[key]) for key in keys}
     except FileNotFoundError:
         raise not_made(path) from None
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -12,7 +12,7 @@ from typing import IO
 import pyarrow as pa
 
 from pipeline.core.errors import UserError
-from pipeline.core.locks import hold, release
+from pipeline.core.locks import NO_LOCKS, hold, release
 
 # Bytes in front of each batch: its length, and a checksum, as a power failure may leave the length alone.
 _LENGTH, _CHECKSUM = 8, 4
@@ -44,7 +44,9 @@ def journaled(
         except BlockingIOError:
             raise UserError(f"{path}: another process is doing this work; wait for it, or end it") from None
         except OSError as error:
-            raise UserError(f"{path}: cannot be locked: {error.strerror}") from None
+            if error.errno not in NO_LOCKS:
+                raise UserError(f"{path}: cannot be locked: {error.strerror}") from None
+            lock = None
         batches = _batches(path, file, schema, work)
         try:
             yield batches
