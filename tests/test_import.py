@@ -1,8 +1,11 @@
 """`fer import` recognises images in the forms in which people have them, and sets the project up for them."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -196,6 +199,23 @@ def test_the_rest_of_params_yaml_stays(project, mine):
     ]
     run(mine, "--yes")  # again: the link is there, and nothing changes
     assert Path("params.yaml").read_text().splitlines() == after
+
+
+def test_a_copy_that_is_killed_is_made_anew(project, mine):
+    source = folders(mine / "in", [*NAMES])
+    image = next((source / "Happy").iterdir())
+    for number in range(3000):
+        shutil.copy(image, source / f"Happy/more{number}.png")
+    command = [sys.executable, "-m", "pipeline", "import", str(source), "--copy", "--yes"]
+    raw = Path("data/raw")
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    while first.poll() is None and not (raw.is_dir() and os.listdir(raw)):
+        pass
+    first.kill()
+    first.wait()
+    run(source, "--copy", "--yes")
+    assert os.listdir(raw) == ["folder"]
+    assert len(os.listdir(raw / "folder/Happy")) == len(os.listdir(source / "Happy"))
 
 
 def test_copies_stay_when_the_source_goes(project, mine):

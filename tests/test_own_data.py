@@ -305,6 +305,17 @@ def test_votes_may_be_floats_or_shares(project, cells, votes):
     assert (row["votes"]["happiness"], row["votes"]["sadness"]) == votes
 
 
+@pytest.mark.parametrize("other", ["angle", "ear", "face", "imageId", "labeler", "context", "range"])
+def test_a_column_beside_labels_is_no_misspelt_class(project, other):
+    write("images/a.png", form="table")
+    table(f"image,label,{other}", "a.png,sad,7")
+    assert ingested("table") == {"a.png": ("sadness", None)}
+    table(f"image,happy,sad,{other}", "a.png,1,0,7")
+    if other in ("angle", "ear", "context", "range"):
+        with pytest.raises(UserError, match=f"found the column {other}, did you mean"):
+            ingested("table")
+
+
 def test_an_empty_cell_makes_no_shares_of_votes(project):
     write(*(f"images/{number}.png" for number in range(20)), form="table")
     table("image,happy,sad", "0.png,,1", *(f"{number}.png,1,0" for number in range(1, 20)))
@@ -453,6 +464,29 @@ def test_of_a_path_on_another_machine_the_end_that_exists_counts(project):
         UserError, match=r"outside_folder 3 \(such as labels.csv, row 3: found '/home/ann/d.png'"
     ):
         ingested("table")
+
+
+@pytest.mark.parametrize(
+    ("cell", "found"),
+    [
+        ("data/images/sub/a.png", True),
+        (".\\data\\images\\sub\\a.png", True),
+        ("../data/images/sub/a.png", True),
+        ("../../faces/sub/a.png", True),
+        ("dataset/sub/a.png", True),
+        ("other/b.png", False),  # no folder of it is here
+        ("../b.png", False),
+        ("data/../images/b.png", False),
+    ],
+)
+def test_of_a_relative_path_an_end_with_a_folder_counts(project, cell, found):
+    write("images/sub/a.png", "images/b.png", form="table")
+    table("image,label", f"{cell},sad")
+    if found:
+        assert ingested("table") == {"sub/a.png": ("sadness", None)}
+    else:
+        with pytest.raises(UserError, match=r"outside_folder|missing_image"):
+            ingested("table")
 
 
 def test_the_separator_that_excel_writes_above_the_header_is_no_header(project):

@@ -408,13 +408,16 @@ def test_a_folder_is_searched_through_links_and_each_image_counts_once(
         Path(name).mkdir(parents=True)
     for name in ("in/a.png", "in/more/b.jfif", "elsewhere/deep/c.jpe", "in/@eaDir/a.png/thumb.png"):
         Path(name).write_bytes(cv2.imencode(".jpg", photo)[1].tobytes())
+    Path("in/more/d.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
     Path("in/link").symlink_to("../elsewhere")
     Path("in/again").symlink_to("more")
     Path("elsewhere/up").symlink_to("../in")
-    assert run("in", "--output", "a.csv").exit_code == 0
+    done = run("in", "--output", "a.csv")
+    assert done.exit_code == 0
+    assert "in/more/d.HEIC: not an image; allowed: PNG, JPEG" in done.stderr
     found = pd.read_csv("a.csv")["source"].map(os.path.basename)
-    assert sorted(set(found)) == ["a.png", "b.jfif", "c.jpe"]
-    assert len(found) == 18
+    assert sorted(set(found)) == ["a.png", "b.jfif", "c.jpe", "d.HEIC"]
+    assert len(found) == 19
 
 
 def test_what_is_too_large_is_one_line_before_it_is_read(model: Path, photo: np.ndarray, monkeypatch) -> None:

@@ -85,7 +85,10 @@ def records(tree: Tree, options: Options) -> Listing:
     for table, of_table in zip(tables, votes, strict=True):
         columns = table.columns()
         columns |= _label_column(table, columns, options.names)
-        ignored += table.ignored({*columns.values(), *of_table.values()}, [*COLUMNS, *CLASS_OF])
+        # Beside a column of labels, a column with nearly the name of a class (`angle`) is no misspelt vote.
+        classes = () if "label" in columns and not of_table else CLASS_OF
+        missing = (name for name in COLUMNS if name not in columns)
+        ignored += table.ignored({*columns.values(), *of_table.values()}, [*missing, *classes])
         _check(table, columns, list(of_table))
         rows += _rows(table, columns, of_table, listing, locator, options.names, len(tables) > 1)
     options.names.check(tree.address)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import UserError, one_line
+from pipeline.core.files import replacing, replacing_folder
 from pipeline.importing.recognition import Recognised
 from pipeline.params.model import Params
 from pipeline.tables.paths import RAW
@@ -44,22 +45,17 @@ def place(found: Recognised, copy: bool) -> None:
     if not copy:
         path.symlink_to(os.path.relpath(found.source.resolve(), path.parent.resolve()))
         return
-    temporary = path.with_name(f".fer-import-{path.name}")
-    try:
-        if found.source.is_dir():
-            shutil.copytree(found.source, temporary)
-        else:
-            shutil.copyfile(found.source, temporary)
-        temporary.rename(path)
-    except shutil.Error as error:  # of each file, its path, that of its copy, and why
-        [(source, _, why), *more] = error.args[0]
-        others = f" (and {len(more):,} more)" if more else ""
-        raise UserError(f"{source}: cannot be copied: {one_line(why)}{others}") from None
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        else:
-            temporary.unlink(missing_ok=True)
+    folder = found.source.is_dir()
+    with replacing_folder(path) if folder else replacing(path) as temporary:
+        try:
+            if folder:
+                shutil.copytree(found.source, temporary, dirs_exist_ok=True)
+            else:
+                shutil.copyfile(found.source, temporary)
+        except shutil.Error as error:  # of each file, its path, that of its copy, and why
+            [(source, _, why), *more] = error.args[0]
+            others = f" (and {len(more):,} more)" if more else ""
+            raise UserError(f"{source}: cannot be copied: {one_line(why)}{others}") from None
 
 
 def classes_of(found: Recognised) -> list[str]:

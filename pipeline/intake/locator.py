@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections import defaultdict
 from functools import cached_property
+from itertools import dropwhile
 from pathlib import PurePosixPath
 
 from pipeline.intake.guards import Rejection, is_document, leads_out
@@ -17,7 +18,8 @@ class Locator:
 
     The path may have back-slashes, other capitals or another Unicode form than on disk, an `images/` too many or too
     few. It may also lack the folders between `images/` and the file, or the file's ending, if only one file there has
-    the name. Of a path on the machine where the table was made, the longest end that exists here counts.
+    the name. Of a path on the machine where the table was made, the longest end that exists here counts: of a relative
+    path, an end with at least one folder.
 
     Args:
         tree: the data set's files.
@@ -68,13 +70,15 @@ class Locator:
         for candidate in (f"{self._folder}/{tail}", tail):
             if len(same := self._any_case.get(candidate.casefold(), [])) == 1:
                 return same[0]
-        return self._below(str(path), split) or f"{self._folder}/{path}"
+        return self._below(str(path), split) or self._end(path) or f"{self._folder}/{path}"
 
     def _end(self, path: PurePosixPath) -> str | None:
-        """Return the place of the longest end of an absolute path that exists; None if none does."""
-        ends = ["/".join(path.parts[start:]) for start in range(1, len(path.parts))]
+        """Return the place of the longest end of a path that exists; None if none does, or if `..` is inside it."""
+        parts = list(dropwhile("..".__eq__, path.parts))
+        absolute = path.is_absolute() or "".join(parts[:1]).endswith(":")
+        ends = ["/".join(parts[start:]) for start in range(len(parts) - (not absolute))]
         found = (self._places.get(place) for end in ends for place in (f"{self._folder}/{end}", end))
-        return next(filter(None, found), None) if ".." not in path.parts else None
+        return next(filter(None, found), None) if ".." not in parts else None
 
     @cached_property
     def _without_ending(self) -> dict[str, list[str]]:

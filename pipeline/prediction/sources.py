@@ -22,6 +22,8 @@ IMAGES = frozenset(
     {".bmp", ".gif", ".jfif", ".jif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm"}
 ) | {".tif", ".tiff", ".webp"}
 VIDEOS = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
+# Images of formats that are not read. Each gets a row that says so.
+OTHERS = frozenset({".avif", ".heic", ".heif", ".jxl"})
 # A video may have this many frames fewer than its header says, as some containers only estimate the number.
 GUESSED, GUESSED_SHARE = 2, 0.02
 # Each of the threads that decode a video holds frames. One thread decodes frames of more pixels than this: 4096 x 2304.
@@ -82,7 +84,7 @@ def listed(paths: Iterable[str | Path]) -> list[Source]:
     """Return the images and videos at some paths. Folders are searched recursively and through links, in sorted order.
 
     A path without images or videos becomes a source with an error, and so does a folder that cannot be read. In
-    folders, hidden files and files with other suffixes than `IMAGES` and `VIDEOS` are skipped.
+    folders, hidden files and files with other suffixes than `IMAGES`, `VIDEOS` and `OTHERS` are skipped.
     """
     sources = []
     for path in map(Path, paths):
@@ -244,9 +246,12 @@ def _inside(folder: Path) -> Iterator[tuple[Path, str]]:
             continue
         walked.add(real)
         folders[:] = sorted(name for name in folders if not is_hidden(name))
+        folders.sort(
+            key=lambda name: os.path.islink(os.path.join(parent, name))
+        )  # an image has its own folder's name
         for name in files:
             path = Path(parent, name)
-            if not is_hidden(name) and path.suffix.lower() in IMAGES | VIDEOS:
+            if not is_hidden(name) and path.suffix.lower() in IMAGES | VIDEOS | OTHERS:
                 yield path, ""
     yield from ((Path(error.filename), f"cannot be read: {error.strerror}") for error in closed)
 

@@ -53,14 +53,19 @@ def raw_data(dataset: str) -> RawData:
     return RawData(f"folder{link}", len(sizes), sum(sizes))
 
 
-def _sizes(folder: str | Path) -> Iterator[int]:
-    """Yield the bytes of each file below a folder, without hidden files."""
+def _sizes(folder: str | Path, above: tuple[str, ...] = ()) -> Iterator[int]:
+    """Yield the bytes of each file below a folder, also through links, without hidden files.
+
+    Args:
+        folder: the folder.
+        above: the folders around it, to which a link does not lead back.
+    """
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir(follow_symlinks=False):
-                yield from _sizes(entry.path)
+            if entry.is_dir() and (real := os.path.realpath(entry.path)) not in above:
+                yield from _sizes(entry.path, (*above, real))
             else:
                 # A link may lead to an image in DVC's cache, or to nothing.
                 yield entry.stat(follow_symlinks=os.path.exists(entry.path)).st_size
