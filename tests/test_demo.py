@@ -114,7 +114,9 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-def test_frames_without_a_face_are_no_faces(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_without_a_face_are_no_faces(
+    demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from pipeline.demo import answer
     from pipeline.prediction.predictor import Predictor
 
@@ -122,11 +124,11 @@ def test_frames_without_a_face_are_no_faces(demo: Demo, monkeypatch: pytest.Monk
     predictor = Predictor.load(paths.CLASSIFIER)
     photo = cv2.resize(get_image("t1"), (401, 299))
     for name, frames in {"plain": [photo * 0] * 3, "mixed": [photo, photo * 0, photo]}.items():
-        writer = cv2.VideoWriter(f"{demo.home}/{name}.avi", cv2.VideoWriter.fourcc(*"MJPG"), 10, (401, 299))
+        writer = cv2.VideoWriter(f"{tmp_path}/{name}.avi", cv2.VideoWriter.fourcc(*"MJPG"), 10, (401, 299))
         for frame in frames:
             writer.write(frame)
         writer.release()
-        *_, (shown, _, _) = answer.film(predictor, f"{demo.home}/{name}.avi", 1, demo.home)
+        *_, (shown, _, _) = answer.film(predictor, f"{tmp_path}/{name}.avi", 1, tmp_path)
         assert "3 frames." in shown
         assert ("<p>No face was found.</p>" in shown) == (name == "plain")
         assert ("No face was found in 1 of them." in shown) == (name == "mixed")
