@@ -45,7 +45,7 @@ def small_fast(pretrained=False, pretrained_cfg=None, pretrained_cfg_overlay=Non
     from pipeline.methods.models.fast import fast
     from pipeline.params.models import FastSettings
 
-    own = FastSettings(width=64, dropout=0, extra=None, frozen=0, weights=None, scaling="unit")
+    own = FastSettings(width=64, members=1, dropout=0, extra=None, frozen=0, weights=None, scaling="unit")
     net = fast(own, settings["num_classes"], settings["in_chans"]).to(memory_format=torch.contiguous_format)
     for module in net.body.modules():
         if isinstance(module, nn.Conv2d):
