@@ -56,6 +56,7 @@ def full(project: Path) -> Path:
     (project / paths.RAW / "sample/images").mkdir(parents=True)
     (project / paths.RAW / "sample/images/a.png").write_bytes(b"12345")
     (project / paths.RAW / "sample/.hidden").write_bytes(b"1")
+    (project / paths.RAW / "sample/again").symlink_to("images/../")  # round in a circle
     (project / paths.RAW / "rafdb").symlink_to("nowhere")
     (project / paths.RAW / "ckplus").write_bytes(b"x" * 2048)
     return project

@@ -239,16 +239,14 @@ def _inside(folder: Path) -> Iterator[tuple[Path, str]]:
     closed: list[OSError] = []
     walked: set[str] = set()
     for parent, folders, files in os.walk(folder, onerror=closed.append, followlinks=True):
-        if (
-            real := os.path.realpath(parent)
-        ) in walked:  # links may lead to a folder twice, or round in circles
+        real = os.path.realpath(parent)
+        if real in walked:  # links may lead to a folder twice, or round in circles
             folders.clear()
             continue
         walked.add(real)
-        folders[:] = sorted(name for name in folders if not is_hidden(name))
-        folders.sort(
-            key=lambda name: os.path.islink(os.path.join(parent, name))
-        )  # an image has its own folder's name
+        # Links come last, so that an image has the path without one.
+        folders[:] = [name for name in folders if not is_hidden(name)]
+        folders.sort(key=lambda name: (os.path.islink(os.path.join(parent, name)), name))
         for name in files:
             path = Path(parent, name)
             if not is_hidden(name) and path.suffix.lower() in IMAGES | VIDEOS | OTHERS:

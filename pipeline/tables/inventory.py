@@ -58,14 +58,16 @@ def _sizes(folder: str | Path, above: tuple[str, ...] = ()) -> Iterator[int]:
 
     Args:
         folder: the folder.
-        above: the folders around it, to which a link does not lead back.
+        above: the folders around it. A link back to one of them is left out.
     """
+    here = (*above, os.path.realpath(folder))
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir() and (real := os.path.realpath(entry.path)) not in above:
-                yield from _sizes(entry.path, (*above, real))
+            if entry.is_dir():
+                if os.path.realpath(entry.path) not in here:
+                    yield from _sizes(entry.path, here)
             else:
                 # A link may lead to an image in DVC's cache, or to nothing.
                 yield entry.stat(follow_symlinks=os.path.exists(entry.path)).st_size
