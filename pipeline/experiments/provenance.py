@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from ruamel.yaml import YAML
 
@@ -20,6 +20,7 @@ from pipeline.tables.paths import METRICS, RAW
 
 NAMED = 3  # at most this number of differing settings, and of files, is named; the others are counted
 ABSENT = "absent"
+A = TypeVar("A")
 
 
 class FinishedRun(NamedTuple):
@@ -122,7 +123,7 @@ def _yaml(content: bytes) -> dict[str, Any]:
     return YAML(typ="safe").load(content) or {}
 
 
-def of_datasets(stages: dict[str, Any], datasets: list[str]) -> dict[str, dict[str, Any]]:
+def of_datasets(stages: dict[str, A], datasets: list[str]) -> dict[str, A]:
     """Return the stages of a dvc.lock that a run on these data sets needs. Others are left from earlier runs."""
     return {
         name: stage

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.inference.origin import DRAWN, learned_from
@@ -41,7 +42,10 @@ def limits(
     if label:
         yield from _repeats(evaluate, splits)
         parts = [label["datasets"][name] for name in datasets] if "datasets" in label else [label]
-        yield from leak_limits([{"groups": part.get("leaks", {}).get("groups", {})} for part in parts])
+        people: Counter[str] = Counter()
+        for part in parts:
+            people.update(part.get("leaks", {}).get("groups", {}))
+        yield from leak_limits({"groups": people})
         yield from disagreement(label)
     for name, metrics in aligned.items():
         yield from no_face_limit(name, metrics)
@@ -95,12 +99,12 @@ def _repeats(evaluate: dict[str, Any], splits: list[str]) -> Iterator[str]:
             )
 
 
-def leak_limits(leaks: list[dict[str, dict[str, int]]]) -> Iterator[str]:
-    """Yield a sentence for each kind of leak and pair of splits, by the counts `leaks` of some data sets."""
+def leak_limits(leaks: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+    """Yield a sentence for each kind of leak and pair of splits, by the counts `leaks` of `label`."""
     for kind, sentence in LEAKS.items():
-        for pair in dict.fromkeys(pair for counts in leaks for pair in counts.get(kind, {})):
+        for pair, count in leaks.get(kind, {}).items():
             later, _, earlier = pair.partition("_in_")
-            if count := sum(counts.get(kind, {}).get(pair, 0) for counts in leaks):
+            if count:
                 yield sentence.format(count=count, later=later, earlier=earlier)
 
 

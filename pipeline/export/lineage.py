@@ -15,6 +15,7 @@ from typing import Any
 from pipeline.core import git, yaml
 from pipeline.core.errors import UserError, one_line
 from pipeline.core.files import md5_of
+from pipeline.experiments.provenance import of_datasets
 from pipeline.tables.paths import CHECKED
 
 LOCK = Path("dvc.lock")
@@ -77,9 +78,8 @@ def trace(model_md5: str, lock: Path = LOCK) -> Lineage:
     stages = _read(lock)
     trained = [name for name, stage in stages.items() if model_md5 in stage.outs.values()]
     scored = [name for name, stage in stages.items() if trained and model_md5 in stage.deps.values()]
-    # dvc.lock keeps the stages of data sets that are no longer chosen.
     datasets = [data for name in trained for data in stages[name].params.get("datasets", [])]
-    stages = {name: s for name, s in stages.items() if "@" not in name or name.partition("@")[2] in datasets}
+    stages = of_datasets(stages, datasets)
     connected: set[str] = set()
     pending = [*trained, *scored]
     while pending:

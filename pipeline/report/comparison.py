@@ -105,8 +105,7 @@ def paired_scores(runs: list[FinishedRun], missing: dict[str, str]) -> PairedSco
         score, base = number(run, SCORES, split, *keys), number(runs[0], SCORES, split, *keys)
         cells: list[Cell] = [name, run.name, score, "", "", ""]
         # Without predictions, it is not known whether both runs have the same faces.
-        paired = run.name in tests.pairs and tests.comparable(run.name, key)
-        if score.value is not None and base.value is not None and paired:
+        if score.value is not None and base.value is not None and run.name in tests.pairs:
             low, high = tests.bootstrap_interval(run.name, key) or (None, None)
             cells[3] = Difference(score.value - base.value, low, high)
             cells[4] = p_value(tests.bootstrap_p(run.name, key))

@@ -99,5 +99,5 @@ def _limits(dataset: str, label: dict[str, Any], aligned: dict[str, Any]) -> Ite
     yield from no_face_limit(dataset, aligned)
     yield NO_FEELINGS
     if label:
-        yield from leak_limits([label.get("leaks", {})])
+        yield from leak_limits(label.get("leaks", {}))
         yield from disagreement(label)
