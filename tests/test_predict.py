@@ -401,6 +401,21 @@ def test_a_video_may_have_any_name_that_a_camera_or_a_person_gives(model: Path, 
     assert "is not UTF-8, so OpenCV cannot write a video there" in str(done.exception)
 
 
+def test_drawings_of_the_longest_names_are_written_apart(model: Path, photo: np.ndarray) -> None:
+    film("film.avi", photo, 2)
+    Path("in").mkdir()
+    same = "é" * 124  # 248 bytes
+    for ending in ("a.webp", "b.webp", ".png"):
+        Path(f"in/{same}{ending}").write_bytes(cv2.imencode(".png", photo)[1].tobytes())
+    os.rename("film.avi", f"in/{same}c.avi")
+    done = run("in", "--annotate", "out", "--explain", "why", "--output", "a.csv")
+    assert done.exit_code == 0, done.stderr
+    names = sorted(os.listdir("out"))
+    assert len(names) == 4
+    assert [name[-4:] for name in names].count(".mp4") == 1
+    assert len(os.listdir("why")) == len(pd.read_csv("a.csv"))
+
+
 def test_a_folder_is_searched_through_links_and_each_image_counts_once(
     model: Path, photo: np.ndarray
 ) -> None:

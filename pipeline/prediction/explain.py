@@ -21,6 +21,7 @@ from pipeline.inference.model_file import TrainedModel
 from pipeline.methods.models import shapes_of
 from pipeline.prediction.annotate import FONT, write_image
 from pipeline.prediction.expression import Expression, Prediction
+from pipeline.prediction.sources import with_ending
 
 # Side of the coarsest activations that still locate something, in positions.
 LEAST_SIDE = 3
@@ -51,8 +52,8 @@ class Explainer:
         """
         name, frame = prediction.image.source.name, prediction.image.frame
         for number, expression in enumerate(prediction.faces):
-            parts = [name.name, *([] if frame is None else [f"{frame:06}"]), str(number)]
-            path = self._folder / name.with_name("-".join(parts) + ".png")
+            of_frame = "" if frame is None else f"-{frame:06}"
+            path = self._folder / with_ending(name, f"{of_frame}-{number}.png")
             write_image(path, drawing(self._classifier, self._layer, expression))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import time
@@ -24,6 +25,7 @@ IMAGES = frozenset(
 VIDEOS = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
 # Images of formats that are not read. Each gets a row that says so.
 OTHERS = frozenset({".avif", ".heic", ".heif", ".jxl"})
+LONGEST_NAME = 255  # of a file, in bytes
 # A video may have this many frames fewer than its header says, as some containers only estimate the number.
 GUESSED, GUESSED_SHARE = 2, 0.02
 # Each of the threads that decode a video holds frames. One thread decodes frames of more pixels than this: 4096 x 2304.
@@ -132,9 +134,20 @@ def check_names(sources: Sequence[Source], folder: Path, option: str) -> None:
 def drawing_name(source: Source) -> Path:
     """Return the name of a source's drawing. Names that do not end in .png, .jpg, .jpeg or .mp4 get a suffix."""
     kept, other = ((".png", ".jpg", ".jpeg"), ".png") if source.kind == "image" else ((".mp4",), ".mp4")
-    if source.name.suffix.lower() in kept:
-        return source.name
-    return source.name.with_name(source.name.name + other)
+    return with_ending(source.name, "" if source.name.suffix.lower() in kept else other)
+
+
+def with_ending(path: Path, ending: str) -> Path:
+    """Return a path with more characters at the end of its name.
+
+    A name that would be longer than a file's name may be is cut. A hash of the whole name then tells it from others.
+    """
+    name = os.fsencode(path.name + ending)
+    if len(name) <= LONGEST_NAME:
+        return path.with_name(path.name + ending)
+    ending = f"-{hashlib.sha256(name).hexdigest()[:16]}{ending}"
+    kept = name[: LONGEST_NAME - len(os.fsencode(ending))]
+    return path.with_name(kept.decode(errors="ignore") + ending)
 
 
 def count(sources: Iterable[Source], every: int) -> int:
