@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -307,3 +308,45 @@ def test_members_of_fast_learn_alone_and_their_logits_are_averaged() -> None:
         torch.testing.assert_close(together.eval()(faces)[0], mean)
         # A batch that is too small for all members is left to the first ones.
         assert together.train()(faces[:3])[0].shape == (3, 8)
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_members_that_learn_at_once_learn_the_same_to_the_last_bit() -> None:
+    faces, labels = torch.rand(24, 1, 44, 44), torch.arange(24) % 8
+    together = network("fast", width=16, members=3).train()
+    gradients = []
+    for threads in (2, 1):
+        torch.set_num_threads(threads)
+        together.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            logits, _ = together(faces)
+        F.cross_entropy(logits.float(), labels).backward()
+        gradients.append([weight.grad.clone() for weight in together.parameters()])
+    assert all(map(torch.equal, *gradients))
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_members_may_be_frozen_be_more_than_the_faces_and_give_the_gradients_of_images() -> None:
+    images = torch.rand(14, 1, 44, 44, requires_grad=True)
+    together = network("fast", width=16, members=3).train()
+    together(images)[0].sum().backward()
+    assert images.grad.abs().sum(dim=(1, 2, 3)).min() > 0
+    together.zero_grad()
+    together(images.detach()[:3])[0].sum().backward()
+    learnt = {
+        name.split(".")[2] for name, weight in together.body.named_parameters() if weight.grad is not None
+    }
+    assert learnt == {"0"}
+    together.zero_grad()
+    together.body.requires_grad_(False)
+    together(images.detach())[0].sum().backward()
+    assert together.head.weight.grad.abs().sum() > 0
+    assert all(weight.grad is None for weight in together.body.parameters())

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import chain, pairwise
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from pipeline.methods.models import Classifier, Published, assemble, convolution, trunk
+from pipeline.methods.models.parts.members import Members
 from pipeline.params.models import FastSettings
 
 
@@ -44,34 +42,6 @@ def _stage(narrow: int, wide: int) -> list[nn.Module]:
         nn.ReLU(inplace=True),
         Residual(wide),
     ]
-
-
-class Members(nn.Module):
-    """Several networks, each with channels of its own in the maps. The layers after them must be linear.
-
-    In training, the networks divide each batch among them. All channels of a face are zero but those of its network, so
-    each network learns as if it were alone. In evaluation, each network sees all faces. Their maps are divided by their
-    number, so the logits are the mean of what the networks alone would give (Lakshminarayanan et al. 2017 average the
-    probabilities).
-    """
-
-    def __init__(self, networks: Iterable[nn.Module]) -> None:
-        super().__init__()
-        self.networks = nn.ModuleList(networks)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map [N, C, H, W] to [N, M D, h, w] for M networks of D channels."""
-        count = len(self.networks)
-        if not self.training:
-            return torch.cat([network(images) for network in self.networks], 1) / count
-        parts = images.tensor_split(max(1, min(count, len(images) // 2)))  # batch norm needs two faces
-        maps = [network(part) for network, part in zip(self.networks, parts, strict=False)]
-        width = maps[0].shape[1]
-        padded = [
-            functional.pad(own, (0, 0, 0, 0, i * width, (count - 1 - i) * width))
-            for i, own in enumerate(maps)
-        ]
-        return torch.cat(padded)
 
 
 class Residual(nn.Module):
