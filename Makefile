@@ -10,6 +10,7 @@ help:  ## Show this list.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
 
 demo: $(VENV)/.installed  ## Set up the environment and run the whole chain on the embedded sample.
+	@echo "Stages: check, sample, ingest, align, label, synthesize (half of the time), train, evaluate"
 	$(RUN) dvc repro
 	@echo
 	@echo "Made: scores in metrics/, figures in plots/, a model of drawn faces in models/. What to do next:"

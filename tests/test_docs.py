@@ -103,6 +103,8 @@ def small(tmp_path_factory: pytest.TempPathFactory, programs: Path) -> Iterator[
 def test_make_demo_runs_the_chain(small: Path) -> None:
     [command] = doc_commands.parsed("README.md", "make demo")
     assert "up to date" in execute(small, command)
+    [named] = re.findall('"Stages: (.*)"', (ROOT / "Makefile").read_text())
+    assert re.sub(r" \(.*?\)", "", named).split(", ") == list(stages.chain())
 
 
 def test_a_newcomer_gets_to_a_comparison_of_two_augmentations(small: Path) -> None:
