@@ -42,10 +42,11 @@ docs: $(VENV)/.dev  ## Build the documentation in site/.
 	$(RUN) NO_MKDOCS_2_WARNING=1 python -m mkdocs build --quiet --strict
 	@echo "Open site/index.html; \`python -m mkdocs serve\` shows it with a search"
 
-clean:  ## Remove everything that can be made again; raw data stays.
+clean:  ## Remove what the commands have made; raw data, metrics and other models stay.
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -rf data/raw/sample data/raw/.sample.* data/ingested data/aligned data/interrupted data/*.parquet data/*.arrow models/gan models/checkpoints
-	rm -rf models/*.safetensors models/*.onnx models/*.card.md models/judges models/generators plots dvc_plots site report.html
+	rm -rf models/classifier.safetensors models/classifier.onnx models/classifier.int8.onnx models/classifier.card.md
+	rm -rf models/judges models/generators plots dvc_plots site report.html
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.installed: requirements.lock requirements-cuda.lock pyproject.toml scripts/install.sh

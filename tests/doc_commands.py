@@ -229,7 +229,7 @@ def _override(values: dict[str, Any], settings: list[str]) -> None:
             raise Wrong(f"params.yaml has no {override.key_or_group}")
         sweep = override.is_sweep_override()
         for value in override.sweep_iterator() if sweep else [override.value()]:
-            block[last] = yaml.safe_load(value) if sweep else value
+            block[last] = yaml.safe_load(str(value)) if sweep else value
             if sweep:
                 params.validated(values, params.PARAMS_FILE)
     params.validated(values, params.PARAMS_FILE)
