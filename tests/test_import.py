@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -332,12 +333,112 @@ def test_all_files_that_are_not_read_are_counted(project, mine):
     assert "not read: 4.txt\nnot read: 4 more files\n" in run(mine, "--yes")
 
 
-def test_a_file_that_cannot_be_copied_is_one_line(project, mine):
-    folders(mine, [*NAMES])
-    (mine / "sad/3.png").symlink_to("nowhere.png")
-    with pytest.raises(UserError, match=r"/sad/3\.png: cannot be copied: \[Errno 2\] No such file[^\n]*$"):
-        run(mine, "--copy", "--yes")
-    assert not list(Path("data/raw").iterdir())
+def test_a_copy_has_what_links_lead_to_and_leaves_out_what_is_no_file(project, mine):
+    folders(mine / "in", [*NAMES])
+    write(mine / "elsewhere.png", 9)
+    (mine / "in/sad/3.png").symlink_to("nowhere.png")
+    os.mkfifo(mine / "in/sad/4.png")
+    (mine / "in/sad/5.png").symlink_to(mine / "elsewhere.png")
+    (mine / "in/sad/up").symlink_to("..")
+    (mine / "in/Happy/back").symlink_to("../sad")
+    printed = run(mine / "in", "--yes", "--accept-rejected", "--copy")
+    assert "links to images elsewhere, which only --copy reads: 2 (" in printed
+    assert "not copied, because they are no files: 4 (" in printed
+    shutil.rmtree(mine)
+    copied = Path("data/raw/folder")
+    assert sorted(os.listdir(copied / "sad")) == ["1.png", "2.png", "5.png"]
+    assert sorted(os.listdir(copied / "Happy/back")) == ["1.png", "2.png", "5.png"]
+    assert not any(path.is_symlink() for path in copied.rglob("*"))
+
+
+def test_a_copy_takes_the_place_of_a_link(project, mine):
+    run(folders(mine, [*NAMES]), "--yes")
+    assert Path("data/raw/folder").is_symlink()
+    run(mine, "--yes", "--copy")
+    assert not Path("data/raw/folder").is_symlink()
+    shutil.rmtree(mine)
+    ingest.run(params.load(), "folder")
+
+
+def test_what_ingest_would_stop_at_stops_the_import(project, mine):
+    for name in ("Happy", "sad"):
+        write(mine / f"there/{name}.png", 1)
+        (mine / f"in/{name}").mkdir(parents=True)
+        (mine / f"in/{name}/1.png").symlink_to(mine / f"there/{name}.png")
+    with pytest.raises(UserError, match="2 of 2 records would be left out"):
+        run(mine / "in", "--yes")
+    for number in range(4):
+        write(mine / f"table/images/{number}.png", number)
+    rows = [f"{number}.png,{('happy', 'sad')[number % 2]},train" for number in range(4)]
+    (mine / "table/labels.csv").write_text("\n".join(["image,label,split", *rows, "1.png,sad,test"]))
+    with pytest.raises(UserError, match="1 of 5 records would be left out"):
+        run(mine / "table", "--yes")
+    printed = run(mine / "table", "--yes", "--accept-rejected")
+    assert ": table, 4 images" in printed
+    assert "has the same name in the split train, this one in test" in " ".join(printed.split())
+
+
+def test_an_earlier_consent_to_rejected_records_does_not_last(project, mine):
+    table(mine)
+    with (mine / "labels.csv").open("a") as file:
+        file.write("0.png;\n")
+    run(mine, "--yes", "--accept-rejected")
+    assert params.load().ingest.rejected == "accept"
+    Path("data/raw/table").unlink()
+    run(table(mine / "more"), "--yes")
+    assert params.load().ingest.rejected == "stop"
+
+
+def test_a_slip_is_asked_about_again(project, mine):
+    folders(mine, ["0", "1"])
+    printed = run(mine, answers="hapy\nhappy\nsad\ny\n")
+    assert "Error: class: found 'hapy', allowed: happiness" in printed
+    assert params.load().ingest.names == {"0": "happiness", "1": "sadness"}
+
+
+def test_it_is_said_why_a_published_form_was_not_taken(project, mine):
+    pixels = " ".join(["0"] * 2304)
+    rows = [(("Training", "PublicTest", "PrivateTest")[n % 3], n) for n in range(9)]
+    head = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
+    votes = [f"{usage},fer{n:07}.png,{4 * (n % 2)},{4 - n % 2},0,0,0,0,0,0,0,0" for usage, n in rows]
+    (mine / "fer2013new.csv").write_text("\n".join([head, *votes]))
+    lines = [f"{n % 7},{pixels},{usage}" for usage, n in rows]
+    (mine / "fer2013.csv").write_text("\n".join(["emotion,pixels,Usage", *lines]))
+    assert ": ferplus, 9 images" in run(mine, "--yes")
+    (mine / "fer2013.csv").write_text("\n".join(["emotion,pixels,Usage", *lines[:-1]]))
+    printed = run(mine, "--yes")
+    assert ": fer2013, 8 images" in printed
+    assert "not ferplus: " in printed
+    assert "found 9 rows, expected: 8" in printed
+
+
+def test_of_several_tables_those_without_images_do_not_count(project, mine):
+    table(mine, "train.csv")
+    shutil.copy(mine / "train.csv", mine / "test.csv")
+    for number in range(3):
+        write(mine / f"images/more{number}.png", 10 + number)
+    (mine / "test.csv").write_text("File Name;emotion\nmore0.png;sad\nmore1.png;happy\n")
+    (mine / "sample_submission.csv").write_text("id,label\n")
+    printed = run(mine, "--yes")
+    assert ": table, 8 images" in printed
+    assert "tables without a column of images: sample_submission.csv\n" in printed
+    shutil.copy(mine / "train.csv", mine / "people.csv")
+    with pytest.raises(
+        UserError, match=r"found the tables people\.csv, test\.csv, train\.csv; expected: one table"
+    ):
+        run(mine, "--yes")
+
+
+def test_tar_files_of_folders_of_classes_are_not_taken_for_shards(project, mine):
+    for split in ("train", "test"):
+        folders(mine / split, [*NAMES])
+        with tarfile.open(mine / f"{split}.tar", "w") as archive:
+            for name in NAMES:
+                archive.add(mine / split / name, name)
+        shutil.rmtree(mine / split)
+    with pytest.raises(UserError, match=r"found test\.tar, train\.tar; expected: ") as error:
+        run(mine, "--yes")
+    assert "folders named after classes" in str(error.value)
 
 
 def test_a_linked_folder_is_left_out_only_on_request(project, mine):

@@ -420,6 +420,17 @@ def test_of_two_columns_of_labels_the_one_with_known_names_counts(project, row, 
     assert [label for label, _ in ingested("table").values()] == labels
 
 
+@pytest.mark.parametrize("header", ["image,path,label", "path,image,label"])
+def test_of_two_columns_of_images_the_one_that_names_files_counts(project, header):
+    write(*(f"images/{number}.png" for number in range(4)), form="table")
+    rows = ((number + 1, f"images/{number}.png", ("happy", "sad")[number % 2]) for number in range(4))
+    numbers_first = header.startswith("image")
+    table(header, *(",".join(map(str, row if numbers_first else (row[1], row[0], row[2]))) for row in rows))
+    assert ingested("table") == {
+        f"{number}.png": (("happiness", "sadness")[number % 2], None) for number in range(4)
+    }
+
+
 @pytest.mark.parametrize(
     ("files", "images", "cell"),
     [
@@ -448,7 +459,7 @@ def test_tables_below_the_top_that_could_all_be_meant_are_named(project):
     for name in ("a", "b"):
         table("image,label", "a.png,sad", name=f"other/{name}.csv")
     with pytest.raises(
-        UserError, match=r"found other/a.csv, other/b.csv; expected: one table, labels.csv, or a"
+        UserError, match=r"found the tables other/a.csv, other/b.csv; expected: one table, labels.csv, or a"
     ):
         ingested("table")
 

@@ -44,8 +44,8 @@ def data() -> None:
     _show(ALIGNED, _each(datasets, inventory.aligned_faces))
     for path, read in (
         (LABELS, inventory.labelled_rows),
-        (METRICS / "label.json", inventory.dropped_images),
-        (METRICS / "label.json", inventory.leaks),
+        (f"{METRICS / 'label.json'}, dropped images", inventory.dropped_images),
+        (f"{METRICS / 'label.json'}, leaks", inventory.leaks),
         (SYNTHETIC, lambda: [inventory.synthetic_faces()]),
         (PREDICTIONS, lambda: [inventory.predicted_rows()]),
     ):
@@ -83,14 +83,14 @@ def _whole(read: Callable[[], list[Counts]]) -> list[Counts | str]:
         return [str(error)]
 
 
-def _show(path: Path, rows: Iterable[Counts | str]) -> None:
+def _show(title: Path | str, rows: Iterable[Counts | str]) -> None:
     """Print a table, and below it the error messages."""
     from tabulate import tabulate
 
     from pipeline.core.progress import wrapped
 
     rows = list(rows)
-    typer.secho(f"{path}{'' if rows else ': empty'}", bold=True)
+    typer.secho(f"{title}{'' if rows else ': none'}", bold=True)
     cells = [{key: _text(key, value) for key, value in row.items()} for row in rows if isinstance(row, dict)]
     if cells:
         sides = ["left" if key in LEFT else "right" for key in cells[0]]

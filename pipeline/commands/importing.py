@@ -81,14 +81,17 @@ def import_(
     splits = found.splits()
     if not {"train", "none"} & splits.keys():
         raise UserError(f"{path}: found {in_words(splits)}, expected: images of train, or without a split")
-    accept = accept or _check_rejected(found, yes)
+    accept = accept or _check_rejected(found, copy, yes)
     changes = settings(found, p, own, accept)
     say(f"{'Copy' if copy else 'Link'} it to data/raw/{found.form}, and set in params.yaml:")
     for key, value in changes.items():
         say(f"  {key}: {in_yaml(value)}")
     if not yes:
         typer.confirm("Go on?", default=True, abort=True)
-    place(found, copy)
+    left_out = place(found, copy)
+    if left_out:
+        more = ", ..." if len(left_out) > _MOST else ""
+        say(f"not copied, because they are no files: {len(left_out):,} ({', '.join(left_out[:_MOST])}{more})")
     set_values(changes, params.PARAMS_FILE)
     say("Done. Train on these images:\n\n    dvc exp run\n")
 
@@ -150,8 +153,15 @@ def _ask(found: Recognised, yes: bool) -> dict[str, str]:
             f"--names '{printable(option)[:300]}', with a class or - for each"
         )
     say("\nWhich class is it? A name of your own becomes a class; - leaves the images out.")
+
+    def answer(name: str) -> str:
+        try:
+            return _class(name)
+        except UserError as error:
+            raise typer.BadParameter(str(error)) from None  # the question comes again
+
     return {
-        label: _class(typer.prompt(f"{printable(label)} ({count:,})", default=_proposed(label)))
+        label: typer.prompt(f"{printable(label)} ({count:,})", default=_proposed(label), value_proc=answer)
         for label, count in found.unknown.items()
     }
 
@@ -162,7 +172,9 @@ def _show(found: Recognised, p: Params) -> None:
     from pipeline.tables.vocabulary import splits_in_words
 
     inside = f", in {found.part.folder}/" if found.part.folder else ""
-    typer.secho(f"{found.source}: {found.form}{inside}, {len(found.listing):,} images", bold=True)
+    typer.secho(f"{found.source}: {found.form}{inside}, {found.images:,} images", bold=True)
+    for form, why in found.refused.items():
+        say(f"not {form}: {why}")
     if splits := found.splits():
         drawn = f"; label draws {' and '.join(found.listing.draw)}" if found.listing.draw else ""
         say(f"splits: {splits_in_words(splits)}{drawn}")
@@ -172,11 +184,17 @@ def _show(found: Recognised, p: Params) -> None:
         say(f"  {name} {count:,} votes")
     if ignored := found.listing.notes.get("ignored_columns"):
         say(f"columns that are not read: {ignored}")
+    if others := found.listing.notes.get("other_tables"):
+        say(f"tables without a column of images: {others}")
     if empty := found.listing.notes.get("empty_folders"):
         say(f"folders without an image: {empty}")
     if missing := found.missing():
         more = ", ..." if len(missing) > _MOST else ""
         say(f"images that are not there: {len(missing):,} ({', '.join(missing[:_MOST])}{more})")
+    if elsewhere := found.elsewhere():
+        more = ", ..." if len(elsewhere) > _MOST else ""
+        shown = f"{', '.join(elsewhere[:_MOST])}{more}"
+        say(f"links to images elsewhere, which only --copy reads: {len(elsewhere):,} ({shown})")
     for reason, count in found.listing.reasons().most_common():
         rows = [row for row in found.listing.rejected if row.reason == reason]
         shown = ", ".join(f"{row.file}, row {row.row}" if row.row else row.file for row in rows[:_MOST])
@@ -188,14 +206,14 @@ def _show(found: Recognised, p: Params) -> None:
         say(f"not read: {rest:,} more files")
 
 
-def _check_rejected(found: Recognised, yes: bool) -> bool:
+def _check_rejected(found: Recognised, copy: bool, yes: bool) -> bool:
     """Return whether more than a tenth of the records or a linked folder is left out, and a person accepts it.
 
     Raises:
         UserError: nobody accepts it.
     """
-    missing, links = len(found.missing()), found.tree.linked()
-    too_many = found.listing.too_many_rejected(len(found.listing) - missing, missing)
+    missing, links = len(found.missing()) + len(found.elsewhere()) * (not copy), found.tree.linked()
+    too_many = found.listing.too_many_rejected(found.images - missing, missing)
     if links:
         shown = printable(", ".join(links[:_MOST]))
         text = f"links to folders are not followed ({shown}), so their images would be left out"

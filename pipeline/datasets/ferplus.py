@@ -99,19 +99,13 @@ def records(tree: Tree, options: Options) -> Listing:
 
 @dataclass
 class _ImageReader:
-    """Reads an image from its folder or, if there is no such file, from its row of the CSV file of pixels."""
+    """Reads an image from its file or, at a place `<file>|<offset>`, from its row of the CSV file of pixels."""
 
     tree: Tree
     pixels: PixelTable | None
 
     def __call__(self, place: str) -> bytes:
-        file, _, offset = place.partition("|")
-        try:
-            return self.tree.read(file)
-        except Rejection as why:
-            if self.pixels and why.reason == "missing_image":
-                return self.pixels.read(offset)
-            raise
+        return self.pixels.read(place) if self.pixels and "|" in place else self.tree.read(place)
 
 
 def _add_votes_file(
@@ -138,6 +132,7 @@ def _add_votes_file(
             label_votes[split][image].append((row, votes))
     disagreements = dict.fromkeys(labelled, 0)
     pixel_rows = pixels.rows() if pixels else iter(())
+    files = {place for folder in FOLDERS.values() for place in tree.files(folder)} if pixels else set()
     count = matched = 0
     for row, line in rows:
         image = line.strip()[:80]
@@ -165,7 +160,9 @@ def _add_votes_file(
         if others and all(votes != other for _, other in others):
             disagreements[split] += 1
         place = f"{FOLDERS[split]}/{image}"
-        listing.add(image[:-4], split, f"{place}|{offset}" if pixels else place, VOTES_FILE, row, votes=votes)
+        if pixels and place not in files:
+            place = f"{pixels.file}|{offset}"
+        listing.add(image[:-4], split, place, VOTES_FILE, row, votes=votes)
     if pixels and (expected := matched + sum(1 for _ in pixel_rows)) != count:
         raise UserError(
             f"{path}: found {count:,} rows, expected: {expected:,}, as many as the CSV of pixels has"

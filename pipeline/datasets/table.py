@@ -34,7 +34,7 @@ from __future__ import annotations
 
 import posixpath
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
 
@@ -71,11 +71,15 @@ def records(tree: Tree, options: Options) -> Listing:
         files = _below(tree)
     if not files or all(map(is_document, top)):
         raise wrong_tree(tree, f"{FILE} and the folder {IMAGES}/")
+    others: list[str] = []
+    if len(files) > 1 and not all(map(_split, files)):
+        others = [file for file in files if not _has_images(tree, file)]
+        files = [file for file in files if file not in others]
+    if not files:
+        raise wrong_tree(tree, f"a table with a column of images, {FILE}")
     if len(files) > 1 and not all(map(_split, files)):
         expected = f"one table, {FILE}, or a table for each split, such as train.csv and test.csv"
-        if "/" in files[0]:
-            raise UserError(f"{tree.address}: found {', '.join(files[:8])}; expected: {expected}")
-        raise wrong_tree(tree, expected)
+        raise UserError(f"{tree.address}: found the tables {', '.join(files[:8])}; expected: {expected}")
     tables = [CellTable(tree, file, _EXPECTED) for file in files]
     votes = [_vote_columns(table, options.names) for table in tables]
     vocabulary = (*VOTES, *sorted({name for columns in votes for name in columns}.difference(VOTES)))
@@ -84,7 +88,8 @@ def records(tree: Tree, options: Options) -> Listing:
     rows: list[FaceRow] = []
     for table, of_table in zip(tables, votes, strict=True):
         columns = table.columns()
-        columns |= _label_column(table, columns, options.names)
+        columns |= _chosen_column(table, columns, "image", locator.names)
+        columns |= _chosen_column(table, columns, "label", lambda cell: bool(options.names.get(cell)))
         # Beside a column of labels, a column with nearly the name of a class (`angle`) is no misspelt vote.
         classes = () if "label" in columns and not of_table else CLASS_OF
         missing = (name for name in COLUMNS if name not in columns)
@@ -94,6 +99,8 @@ def records(tree: Tree, options: Options) -> Listing:
     options.names.check(tree.address)
     add_faces(listing, rows, lambda place: place.removeprefix(f"{IMAGES}/"))
     listing.draw_others()
+    if others:
+        listing.notes["other_tables"] = ", ".join(others)
     if ignored:
         listing.notes["ignored_columns"] = ", ".join(ignored)
     used = listing.used()
@@ -107,11 +114,17 @@ def _below(tree: Tree) -> list[str]:
     for folder in folders(tree):
         if split_name(folder) or not any(images(tree, folder)):
             for name in tree.entries(folder):
-                if name.lower().endswith((".csv", ".tsv")) and name not in _OF_OTHERS:
-                    with suppress(UserError):
-                        columns = CellTable(tree, place := f"{folder}/{name}", _EXPECTED).columns()
-                        found += [place] * ("image" in columns)
+                is_table = name.lower().endswith((".csv", ".tsv")) and name not in _OF_OTHERS
+                if is_table and _has_images(tree, place := f"{folder}/{name}"):
+                    found.append(place)
     return found
+
+
+def _has_images(tree: Tree, file: str) -> bool:
+    """Return whether a file is a table with a column of images."""
+    with suppress(UserError):
+        return "image" in CellTable(tree, file, _EXPECTED).columns()
+    return False
 
 
 def _split(file: str) -> str | None:
@@ -187,9 +200,18 @@ def _vote_columns(table: CellTable, names: Names) -> dict[str, int]:
     return votes
 
 
-def _label_column(table: CellTable, columns: Mapping[str, int], names: Names) -> dict[str, int]:
-    """Return the number of the column of labels, if there are several: of the one with most known names."""
-    usual = COLUMNS["label"].split()
+def _chosen_column(
+    table: CellTable, columns: Mapping[str, int], column: str, holds: Callable[[str], bool]
+) -> dict[str, int]:
+    """Return the number of a column, if several have a name for it: of the one with most cells that hold what it says.
+
+    Args:
+        table: the table.
+        columns: number of each known column.
+        column: its name in `COLUMNS`.
+        holds: whether a cell holds what the column is about.
+    """
+    usual = COLUMNS[column].split()
     several = [number for number, header in enumerate(table.header) if spelled(header) in usual]
     if len(several) < 2:
         return {}
@@ -198,9 +220,9 @@ def _label_column(table: CellTable, columns: Mapping[str, int], names: Names) ->
         for _, _, cells in islice(table.rows(), _SAMPLE)
         if not isinstance(cells, Rejection)
         for number in several
-        if names.get(cells[number])
+        if holds(cells[number])
     )
-    return {"label": max(columns["label"], *several, key=lambda number: known[number])}
+    return {column: max(columns[column], *several, key=lambda number: known[number])}
 
 
 def _check(table: CellTable, columns: Mapping[str, int], votes: list[str]) -> None:

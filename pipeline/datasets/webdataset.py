@@ -76,6 +76,8 @@ def records(tree: Tree, options: Options) -> Listing:
             samples = list(_in_shard(tree, shard))
             _add(listing, samples, options.names)
             others.update(ending for sample in samples for ending in sample.places if not _is_used(ending))
+        if not len(listing) and listing.reasons().keys() <= {"no_label"}:
+            raise wrong_tree(tree, f"{_EXPECTED}; unpack tar files of other forms")
         if others:
             listing.notes["not_used"] = dict(sorted(others.items()))
     else:

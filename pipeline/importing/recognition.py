@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.core.errors import UserError
 from pipeline.datasets import listed
 from pipeline.intake.cell_table import ENDINGS
 from pipeline.intake.listing import Listing
+from pipeline.intake.local_folder import LocalFolder
 from pipeline.intake.names import Names, UnknownNames
 from pipeline.intake.options import Options
 from pipeline.intake.tree import Part, Tree, WrongTree, open_tree
@@ -32,9 +33,11 @@ class Recognised:
         tree: its files.
         part: the part of the tree that was read.
         listing: its records and rejected rows.
+        images: number of records. Those that repeat the name of another one are rejected, and do not count.
         names: of its classes, with the labels that it was asked about.
         unknown: labels that nothing knows, and the number of their images.
         rafdb: the images of RAF-DB that were read, `ingest.rafdb`.
+        refused: why published forms that the files resemble were not taken, by name.
     """
 
     form: str
@@ -45,6 +48,8 @@ class Recognised:
     names: Names
     unknown: dict[str, int]
     rafdb: str
+    images: int = 0
+    refused: dict[str, str] = field(default_factory=dict)
 
     def labels(self) -> list[tuple[str, str, int]]:
         """Return each label as found, its class and the number of records; "" for a label that nothing knows."""
@@ -63,6 +68,13 @@ class Recognised:
         """Return the places of images that records name and the tree does not hold."""
         files = set(self.part.files())
         return [place for place in self.listing.places() if file_of(place, files) not in files]
+
+    def elsewhere(self) -> list[str]:
+        """Return the places of images that are links out of the tree, which are not read."""
+        tree, above = self.tree, f"{self.part.folder}/" if self.part.folder else ""
+        if not isinstance(tree, LocalFolder):
+            return []
+        return [place for place in self.listing.places() if tree.leads_out(above + place)]
 
     def splits(self) -> dict[str, int]:
         """Return the number of records by split; `none` is of those without one."""
@@ -104,12 +116,13 @@ def recognise(
                 f"{path}: found other tables beside it ({', '.join(sorted(others)[:3])}), expected: a folder with this "
                 "one and its images, or the folder itself as the argument"
             )
+    tree = open_tree(source)
     found: list[Recognised] = []
     refusals: dict[str, str] = {}
     for name in [form] if form else forms():
         for images in (rafdb, *({"original", "aligned"} - {rafdb} if name == "rafdb" else ())):
             try:
-                found.append(_recognised(name, source, own, declared, images))
+                found.append(_recognised(name, source, tree, own, declared, images))
                 break
             except UserError as error:
                 if not isinstance(error, WrongTree):
@@ -117,12 +130,16 @@ def recognise(
                 elif form:
                     refusals.setdefault(name, str(error))
     if found:
-        return max(found, key=_fit)
+        best = max(found, key=_fit)
+        best.images = sum(1 for _ in best.listing)
+        if best.form in _GENERAL:
+            best.refused = {name: why for name, why in refusals.items() if name not in _GENERAL}
+        return best
     if len({*refusals.values()}) == 1:
         raise UserError(next(iter(refusals.values())))
     if refusals:
         raise UserError(*(f"as {name}: {refusal}" for name, refusal in refusals.items()))
-    entries = ", ".join(open_tree(source).entries()[:8]) or "nothing"
+    entries = ", ".join(tree.entries()[:8]) or "nothing"
     raise UserError(
         f"{source}: found {entries}; expected: folders named after classes, a table such as labels.csv with a folder "
         "of images, or a published data set (docs/methods/dataset/index.md shows the layouts)"
@@ -130,9 +147,9 @@ def recognise(
 
 
 def _recognised(
-    form: str, source: Path, own: Mapping[str, str], declared: list[str], rafdb: str
+    form: str, source: Path, tree: Tree, own: Mapping[str, str], declared: list[str], rafdb: str
 ) -> Recognised:
-    tree, names = open_tree(source), Names(own, declared)
+    names = Names(own, declared)
     asked: tuple[str, ...] = ()
     try:
         listing, part = listed(form, tree, Options(names, rafdb))

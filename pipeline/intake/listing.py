@@ -253,6 +253,8 @@ class Listing:
                     yield record._replace(name=f"{record.name}-row{record.row}")
                 else:
                     detail = f"{first.file}, row {first.row} has the same name"
+                    if record.split != first.split:
+                        detail += f" in the split {first.split or 'to be drawn'}, this one in {record.split or 'none'}"
                     detail += " and other votes" * self.keep_repeats
                     self.reject(record.file, record.row, record.name, Rejection("duplicate_name", detail))
 

@@ -51,6 +51,16 @@ class LocalFolder:
         """See `Tree`."""
         return sorted(place for place, is_linked in self._walk("") if is_linked)
 
+    def leads_out(self, place: str) -> bool:
+        """Return whether a file is a link that leads out of the tree, so that `read` rejects it."""
+        path = self._path(place)
+        try:
+            return os.path.islink(path) and not self._check(path, place)
+        except Rejection:
+            return True
+        except (OSError, ValueError):
+            return False
+
     def _walk(self, under: str) -> Iterator[tuple[str, bool]]:
         """Yield the place of each file below a folder, and whether it is a link to a folder outside the tree."""
         folders = [(under, os.path.realpath(self._path(under)), frozenset[str]())]

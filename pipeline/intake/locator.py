@@ -72,6 +72,16 @@ class Locator:
                 return same[0]
         return self._below(str(path), split) or self._end(path) or f"{self._folder}/{path}"
 
+    def names(self, text: str) -> bool:
+        """Return whether a text is the path of a file that exists, its ending included."""
+        try:
+            place = self.place(text)
+        except Rejection:
+            return False
+        name = PurePosixPath(unicodedata.normalize("NFC", text).replace("\\", "/")).name
+        path = unicodedata.normalize("NFC", place)
+        return path in self._places and path.rpartition("/")[2].casefold() == name.casefold()
+
     def _end(self, path: PurePosixPath) -> str | None:
         """Return the place of the longest end of a path that exists; None if none does, or if `..` is inside it."""
         parts = list(dropwhile("..".__eq__, path.parts))
