@@ -318,3 +318,12 @@ def test_no_output_is_replaced_before_all_are_ready(project: Path, monkeypatch: 
             stage.run(params.load())
         assert results() == before
     assert not [path for folder in ("data", "models", "plots") for path in Path(folder).rglob(".*")]
+
+
+def test_the_detector_of_a_filter_is_checked_before_dvc_removes_anything(project: Path) -> None:
+    toy.write(project, gan="repeat", **{"gans.classes": ["happiness"], "gans.filters.detector": True})
+    toy.set_params(project, **{"align.mode": "none", "align.weights": "missing.onnx"})
+    with pytest.raises(UserError, match=r"align\.weights: found 'missing\.onnx'"):
+        check.run(params.load())
+    toy.set_params(project, **{"gans.filters.detector": False})
+    check.run(params.load())

@@ -159,7 +159,7 @@ def test_a_wrong_key_is_refused_without_loading_a_library_of_arrays() -> None:
         ("optimizers.sgd.learning_rate", 0, ["optimizers.sgd.learning_rate", "0", "greater than 0"]),
         ("models.resnet18.frozen", 6, ["models.resnet18.frozen", "6", "less than or equal to 5"]),
         ("models.resnet18.frozen", 2, ["models.resnet18", "frozen: 0 while weights is null"]),
-        ("models.resnet50.extra", 0, ["models.resnet50.extra", "0", "greater than or equal to 1"]),
+        ("models.resnet50.extra", 0, ["models.resnet50.extra", "0", "greater than or equal to 2"]),
         ("models.vgg16.top", "large", ["models.vgg16.top", "'large'", "small", "standard"]),
         ("models.resnet18.stem", "large", ["models.resnet18.stem", "'large'", "small", "standard"]),
         (
@@ -226,6 +226,42 @@ def test_names_of_classes_agree_in_all_settings(project: Path) -> None:
     edited(project, "labels.merge", {"bored": "slepy"})
     line = "labels.merge.bored: found 'slepy', allowed: names from classes: neutral, sleepy (did you mean sleepy?)"
     assert line in refused(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"models.fast.members": 9, "train.batch_size": 34, "train.accumulate": 2},
+            "found 9, allowed: at most 8",
+        ),
+        (
+            {"models.fast.members": 2, "train.torchrun": "--nproc-per-node 2"},
+            "found 2, allowed: 1 while train.torch",
+        ),
+        ({"models.fast.members": 2, "loss": "center"}, "found 2, allowed: 1 while loss is center"),
+    ],
+)
+def test_networks_that_would_not_learn_as_if_alone_are_refused(
+    project: Path, changes: dict[str, Any], expected: str
+) -> None:
+    for key, value in {"model": "fast", **changes}.items():
+        path = edited(project, key, value)
+    assert f"models.fast.members: {expected}" in refused(path)
+    params.load(edited(project, "models.fast.members", 1))
+
+
+def test_synthetic_faces_alone_need_faces_of_all_classes(project: Path) -> None:
+    edited(project, "gans.classes", params.load().classes)
+    params.load(edited(project, "train.synthetic", "alone"))
+    line = refused(edited(project, "gans.images_per_class", "balance"))
+    assert "gans.images_per_class: found 'balance', allowed: a number while train.synthetic is alone" in line
+
+
+def test_a_support_vector_machine_has_no_temperature(project: Path) -> None:
+    params.load(edited(project, "model", "svm_deep_features"))
+    line = refused(edited(project, "train.temperature", True))
+    assert "train.temperature: found True, allowed: false while model is svm_deep_features" in line
 
 
 def test_ten_crops_need_something_to_crop(project: Path) -> None:

@@ -260,6 +260,20 @@ def test_another_network_that_begins_alike_is_refused(project: Path) -> None:
     assert "found no tensor body.3.0.conv1.weight" in refused(project, "w.safetensors")
 
 
+def test_weights_that_fill_nothing_are_refused_by_networks_of_our_own(project: Path) -> None:
+    for model in ("fast", "resnet18"):
+        toy.set_params(project, model=model)
+        p = params.load()
+        model_file.save(Path(f"{model}.safetensors"), train.trained_model(p, toy.network(p)))
+    members = {"model": "fast", "models.fast.members": 2}
+    assert "found no tensor body.0.networks.0.0.weight" in refused(project, "fast.safetensors", **members)
+    started(project, "fast.safetensors", model="fast", **{"models.fast.members": 1, "models.fast.extra": 8})
+    save_file({"a.weight": torch.zeros(1)}, "w.safetensors")
+    for model in ("light", "fast"):
+        line = refused(project, "w.safetensors", model=model)
+        assert "found none of the network's tensors (a.weight, ...), allowed: tensors of" in line
+
+
 def test_a_changed_file_of_weights_is_another_run(project: Path) -> None:
     toy.write(project, model="resnet18", **{"models.resnet18.weights": "w.safetensors"})
     p = params.load()

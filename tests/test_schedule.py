@@ -114,6 +114,10 @@ def test_one_cycle_is_torchs(epochs: int, per_epoch: int, rise: float) -> None:
     assert ours(epochs, per_epoch, schedule="one_cycle", warmup=rise) == pytest.approx(theirs, abs=1e-9)
 
 
+def test_a_cycle_of_one_step_is_its_peak() -> None:
+    assert ours(1, 1, schedule="one_cycle", warmup=0.15) == [1.0]
+
+
 @given(
     st.sampled_from(["constant", "cosine", "flat_cosine", "step", "multi_step", "one_cycle"]),
     st.integers(1, 10),

@@ -129,6 +129,30 @@ def test_parts_leave_published_splits_alone_and_are_refused_without_enough_peopl
         assert refused.value.groups == (0 if published else 4)
 
 
+def test_in_every_fold_the_same_share_of_a_published_set_is_valid() -> None:
+    count = 1_000  # images of a set that draws both splits, then as many of one that publishes test
+    splits = [""] * count + ["train"] * 800 + ["test"] * 200
+    drawable = [[True, True]] * count + [[True, False]] * count
+    datasets = [0] * count + [1] * count
+    found = [
+        drawn(
+            range(2 * count),
+            splits=splits,
+            drawable=drawable,
+            datasets=datasets,
+            sizes=(0.1, 0.2),
+            fold=(part, 5),
+        )
+        for part in range(1, 6)
+    ]
+    for draw_of_part in found:
+        assert (draw_of_part[count:] == found[0][count:]).all()
+        low, high = binom(800, 0.1).interval(0.9999)
+        assert low <= (draw_of_part[count:] == "valid").sum() <= high
+        low, high = binom(count, 0.1).interval(0.9999)
+        assert low <= (draw_of_part[:count] == "valid").sum() <= high
+
+
 def test_a_hash_stays_what_it_is() -> None:
     # printf 'd\\0anna' | openssl mac -macopt hexkey:31 -macopt size:8 -in - BLAKE2BMAC; hexkey:32 is seed 2
     for seed, digest in ((1, "663AE01CFEFB6C6C"), (2, "45C87FD2022F4939")):

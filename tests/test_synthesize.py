@@ -205,6 +205,15 @@ def test_balance_fills_a_class_to_the_largest_or_to_a_number(project: Path) -> N
     assert len(store.Faces(paths.SYNTHETIC)) == 0
 
 
+def test_a_distance_needs_two_faces_of_a_class(project: Path) -> None:
+    toy.write(project, **TINY | {"gan": "repeat", "gans.filters.distance": 0.5})
+    rewrite_labels(lambda row: None if row["label"] == "happiness" and row["id"] > "toy/002" else row)
+    with pytest.raises(
+        UserError, match=r"gans\.filters\.distance: found 0\.5 with 1 training face of a class"
+    ):
+        synthesize.run(params.load())
+
+
 def test_alone_trains_on_synthetic_faces_only(project: Path) -> None:
     toy.write(project, **TINY | {"gans.classes": toy.CLASSES, "train.synthetic": "alone"})
     synthesize.run(params.load())

@@ -462,8 +462,11 @@ def test_a_checkpoint_of_other_settings_is_not_resumed(project: Path) -> None:
     before = checkpoint_path(params.load())
     toy.set_params(project, seed=2)
     assert checkpoint_path(params.load()) != before
-    toy.set_params(project, seed=1, **{"evaluate.mistakes": 9, "train.checkpoint_seconds": 3})
+    others = {"evaluate.mistakes": 9, "train.checkpoint_seconds": 3, "workers": 1, "gans.processes": 1}
+    toy.set_params(project, seed=1, **others, **{"augments.cutmix.alpha": 0.5})  # augment is mixcut
     assert checkpoint_path(params.load()) == before
+    toy.set_params(project, **{"augments.mixcut.alpha": 0.5})
+    assert checkpoint_path(params.load()) != before
 
 
 def test_curves_and_metrics_have_the_figures_of_train_and_valid(project: Path) -> None:

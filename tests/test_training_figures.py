@@ -175,6 +175,13 @@ def test_the_learning_rate_has_a_curve(project: Path) -> None:
     assert [float(rate) for _, rate in rows] == pytest.approx([0.02, 0.002, 0.002, 0.0002])
 
 
+def test_the_curve_of_layers_with_different_rates_is_that_of_the_highest(project: Path) -> None:
+    rates = {"optimizers.adamw.learning_rate": 0.001, "optimizers.adamw.layer_decay": 0.7}
+    toy.write(project, optimizer="adamw", **rates, **{"train.schedule": "constant", "train.warmup": 0})
+    run = toy.training_run(params.load())
+    assert run.learning_rate(0) == pytest.approx(0.001)
+
+
 def test_results_shows_the_curves_and_the_epoch_that_was_kept(tmp_path: Path, figures: list[Figure]) -> None:
     history = [
         {

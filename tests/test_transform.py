@@ -385,6 +385,25 @@ def test_trivial_augment_is_torchvisions_whatever_the_workers(project: Path, wor
     assert changed > len(samples) / 2
 
 
+def test_a_face_that_oversampling_repeats_is_transformed_anew(project: Path) -> None:
+    toy.write(project, **{"train.trivial_augment": True, "train.sampling": "over", "train.batch_size": 8})
+    p = params.load()
+    train = toy.labelled(p).split("train")
+    train.labels = (torch.arange(len(train)) >= 4).long()  # four faces of a class are shown as often as fifty
+    run = toy.training_run(p, train=train)
+    plan = run.plan(0)
+    seen: dict[int, list[bytes]] = {}
+    for batch, faces in zip(plan, run._transformed_faces(0, plan), strict=True):
+        for sample, face in zip(batch.samples.tolist(), faces, strict=True):
+            seen.setdefault(sample, []).append(face.numpy().tobytes())
+    for sample in range(4):
+        assert len(seen[sample]) >= 12
+        assert len(set(seen[sample])) > len(seen[sample]) / 2
+    resumed = [faces for _, faces in zip(plan[3:], run._transformed_faces(0, plan[3:]), strict=True)]
+    whole = list(run._transformed_faces(0, plan))[3:]
+    assert all(map(torch.equal, resumed, whole))
+
+
 @pytest.mark.parametrize("workers", [0, 1, 4])
 @pytest.mark.parametrize("whole", [False, True])
 def test_a_recipe_is_albumentations_called_by_hand_whatever_the_workers(

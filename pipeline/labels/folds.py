@@ -30,7 +30,8 @@ def positions(
 ) -> np.ndarray:
     """Return a number from 0 to 1 for each image. Below one over the number of parts, the image is in the part.
 
-    The numbers of the other images are spread over the rest of the range, so a share of them can be valid.
+    The numbers of the other images are spread over the rest of the range, so a share of them can be valid. Images that
+    cannot be in test keep their hashes, so the same share of them is valid in every fold.
 
     Args:
         groups: number of the group of each image, int [N].
@@ -53,4 +54,4 @@ def positions(
     dealt[groups[free[np.lexsort((hashes[free], datasets[free]))]]] = np.arange(len(free)) % parts
     own = np.zeros(len(dealt))
     own[groups[smallest]] = hashes[smallest]
-    return ((dealt - (part - 1)) % parts + own)[groups] / parts
+    return np.where(movable, ((dealt - (part - 1)) % parts + own)[groups] / parts, hashes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -69,6 +70,8 @@ def check(p: Params) -> None:
     _require(p, "train.accumulate", fits, "at most half of train.batch_size: batch norm needs two faces")
     if p.model == "svm_deep_features":
         _check_svm(p)
+    if p.model == "fast" and p.models.fast.members > 1:
+        _check_members(p)
     if p.evaluate.ten_crop:
         smaller = "false while train.crop equals align.face_size: nothing to crop"
         _require(p, "evaluate.ten_crop", p.train.crop < p.align.face_size, smaller)
@@ -112,6 +115,17 @@ def _require(p: Params, key: str, holds: bool, allowed: str) -> None:
         raise Conflict(key, attrgetter(key)(p), allowed)
 
 
+def _check_members(p: Params) -> None:
+    """Reject settings under which the networks of `models.fast.members` would not learn each as if alone."""
+    key, members = "models.fast.members", p.models.fast.members
+    most = p.train.batch_size // p.train.accumulate // 2
+    each = f"at most {most}, half of the faces that pass the network at once: each learns from two or more"
+    _require(p, key, members <= most, each)
+    _require(p, key, p.train.torchrun is None, "1 while train.torchrun is set: processes share a batch")
+    shared = p.loss in ("center", "weighted_center", "weighted_cluster") and p.models.fast.extra is None
+    _require(p, key, not shared, f"1 while loss is {p.loss}: its centres are in the features of all networks")
+
+
 def _check_gan(p: Params) -> None:
     gans, alone = p.gans, p.train.synthetic == "alone"
     balanced = gans.balance_to is None or gans.images_per_class == "balance"
@@ -125,6 +139,9 @@ def _check_gan(p: Params) -> None:
     for name in gans.classes:
         _check_class("gans.classes", name, p.classes)
     _require(p, "gans.classes", len(set(gans.classes)) == len(gans.classes), "each name once")
+    wanted = isinstance(gans.images_per_class, int)
+    a_number = "a number while train.synthetic is alone: balance makes no faces of the largest class"
+    _require(p, "gans.images_per_class", wanted or not alone, a_number)
     if alone and (missing := [name for name in p.classes if name not in gans.classes]):
         allowed = f"beside while gans.classes lacks {', '.join(missing)}, or all classes there"
         raise Conflict("train.synthetic", "alone", allowed)
@@ -132,8 +149,9 @@ def _check_gan(p: Params) -> None:
 
 def _check_svm(p: Params) -> None:
     """Reject settings that a support vector machine cannot use: it learns no shares and makes no steps."""
-    for key, value in {"augment": "none", "loss": "softmax", "train.torchrun": None}.items():
-        allowed = f"{value or 'null'} while model is svm_deep_features"
+    fixed = {"augment": "none", "loss": "softmax", "train.torchrun": None, "train.temperature": False}
+    for key, value in fixed.items():
+        allowed = f"{value if isinstance(value, str) else json.dumps(value)} while model is svm_deep_features"
         _require(p, key, attrgetter(key)(p) == value, allowed)
     labels = "plurality or majority while model is svm_deep_features"
     _require(p, "labels.rule", p.labels.rule != "distribution", labels)

@@ -16,7 +16,7 @@ class NetworkSettings(Block):
     """Settings that all networks share."""
 
     dropout: Fraction
-    extra: Annotated[int, Field(ge=1, le=65_536)] | None
+    extra: Annotated[int, Field(ge=2, le=65_536)] | None
     frozen: Annotated[int, Field(ge=0, le=5)]
     weights: Line | None
     scaling: Scaling

@@ -86,7 +86,8 @@ def _check_weights(p: Params) -> None:
         from pipeline.training.pretrained import check_names
 
         check_names(name, settings)
-    detects = any(p.align.of(dataset).mode != "none" for dataset in p.datasets)
+    filters = p.gan != "none" and p.gans.filters.detector
+    detects = filters or any(p.align.of(dataset).mode != "none" for dataset in p.datasets)
     if detects and (p.align.weights != "package" or p.align.detector == "dlib"):
         from pipeline.faces.detectors import detector_module
         from pipeline.faces.weights import own_file

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from safetensors.torch import save
 
+from pipeline.core.errors import UserError
 from pipeline.core.files import replacing, replacing_folder, write_json
 from pipeline.core.progress import bar, in_words, say
 from pipeline.faces.detectors import load_detector
@@ -136,6 +137,9 @@ def _filters(
     if settings.detector:
         filters["detector"] = _detector_filter(align)
     if settings.distance:
+        if len(real) < 2:
+            found = f"{settings.distance} with {len(real)} training face of a class"
+            raise UserError.of("params.yaml: gans.filters.distance", found, "0.0, or at least two faces")
         usual = np.median(nearest(real, real, same=True)[0][:, 0])
         filters["distance"] = lambda faces: nearest(faces, real)[0][:, 0] >= settings.distance * usual
     return filters

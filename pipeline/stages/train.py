@@ -22,6 +22,7 @@ from pipeline.inference.samples import LabelledFaces, Samples, gan_datasets
 from pipeline.methods.augments import View
 from pipeline.methods.models import Classifier
 from pipeline.params.model import Params
+from pipeline.params.settings import flat, in_use
 from pipeline.tables.paths import ALIGNED, CLASSIFIER, LABELS, METRICS, PLOTS, SYNTHETIC, reusable
 from pipeline.tables.schema import channels
 from pipeline.training import processes
@@ -39,8 +40,9 @@ from pipeline.training.weights import choices_by_part, files
 CURVES = PLOTS / "train"
 FACES = 24  # of each view on the sheet of faces
 LIVE_CURVES = PLOTS / "live"  # those of a run that has not finished
-# Settings of training without influence on its result: a run may resume with others.
-WITHOUT_INFLUENCE = {"checkpoint_seconds", "workers", "torchrun"}
+# Blocks and settings without influence on a training of given tables: a run may resume with others.
+WITHOUT_INFLUENCE = {"engine", "workers", "memory", "sample", "ingest", "gans", "evaluate"}
+WITHOUT_INFLUENCE |= {"train.checkpoint_seconds", "train.workers", "train.torchrun"}
 
 
 def run(p: Params) -> None:
@@ -175,6 +177,8 @@ def _samples(p: Params) -> tuple[Samples, Samples | None]:
         found = f"{len(real)} samples of split train in {', '.join(p.train_datasets)}"
         raise UserError.of(LABELS, found, allowed)
     train = faces.with_synthetic(real, SYNTHETIC, alone=p.train.synthetic == "alone")
+    if len(train) < 2:
+        raise UserError.of(SYNTHETIC, f"{len(train)} faces", "at least 2 while train.synthetic is alone")
     valid = faces.split("valid")
     for key, needs in (("patience", "0"), ("temperature", "false")):
         if not len(valid) and (found := getattr(p.train, key)):
@@ -184,13 +188,14 @@ def _samples(p: Params) -> tuple[Samples, Samples | None]:
 
 
 def checkpoint_path(p: Params) -> Path:
-    """Return the checkpoint's path, whose name is a hash of all settings, input files and code of the run.
+    """Return the checkpoint's path, whose name is a hash of the settings, the input files and the code of the run.
 
-    A run therefore never resumes from a checkpoint of other settings.
+    A run therefore never resumes from a checkpoint of other settings, except those of methods that are not chosen.
     """
     inputs = [LABELS, SYNTHETIC, *(ALIGNED / f"{name}.arrow" for name in p.train_datasets)]
     inputs += [path for path in files(p.chosen("model")[1]) if path.is_file()]
-    relevant = p.model_dump(exclude={"evaluate": True, "train": WITHOUT_INFLUENCE})
+    settings = in_use(flat(p.model_dump()))
+    relevant = {key: settings[key] for key in settings if not {key, key.split(".")[0]} & WITHOUT_INFLUENCE}
     words = (json.dumps(relevant, sort_keys=True), torch.__version__)
     name = fingerprint(words, [*inputs, *sources(*CODE, "stages/train.py")])
     return reusable("checkpoints") / f"{name}.safetensors"

@@ -152,10 +152,10 @@ class TrainingRun:
         return self.learner.views(*self._inputs(batch, faces))
 
     def learning_rate(self, epoch: int) -> float:
-        """Return the learning rate of an epoch: the mean over its steps."""
+        """Return the learning rate of an epoch: the mean over its steps. Of several layers, the highest one counts."""
         steps = steps_per_epoch(self.count, self.settings.batch_size)
         factors = [self._rate_factor(epoch, step) for step in range(steps)]
-        return self.learner.peak[0] * sum(factors) / steps
+        return max(self.learner.peak) * sum(factors) / steps
 
     def _rate_factor(self, epoch: int, step: int) -> float:
         steps = steps_per_epoch(self.count, self.settings.batch_size)

@@ -133,9 +133,17 @@ def _size(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
 
 
-def sample_seed(seed: int, epoch: int, sample: int) -> int:
-    """Return the seed of one sample's random numbers, for numpy's `default_rng` and for `random.Random`."""
-    return int(np.random.SeedSequence((seed, epoch, sample)).generate_state(1, np.uint64)[0])
+def sample_seed(seed: int, epoch: int, sample: int, repeat: int = 0) -> int:
+    """Return the seed of one sample's random numbers, for numpy's `default_rng` and for `random.Random`.
+
+    Args:
+        seed: of the run.
+        epoch: from 0.
+        sample: its row in the training set.
+        repeat: how often the epoch has shown the sample before; oversampling repeats samples.
+    """
+    words = (seed, epoch, sample, *[repeat] * (repeat > 0))
+    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0])
 
 
 def transformed(
@@ -180,16 +188,17 @@ class _TransformedBatches(Dataset):
         self, transform: Transform, samples: Samples, plan: list[Batch], seed: int, epoch: int
     ) -> None:
         self.transform, self.samples, self.seed, self.epoch = transform, samples, seed, epoch
-        self.plan = [batch.samples.numpy() for batch in plan]
+        self.plan = [(batch.samples.numpy(), batch.repeat.tolist()) for batch in plan]
 
     def __len__(self) -> int:
         return len(self.plan)
 
     def __getitem__(self, step: int) -> np.ndarray | UserError:
-        faces = self.samples.gather(self.plan[step])
+        rows, repeats = self.plan[step]
+        faces = self.samples.gather(rows)
         try:
-            for face, sample in zip(faces, self.plan[step], strict=True):
-                face[:] = self.transform(face, sample_seed(self.seed, self.epoch, int(sample)))
+            for face, sample, repeat in zip(faces, rows.tolist(), repeats, strict=True):
+                face[:] = self.transform(face, sample_seed(self.seed, self.epoch, sample, repeat))
         except UserError as error:
             return error  # an error raised in a worker would arrive with the worker's traceback as its text
         return faces

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -35,6 +36,7 @@ class Batch:
     left: Tensor
     mirrored: Tensor  # bool
     partner: Tensor  # the sample to mix with, as its position in this batch
+    repeat: Tensor  # how often the epoch has shown the sample before
     draws: dict[str, Tensor]  # random numbers of the augmentation
     transform: dict[str, Tensor]  # random numbers of the geometric and colour transforms
 
@@ -59,21 +61,22 @@ class Batch:
             left=self.left[needed],
             mirrored=self.mirrored[needed],
             partner=position[partner],
+            repeat=self.repeat[needed],
             draws={name: drawn[own] for name, drawn in self.draws.items()},
             transform={name: drawn[needed] for name, drawn in self.transform.items()},
         )
 
     def tensors(self) -> list[Tensor]:
         """Return all tensors in a fixed order."""
-        own = [self.samples, self.top, self.left, self.mirrored, self.partner]
+        own = [self.samples, self.top, self.left, self.mirrored, self.partner, self.repeat]
         return [*own, *self.draws.values(), *self.transform.values()]
 
     def holding(self, tensors: Sequence[Tensor]) -> Batch:
         """Return a batch with the names of this one and other tensors, in the order of `tensors`."""
-        rest = iter(tensors[5:])
+        samples, top, left, mirrored, partner, repeat = tensors[:6]
+        rest = iter(tensors[6:])
         draws, transform = ({name: next(rest) for name in drawn} for drawn in (self.draws, self.transform))
-        samples, top, left, mirrored, partner = tensors[:5]
-        return Batch(samples, top, left, mirrored, partner, draws, transform)
+        return Batch(samples, top, left, mirrored, partner, repeat, draws, transform)
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on `device`."""
@@ -152,6 +155,9 @@ def epoch_plan(
         "mirrored": (rng.random(count) < 0.5) & mirror,
         "partner": np.concatenate([rng.permutation(len(b)) for b in batches]),
     }
+    columns["repeat"] = (
+        pd.Series(columns["samples"]).groupby(columns["samples"]).cumcount().to_numpy(copy=True)
+    )
     drawn = draw(rng, count, crop)
     if per_batch:
         rows = np.repeat([b[0] for b in batches], [len(b) for b in batches])

@@ -175,6 +175,7 @@ def _copied(
         if earlier != classes or tensors["head.weight"].shape != network.head.weight.shape:
             names = {name: name for name in own if not name.startswith("head.")}
     first = next(name for name, tensor in own.items() if tensor.ndim == 4)
+    extra = f"body.{len(list(network.body.children())) - 1}." if settings.extra else "-"
     loaded, fresh = 0, []
     adapted: list[str] = []
     for name, tensor in own.items():
@@ -182,10 +183,10 @@ def _copied(
         # Older files lack the count of batches, which has no effect with a fixed momentum.
         if given is None and name.endswith("num_batches_tracked"):
             continue
-        # Two kinds of tensors need not be in the file: those without a name in `network.names`, like the layer `extra`,
-        # and the tensors of a booster (`AccuracyBooster`). Boosters have names there, but no library publishes their
-        # weights.
-        if given is None and name in network.names and ".booster." not in name:
+        # Two kinds of tensors need not be in the file: those of the layer `extra`, and those of a booster
+        # (`AccuracyBooster`). Boosters have names in `network.names`, but no library publishes their weights.
+        needed = name in network.names or (earlier is not None and name.startswith("body."))
+        if given is None and needed and not name.startswith(extra) and ".booster." not in name:
             raise UserError(
                 f"{source.title}: found no tensor {names[name]}, allowed for this network: one of {_shape(tensor)}"
             )
@@ -202,6 +203,12 @@ def _copied(
             raise UserError(f"{found}, allowed for this network: {_shape(tensor)}{needs}")
         tensor.copy_(given)
         loaded += 1
+    if not loaded:
+        found = ", ".join(sorted(tensors)[:3]) or "nothing"
+        allowed = f"tensors of {model}, such as {first} of {_shape(own[first])}"
+        raise UserError(
+            f"{source.title}: found none of the network's tensors ({found}, ...), allowed: {allowed}"
+        )
     left = sorted(set(tensors) - set(names.values()))
     if earlier is not None and "head.weight" in fresh:
         adapted.append(_copied_head(network, tensors, earlier, classes))

@@ -55,6 +55,8 @@ def _drops(train: Train, step: int, steps: int) -> float:
 
 
 def _one_cycle(peak: float, step: int, last: int) -> float:
+    if not last:  # a single step is the peak
+        return 1.0
     if step <= peak:
         return _half_cosine(CYCLE_START, 1.0, step / peak if peak > 0 else 1.0)
     return _half_cosine(1.0, CYCLE_START * CYCLE_END, (step - peak) / (last - peak))
