@@ -421,7 +421,7 @@ def test_of_several_tables_those_without_images_do_not_count(project, mine):
     (mine / "sample_submission.csv").write_text("id,label\n")
     printed = run(mine, "--yes")
     assert ": table, 8 images" in printed
-    assert "tables without a column of images: sample_submission.csv\n" in printed
+    assert "tables without a readable column of images: sample_submission.csv\n" in printed
     shutil.copy(mine / "train.csv", mine / "people.csv")
     with pytest.raises(
         UserError, match=r"found the tables people\.csv, test\.csv, train\.csv; expected: one table"

@@ -185,7 +185,7 @@ def _show(found: Recognised, p: Params) -> None:
     if ignored := found.listing.notes.get("ignored_columns"):
         say(f"columns that are not read: {ignored}")
     if others := found.listing.notes.get("other_tables"):
-        say(f"tables without a column of images: {others}")
+        say(f"tables without a readable column of images: {others}")
     if empty := found.listing.notes.get("empty_folders"):
         say(f"folders without an image: {empty}")
     if missing := found.missing():

@@ -52,7 +52,10 @@ class Recognised:
     refused: dict[str, str] = field(default_factory=dict)
 
     def labels(self) -> list[tuple[str, str, int]]:
-        """Return each label as found, its class and the number of records; "" for a label that nothing knows."""
+        """Return each label as found, its class and the number of rows; "" for a label that nothing knows.
+
+        The rows that are left out count too.
+        """
         seen = [
             (label, "" if label in self.unknown else name, n) for (label, name), n in self.names.seen.items()
         ]

@@ -79,7 +79,7 @@ def run(p: Params, dataset: str, source: str | Path | None = None, output: str |
 
     say(f"ingest {dataset}: kept {kept.total():,} of {total:,} records ({splits_in_words(splits)})")
     if others := listing.notes.get("other_tables"):
-        say(f"ingest {dataset}: tables without a column of images are not read: {others}")
+        say(f"ingest {dataset}: tables without a readable column of images: {others}")
     if ignored := listing.notes.get("ignored_columns"):
         expected = "neither known, nor attribute.<name>, nor votes for a name in classes of params.yaml"
         say(f"ingest {dataset}: ignored the columns {ignored}: {expected}")
