@@ -175,7 +175,7 @@ def _copied(
         if earlier != classes or tensors["head.weight"].shape != network.head.weight.shape:
             names = {name: name for name in own if not name.startswith("head.")}
     first = next(name for name, tensor in own.items() if tensor.ndim == 4)
-    extra = f"body.{len(list(network.body.children())) - 1}." if settings.extra else "-"
+    extra = f"body.{len(list(network.body.children())) - 1}." if getattr(settings, "extra", None) else "-"
     loaded, fresh = 0, []
     adapted: list[str] = []
     for name, tensor in own.items():
