@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -90,8 +91,7 @@ def import_(
         typer.confirm("Go on?", default=True, abort=True)
     left_out = place(found, copy)
     if left_out:
-        more = ", ..." if len(left_out) > _MOST else ""
-        say(f"not copied, because they are no files: {len(left_out):,} ({', '.join(left_out[:_MOST])}{more})")
+        say(f"not copied, because they are no files: {_counted(left_out)}")
     set_values(changes, params.PARAMS_FILE)
     say("Done. Train on these images:\n\n    dvc exp run\n")
 
@@ -188,22 +188,25 @@ def _show(found: Recognised, p: Params) -> None:
         say(f"tables without a readable column of images: {others}")
     if empty := found.listing.notes.get("empty_folders"):
         say(f"folders without an image: {empty}")
-    if missing := found.missing():
-        more = ", ..." if len(missing) > _MOST else ""
-        say(f"images that are not there: {len(missing):,} ({', '.join(missing[:_MOST])}{more})")
-    if elsewhere := found.elsewhere():
-        more = ", ..." if len(elsewhere) > _MOST else ""
-        shown = f"{', '.join(elsewhere[:_MOST])}{more}"
-        say(f"links to images elsewhere, which only --copy reads: {len(elsewhere):,} ({shown})")
-    for reason, count in found.listing.reasons().most_common():
+    if found.missing:
+        say(f"images that are not there: {_counted(found.missing)}")
+    if found.elsewhere:
+        say(f"links to images elsewhere, which only --copy reads: {_counted(found.elsewhere)}")
+    for reason, _ in found.listing.reasons().most_common():
         rows = [row for row in found.listing.rejected if row.reason == reason]
-        shown = ", ".join(f"{row.file}, row {row.row}" if row.row else row.file for row in rows[:_MOST])
-        say(f"left out, {reason}: {count:,} ({shown}{', ...' if count > _MOST else ''}): {rows[0].detail}")
+        files = [f"{row.file}, row {row.row}" if row.row else row.file for row in rows]
+        say(f"left out, {reason}: {_counted(files)}: {rows[0].detail}")
     not_read = unread(found.tree, found.part, found.listing)
     for row in not_read[:_MOST]:
         say(f"not read: {row.place}{f' ({row.files:,} files)' if row.files > 1 else ''}")
     if rest := sum(row.files for row in not_read[_MOST:]):
         say(f"not read: {rest:,} more files")
+
+
+def _counted(places: Sequence[str]) -> str:
+    """Return the number of places, and the first of them."""
+    more = ", ..." if len(places) > _MOST else ""
+    return f"{len(places):,} ({', '.join(places[:_MOST])}{more})"
 
 
 def _check_rejected(found: Recognised, copy: bool, yes: bool) -> bool:
@@ -212,7 +215,7 @@ def _check_rejected(found: Recognised, copy: bool, yes: bool) -> bool:
     Raises:
         UserError: nobody accepts it.
     """
-    missing, links = len(found.missing()) + len(found.elsewhere()) * (not copy), found.tree.linked()
+    missing, links = len(found.missing) + len(found.elsewhere) * (not copy), found.tree.linked()
     too_many = found.listing.too_many_rejected(found.images - missing, missing)
     if links:
         shown = printable(", ".join(links[:_MOST]))

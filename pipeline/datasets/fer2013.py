@@ -18,17 +18,16 @@ An id is `fer2013/<number of the row, from 0, five digits>`, in folders `fer2013
 from __future__ import annotations
 
 from pipeline.intake.class_folders import add_below, class_folders, images, reject, split_folders
-from pipeline.intake.guards import BROKEN, Rejection
+from pipeline.intake.guards import Rejection
 from pipeline.intake.listing import Listing
 from pipeline.intake.names import Names, class_of_code
 from pipeline.intake.options import Options
-from pipeline.intake.pixel_table import FILES, USAGES, PixelTable
+from pipeline.intake.pixel_table import FILES, USAGES, PixelTable, has_pixels
 from pipeline.intake.tree import Tree, wrong_tree
 
 _NAMES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 CODES = {str(code): name for code, name in enumerate(_NAMES)}
 TRAIN, TEST = "train.csv", "test.csv"
-_LONGEST_HEADER = 4096  # bytes
 _EXPECTED = f"{', '.join(FILES)}, {TRAIN} (and {TEST}), or train/ and test/ with folders like angry/"
 
 
@@ -41,7 +40,7 @@ def records(tree: Tree, options: Options) -> Listing:
     top = tree.entries()
     if file := next((name for name in FILES if name in top), None):
         return _csv_form(PixelTable(tree, file))
-    if TRAIN in top and _has_pixels(tree):
+    if TRAIN in top and has_pixels(tree, TRAIN):
         listing = _csv_form(PixelTable(tree, TRAIN, ("emotion", "pixels")))
         if TEST in top:
             for number, (row, _, _) in enumerate(PixelTable(tree, TEST, ("pixels",)).rows()):
@@ -53,15 +52,6 @@ def records(tree: Tree, options: Options) -> Listing:
     if folders := {f: split for f, split in split_folders(tree).items() if class_folders(tree, names, f)}:
         return _folder_form(tree, names, folders)
     raise wrong_tree(tree, _EXPECTED)
-
-
-def _has_pixels(tree: Tree) -> bool:
-    """Return whether train.csv has a column of pixels, or cannot be read; if not, it is another kind of table."""
-    try:
-        with tree.open(TRAIN) as file:
-            return b"pixels" in file.readline(_LONGEST_HEADER)
-    except BROKEN:
-        return True
 
 
 def _csv_form(table: PixelTable) -> Listing:

@@ -72,14 +72,14 @@ def records(tree: Tree, options: Options) -> Listing:
     if not files or all(map(is_document, top)):
         raise wrong_tree(tree, f"{FILE} and the folder {IMAGES}/")
     others: list[str] = []
-    if len(files) > 1 and not all(map(_split, files)):
+    if _of_several_sets(files):
         others = [file for file in files if not _has_images(tree, file)]
         files = [file for file in files if file not in others]
-    if not files:
-        raise wrong_tree(tree, f"a table with a column of images, {FILE}")
-    if len(files) > 1 and not all(map(_split, files)):
-        expected = f"one table, {FILE}, or a table for each split, such as train.csv and test.csv"
-        raise UserError(f"{tree.address}: found the tables {', '.join(files[:8])}; expected: {expected}")
+        if not files:
+            raise wrong_tree(tree, f"a table with a column of images, {FILE}")
+        if _of_several_sets(files):
+            expected = f"one table, {FILE}, or a table for each split, such as train.csv and test.csv"
+            raise UserError(f"{tree.address}: found the tables {', '.join(files[:8])}; expected: {expected}")
     tables = [CellTable(tree, file, _EXPECTED) for file in files]
     votes = [_vote_columns(table, options.names) for table in tables]
     vocabulary = (*VOTES, *sorted({name for columns in votes for name in columns}.difference(VOTES)))
@@ -125,6 +125,11 @@ def _has_images(tree: Tree, file: str) -> bool:
     with suppress(UserError):
         return "image" in CellTable(tree, file, _EXPECTED).columns()
     return False
+
+
+def _of_several_sets(files: list[str]) -> bool:
+    """Return whether there are several tables that are not each a split's."""
+    return len(files) > 1 and not all(map(_split, files))
 
 
 def _split(file: str) -> str | None:

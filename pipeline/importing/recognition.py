@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from pipeline.core.errors import UserError
@@ -67,13 +68,15 @@ class Recognised:
                 classes[name] += count
         return sorted((name, name, count) for name, count in classes.items())
 
+    @cached_property
     def missing(self) -> list[str]:
-        """Return the places of images that records name and the tree does not hold."""
+        """The places of images that records name and the tree does not hold."""
         files = set(self.part.files())
         return [place for place in self.listing.places() if file_of(place, files) not in files]
 
+    @cached_property
     def elsewhere(self) -> list[str]:
-        """Return the places of images that are links out of the tree, which are not read."""
+        """The places of images that are links out of the tree, which are not read."""
         tree, above = self.tree, f"{self.part.folder}/" if self.part.folder else ""
         if not isinstance(tree, LocalFolder):
             return []

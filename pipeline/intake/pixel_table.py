@@ -20,6 +20,15 @@ _LONGEST_HEADER = 4096  # bytes
 _LONGEST_LINE = 2**20  # bytes: a file that is no text may be one line of gigabytes
 
 
+def has_pixels(tree: Tree, file: str) -> bool:
+    """Return whether a CSV file has a column of pixels, or cannot be read; if not, it is another kind of table."""
+    try:
+        with tree.open(file) as opened:
+            return b"pixels" in opened.readline(_LONGEST_HEADER)
+    except BROKEN:
+        return True
+
+
 class PixelTable:
     """The rows of the file. A row is read when its image is; memory holds only its offset.
 

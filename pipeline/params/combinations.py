@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from pipeline.core.progress import in_yaml
 from pipeline.params.methods import BLOCKS
 from pipeline.params.refusal import Conflict
 from pipeline.params.types import hint
@@ -151,7 +151,7 @@ def _check_svm(p: Params) -> None:
     """Reject settings that a support vector machine cannot use: it learns no shares and makes no steps."""
     fixed = {"augment": "none", "loss": "softmax", "train.torchrun": None, "train.temperature": False}
     for key, value in fixed.items():
-        allowed = f"{value if isinstance(value, str) else json.dumps(value)} while model is svm_deep_features"
+        allowed = f"{in_yaml(value)} while model is svm_deep_features"
         _require(p, key, attrgetter(key)(p) == value, allowed)
     labels = "plurality or majority while model is svm_deep_features"
     _require(p, "labels.rule", p.labels.rule != "distribution", labels)

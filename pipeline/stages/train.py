@@ -41,8 +41,10 @@ CURVES = PLOTS / "train"
 FACES = 24  # of each view on the sheet of faces
 LIVE_CURVES = PLOTS / "live"  # those of a run that has not finished
 # Blocks and settings without influence on a training of given tables: a run may resume with others.
-WITHOUT_INFLUENCE = {"engine", "workers", "memory", "sample", "ingest", "gans", "evaluate"}
-WITHOUT_INFLUENCE |= {"train.checkpoint_seconds", "train.workers", "train.torchrun"}
+WITHOUT_INFLUENCE = {
+    *("engine", "workers", "memory", "sample", "ingest", "gans", "evaluate"),
+    *("train.checkpoint_seconds", "train.workers", "train.torchrun"),
+}
 
 
 def run(p: Params) -> None:

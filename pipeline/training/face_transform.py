@@ -142,8 +142,7 @@ def sample_seed(seed: int, epoch: int, sample: int, repeat: int = 0) -> int:
         sample: its row in the training set.
         repeat: how often the epoch has shown the sample before; oversampling repeats samples.
     """
-    words = (seed, epoch, sample, *[repeat] * (repeat > 0))
-    return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0])
+    return int(np.random.SeedSequence((seed, epoch, sample, repeat)).generate_state(1, np.uint64)[0])
 
 
 def transformed(
